@@ -1,0 +1,80 @@
+# Everything that a developer or a continuous-integration machine runs. `make` alone lists it.
+# The virtual environment .venv is made on first use and belongs to make: one that was left half-made is made anew.
+
+# A pyenv shim may be there and yet not run, so each name is tried, not looked up.
+PYTHON ?= $(shell for p in python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# Errors only; `make test PIP_FLAGS=` shows what pip does.
+PIP_FLAGS ?= -qq
+PYTEST_FLAGS ?=
+VERIFY_FLAGS ?= --dtype float32 --dtype float64 --cases 1000 --seed 0
+
+VENV := .venv
+BIN := $(VENV)/bin
+# As variables, and as two: the build backend is then pinned as well, by old and by new versions of pip.
+PIP_INSTALL = PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
+	$(BIN)/python -m pip install $(PIP_FLAGS)
+INSTALLED := $(VENV)/.installed
+DOCS_INSTALLED := $(VENV)/.docs-installed
+ASV := cd asv_bench && ../$(BIN)/asv
+SOURCES := refconv tests examples asv_bench
+
+.DEFAULT_GOAL := help
+.PHONY: help verify test lint types format bench bench-check docs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+verify: $(INSTALLED) ## the main job: verify torch's conv2d, then see a wrong kernel fail
+	$(BIN)/refconv verify torch.nn.functional:conv2d $(VERIFY_FLAGS)
+	@echo "Now a deliberately wrong kernel, examples/wrong_kernel.py, which must fail:"
+	@status=0; $(BIN)/refconv verify examples/wrong_kernel.py:conv2d $(VERIFY_FLAGS) || status=$$?; \
+	if [ $$status -eq 1 ]; then \
+		echo "The wrong kernel failed (exit code 1), as it must: make verify passes."; \
+	else \
+		echo "make verify: the wrong kernel gave exit code $$status; it must give 1 (a candidate failed)." >&2; exit 1; \
+	fi
+
+test: $(INSTALLED) ## tests and doctests
+	$(BIN)/pytest $(PYTEST_FLAGS)
+
+lint: $(INSTALLED) ## ruff: rules and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(INSTALLED) ## mypy, strict
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## ruff: format, and mend what can be mended
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+bench: $(INSTALLED) ## the asv suite once, in place, nothing stored
+	@test -e ~/.asv-machine.json || { $(ASV) machine --yes >/dev/null; }
+	$(ASV) run --quick --dry-run --show-stderr -E "existing:$(CURDIR)/$(BIN)/python"
+
+bench-check: $(INSTALLED) ## that asv can load its suite
+	$(ASV) check -E "existing:$(CURDIR)/$(BIN)/python"
+
+docs: $(DOCS_INSTALLED) ## the documentation, in docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+
+clean: ## remove what was built and cached; .venv stays
+	rm -rf build dist docs/_build asv_bench/env asv_bench/html asv_bench/results
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last: without it the environment is not known to be whole and is made anew;
+# with an old one it is brought up to date.
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: neither python3.11 nor python3 is Python >= 3.11; name one: make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"make: {sys.executable} is Python {sys.version.split()[0]}; refconv needs 3.11 or newer")'
+	@test -e $@ || { echo "Making $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv --clear $(VENV); }
+	@echo "Installing refconv and its tools into $(VENV) (a minute or two; PIP_FLAGS= shows progress)"
+	@$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(DOCS_INSTALLED): $(INSTALLED)
+	@echo "Installing the documentation tools into $(VENV)"
+	@$(PIP_INSTALL) --editable '.[docs]'
+	@touch $@
