@@ -1,0 +1,23 @@
+"""What all tests share: the Hypothesis profiles.
+
+`HYPOTHESIS_PROFILE` chooses: `dev` (default), `ci` (the same cases every time; default where `CI` is set), `thorough`.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# Parents are explicit: with CI set, Hypothesis makes its own derandomised profile the default one, and a profile
+# registered without a parent would silently inherit that.
+_BASE = settings(
+    settings.get_profile("default"),
+    deadline=None,  # the first call of a kernel compiles it
+    suppress_health_check=[HealthCheck.too_slow],  # likewise
+    derandomize=False,
+    database=None,
+    print_blob=True,
+)
+settings.register_profile("ci", parent=_BASE, derandomize=True, max_examples=150)
+settings.register_profile("dev", parent=_BASE, max_examples=150)
+settings.register_profile("thorough", parent=_BASE, max_examples=3000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
