@@ -1,0 +1,42 @@
+"""Targets: who runs the nest. Python itself ("python"), compiled parallel CPU code ("cpu").
+
+Knows what a target is and which there are; a target is imported when first asked for, for Numba takes long to load.
+"""
+
+from functools import cache
+from importlib import import_module
+from typing import Protocol, cast
+
+from refconv.correlation import Correlation
+from refconv.errors import BackendUnavailable, GeometryError
+from refconv.geometry import choice
+
+BACKENDS = ("auto", "cpu", "python", "cuda")
+NO_CUDA = "backend 'cuda': this version of refconv has no CUDA kernels yet; use backend='cpu'"
+
+
+class Target(Protocol):
+    """Where the nest runs."""
+
+    def run(self, correlation: Correlation) -> None:
+        """Fill `correlation.out`."""
+
+
+def choose(backend: str) -> Target:
+    """The target of a backend's name; "auto" is where the arrays live, and so far they live on the CPU."""
+    return _target(choice("backend", backend, BACKENDS))
+
+
+@cache
+def _target(backend: str) -> Target:
+    if backend == "cuda":
+        raise BackendUnavailable(NO_CUDA)
+    return cast(Target, import_module(f"refconv.targets.{'python' if backend == 'python' else 'cpu'}"))
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that refconv has no target for."""
+    if device.partition(":")[0] == "cuda":
+        raise BackendUnavailable(NO_CUDA)
+    if device != "cpu":
+        raise GeometryError(f"device={device!r}: must be 'cpu' or 'cuda'")
