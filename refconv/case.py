@@ -1,0 +1,192 @@
+"""A case: one call of an operator with its arrays, what must come out, and the judgement on what did.
+
+Knows operators, bounds and comparisons; not how cases are made, and none of the libraries that are judged.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from refconv import bounds, formats, ops
+from refconv.arrays import to_numpy
+from refconv.compare import Comparison, as_text, compare
+from refconv.geometry import Geometry, Padding, Pair, choice
+
+OPERATORS = ("conv2d",)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Case:
+    """One call of an operator with its arrays. Immutable: the arrays are read-only copies.
+
+    Parameters
+    ----------
+    op : {"conv2d"}
+        The operator.
+    input, weight, bias, stride, padding, dilation, groups, padding_mode
+        As `refconv.conv2d` takes them; arrays of any kind, held as NumPy arrays.
+
+    Raises
+    ------
+    GeometryError, TypeError
+        As `refconv.conv2d` does.
+
+    Examples
+    --------
+    >>> case = Case(input=np.ones((1, 1, 3, 3), "float32"), weight=np.ones((1, 1, 2, 2), "float32"), stride=2)
+    >>> case.expected()
+    array([[[[4.]]]], dtype=float32)
+    >>> case.check(np.full((1, 1, 1, 1), 4, "float32")).verdict
+    'identical'
+    """
+
+    input: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray | None = None
+    stride: Pair = 1
+    padding: Padding = 0
+    dilation: Pair = 1
+    groups: int = 1
+    padding_mode: str = "zeros"
+    op: str = "conv2d"
+
+    def __post_init__(self) -> None:
+        choice("op", self.op, OPERATORS)
+        for name in ("input", "weight", "bias"):
+            given = getattr(self, name)
+            if given is not None:
+                held = np.array(to_numpy(name, given))
+                held.setflags(write=False)
+                object.__setattr__(self, name, held)
+        ops.common_dtype(self.input, self.weight, self.bias)
+        _ = self.geometry
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """Shapes and options, normalised: pairs as tuples, padding as ((top, bottom), (left, right))."""
+        return ops.geometry_of(
+            self.input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, self.padding_mode
+        )
+
+    def arguments(self) -> tuple[Any, ...]:
+        """The positional arguments of a candidate: input, weight, bias, stride, padding, dilation, groups.
+
+        Stride and dilation are pairs, padding is (h, w), a string if it was given as one, else four-sided.
+        """
+        g = self.geometry
+        padding: Any = g.padding
+        if isinstance(self.padding, str):
+            padding = self.padding
+        elif all(before == after for before, after in g.padding):
+            padding = tuple(before for before, _ in g.padding)
+        return self.input, self.weight, self.bias, g.stride, padding, g.dilation, g.groups
+
+    def expected(self, precision: str = "float64") -> np.ndarray:
+        """The oracle's output, rounded; `precision` as `refconv.conv2d` has it."""
+        out: np.ndarray = self._call(self.input, self.weight, self.bias, precision=precision)
+        return out
+
+    def bound(self) -> np.ndarray:
+        """Largest admissible error of each element against the exact, unrounded value, as float64.
+
+        That of a direct sum in an accumulator of the input's dtype, in any order, with or without fused multiply-adds,
+        rounded once, plus the oracle's own error (`refconv.bounds`). Zero for integers, and where NaN or infinity must
+        come out; infinite where a sum in some order may overflow.
+        """
+        dtype = self.input.dtype
+        if dtype in formats.INTEGERS:
+            return np.zeros(self._exact.shape)
+        terms = self.geometry.terms + (self.bias is not None)
+        absolute_sum = bounds.exact_sum(terms, self._absolute_sum)
+        oracle = bounds.direct_sum(terms, absolute_sum, np.dtype("float64"))
+        with np.errstate(all="ignore"):
+            candidate = bounds.direct_sum(terms, absolute_sum, dtype)
+            bound = bounds.rounded(candidate, np.abs(self._exact) + oracle, dtype) + oracle
+            overflow = ~(absolute_sum + bounds.rounded(candidate, absolute_sum, dtype) < float(np.finfo(dtype).max))
+        bound = np.where(np.isfinite(self._exact), bound, 0)
+        return np.where(overflow, np.inf, bound)
+
+    def check(self, actual: Any) -> Comparison:
+        """Judge an output.
+
+        Parameters
+        ----------
+        actual : array
+            What a candidate returned; any kind of array that `refconv.conv2d` takes.
+
+        Returns
+        -------
+        Comparison
+            Its `ok` says whether the output may come from a sound kernel, its text why or why not.
+        """
+        return compare(to_numpy("actual", actual), self.expected(), self._exact, self.bound(), str(self))
+
+    def __str__(self) -> str:
+        g = self.geometry
+        mode = "" if self.padding_mode == "zeros" else f", padding_mode={self.padding_mode!r}"
+        return (
+            f"{self.op}(input={as_text(self.input)}, weight={as_text(self.weight)}, "
+            f"bias={'None' if self.bias is None else as_text(self.bias)}, stride={g.stride}, "
+            f"padding={self.arguments()[4]!r}, dilation={g.dilation}, groups={g.groups}{mode})"
+        )
+
+    __repr__ = __str__
+
+    @cached_property
+    def _exact(self) -> np.ndarray:
+        """The oracle's output before it is rounded to a narrower float."""
+        if self.input.dtype.kind in "iu":
+            return self.expected()
+        out: np.ndarray = self._call(*(_map(np.float64, each) for each in (self.input, self.weight, self.bias)))
+        return out
+
+    @cached_property
+    def _absolute_sum(self) -> np.ndarray:
+        """The oracle over absolute values; NaN and inf count as 0, they are compared as such."""
+        out: np.ndarray = self._call(*(_map(_magnitude, each) for each in (self.input, self.weight, self.bias)))
+        return out
+
+    def _call(self, x: Any, w: Any, b: Any, **options: Any) -> Any:
+        return ops.conv2d(
+            x, w, b, self.stride, self.padding, self.dilation, self.groups, padding_mode=self.padding_mode, **options
+        )
+
+
+def assert_close(actual: Any, case: Case) -> None:
+    """Raise AssertionError, with the whole story, unless `actual` may come from a sound kernel called as `case`.
+
+    Parameters
+    ----------
+    actual : array
+        The output to be judged.
+    case : Case
+        The call that it came from.
+
+    Raises
+    ------
+    AssertionError
+        If an element lies outside its error bound, or shape or dtype are not the oracle's.
+
+    Examples
+    --------
+    >>> case = Case(input=np.ones((1, 1, 1, 1)), weight=np.ones((1, 1, 1, 1)))
+    >>> assert_close(np.zeros((1, 1, 1, 1)), case)
+    Traceback (most recent call last):
+    AssertionError: wrong: conv2d(input=float64[1, 1, 1, 1], weight=float64[1, 1, 1, 1], bias=None, stride=(1, 1), ...
+    """
+    __tracebackhide__ = True
+    comparison = case.check(actual)
+    if not comparison.ok:
+        raise AssertionError(str(comparison))
+
+
+def _map(function: Any, array: np.ndarray | None) -> np.ndarray | None:
+    return None if array is None else function(array)
+
+
+def _magnitude(array: np.ndarray) -> np.ndarray:
+    wide = np.abs(array.astype(np.float64))
+    wide[~np.isfinite(wide)] = 0
+    return wide

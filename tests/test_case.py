@@ -1,0 +1,180 @@
+"""The judge judged: bounds that hold and mean something, and outputs made to slip through."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refconv import Case, GeometryError, assert_close, strategies
+
+RNG = np.random.default_rng(0)
+CASE = Case(
+    input=RNG.standard_normal((2, 8, 6, 7)).astype("float32"),
+    weight=RNG.standard_normal((4, 8, 3, 3)).astype("float32"),
+    bias=RNG.standard_normal(4).astype("float32"),
+    padding=1,
+)
+GOOD = CASE.expected()
+
+
+def spoiled(value, index=(1, 2, 3, 4)):
+    """The right output with one wrong element."""
+    out = GOOD.copy()
+    out[index] = value
+    return out
+
+
+ADVERSARIES = {
+    "all zero": np.zeros_like(GOOD),
+    "all NaN": np.full_like(GOOD, np.nan),
+    "one NaN": spoiled(np.nan),
+    "one infinity": spoiled(np.inf),
+    "one element unwritten": spoiled(0),
+    "one element's sign": spoiled(-GOOD[1, 2, 3, 4]),
+    "right values, wrong place": np.roll(GOOD, 1, axis=-1),
+    "images exchanged": GOOD[::-1],
+    "scaled by 1.001": (GOOD * 1.001).astype("float32"),
+    "wrong dtype": GOOD.astype("float64"),
+    "wrong shape": GOOD[:, :, :-1],
+    "an axis too many": GOOD[None],
+    "broadcastable": GOOD[:1],
+    "bias forgotten": GOOD - CASE.bias[:, None, None],
+    "empty": GOOD[:0],
+}
+
+
+@pytest.mark.parametrize("name", ADVERSARIES)
+def test_adversaries_are_rejected(name):
+    """Nothing slips through, and the text says that it is wrong."""
+    comparison = CASE.check(ADVERSARIES[name])
+    assert comparison.verdict == "wrong"
+    assert not comparison.ok
+    assert comparison.n_wrong
+    assert "wrong" in str(comparison)
+    with pytest.raises(AssertionError, match="wrong"):
+        assert_close(ADVERSARIES[name], CASE)
+
+
+def test_the_wrong_element_is_named():
+    """Index, both values, how far outside."""
+    comparison = CASE.check(spoiled(7.5))
+    assert comparison.worst == (1, 2, 3, 4)
+    assert comparison.n_wrong == 1
+    assert comparison.max_bound_ratio > 1
+    assert "(1, 2, 3, 4)" in str(comparison)
+    assert "7.5" in str(comparison)
+
+
+def test_the_right_output_is_identical():
+    """To itself, as torch's tensor too, and with the sign of a zero changed."""
+    assert CASE.check(GOOD).verdict == "identical"
+    assert CASE.check(torch.tensor(GOOD)).verdict == "identical"
+    zero = Case(input=np.zeros((1, 1, 1, 1)), weight=np.ones((1, 1, 1, 1)))
+    assert zero.check(-zero.expected()).verdict == "identical"
+
+
+def test_a_last_bit_is_within_the_bound_of_a_long_sum():
+    """Rounded differently is not wrong."""
+    comparison = CASE.check(np.nextafter(GOOD, np.float32(np.inf)))
+    assert comparison.verdict == "within bound"
+    assert comparison.max_ulp == 1
+    assert 0 < comparison.max_bound_ratio < 1
+
+
+def exact_output(case):
+    """Every output as a rational number, by the formula."""
+    g = case.geometry
+    images = case.input if case.input.ndim == 4 else case.input[None]
+    padded = np.pad(images, ((0, 0), (0, 0), *g.padding))
+    for n, k, p, q in np.ndindex(g.output_shape):
+        first = k // (g.out_channels // g.groups) * case.weight.shape[1]
+        total = Fraction(0) if case.bias is None else Fraction(float(case.bias[k]))
+        for c, r, s in np.ndindex(case.weight.shape[1:]):
+            row, column = p * g.stride[0] + r * g.dilation[0], q * g.stride[1] + s * g.dilation[1]
+            total += Fraction(float(case.weight[k, c, r, s])) * Fraction(float(padded[n, first + c, row, column]))
+        yield (n, k, p, q), total
+
+
+@given(strategies.cases(dtypes=("float32", "float64"), asymmetric_padding=True, max_multiplications=300))
+def test_the_oracle_keeps_its_promise(case):
+    """Oracle and speed tier lie within the bound of the exact value."""
+    expected, bound = case.expected(), case.bound()
+    narrow = case.expected(case.input.dtype.name)
+    for index, exact in exact_output(case):
+        at = index if case.input.ndim == 4 else index[1:]
+        for out in (expected, narrow):
+            assert abs(Fraction(float(out[at])) - exact) <= Fraction(float(bound[at]))
+
+
+@given(strategies.cases(dtypes=("float32",), fills=("normal", "positive")), st.data())
+def test_a_dropped_product_is_seen(case, data):
+    """Where the products are of one size, an output without one of them is outside the bound."""
+    if 0 in case.geometry.output_shape or not case.weight.all() or not case.input.all():
+        return
+    weight = case.weight.copy()
+    index = data.draw(st.tuples(*(st.integers(0, size - 1) for size in weight.shape)))
+    weight[index] = 0
+    x, _, *rest = case.arguments()
+    names = ("bias", "stride", "padding", "dilation", "groups")
+    other = Case(input=x, weight=weight, **dict(zip(names, rest, strict=True)))
+    difference = np.abs(other.expected().astype(float) - case.expected())
+    assert case.check(other.expected()).ok == bool((difference <= 2 * case.bound()).all())
+
+
+def test_overflow_frees_the_element_and_only_it():
+    """Where a sum in some order can overflow, anything goes; where it can't, infinity is wrong."""
+    x = np.array([[[[3e38, 1.0]]]], "float32")
+    case = Case(input=x.repeat(2, axis=1), weight=np.array([[[[1.0]], [[-1.0]]]], "float32"))
+    assert case.expected().tolist() == [[[[0, 0]]]]
+    assert case.check(np.array([[[[np.nan, 0]]]], "float32")).ok
+    assert not case.check(np.array([[[[0, np.nan]]]], "float32")).ok
+    assert not case.check(np.array([[[[0, np.inf]]]], "float32")).ok
+
+
+def test_special_values_must_be_where_they_belong():
+    """NaN and infinity reach exactly the outputs whose receptive field holds them."""
+    x = np.ones((1, 1, 1, 6), "float32")
+    x[..., 2], x[..., 5] = np.nan, np.inf
+    case = Case(input=x, weight=np.ones((1, 1, 1, 2), "float32"))
+    expected = np.array([[[[2, np.nan, np.nan, 2, np.inf]]]], "float32")
+    assert case.check(expected).verdict == "identical"
+    for position, value in ((1, 2), (0, np.nan), (4, np.nan), (4, -np.inf), (4, 3e38)):
+        wrong = expected.copy()
+        wrong[..., position] = value
+        comparison = case.check(wrong)
+        assert comparison.worst == (0, 0, 0, position)
+        assert comparison.n_wrong == 1
+
+
+def test_integers_must_be_equal():
+    """No bound, no rounding."""
+    case = Case(input=np.full((1, 1, 2, 2), 3, "int8"), weight=np.full((1, 1, 1, 1), 5, "int8"))
+    assert case.check(case.expected()).verdict == "identical"
+    assert case.check(case.expected() + np.int32(1)).n_wrong == 4
+
+
+def test_a_case_is_immutable():
+    """Its arrays are copies and can't be written to."""
+    x = np.ones((1, 1, 2, 2))
+    case = Case(input=x, weight=np.ones((1, 1, 1, 1)))
+    x[...] = 5
+    assert case.expected().tolist() == [[[[1, 1], [1, 1]]]]
+    with pytest.raises(ValueError, match="read-only"):
+        case.input[...] = 5
+    with pytest.raises(AttributeError):
+        case.stride = 2
+
+
+def test_bad_cases():
+    """Refused at once, as conv2d would refuse them."""
+    with pytest.raises(GeometryError, match="groups=3"):
+        Case(input=CASE.input, weight=CASE.weight, groups=3)
+    with pytest.raises(TypeError, match="weight has dtype float64"):
+        Case(input=CASE.input, weight=CASE.weight.astype("float64"))
+    with pytest.raises(GeometryError, match="op='conv4d'"):
+        Case(op="conv4d", input=CASE.input, weight=CASE.weight)
+    with pytest.raises(TypeError, match="actual"):
+        CASE.check([1.0])
