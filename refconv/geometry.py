@@ -215,9 +215,11 @@ def _check_padding(geometry: Geometry) -> None:
     mode = geometry.padding_mode
     if mode == "zeros":
         return
+    if mode != "circular" and 0 in (geometry.in_channels, *geometry.size):
+        raise GeometryError(
+            f"padding_mode={mode!r}: input with {geometry.in_channels} channels of size {geometry.size} must not be empty"
+        )
     for size, sides in zip(geometry.size, geometry.padding, strict=True):
-        if size == 0:
-            raise GeometryError(f"padding_mode={mode!r}: an input of spatial size {geometry.size} is empty")
         largest = {"reflect": size - 1, "circular": size}.get(mode, LARGEST)
         if max(sides) > largest:
             raise GeometryError(

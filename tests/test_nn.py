@@ -355,7 +355,7 @@ assert not {"torch", "matplotlib", "numba"} & set(sys.modules)
 layer.plot_weights()
 assert not {"torch", "matplotlib.pyplot"} & set(sys.modules)
 """
-    subprocess.run([sys.executable, "-c", program], check=True)  # noqa: S603 - our own program
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 # Pictures

@@ -36,7 +36,8 @@ def _target(backend: str) -> Target:
 
 def check_device(device: str) -> None:
     """Refuse a device that refconv has no target for."""
-    if device.partition(":")[0] == "cuda":
+    kind = device.partition(":")[0]
+    if kind == "cuda":
         raise BackendUnavailable(NO_CUDA)
-    if device != "cpu":
+    if kind != "cpu":
         raise GeometryError(f"device={device!r}: must be 'cpu' or 'cuda'")
