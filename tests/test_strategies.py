@@ -1,0 +1,185 @@
+"""The strategies: every class of geometry is reached, nothing invalid is drawn, and what fails shrinks."""
+
+from collections import Counter
+from functools import cache
+
+import numpy as np
+import pytest
+from common import ALL, FLOATS, MODES
+from hypothesis import HealthCheck, find, given, settings
+from hypothesis import strategies as st
+
+from refconv import GeometryError, conv2d
+from refconv.fills import LARGEST_INTEGER, names, operands
+from refconv.formats import result_dtype
+from refconv.geometry import Geometry
+from refconv.strategies import arrays, cases, geometries, recipes
+from refconv.verification.coverage import OF_GEOMETRY, classes
+
+EXAMPLES = 1000
+PADDING_CLASSES = [
+    "padding 'same'",
+    "padding 'valid'",
+    "even kernel with 'same'",
+    "four-sided padding",
+    *(f"padding mode {mode!r}" for mode in MODES[1:]),
+]
+
+
+@cache
+def drawn():
+    """How many of `EXAMPLES` cases, the same ones every time, belong to each class, and what they are filled with."""
+    counts: Counter[str] = Counter()
+
+    @settings(max_examples=EXAMPLES, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(recipes(padding_modes=MODES, asymmetric_padding=True))
+    def count(recipe):
+        counts.update([*classes(recipe.case()), recipe.fill])
+
+    count()
+    return counts
+
+
+@pytest.mark.parametrize("name", [*OF_GEOMETRY, *PADDING_CLASSES, "unbatched", "bias", *names("float32")])
+def test_every_class_is_reached(name):
+    assert drawn()[name] >= EXAMPLES / 100
+
+
+def test_nearly_every_draw_is_another_case():
+    calls = []
+
+    @settings(max_examples=EXAMPLES, database=None)
+    @given(recipes())
+    def count(recipe):
+        calls.append(recipe)
+
+    count()
+    assert len(calls) == EXAMPLES  # nothing was drawn in vain either
+    assert len(set(calls)) > 0.95 * EXAMPLES
+
+
+def test_draws_are_independent():
+    # Hypothesis likes to copy one draw over another: that would show as equal axes.
+    unequal = drawn()["unequal dilation"]
+    assert unequal >= EXAMPLES / 2
+
+
+def test_shrinks_to_one_pixel():
+    case = find(cases(padding_modes=MODES, asymmetric_padding=True), lambda _: True)
+    assert case.geometry == Geometry(1, 1, 1, (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), 1, "zeros")
+    assert case.bias is None
+    assert case.input.ndim == 4
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        (lambda g: g.groups > 1, {"groups": 2, "in_channels": 2, "out_channels": 2, "size": (1, 1)}),
+        (lambda g: g.stride[0] > g.kernel[0], {"stride": (2, 1), "kernel": (1, 1), "size": (1, 1)}),
+        (lambda g: g.batch == 0, {"batch": 0, "in_channels": 1, "size": (1, 1), "kernel": (1, 1)}),
+        (lambda g: g.dilation[1] > 1 and g.kernel[1] > 1, {"dilation": (1, 2), "kernel": (1, 2), "groups": 1}),
+        (lambda g: min(g.output_size) > 4, {"kernel": (1, 1), "stride": (1, 1), "in_channels": 1}),
+    ],
+)
+def test_shrinks_to_the_condition(condition, expected):
+    geometry = find(geometries(), condition)
+    assert {name: getattr(geometry, name) for name in expected} == expected
+
+
+@given(cases(dtypes=ALL, padding_modes=MODES, asymmetric_padding=True, max_multiplications=2000))
+def test_every_case_is_valid(case):
+    assert conv2d(*case.arguments(), padding_mode=case.padding_mode).shape == case.expected().shape
+
+
+@given(st.data(), st.integers(1, 10_000))
+def test_limit_on_multiplications(data, limit):
+    g = data.draw(geometries(max_multiplications=limit, padding_modes=MODES))
+    assert np.prod(g.output_shape) * g.terms <= limit
+
+
+@given(cases(depthwise=True))
+def test_depthwise_only(case):
+    g = case.geometry
+    assert g.groups == g.in_channels
+    assert g.out_channels in (g.groups, 2 * g.groups, 3 * g.groups)
+
+
+@given(cases(depthwise=False))
+def test_no_depthwise(case):
+    assert case.geometry.groups == 1 or case.geometry.groups < case.geometry.in_channels
+
+
+@given(cases(string_padding=False, unbatched=False, dtypes=["float64"], padding_modes=["circular"], fills=["positive"]))
+def test_what_is_excluded_is_not_drawn(case):
+    assert all(before == after for before, after in case.geometry.padding)
+    assert not isinstance(case.padding, str)
+    assert case.input.ndim == 4
+    assert case.input.dtype == np.float64
+    assert case.padding_mode == "circular"
+    assert (case.input > 0).all()
+
+
+@given(st.data(), geometries(max_multiplications=1000), st.sampled_from(ALL), st.sampled_from((None, True, False)))
+def test_arrays_fit_their_geometry(data, g, dtype, bias):
+    x, w, b = data.draw(arrays(g, dtype=dtype, bias=bias))
+    assert x.shape == (g.batch, g.in_channels, *g.size)
+    assert w.shape == (g.out_channels, g.in_channels // g.groups, *g.kernel)
+    assert x.dtype == w.dtype == dtype
+    assert bias is None or (b is not None) is bias
+    assert b is None or (b.shape == (g.out_channels,) and b.dtype == dtype)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"op": "conv9d"}, "op='conv9d'"),
+        ({"padding_modes": ["mirror"]}, "padding_modes='mirror'"),
+        ({"max_multiplications": 0}, "max_multiplications=0"),
+        ({"fills": ["noise"]}, "fills='noise'"),
+        ({"dtypes": ["int8"], "fills": ["normal"]}, "fills='normal'"),
+    ],
+)
+def test_wrong_arguments(options, message):
+    with pytest.raises(GeometryError, match=message):
+        cases(**options)
+
+
+@pytest.mark.parametrize("dtype", ALL)
+@given(st.integers(1, 40), st.integers(1, 40), st.booleans(), st.integers(0, 100))
+def test_integers_add_up_exactly_in_any_order(dtype, channels, taps, bias, seed):
+    x, w, b = operands("integers", (1, channels, 3, taps), (2, channels, 1, taps), bias=bias, dtype=dtype, seed=seed)
+    limit = 1 / np.finfo(dtype).epsneg if dtype in FLOATS else int(np.iinfo(result_dtype(np.dtype(dtype))).max)
+    largest = [int(np.abs(each.astype(object)).max()) for each in (x, w)]
+    assert largest[0] * largest[1] * channels * taps + (0 if b is None else int(np.abs(b).max())) <= limit
+    assert (x != 0).all()
+    assert dtype not in FLOATS or max(largest) <= LARGEST_INTEGER
+
+
+@pytest.mark.parametrize("fill", names("float32"))
+def test_a_fill_is_the_same_for_the_same_seed(fill):
+    first, again, other = (operands(fill, (1, 2, 3, 4), (2, 2, 1, 1), seed=seed)[0] for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert np.array_equal(first, other) is (fill == "positions")
+
+
+def test_positions_are_distinct():
+    x, w, b = operands("positions", (2, 2, 3, 4), (2, 2, 2, 2), bias=True)
+    for each in (x, w, b):
+        assert len(np.unique(each)) == each.size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("noise", (1, 1, 1, 1), (1, 1, 1, 1)), "fill='noise'"),
+        (("integers", (0, 2**25, 1, 1), (0, 2**25, 1, 1)), "cannot be exact"),
+        (("positions", (2**25, 1, 1, 0), (1, 1, 1, 1)), None),
+        (("positions", (2, 2**24, 1, 1), (1, 1, 1, 1)), "no 33554432 consecutive integers"),
+    ],
+)
+def test_fills_refuse_what_they_cannot_do(arguments, message):
+    if message is None:
+        assert operands(*arguments)[0].size == 0
+        return
+    with pytest.raises(ValueError, match=message):
+        operands(*arguments)
