@@ -1,0 +1,40 @@
+"""refconv: a validation oracle for people who write convolution kernels.
+
+Public names only. Importing it loads neither torch, Hypothesis, matplotlib nor Numba, and compiles nothing; `verify`
+and `strategies`, which need Hypothesis, are loaded when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from refconv import nn
+from refconv.case import Case, assert_close
+from refconv.compare import Comparison
+from refconv.errors import BackendUnavailable, GeometryError
+from refconv.ops import conv2d
+
+if TYPE_CHECKING:
+    from refconv import strategies
+    from refconv.verification import verify
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackendUnavailable",
+    "Case",
+    "Comparison",
+    "GeometryError",
+    "assert_close",
+    "conv2d",
+    "nn",
+    "strategies",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "strategies":
+        return import_module("refconv.strategies")
+    if name == "verify":
+        return import_module("refconv.verification").verify
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

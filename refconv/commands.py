@@ -1,0 +1,158 @@
+"""The commands: arguments in, tables and exit codes out.
+
+Knows typer and rich; what a command does is done elsewhere, and imported when the command runs.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import refconv
+from refconv import formats
+
+if TYPE_CHECKING:
+    from refconv.verification.campaign import Progress as Callback
+    from refconv.verification.report import Report
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+FAILED, WRONG_USAGE = 1, 2
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"refconv {refconv.__version__}")
+        raise typer.Exit
+
+
+def _dtypes(names: list[str] | None) -> list[str]:
+    supported = [str(dtype) for dtype in formats.SUPPORTED]
+    names = names or ["float32"]
+    for name in names:
+        if name not in supported:
+            raise typer.BadParameter(f"{name!r}: must be one of {', '.join(supported)}")
+    return names
+
+
+def _folder_exists(path: Path | None) -> Path | None:
+    if path is not None and not path.absolute().parent.is_dir():
+        raise typer.BadParameter(f"no folder {path.absolute().parent}")
+    return path
+
+
+@app.callback()
+def refconv_(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """A validation oracle for convolution kernels."""
+
+
+@app.command()
+def verify(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="module:attribute or path/to/file.py:attribute")],
+    dtype: Annotated[
+        list[str] | None,
+        typer.Option(callback=_dtypes, help="A dtype to test, float32 if none is given; repeat it for several."),
+    ] = None,
+    cases: Annotated[int, typer.Option(min=1, help="Generated cases for each dtype.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other cases.")] = 0,
+    arrays: Annotated[
+        str | None,
+        typer.Option(
+            help="numpy or torch: what TARGET takes and returns. If not given, torch for what comes from torch or has "
+            "an attribute arrays = 'torch', else numpy."
+        ),
+    ] = None,
+    supports: Annotated[
+        str,
+        typer.Option(metavar="JSON", help='What else TARGET takes: {"string_padding": true, "unbatched": true}.'),
+    ] = "{}",
+    json: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, writable=True, callback=_folder_exists, help="Write the report to this file."),
+    ] = None,
+) -> None:
+    """Put TARGET, a conv2d, to the test.
+
+    TARGET is called as torch.nn.functional.conv2d is: (input, weight, bias, stride, padding, dilation, groups).
+    Exit codes: 0 all good, 1 it failed, 2 wrong usage or TARGET can't be loaded.
+    """
+    from refconv.verification import campaign
+    from refconv.verification.candidates import TargetError, load
+
+    sys.path.insert(0, str(Path.cwd()))  # as for `python -m`
+    try:
+        limits = campaign.checked(_json_object(supports))
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(str(error), param_hint="--supports") from None
+    try:
+        candidate = load(target, arrays)
+    except (TargetError, ValueError, ModuleNotFoundError) as error:
+        typer.echo(f"refconv: can't load the target: {error}", err=True)
+        raise typer.Exit(WRONG_USAGE) from None
+    with _progress(Console(stderr=True)) as progress:
+        report = campaign.run(
+            candidate, "conv2d", dtypes=dtype or [], cases=cases, seed=seed, supports=limits, progress=progress
+        )
+    _print(report, target)
+    if json is not None:
+        report.to_json(json)
+    if not report.ok:
+        raise typer.Exit(FAILED)
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    found = json_module.loads(text)
+    if not isinstance(found, dict):
+        raise TypeError(f"{text!r}: must be a JSON object")
+    return found
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callback]:
+    """A callback that shows how far things are: bars on a terminal, plain lines elsewhere."""
+    if not console.is_terminal:
+        yield lambda label, done, total: _plain_line(console, label, done, total)
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks = {}
+
+        def update(label: str, done: int, total: int) -> None:
+            if label not in tasks:
+                tasks[label] = bars.add_task(label, total=total)
+            bars.update(tasks[label], completed=done)
+
+        yield update
+
+
+def _plain_line(console: Console, label: str, done: int, total: int) -> None:
+    if done == total or done % max(1, total // 4) == 0:
+        console.print(f"{label}: {done} of {total}", highlight=False)
+
+
+def _print(report: Report, target: str) -> None:
+    """The table, what was covered, and the smallest case of each property violated, with its program."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(report.table())
+    classes = ", ".join(f"{name} {count}" for name, count in report.coverage.items())
+    console.print(f"Generated cases by class: {classes or 'none'}", soft_wrap=False)
+    for result in report.results:
+        if result.skipped:
+            console.print(f"{result.section}, {result.dtype}: skipped: {result.skipped}")
+    shown = {failure.property: failure for failure in reversed(report.failures)}
+    for failure in reversed(shown.values()):
+        console.print(f"\nFAILED {failure}\n\nThis program shows it:\n")
+        console.print(failure.snippet)
+    console.print(f"{target}: {'passed' if report.ok else 'FAILED'}, {report.n_cases} cases judged")

@@ -1,0 +1,162 @@
+"""The command line: what it prints, where, and with which exit code."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+import refconv
+from refconv import cli, commands
+from refconv.verification import campaign
+
+ROOT = Path(__file__).parents[1]
+GOOD, WRONG = (f"{ROOT}/examples/{name}_kernel.py:conv2d" for name in ("im2col", "wrong"))
+
+
+@pytest.fixture
+def generated_only(monkeypatch):
+    """A campaign without the fixed sections."""
+    monkeypatch.setattr(campaign, "FIXED", {})
+
+
+def call(*arguments):
+    """Run a command in this process."""
+    return CliRunner().invoke(commands.app, arguments, prog_name="refconv")
+
+
+def words(text):
+    """Text without line breaks and frames."""
+    return " ".join(text.replace("│", " ").split())
+
+
+def test_a_sound_kernel():
+    done = call("verify", GOOD, "--dtype", "float64", "--cases", "100")
+    assert done.exit_code == 0
+    rows = [line.split() for line in done.stdout.splitlines() if "passed" in line]
+    assert [row[:-3] for row in rows[:-1]] == [
+        ["generated", "cases", "float64", "100", "0"],
+        ["documentation", "examples", "float64", "3", "0"],
+        ["handwritten", "digits", "float64", "40", "0"],
+    ]
+    assert "Generated cases by class: " in done.stdout
+    assert "passed, 143 cases judged" in done.stdout
+    assert "generated cases, float64: 100 of 100" in done.stderr
+
+
+def test_a_wrong_kernel_as_a_user_runs_it(tmp_path):
+    command = [sys.executable, "-m", "refconv", "verify", "examples/wrong_kernel.py:conv2d", "--cases", "200"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "FAILED generated cases, float32: values" in done.stdout
+    shown = tmp_path / "shown.py"
+    shown.write_text(done.stdout.partition("This program shows it:\n\n")[2].rpartition("\n\n")[0])
+    again = subprocess.run([sys.executable, shown], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert again.returncode == 1
+    assert "AssertionError: wrong: conv2d(" in again.stderr
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_each_property_is_shown_once():
+    done = call("verify", WRONG, "--dtype", "float32", "--dtype", "float64", "--cases", "100")
+    assert done.exit_code == 1
+    assert done.stdout.count("This program shows it:") == 1
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_json(tmp_path):
+    path = tmp_path / "report.json"
+    assert call("verify", GOOD, "--cases", "20", "--json", str(path)).exit_code == 0
+    assert json.loads(path.read_text())["n_cases"] == 20
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_seed(tmp_path):
+    coverage = []
+    for seed in ("1", "1", "2"):
+        path = tmp_path / "report.json"
+        call("verify", GOOD, "--cases", "50", "--seed", seed, "--json", str(path))
+        coverage.append(json.loads(path.read_text())["coverage"])
+    assert coverage[0] == coverage[1] != coverage[2]
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_torch_arrays_by_default_for_torch():
+    assert call("verify", "torch.nn.functional:conv2d", "--cases", "20").exit_code == 0
+    done = call("verify", "torch.nn.functional:conv2d", "--cases", "20", "--arrays", "numpy")
+    assert done.exit_code == 1
+    assert "TypeError" in done.stdout
+
+
+def test_what_was_skipped_is_said(monkeypatch):
+    monkeypatch.setattr(campaign, "FIXED", {campaign.DIGITS: refconv.verification.layers.digit_layers})
+    monkeypatch.setattr("refconv.verification.layers.find_spec", lambda _: None)
+    monkeypatch.setattr("refconv.verification.layers._scikit_learn", lambda: None)
+    monkeypatch.setattr(
+        "refconv.verification.layers.digit_images", refconv.verification.layers.digit_images.__wrapped__
+    )
+    done = call("verify", GOOD, "--cases", "20")
+    assert done.exit_code == 0
+    assert "handwritten digits, float32: skipped: no digits: install scikit-learn" in words(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["verify"], "Missing argument 'TARGET'"),
+        (["verify", "conv2d"], "must be module:attribute or path/to/file.py:attribute"),
+        (["verify", "nowhere:conv2d"], "no module 'nowhere': install it"),
+        (["verify", "nowhere.py:conv2d"], "no file nowhere.py"),
+        (["verify", WRONG, "--dtype", "float31"], "'float31': must be one of float32"),
+        (["verify", WRONG, "--cases", "0"], "--cases"),
+        (["verify", WRONG, "--seed", "-1"], "--seed"),
+        (["verify", WRONG, "--arrays", "lists"], "arrays='lists': must be one of 'numpy', 'torch'"),
+        (["verify", WRONG, "--json", "no/such/folder/report.json"], "no folder"),
+        (["prove"], "No such command 'prove'"),
+    ],
+)
+def test_wrong_usage(arguments, message):
+    done = call(*arguments)
+    assert done.exit_code == 2
+    assert message in words(done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_version():
+    done = call("--version")
+    assert done.exit_code == 0
+    assert done.stdout == f"refconv {refconv.__version__}\n"
+
+
+def test_help_names_what_there_is():
+    done = call("--help")
+    assert done.exit_code == 0
+    assert "verify" in done.stdout
+    assert "--dtype" in call("verify", "--help").stdout
+
+
+def test_without_the_extra(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "find_spec", lambda name: None if name == "typer" else name)
+    with pytest.raises(SystemExit) as raised:
+        cli.main()
+    assert raised.value.code == 2
+    assert "pip install 'refconv[verify]'" in capsys.readouterr().err
+
+
+def test_bars_on_a_terminal():
+    console = Console(force_terminal=True, width=100, record=True)
+    with commands._progress(console) as progress, console.capture() as captured:
+        progress("generated cases, float32", 1, 2)
+        progress("generated cases, float32", 2, 2)
+    assert "generated cases, float32" in captured.get()
+    assert "\x1b" in captured.get()
+
+
+@pytest.mark.parametrize("supports", ["{", "[]", '{"strings": true}', '{"unbatched": 1}'])
+def test_wrong_supports(supports):
+    done = call("verify", GOOD, "--supports", supports)
+    assert done.exit_code == 2
+    assert "--supports" in done.stderr

@@ -1,0 +1,581 @@
+"""The prosecutor: sound kernels pass, each kind of fault is found, named, shrunk, and shown by a program that runs."""
+
+import json
+import random
+import runpy
+import subprocess
+import sys
+import types
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from common import ALL
+
+import refconv
+from refconv import verify
+from refconv.fills import operands
+from refconv.recipes import Recipe
+from refconv.verification import campaign, layers
+from refconv.verification.candidates import Candidate, TargetError, find, load
+from refconv.verification.program import MAX_LINES, program
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def ignores_dilation(input, weight, bias, stride, padding, dilation, groups):
+    """Right as long as the dilation is 1; else of the right shape."""
+    out = refconv.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    return out if dilation == (1, 1) else np.zeros_like(out)
+
+
+def adds_the_first_bias(input, weight, bias, *rest):
+    """Adds the first channel's bias to all channels."""
+    return refconv.conv2d(input, weight, None if bias is None else np.full_like(bias, bias[0]), *rest)
+
+
+def accumulates_in_half(input, weight, bias, *rest):
+    """Rounds its operands to float16 first."""
+    narrow = (None if each is None else each.astype("float16").astype(each.dtype) for each in (input, weight, bias))
+    return refconv.conv2d(*narrow, *rest)
+
+
+def crashes_on_groups(input, weight, bias, stride, padding, dilation, groups):
+    """Has no case for groups."""
+    return refconv.conv2d(input, weight, bias, stride, padding, dilation, {1: 1}[groups])
+
+
+def scales_its_input(input, *rest):
+    """Returns the right thing, but leaves another input behind."""
+    out = refconv.conv2d(input, *rest)
+    input *= 2
+    return out
+
+
+def reshapes_its_input(input, *rest):
+    """Returns the right thing, but leaves another shape behind."""
+    out = refconv.conv2d(input, *rest)
+    input.shape = (*input.shape, 1)
+    return out
+
+
+def returns_a_list(*arguments):
+    """Returns a list."""
+    return refconv.conv2d(*arguments).tolist()
+
+
+def returns_a_tensor(*arguments):
+    """Returns a tensor for NumPy arrays."""
+    return torch.from_numpy(refconv.conv2d(*arguments))
+
+
+def widens(*arguments):
+    """Returns float64."""
+    return refconv.conv2d(*arguments).astype("float64")
+
+
+def returns_booleans(*arguments):
+    """Returns a dtype that refconv does not know."""
+    return refconv.conv2d(*arguments) > 0
+
+
+def forgets_unbatched(input, *rest):
+    """Returns a batch for a single image."""
+    out = refconv.conv2d(input, *rest)
+    return out[None] if input.ndim == 3 else out
+
+
+def exits(*_):
+    """Ends the process, and says that all is well."""
+    sys.exit(0)
+
+
+# Candidate, the property it violates, largest number of elements that input, weight and bias of a minimal case have.
+WRONG = [
+    (ignores_dilation, "values", 2),
+    (adds_the_first_bias, "values", 5),
+    (accumulates_in_half, "values", 2),
+    (crashes_on_groups, "returns", 4),
+    (scales_its_input, "inputs unmodified", 2),
+    (reshapes_its_input, "inputs unmodified", 2),
+    (returns_a_list, "kind of array", 2),
+    (returns_a_tensor, "kind of array", 2),
+    (widens, "shape and dtype", 2),
+    (returns_booleans, "kind of array", 2),
+    (exits, "returns", 2),
+]
+
+
+@pytest.fixture
+def generated_only(monkeypatch):
+    """A campaign without the fixed sections."""
+    monkeypatch.setattr(campaign, "FIXED", {})
+
+
+@pytest.fixture
+def digits_only(monkeypatch):
+    """A campaign without the documentation examples, which take seconds."""
+    monkeypatch.setattr(campaign, "FIXED", {campaign.DIGITS: layers.digit_layers})
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_the_oracle_passes_in_every_dtype():
+    report = verify(refconv.conv2d, dtypes=ALL, cases=50)
+    assert report.ok
+    assert report.failures == []
+    assert [(result.n_cases, result.max_bound_ratio <= 1) for result in report.results] == [(50, True)] * len(ALL)
+
+
+def test_torch_passes_every_section():
+    report = verify(torch.nn.functional.conv2d, dtypes=("float32", "float64"), cases=100, arrays="torch")
+    assert report.ok
+    assert report.n_unsupported == 0
+    sections = [(result.section, result.n_cases, result.verdict) for result in report.results]
+    assert sections == 2 * [
+        ("generated cases", 100, "passed"),
+        ("documentation examples", 3, "passed"),
+        ("handwritten digits", 40, "passed"),
+    ]
+    assert 0 < max(result.max_bound_ratio for result in report.results) < 1
+    assert report.coverage["padding"] > 100
+
+
+@pytest.mark.parametrize(("candidate", "violated", "size"), WRONG, ids=lambda value: getattr(value, "__name__", None))
+@pytest.mark.usefixtures("generated_only")
+def test_every_fault_is_found_and_shrunk(tmp_path, candidate, violated, size):
+    report = verify(candidate, cases=300)
+    assert not report.ok
+    assert violated != "values" or report.results[0].max_bound_ratio > 1
+    (failure,) = report.failures
+    assert failure.property == violated
+    assert failure.case.input.size + failure.case.weight.size <= size
+    assert (failure.comparison is None) is (violated not in ("values", "shape and dtype"))
+    assert failure.comparison is None or not failure.comparison.ok
+    assert len(failure.snippet.splitlines()) <= MAX_LINES
+    with pytest.raises((AssertionError, KeyError, TypeError, SystemExit)):
+        run_here(failure.snippet, tmp_path)
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_different_faults_are_reported_apart():
+    def two_faults(input, weight, bias, stride, padding, dilation, groups):
+        if stride != (1, 1):
+            raise RuntimeError("no stride")
+        return ignores_dilation(input, weight, bias, stride, padding, dilation, groups)
+
+    report = verify(two_faults, cases=300)
+    found = {failure.property: failure for failure in report.failures}
+    assert set(found) == {"returns", "values"}
+    assert "RuntimeError: no stride" in found["returns"].text
+    assert "test_verify.py" in found["returns"].text
+    assert "judgement.py" not in found["returns"].text
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_unsupported_is_counted_and_never_passed():
+    def supports_nothing(*_):
+        raise NotImplementedError
+
+    report = verify(supports_nothing, cases=20)
+    assert not report.ok
+    assert report.n_cases == 0
+    assert report.n_unsupported >= 20
+    assert report.failures == []
+    assert report.results[0].verdict == "nothing judged"
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_as_many_cases_as_asked_for_are_judged():
+    def supports_depthwise_only(input, weight, bias, stride, padding, dilation, groups):
+        if weight.shape[1] != 1:
+            raise NotImplementedError
+        return refconv.conv2d(input, weight, bias, stride, padding, dilation, groups)
+
+    report = verify(supports_depthwise_only, cases=200)
+    assert report.ok
+    assert report.n_cases >= 200
+    assert report.n_unsupported > 50
+    assert sum(report.coverage[name] for name in ("batch 0", "batch 1", "batch above 1")) == report.n_cases
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_every_dtype_must_be_judged():
+    def float32_only(input, *rest):
+        if input.dtype != np.float32:
+            raise NotImplementedError
+        return refconv.conv2d(input, *rest)
+
+    assert verify(float32_only, cases=20).ok
+    assert not verify(float32_only, cases=20, dtypes=("float32", "float64")).ok
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_a_candidate_that_fails_now_and_then():
+    calls = iter(range(10**6))
+
+    def unreliable(*arguments):
+        out = refconv.conv2d(*arguments)
+        return out + 1 if 30 <= next(calls) < 40 else out
+
+    (failure,) = verify(unreliable, cases=100).failures
+    assert failure.property in ("values", "shape and dtype")
+    assert "not every call with this case fails" in failure.text
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_warnings_are_no_verdict():
+    def warns(*arguments):
+        warnings.warn("slow", stacklevel=2)
+        return refconv.conv2d(*arguments)
+
+    assert verify(warns, cases=20).ok  # pytest turns warnings into errors
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_a_fault_of_refconv_is_not_the_candidates(monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Recipe, "case", broken)
+    with pytest.raises(ZeroDivisionError):
+        verify(refconv.conv2d, cases=20)
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_same_seed_same_cases():
+    def calls(seed):
+        seen = []
+
+        def record(input, weight, *rest):
+            seen.append((input.shape, weight.shape, input.tobytes()))
+            return refconv.conv2d(input, weight, *rest)
+
+        assert verify(record, cases=50, seed=seed).ok
+        return seen
+
+    calls(0)  # imports everything: Hypothesis draws from the constants of modules
+    first, again, other = calls(1), calls(1), calls(2)
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.usefixtures("digits_only")
+def test_nothing_global_changes():
+    def state():
+        numpys = str(np.random.get_state())  # noqa: NPY002 - the global state is what must not change
+        return torch.get_num_threads(), torch.get_rng_state().tolist(), random.getstate(), numpys
+
+    before = state()
+    verify(torch.nn.functional.conv2d, cases=20, arrays="torch")
+    assert state() == before
+
+
+@pytest.mark.usefixtures("digits_only")
+def test_progress_is_reported():
+    seen = []
+    verify(refconv.conv2d, cases=20, progress=lambda *call: seen.append(call))
+    assert ("generated cases, float32", 20, 20) in seen
+    assert seen[-1] == ("handwritten digits, float32", 40, 40)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"op": "conv9d"}, "op='conv9d'"),
+        ({"dtypes": ("float8",)}, "dtype='float8'"),
+        ({"dtypes": ()}, "dtypes="),
+        ({"cases": 0}, "cases=0"),
+        ({"seed": -1}, "seed=-1"),
+        ({"arrays": "cupy"}, "arrays='cupy'"),
+    ],
+)
+def test_wrong_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        verify(refconv.conv2d, **options)
+
+
+def test_what_is_not_callable():
+    with pytest.raises(TypeError, match="candidate=3"):
+        verify(3)
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_report_as_json(tmp_path):
+    path = tmp_path / "report.json"
+    report = verify(ignores_dilation, cases=100)
+    report.to_json(path)
+    content = json.loads(path.read_text())
+    assert content["ok"] is False
+    assert content["n_cases"] == report.n_cases
+    assert content["coverage"] == report.coverage
+    (result,) = content["results"]
+    assert result["verdict"] == "failed"
+    assert result["failures"][0]["snippet"] == report.failures[0].snippet
+
+
+# Real images.
+
+
+def test_digits_are_real_and_some_of_each():
+    images = layers.digit_images("float32")
+    assert images.shape == (20, 1, 1, 28, 28)
+    assert images.min() == 0
+    assert images.max() == 1
+    assert len({image.tobytes() for image in images}) == 20
+    integers = layers.digit_images("int8")
+    assert set(np.unique(integers)) <= set(range(layers.LARGEST_PIXEL + 1))
+
+
+@pytest.mark.usefixtures("digits_only")
+def test_without_images_the_section_is_skipped_visibly(monkeypatch):
+    monkeypatch.setattr(layers, "find_spec", lambda _: None)
+    monkeypatch.setattr(layers, "digit_images", layers.digit_images.__wrapped__)
+    report = verify(refconv.conv2d, cases=20)
+    assert report.ok
+    (skipped,) = [result for result in report.results if result.verdict == "skipped"]
+    assert skipped.section == "handwritten digits"
+    assert "install scikit-learn" in skipped.skipped
+    assert skipped.n_cases == 0
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_mnist_where_it_is_present(monkeypatch, tmp_path, present):
+    """A stand-in for torchvision, which finds its files only where MNIST_ROOT points."""
+
+    class Stub:
+        def __init__(self, root, train, download):
+            assert not train
+            assert not download
+            if not (Path(root) / "MNIST").exists():
+                raise RuntimeError("Dataset not found.")
+            self.data = torch.full((30, 28, 28), 255, dtype=torch.uint8)
+            self.targets = torch.arange(30) % 10
+
+    for name in ("torchvision", "torchvision.datasets"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules["torchvision.datasets"].MNIST = Stub
+    monkeypatch.setattr(layers, "find_spec", lambda name: name)
+    monkeypatch.setenv("MNIST_ROOT", str(tmp_path))
+    if present:
+        (tmp_path / "MNIST").mkdir()
+    images = layers.digit_images.__wrapped__("float32")
+    assert images.shape == (20, 1, 1, 28, 28)
+    assert (images == 1).all() == present
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_documentation_examples_are_torchs(dtype):
+    shapes = [
+        torch.nn.Conv2d(16, 33, 3, stride=2),
+        torch.nn.Conv2d(16, 33, (3, 5), stride=(2, 1), padding=(4, 2)),
+        torch.nn.Conv2d(16, 33, (3, 5), stride=(2, 1), padding=(4, 2), dilation=(3, 1)),
+    ]
+    for module, source in zip(shapes, layers.documentation_examples(dtype, seed=0), strict=True):
+        case = source.case()
+        assert case.input.shape == (20, 16, 50, 100)
+        assert case.input.dtype == dtype
+        assert case.weight.shape == module.weight.shape
+        assert case.arguments()[3:] == (module.stride, module.padding, module.dilation, module.groups)
+
+
+# Programs.
+
+
+def written(text, folder):
+    """A file with a program."""
+    path = folder / "shown.py"
+    path.write_text(text)
+    return str(path)
+
+
+def run_here(text, folder):
+    """Run a program in this process; its variables."""
+    return runpy.run_path(written(text, folder))
+
+
+def run(text, folder):
+    """Run a program as a user would."""
+    return subprocess.run(
+        [sys.executable, written(text, folder)], cwd=EXAMPLES.parent, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_the_program_shows_the_fault(tmp_path):
+    candidate = load(str(EXAMPLES / "wrong_kernel.py") + ":conv2d")
+    report = campaign.run(candidate, "conv2d", dtypes=["float32"], cases=300, seed=0)
+    (failure,) = report.failures
+    assert failure.case.geometry.kernel == (1, 1)
+    assert failure.case.input.size == 3
+    done = run(failure.snippet, tmp_path)
+    assert done.returncode == 1
+    assert "AssertionError: wrong: conv2d(" in done.stderr
+    assert run(failure.snippet.replace("wrong_kernel", "im2col_kernel"), tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16"])
+def test_a_large_case_is_made_anew(tmp_path, batched, dtype):
+    geometry = refconv.geometry.convolution((1, 3, 20, 20), (2, 3, 3, 3), None, 1, "same", 1, 1, "zeros")
+    recipe = Recipe(geometry, "same", batched=batched, bias=True, dtype=dtype, fill="integers", seed=7)
+    check_program(recipe, "torch", tmp_path)
+
+
+@pytest.mark.parametrize("fill", ["integers", "normal", "positions"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (0, 1, 2, 2), (2, 1, 2, 2)])
+def test_a_small_case_is_written_out(tmp_path, fill, dtype, shape):
+    geometry = refconv.geometry.convolution(shape, (1, 1, 1, 2), None, 1, ((0, 1), (0, 0)), 1, 1, "zeros")
+    recipe = Recipe(geometry, ((0, 1), (0, 0)), dtype=dtype, fill=fill, seed=3)
+    assert "operands" not in check_program(recipe, "numpy", tmp_path)
+
+
+@pytest.mark.parametrize("source", layers.digit_layers("float32", 0)[::19])
+def test_digits_are_made_anew(tmp_path, source):
+    check_program(source, "numpy", tmp_path)
+
+
+@pytest.mark.parametrize("property_", ["returns", "inputs unmodified", "kind of array", "shape and dtype", "values"])
+def test_programs_are_short(property_):
+    candidate = load(str(EXAMPLES / "wrong_kernel.py") + ":conv2d", "torch")
+    for elements in range(1, 60):
+        geometry = refconv.geometry.convolution((1, 1, 1, elements), (1, 1, 1, 1), None, 1, 0, 1, 1, "zeros")
+        recipe = Recipe(geometry, 0, batched=False, bias=True, fill="normal", dtype="float64", seed=2**32 - 1)
+        text = program(candidate, recipe.case(), recipe, property_)
+        assert len(text.splitlines()) <= MAX_LINES
+
+
+def test_special_values_are_written_out(tmp_path):
+    class Special:
+        def case(self):
+            values = np.array([[[[np.nan, np.inf, -np.inf, -0.0, 1e-45]]]], "float32")
+            return refconv.Case(input=values, weight=np.ones((1, 1, 1, 1), "float32"))
+
+    check_program(Special(), "numpy", tmp_path)
+
+
+def check_program(source, arrays, folder):
+    """A program's case is the case it was made of, to the last bit; and it passes for the oracle."""
+    case = source.case()
+    text = program(Candidate(refconv.conv2d, arrays, "refconv:conv2d"), case, source, "values")
+    assert len(text.splitlines()) <= MAX_LINES
+    assert max(map(len, text.splitlines())) <= 120
+    scope = run_here(text, folder)
+    for name in ("input", "weight", "bias"):
+        shown, meant = getattr(scope["case"], name), getattr(case, name)
+        if meant is None:
+            assert shown is None
+        else:
+            assert (shown.dtype, shown.shape, shown.tobytes()) == (meant.dtype, meant.shape, meant.tobytes())
+    assert scope["case"].arguments()[3:] == case.arguments()[3:]
+    return text
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_a_program_for_what_cannot_be_imported_says_so():
+    (failure,) = verify(lambda *arguments: refconv.conv2d(*arguments) + 1, cases=20).failures
+    assert "put the candidate here" in failure.snippet
+
+
+# Targets.
+
+
+@pytest.mark.parametrize(
+    ("function", "target"),
+    [
+        (refconv.conv2d, "refconv.ops:conv2d"),
+        (torch.nn.functional.conv2d, "torch:conv2d"),
+        (refconv.Case.check, "refconv.case:Case.check"),
+        (lambda: 0, ""),
+        (3, ""),
+    ],
+)
+def test_functions_are_found(function, target):
+    assert find(function) == target
+    if target:
+        assert load(target).function is function
+
+
+def test_arrays_follow_the_target(tmp_path):
+    assert load("torch.nn.functional:conv2d").arrays == "torch"
+    assert load("refconv:conv2d").arrays == "numpy"
+    assert load("refconv:conv2d", "torch").arrays == "torch"
+    (tmp_path / "mine.py").write_text("import neighbour\ndef conv2d(*_): pass\nconv2d.arrays = 'torch'")
+    (tmp_path / "neighbour.py").write_text("")
+    assert load(f"{tmp_path}/mine.py:conv2d").arrays == "torch"
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("conv2d", "must be module:attribute or path/to/file.py:attribute"),
+        (":conv2d", "must be module:attribute"),
+        ("refconv:", "must be module:attribute"),
+        ("no_such_module:conv2d", "no module 'no_such_module'"),
+        ("refconv.no_such:conv2d", "no module 'refconv.no_such'"),
+        ("no/such/file.py:conv2d", "no file no/such/file.py"),
+        ("refconv:conv9d", "refconv has no conv9d; it has .*conv2d"),
+        ("math:pi", "must be callable, not float"),
+    ],
+)
+def test_targets_that_cannot_be_loaded(target, message):
+    with pytest.raises(TargetError, match=message):
+        load(target)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("1 / 0", "raised ZeroDivisionError: division by zero"),
+        ("import no_such_module", "raised ModuleNotFoundError: No module named 'no_such_module'"),
+        ("def conv2d(:", "raised SyntaxError"),
+        ("raise SystemExit(0)", "raised SystemExit: 0"),
+    ],
+)
+def test_targets_that_fail_to_load(tmp_path, source, message):
+    path = tmp_path / "mine.py"
+    path.write_text(source)
+    with pytest.raises(TargetError, match=message):
+        load(f"{path}:conv2d")
+
+
+def test_torch_candidates_get_writable_copies():
+    x, w, b = operands("normal", (1, 1, 2, 2), (1, 1, 1, 1), bias=True)
+    case = refconv.Case(input=x, weight=w, bias=b)
+    for arrays, kind in (("numpy", np.ndarray), ("torch", torch.Tensor)):
+        arguments = Candidate(print, arrays, "").arguments(case)
+        assert all(isinstance(each, kind) for each in arguments[:3])
+        assert arguments[3:] == [(1, 1), (0, 0), (1, 1), 1]
+        arguments[0][:] = 0
+        assert np.array_equal(case.input, x)
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_a_candidate_gets_pairs_and_batches_unless_it_takes_more():
+    seen = set()
+
+    def watches(input, weight, bias, stride, padding, dilation, groups):
+        seen.add((type(padding), input.ndim))
+        return refconv.conv2d(input, weight, bias, stride, padding, dilation, groups)
+
+    assert verify(watches, cases=100).ok
+    assert seen == {(tuple, 4)}
+    assert verify(watches, cases=200, supports={"string_padding": True, "unbatched": True}).ok
+    assert seen == {(tuple, 4), (tuple, 3), (str, 4), (str, 3)}
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_unbatched_inputs_find_what_forgets_them():
+    assert verify(forgets_unbatched, cases=100).ok
+    (failure,) = verify(forgets_unbatched, cases=100, supports={"unbatched": True}).failures
+    assert failure.property == "shape and dtype"
+    assert failure.case.input.shape == (1, 1, 1)
+
+
+def test_supports_is_checked():
+    with pytest.raises(refconv.GeometryError, match="supports='strings'"):
+        verify(refconv.conv2d, supports={"strings": True})
+    with pytest.raises(TypeError, match=r"supports\['unbatched'\]=1"):
+        verify(refconv.conv2d, supports={"unbatched": 1})
