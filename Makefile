@@ -8,6 +8,8 @@ PYTHON ?= $(shell for p in python3.11 python3; do \
 PIP_FLAGS ?= -qq
 PYTEST_FLAGS ?=
 VERIFY_FLAGS ?= --dtype float32 --dtype float64 --cases 1000 --seed 0
+# What torch takes besides a pair and a batch.
+TORCH_FLAGS ?= --supports '{"string_padding": true, "unbatched": true}'
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,7 +28,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 verify: $(INSTALLED) ## the main job: verify torch's conv2d, then see a wrong kernel fail
-	$(BIN)/refconv verify torch.nn.functional:conv2d $(VERIFY_FLAGS)
+	$(BIN)/refconv verify torch.nn.functional:conv2d $(VERIFY_FLAGS) $(TORCH_FLAGS)
 	@echo "Now a deliberately wrong kernel, examples/wrong_kernel.py, which must fail:"
 	@status=0; $(BIN)/refconv verify examples/wrong_kernel.py:conv2d $(VERIFY_FLAGS) || status=$$?; \
 	if [ $$status -eq 1 ]; then \

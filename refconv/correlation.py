@@ -79,10 +79,10 @@ def _walk(
 ) -> tuple[np.ndarray, tuple[np.ndarray, tuple[int, int, int]]]:
     """Offsets of the terms in ascending (c, r, s); where rows start; steps from image to image, group and column."""
     batch_step, group_step, channel_step, *axis_steps = (math.prod(x_shape[axis + 1 :]) for axis in range(len(x_shape)))
-    tap_steps = [step * d for step, d in zip(axis_steps, dilation)]
-    output_steps = [step * s for step, s in zip(axis_steps, stride)]
+    tap_steps = [step * d for step, d in zip(axis_steps, dilation, strict=True)]
+    output_steps = [step * s for step, s in zip(axis_steps, stride, strict=True)]
     offsets = _grid((x_shape[2], *kernel), (channel_step, *tap_steps))
-    row_starts = _grid(output_rows, output_steps)
+    row_starts = _grid(output_rows, output_steps[:-1])
     for shared in (offsets, row_starts):
         shared.setflags(write=False)
     return offsets, (row_starts, (batch_step, group_step, output_steps[-1]))
@@ -91,6 +91,6 @@ def _walk(
 def _grid(sizes: Iterable[int], steps: Iterable[int]) -> np.ndarray:
     """i * steps[0] + j * steps[1] + ... for all (i, j, ...) below sizes, in ascending order, flat."""
     total = np.zeros(1, np.int64)
-    for size, step in zip(sizes, steps):
+    for size, step in zip(sizes, steps, strict=True):
         total = np.add.outer(total, np.arange(size) * step).reshape(-1)
     return total

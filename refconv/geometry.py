@@ -217,7 +217,7 @@ def _check_padding(geometry: Geometry) -> None:
         return
     if mode != "circular" and 0 in (geometry.in_channels, *geometry.size):
         raise GeometryError(
-            f"padding_mode={mode!r}: input with {geometry.in_channels} channels of size {geometry.size} must not be empty"
+            f"padding_mode={mode!r}: input of {geometry.in_channels} channels of size {geometry.size} must not be empty"
         )
     for size, sides in zip(geometry.size, geometry.padding, strict=True):
         largest = {"reflect": size - 1, "circular": size}.get(mode, LARGEST)

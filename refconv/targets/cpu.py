@@ -1,7 +1,7 @@
 """Target "cpu": the nest compiled by Numba, its jobs shared among threads.
 
-Knows Numba, the nest and threads. Kernels release the interpreter's lock, and write to disjoint outputs in the canonical
-order, so that neither the number of threads nor the way the jobs are cut can change a bit.
+Knows Numba, the nest and threads. Kernels release the interpreter's lock and write to disjoint outputs in the canonical
+order: neither the number of threads nor the way the jobs are cut can change a bit.
 """
 
 # Numba refuses overloads whose annotations differ from their implementation's.
@@ -13,8 +13,15 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 from numba.extending import (
-    NativeValue, intrinsic, models, overload_attribute, overload_method, register_model, typeof_impl, unbox,
-)  # fmt: skip
+    NativeValue,
+    intrinsic,
+    models,
+    overload_attribute,
+    overload_method,
+    register_model,
+    typeof_impl,
+    unbox,
+)
 
 from refconv.correlation import Correlation, jobs, pack
 from refconv.nest import correlate
@@ -51,8 +58,8 @@ def _unbox(typ: Any, value: Any, c: Any) -> NativeValue:
     return NativeValue(c.context.get_dummy_value())
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def fma(typing_context: Any, x: Any, w: Any, total: Any) -> Any:
+@intrinsic
+def _fused(typing_context: Any, x: Any, w: Any, total: Any) -> Any:
     """x * w + total, rounded once: LLVM's fma, or an integer multiply-add."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
@@ -62,6 +69,9 @@ def fma(typing_context: Any, x: Any, w: Any, total: Any) -> Any:
         return builder.add(builder.mul(x, w), total)
 
     return total(total, total, total), generate
+
+
+fma: Any = _fused  # called from compiled code, where its first argument is not given
 
 
 @overload_attribute(ScalarType, "columns", inline="always")

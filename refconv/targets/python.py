@@ -50,9 +50,7 @@ class Scalar:
         with np.errstate(all="ignore"):
             return total + block
 
-    def store(
-        self, total: Any, out: np.ndarray, n: int, group: int, k: int, row: int, column: int
-    ) -> None:
+    def store(self, total: Any, out: np.ndarray, n: int, group: int, k: int, row: int, column: int) -> None:
         with np.errstate(over="ignore"):
             out[n, group, k, row, column] = total if total == total else np.nan
 
