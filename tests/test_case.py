@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from common import ALL, MODES, call, same_bits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,6 +108,13 @@ def test_the_oracle_keeps_its_promise(case):
         at = index if case.input.ndim == 4 else index[1:]
         for out in (expected, narrow):
             assert abs(Fraction(float(out[at])) - exact) <= Fraction(float(bound[at]))
+
+
+@given(strategies.cases(dtypes=ALL, padding_modes=MODES, max_multiplications=5000))
+def test_expected_is_what_conv2d_returns(case):
+    """The case rounds its own float64 sums: to the bits of the operator."""
+    for precision in ("float64", "float32")[: 1 + (case.input.dtype.itemsize <= 4)]:
+        assert same_bits(case.expected(precision), call(case, precision=precision))
 
 
 @given(strategies.cases(dtypes=("float32",), fills=("normal", "positive")), st.data())

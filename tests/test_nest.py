@@ -102,6 +102,12 @@ def test_threads_and_batches_change_no_bit(dtype):
     assert same_bits(np.concatenate([conv2d(x[n : n + 1], w, b, **options) for n in range(len(x))]), together)
 
 
+@pytest.mark.parametrize("total", [np.inf, -np.inf])
+def test_pythons_fma_adds_a_finite_product_to_infinity(total):
+    """The product alone would overflow, and infinity minus infinity is NaN."""
+    assert fma(np.float64(-1.5), np.float64(1.7e308), np.float64(total)) == total
+
+
 FINITE32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 

@@ -23,8 +23,10 @@ def fma(x: Any, w: Any, total: Any) -> Any:
         return np.int64(int(x) * int(w) + int(total))  # Python's integers: past 64 bits this raises
     with np.errstate(all="ignore"):
         plain = x * w + total
-    if not np.isfinite([x, w, total]).all():
+    if not np.isfinite([x, w]).all():
         return plain
+    if not np.isfinite(total):
+        return total  # not plain: a finite product may overflow there
     exact = Fraction(float(x)) * Fraction(float(w)) + Fraction(float(total))
     return round_fraction(exact, x.dtype) if exact else plain  # a sum of zeros: the signs are IEEE's
 

@@ -66,7 +66,7 @@ def judge(candidate: Candidate, case: Case) -> Comparison:
     try:
         actual = to_numpy("result", result)
     except (TypeError, BackendUnavailable) as error:
-        raise Fault(KIND, str(error)) from error
+        raise Fault(LAYOUT, str(error)) from error
     comparison = case.check(actual)
     if comparison.problem:
         raise Fault(LAYOUT, str(comparison), comparison)
