@@ -20,7 +20,9 @@ import refconv
 from refconv import formats
 
 if TYPE_CHECKING:
+    from refconv.benchmark import Row, Setting
     from refconv.verification.campaign import Progress as Callback
+    from refconv.verification.candidates import Candidate
     from refconv.verification.report import Report
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -49,6 +51,19 @@ def _folder_exists(path: Path | None) -> Path | None:
     return path
 
 
+_Arrays = Annotated[
+    str | None,
+    typer.Option(
+        help="numpy or torch: what TARGET takes and returns. If not given, torch for what comes from torch or has "
+        "an attribute arrays = 'torch', else numpy."
+    ),
+]
+_Json = Annotated[
+    Path | None,
+    typer.Option(dir_okay=False, writable=True, callback=_folder_exists, help="Write the report to this file."),
+]
+
+
 @app.callback()
 def refconv_(
     version: Annotated[
@@ -67,21 +82,12 @@ def verify(
     ] = None,
     cases: Annotated[int, typer.Option(min=1, help="Generated cases for each dtype.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives other cases.")] = 0,
-    arrays: Annotated[
-        str | None,
-        typer.Option(
-            help="numpy or torch: what TARGET takes and returns. If not given, torch for what comes from torch or has "
-            "an attribute arrays = 'torch', else numpy."
-        ),
-    ] = None,
+    arrays: _Arrays = None,
     supports: Annotated[
         str,
         typer.Option(metavar="JSON", help='What else TARGET takes: {"string_padding": true, "unbatched": true}.'),
     ] = "{}",
-    json: Annotated[
-        Path | None,
-        typer.Option(dir_okay=False, writable=True, callback=_folder_exists, help="Write the report to this file."),
-    ] = None,
+    json: _Json = None,
 ) -> None:
     """Put TARGET, a conv2d, to the test.
 
@@ -89,18 +95,12 @@ def verify(
     Exit codes: 0 all good, 1 it failed, 2 wrong usage or TARGET can't be loaded.
     """
     from refconv.verification import campaign
-    from refconv.verification.candidates import TargetError, load
 
-    sys.path.insert(0, str(Path.cwd()))  # as for `python -m`
     try:
         limits = campaign.checked(_json_object(supports))
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(str(error), param_hint="--supports") from None
-    try:
-        candidate = load(target, arrays)
-    except (TargetError, ValueError, ModuleNotFoundError) as error:
-        typer.echo(f"refconv: can't load the target: {error}", err=True)
-        raise typer.Exit(WRONG_USAGE) from None
+    candidate = _load(target, arrays)
     with _progress(Console(stderr=True)) as progress:
         report = campaign.run(
             candidate, "conv2d", dtypes=dtype or [], cases=cases, seed=seed, supports=limits, progress=progress
@@ -117,6 +117,100 @@ def _json_object(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise TypeError(f"{text!r}: must be a JSON object")
     return found
+
+
+@app.command()
+def bench(  # noqa: PLR0913 - the command's options
+    target: Annotated[
+        str | None, typer.Argument(metavar="TARGET", help="A conv2d to be timed too, as `verify` takes it.")
+    ] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Whose layers; repeat it for several. If not given: resnet50, resnext50_32x4d, mobilenet_v2 and "
+            "convnext_tiny."
+        ),
+    ] = None,
+    dtype: Annotated[
+        list[str] | None,
+        typer.Option(help="float32 or float64. If not given: both, but float32 alone if there is a TARGET."),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="float32 or float64: what sums are accumulated in. If not given: each that there is."),
+    ] = None,
+    against: Annotated[str, typer.Option(help="torch.")] = "torch",
+    threads: Annotated[
+        int | None, typer.Option(help="For refconv and torch alike; by default what refconv would use.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="To be spent on each layer, at least.")] = 0.3,
+    arrays: _Arrays = None,
+    json: _Json = None,
+) -> None:
+    """Time refconv beside torch, and TARGET, over the layers of networks.
+
+    Ratios above 1 say that refconv is faster. Times are medians; all sides take turns in this process, with the same
+    number of threads. float32 with float64 sums means: torch in float64, casting included.
+    Exit codes: 0 all good, 1 TARGET is wrong, 2 wrong usage or TARGET can't be loaded.
+    """
+    from refconv import benchmark, info, networks
+
+    try:
+        layers = [layer for name in dict.fromkeys(network or benchmark.NETWORKS) for layer in networks.layers(name)]
+        settings = benchmark.settings(dtype or (["float32"] if target else []), precision)
+        benchmark.check(against, threads)
+    except (ValueError, ModuleNotFoundError) as error:
+        raise typer.BadParameter(str(error)) from None
+    candidate = None if target is None else _load(target, arrays)
+    environment = info.environment()
+    # Figures are not folded where nothing says how wide the paper is.
+    console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+    results: dict[Setting, tuple[Row, ...]] = {}
+    with _progress(Console(stderr=True)) as progress:
+        for setting in settings:
+            results[setting] = benchmark.compare(
+                layers, setting.dtype, setting.precision, candidate=candidate, against=against, seconds=seconds,
+                n_threads=threads, progress=progress,
+            )  # fmt: skip
+            console.print(benchmark.table(results[setting], setting, against))
+    console.print(benchmark.summary(results, against))
+    console.print(f"Threads: {threads or environment['threads']}. Load before: {environment['load']}.")
+    if json is not None:
+        json.write_text(benchmark.as_json(results, environment, against), encoding="utf-8")
+    _judge(results, target)
+
+
+def _judge(results: dict[Setting, tuple[Row, ...]], target: str | None) -> None:
+    """Say what is wrong with the candidate, on the first layer of each setting, and end."""
+    from refconv import benchmark
+
+    for setting, rows in results.items():
+        for row in [row for row in rows if row.fault][:1]:
+            typer.echo(f"\nFAILED {row.layer.network} {row.layer.name}, {setting}: {row.verdict}\n{row.fault}")
+        if not benchmark.sound(rows):
+            typer.echo(f"{target}: FAILED")
+    if not all(map(benchmark.sound, results.values())):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def info() -> None:
+    """Print versions, processor, threads and GPU: what a report of a bug or a figure should say."""
+    from refconv.info import environment
+
+    for name, value in environment().items():
+        typer.echo(f"{name:<12}{value}")
+
+
+def _load(target: str, arrays: str | None) -> Candidate:
+    from refconv.verification.candidates import TargetError, load
+
+    sys.path.insert(0, str(Path.cwd()))  # as for `python -m`
+    try:
+        return load(target, arrays)
+    except (TargetError, ValueError, ModuleNotFoundError) as error:
+        typer.echo(f"refconv: can't load the target: {error}", err=True)
+        raise typer.Exit(WRONG_USAGE) from None
 
 
 @contextmanager
