@@ -55,16 +55,21 @@ def like(array: Any, result: np.ndarray) -> Any:
 
 
 def _foreign(name: str, array: Any) -> np.ndarray:
+    if isinstance(array, type):
+        raise TypeError(f"{name} is the class {array.__name__}: must be an array")
     if _is_torch(array):
         return _from_torch(name, array)
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array: its mask would be lost; pass .filled(value) or .data")
     if isinstance(array, np.ndarray):
         return array.view(np.ndarray)
-    if hasattr(array, "__dlpack__"):
+    if hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
         if array.__dlpack_device__()[0] != 1:  # kDLCPU
             raise BackendUnavailable(f"{name} lies on DLPack device {array.__dlpack_device__()}: must be on the CPU")
-        return np.from_dlpack(array)
+        try:
+            return np.from_dlpack(array)
+        except (BufferError, RuntimeError) as error:  # a dtype that NumPy does not know, for instance
+            raise TypeError(f"{name} of type {type(array).__name__} can't be read through DLPack: {error}") from error
     if hasattr(array, "__array__") and not isinstance(array, np.generic):
         return np.asarray(array)
     raise TypeError(f"{name} is of type {type(array).__name__}: must be an array (NumPy, torch, DLPack or __array__)")
@@ -84,7 +89,10 @@ def _from_torch(name: str, tensor: Any) -> np.ndarray:
         raise TypeError(f"{name} has dtype {tensor.dtype}: must be one of {', '.join(map(str, SUPPORTED))}")
     if tensor.requires_grad:
         tensor = tensor.detach()
-    found: np.ndarray = (tensor.resolve_neg() if tensor.is_neg() else tensor).numpy()
+    try:
+        found: np.ndarray = (tensor.resolve_neg() if tensor.is_neg() else tensor).numpy()
+    except RuntimeError as error:  # fake and functional tensors have no numbers
+        raise TypeError(f"{name} is a tensor without numbers of its own: {error}") from error
     return found
 
 

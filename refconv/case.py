@@ -11,7 +11,7 @@ import numpy as np
 
 from refconv import bounds, formats, ops
 from refconv.arrays import to_numpy
-from refconv.compare import Comparison, as_text, compare
+from refconv.compare import Comparison, as_text, compare, mismatch
 from refconv.geometry import Geometry, Padding, Pair, choice
 
 OPERATORS = ("conv2d",)
@@ -61,7 +61,13 @@ class Case:
                 held.setflags(write=False)
                 object.__setattr__(self, name, held)
         ops.common_dtype(self.input, self.weight, self.bias)
-        _ = self.geometry
+        g = self.geometry
+        # What the caller holds may change: keep tuples only.
+        kept = {"stride": g.stride, "dilation": g.dilation, "groups": g.groups}
+        if not isinstance(self.padding, str):
+            kept["padding"] = g.padding
+        for name, value in kept.items():
+            object.__setattr__(self, name, value)
 
     @cached_property
     def geometry(self) -> Geometry:
@@ -95,21 +101,24 @@ class Case:
         """Largest admissible error of each element against the exact, unrounded value, as float64.
 
         That of a direct sum in an accumulator of the input's dtype, in any order, with or without fused multiply-adds,
-        rounded once, plus the oracle's own error (`refconv.bounds`). Zero for integers, and where NaN or infinity must
-        come out; infinite where a sum in some order may overflow.
+        rounded once, plus the oracle's own error (`refconv.bounds`). Zero for integers, for floats that are integers
+        so small that no sum of them is rounded, and where NaN or infinity must come out; infinite where a sum in some
+        order may overflow.
         """
         dtype = self.input.dtype
         if dtype in formats.INTEGERS:
             return np.zeros(self._exact.shape)
         terms = self.geometry.terms + (self.bias is not None)
-        absolute_sum = bounds.exact_sum(terms, self._absolute_sum)
-        oracle = bounds.direct_sum(terms, absolute_sum, np.dtype("float64"))
         with np.errstate(all="ignore"):
+            absolute_sum = bounds.exact_sum(terms, self._absolute_sum)
+            oracle = bounds.direct_sum(terms, absolute_sum, np.dtype("float64"))
             candidate = bounds.direct_sum(terms, absolute_sum, dtype)
             bound = bounds.rounded(candidate, np.abs(self._exact) + oracle, dtype) + oracle
             overflow = ~(absolute_sum + bounds.rounded(candidate, absolute_sum, dtype) < float(np.finfo(dtype).max))
         bound = np.where(np.isfinite(self._exact), bound, 0)
-        return np.where(overflow, np.inf, bound)
+        if self._integral:  # then a partial sum, in any order, is an integer: exact up to 1 / u
+            bound = np.where(self._absolute_sum <= 1 / formats.unit_roundoff(dtype), 0, bound)
+        return np.where(overflow & ~np.isnan(self._special), np.inf, bound)
 
     def check(self, actual: Any) -> Comparison:
         """Judge an output.
@@ -117,14 +126,18 @@ class Case:
         Parameters
         ----------
         actual : array
-            What a candidate returned; any kind of array that `refconv.conv2d` takes.
+            What a candidate returned; any kind of array that `refconv.conv2d` takes. Anything else is wrong.
 
         Returns
         -------
         Comparison
             Its `ok` says whether the output may come from a sound kernel, its text why or why not.
         """
-        return compare(to_numpy("actual", actual), self.expected(), self._exact, self.bound(), str(self))
+        try:
+            found = to_numpy("actual", actual)
+        except TypeError as error:
+            return mismatch(np.empty(0), self.expected(), str(error), str(self))
+        return compare(found, self.expected(), self._exact, self.bound(), str(self))
 
     def __str__(self) -> str:
         g = self.geometry
@@ -149,6 +162,21 @@ class Case:
         """The oracle over absolute values; NaN and inf count as 0, they are compared as such."""
         out: np.ndarray = self._call(*(_map(_magnitude, each) for each in (self.input, self.weight, self.bias)))
         return out
+
+    @cached_property
+    def _special(self) -> np.ndarray:
+        """NaN and infinity where they must come out, whatever the finite numbers are; elsewhere a number."""
+        arrays = self.input, self.weight, self.bias
+        if all(each is None or np.isfinite(each).all() for each in arrays):
+            return np.zeros(())
+        out: np.ndarray = self._call(*(_map(_signs, each) for each in arrays))
+        return out
+
+    @cached_property
+    def _integral(self) -> bool:
+        """Whether all numbers are integers."""
+        arrays = self.input, self.weight, self.bias
+        return all(each is None or bool((each == np.rint(each)).all()) for each in arrays)
 
     def _call(self, x: Any, w: Any, b: Any, **options: Any) -> Any:
         return ops.conv2d(
@@ -186,6 +214,12 @@ def assert_close(actual: Any, case: Case) -> None:
 
 def _map(function: Any, array: np.ndarray | None) -> np.ndarray | None:
     return None if array is None else function(array)
+
+
+def _signs(array: np.ndarray) -> np.ndarray:
+    """Finite numbers as -1, 0 or 1, so that no sum of them overflows."""
+    wide = array.astype(np.float64)
+    return np.where(np.isfinite(wide), np.sign(wide), wide)
 
 
 def _magnitude(array: np.ndarray) -> np.ndarray:

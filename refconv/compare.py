@@ -27,6 +27,8 @@ class Comparison:
         Index of the element with the largest error in units of its bound.
     max_bound_ratio : float
         That error, in units of its bound; above 1 is wrong.
+    n_free : int
+        Number of elements that could not be judged, for a sum in some order may overflow there.
     max_ulp : int
         Largest distance from the expected value in units in the last place (float outputs; inf and NaN left out).
     """
@@ -34,6 +36,7 @@ class Comparison:
     verdict: str
     problem: str
     n_wrong: int
+    n_free: int
     worst: tuple[int, ...] | None
     max_bound_ratio: float
     max_ulp: int
@@ -54,6 +57,8 @@ class Comparison:
         if self.verdict == "identical":
             return "\n".join([*lines, f"  all {self.actual.size} elements equal"])
         lines.append(f"  {self.n_wrong} of {self.actual.size} elements outside the error bound")
+        if self.n_free:
+            lines.append(f"  {self.n_free} not judged: a sum may overflow there, and anything may come of it")
         if self.worst is not None:
             lines.append(
                 f"  worst at {self.worst}: actual {self.actual[self.worst]!s}, expected {self.expected[self.worst]!s}, "
@@ -65,7 +70,7 @@ class Comparison:
 
 def mismatch(actual: np.ndarray, expected: np.ndarray, problem: str, description: str = "") -> Comparison:
     """The verdict on an output that can't be compared element by element."""
-    return Comparison("wrong", problem, expected.size, None, np.inf, 0, actual, expected, np.empty(0), description)
+    return Comparison("wrong", problem, expected.size, 0, None, np.inf, 0, actual, expected, np.empty(0), description)
 
 
 def compare(
@@ -97,6 +102,7 @@ def compare(
         verdict="wrong" if n_wrong else "identical" if identical else "within bound",
         problem="",
         n_wrong=n_wrong,
+        n_free=int(np.count_nonzero(np.isposinf(bound))),
         worst=worst,
         max_bound_ratio=float(ratio.max(initial=0)),
         max_ulp=_max_ulp(actual, expected),

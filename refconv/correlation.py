@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refconv.padding import Sides, pad
+from refconv.padding import Sides, dense, pad
 
 
 class Correlation(NamedTuple):
@@ -33,7 +33,7 @@ class Correlation(NamedTuple):
     @property
     def multiplications(self) -> int:
         """Products in all sums together: the work there is."""
-        return self.out.size * math.prod(self.w.shape[2:])
+        return int(self.out.size * (self.w.size // (self.w.shape[0] * self.w.shape[1])))
 
 
 class Packed(NamedTuple):
@@ -55,8 +55,8 @@ def pack(c: Correlation) -> Packed:
     return Packed(
         x.reshape(-1),
         offsets,
-        np.ascontiguousarray(c.w, c.accumulator).reshape(groups, channels, len(offsets), 1),
-        np.zeros((groups, channels), c.accumulator) if c.bias is None else np.ascontiguousarray(c.bias, c.accumulator),
+        dense(c.w, c.accumulator).reshape(groups, channels, len(offsets), 1),
+        np.zeros((groups, channels), c.accumulator) if c.bias is None else dense(c.bias, c.accumulator),
         c.out if c.out.ndim == 5 else c.out.reshape(*c.out.shape[:3], -1, c.out.shape[-1], copy=False),
         steps,
     )
@@ -83,8 +83,6 @@ def _walk(
     output_steps = [step * s for step, s in zip(axis_steps, stride, strict=True)]
     offsets = _grid((x_shape[2], *kernel), (channel_step, *tap_steps))
     row_starts = _grid(output_rows, output_steps[:-1])
-    for shared in (offsets, row_starts):
-        shared.setflags(write=False)
     return offsets, (row_starts, (batch_step, group_step, output_steps[-1]))
 
 

@@ -20,12 +20,11 @@ PRECISIONS = ("float64", "float32")
 INT64 = np.dtype("int64")
 
 
-@cache
-def accumulator(dtype: np.dtype, precision: str) -> np.dtype:
+def accumulator(dtype: np.dtype, precision: Any) -> np.dtype:
     """Type in which sums over `dtype` are accumulated under `precision` (integers: always exact, in int64)."""
-    if precision not in PRECISIONS:
+    if not isinstance(precision, str) or precision not in PRECISIONS:
         raise GeometryError(f"precision={precision!r}: must be one of {', '.join(map(repr, PRECISIONS))}")
-    if dtype in INTEGERS:
+    if dtype.kind in "iu":
         return INT64
     if dtype.itemsize > np.dtype(precision).itemsize:
         raise TypeError(f"precision={precision!r}: must be at least as wide as the input's dtype, {dtype}")

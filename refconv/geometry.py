@@ -259,13 +259,14 @@ def _physical_memory() -> int:
 
 def _index(value: Any) -> int:
     """`operator.index`, but for a bool and an array that holds one, which Python and torch take for integers."""
-    if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
+    of_bool = isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
+    if of_bool or getattr(value, "ndim", 0) > 0:  # an array of one element is no number either
         raise TypeError
     return operator.index(value)
 
 
 def _is_sequence(value: Any) -> bool:
-    """Whether `value` is a list of numbers; a 0-d array has a length too, until it is asked for it."""
-    if isinstance(value, (str, bytes, dict, set)):
-        return False
-    return hasattr(value, "__len__") and getattr(value, "ndim", 1) == 1
+    """Whether `value` is a list of numbers, or an array of one axis."""
+    if isinstance(value, Sequence):
+        return not isinstance(value, (str, bytes, bytearray))
+    return getattr(value, "ndim", 0) == 1

@@ -39,7 +39,7 @@ def pad(array: np.ndarray, padding: Sides, mode: str, dtype: np.dtype) -> np.nda
     array([[0., 1., 1.]], dtype=float32)
     """
     if not any(map(any, padding)):
-        return np.ascontiguousarray(array, dtype)
+        return dense(array, dtype)
     lead = array.ndim - len(padding)
     if mode == "zeros":
         padded_size, inside = _inside(array.shape[lead:], padding)
@@ -49,7 +49,13 @@ def pad(array: np.ndarray, padding: Sides, mode: str, dtype: np.dtype) -> np.nda
     maps: tuple[Any, ...] = np.ix_(
         *(index_map(size, *sides, mode) for size, sides in zip(array.shape[lead:], padding, strict=True))
     )
-    return np.ascontiguousarray(array[(..., *maps)], dtype)
+    return dense(array[(..., *maps)], dtype)
+
+
+def dense(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The array, contiguous, in `dtype` and writable: for read-only ones Numba would compile another kernel."""
+    found = np.ascontiguousarray(array, dtype)
+    return found if found.flags.writeable else found.copy()
 
 
 @lru_cache(maxsize=1024)

@@ -184,5 +184,13 @@ def test_bad_cases():
         Case(input=CASE.input, weight=CASE.weight.astype("float64"))
     with pytest.raises(GeometryError, match="op='conv4d'"):
         Case(op="conv4d", input=CASE.input, weight=CASE.weight)
-    with pytest.raises(TypeError, match="actual"):
-        CASE.check([1.0])
+
+
+@pytest.mark.parametrize(
+    "actual", [[1.0], None, 1.0, GOOD.astype(object), GOOD > 0], ids=["list", "None", "scalar", "object", "bool"]
+)
+def test_what_is_no_array_is_wrong(actual):
+    """A candidate may return anything: that is judged like all else."""
+    comparison = CASE.check(actual)
+    assert comparison.verdict == "wrong"
+    assert comparison.problem.startswith("actual ")

@@ -36,6 +36,9 @@ SMALLEST_ROUND = 100
 # What the contract lets be generated only for a candidate that is said to take it.
 SUPPORTS = ("string_padding", "unbatched")
 
+# A candidate that refuses more than this, for each case asked for, is not asked further.
+MOST_REFUSED = 20
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -134,6 +137,8 @@ def run(
 
 def checked(supports: Mapping[str, Any]) -> dict[str, bool]:
     """What a candidate is said to take, all names and values looked at; False for what is not named."""
+    if not isinstance(supports, Mapping):
+        raise TypeError(f"supports={supports!r}: must be a mapping of names to True or False")
     for name, value in supports.items():
         choice("supports", name, SUPPORTS)
         if not isinstance(value, bool):
@@ -162,13 +167,15 @@ class _Section:
             before = self.n_cases
 
             @hypothesis.seed(f"{seed} {self.dtype} {round_}")
-            @settings(_SETTINGS, max_examples=max(cases - before, SMALLEST_ROUND if round_ else 1))
+            @settings(_SETTINGS, max_examples=max(cases - before, SMALLEST_ROUND))
             @hypothesis.given(sources)
             def candidate_is_right(source: Recipe) -> None:
-                self._judge(source, cases)
+                if self.n_cases < cases or self.faults:
+                    self._judge(source, cases)
 
             self._round(candidate_is_right)
-            if self.faults or self.n_cases >= cases or self.n_cases == before:
+            refused = self.n_unsupported >= MOST_REFUSED * cases
+            if self.faults or self.n_cases >= cases or self.n_cases == before or refused:
                 return
 
     def _round(self, candidate_is_right: Callable[[], None]) -> None:

@@ -54,7 +54,9 @@ def judge(candidate: Candidate, case: Case) -> Comparison:
         result = _call(candidate, arguments)
     except NotImplementedError as error:
         raise Unsupported from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, pytest's outcomes: whatever it is, it is no result
         raise Fault(RETURNS, _traceback(error)) from error
     for name, argument in zip(("input", "weight", "bias"), arguments, strict=False):
         given = getattr(case, name)
