@@ -124,6 +124,7 @@ def bench(  # noqa: PLR0913 - the command's options
     target: Annotated[
         str | None, typer.Argument(metavar="TARGET", help="A conv2d to be timed too, as `verify` takes it.")
     ] = None,
+    *,
     network: Annotated[
         list[str] | None,
         typer.Option(
@@ -139,7 +140,7 @@ def bench(  # noqa: PLR0913 - the command's options
         str | None,
         typer.Option(help="float32 or float64: what sums are accumulated in. If not given: each that there is."),
     ] = None,
-    against: Annotated[str, typer.Option(help="torch.")] = "torch",
+    against: Annotated[str, typer.Option(help="The peer; so far there is torch only.")] = "torch",
     threads: Annotated[
         int | None, typer.Option(help="For refconv and torch alike; by default what refconv would use.")
     ] = None,
@@ -153,7 +154,8 @@ def bench(  # noqa: PLR0913 - the command's options
     number of threads. float32 with float64 sums means: torch in float64, casting included.
     Exit codes: 0 all good, 1 TARGET is wrong, 2 wrong usage or TARGET can't be loaded.
     """
-    from refconv import benchmark, info, networks
+    from refconv import benchmark, networks
+    from refconv.info import environment
 
     try:
         layers = [layer for name in dict.fromkeys(network or benchmark.NETWORKS) for layer in networks.layers(name)]
@@ -162,7 +164,7 @@ def bench(  # noqa: PLR0913 - the command's options
     except (ValueError, ModuleNotFoundError) as error:
         raise typer.BadParameter(str(error)) from None
     candidate = None if target is None else _load(target, arrays)
-    environment = info.environment()
+    where = environment()
     # Figures are not folded where nothing says how wide the paper is.
     console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
     results: dict[Setting, tuple[Row, ...]] = {}
@@ -174,22 +176,24 @@ def bench(  # noqa: PLR0913 - the command's options
             )  # fmt: skip
             console.print(benchmark.table(results[setting], setting, against))
     console.print(benchmark.summary(results, against))
-    console.print(f"Threads: {threads or environment['threads']}. Load before: {environment['load']}.")
+    console.print(f"Threads: {threads or where['threads']}. Load before: {where['load']}.")
     if json is not None:
-        json.write_text(benchmark.as_json(results, environment, against), encoding="utf-8")
+        json.write_text(benchmark.as_json(results, where, against), encoding="utf-8")
     _judge(results, target)
 
 
 def _judge(results: dict[Setting, tuple[Row, ...]], target: str | None) -> None:
-    """Say what is wrong with the candidate, on the first layer of each setting, and end."""
+    """Say what is wrong with the candidate, on the first such layer of each setting, and end."""
     from refconv import benchmark
 
-    for setting, rows in results.items():
-        for row in [row for row in rows if row.fault][:1]:
-            typer.echo(f"\nFAILED {row.layer.network} {row.layer.name}, {setting}: {row.verdict}\n{row.fault}")
-        if not benchmark.sound(rows):
-            typer.echo(f"{target}: FAILED")
-    if not all(map(benchmark.sound, results.values())):
+    failed = [(setting, rows) for setting, rows in results.items() if not benchmark.sound(rows)]
+    for setting, rows in failed:
+        wrong = [row for row in rows if row.fault]
+        where = f"{wrong[0].layer.network} {wrong[0].layer.name}" if wrong else "every layer"
+        what = f"{wrong[0].verdict}\n{wrong[0].fault}" if wrong else benchmark.UNSUPPORTED
+        typer.echo(f"\nFAILED {where}, {setting}: {what}")
+    if failed:
+        typer.echo(f"{target}: FAILED")
         raise typer.Exit(FAILED)
 
 
@@ -238,7 +242,7 @@ def _plain_line(console: Console, label: str, done: int, total: int) -> None:
 
 def _print(report: Report, target: str) -> None:
     """The table, what was covered, and the smallest case of each property violated, with its program."""
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     console.print(report.table())
     classes = ", ".join(f"{name} {count}" for name, count in report.coverage.items())
     console.print(f"Generated cases by class: {classes or 'none'}", soft_wrap=False)

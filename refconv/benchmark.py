@@ -1,0 +1,349 @@
+"""Benchmarks: the time of refconv beside torch's, and a candidate's, over the layers of known networks.
+
+Knows operators, cases, candidates and how they are judged, and rich for its tables; not the command line.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from refconv import formats
+from refconv.case import Case
+from refconv.geometry import choice
+from refconv.networks import Layer
+from refconv.ops import conv2d
+from refconv.targets import threads
+from refconv.verification.campaign import Progress
+from refconv.verification.candidates import Candidate
+from refconv.verification.judgement import RETURNS, Fault, Unsupported, judge
+
+DTYPES = tuple(map(str, formats.FLOATS))
+PEERS = ("torch",)
+NETWORKS = ("resnet50", "resnext50_32x4d", "mobilenet_v2", "convnext_tiny")  # measured if no others are named
+SECONDS = 0.3
+LEAST_ROUNDS = 7
+ALL = "all layers"
+UNSUPPORTED = "unsupported"
+
+Call = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one layer. Times are medians, in seconds.
+
+    Attributes
+    ----------
+    layer : Layer
+        The convolution.
+    rounds : int
+        How often each peer was timed.
+    refconv, peer : float
+        Times.
+    candidate : float or None
+        Its time, where it returned something.
+    verdict : str
+        What the judge says of the candidate: "identical", "within bound", "unsupported", or what it violates; empty if
+        there is no candidate.
+    fault : str
+        The same at length, if the candidate is wrong.
+    """
+
+    layer: Layer
+    rounds: int
+    refconv: float
+    peer: float
+    candidate: float | None = None
+    verdict: str = ""
+    fault: str = ""
+
+    def ratio(self) -> float:
+        """The peer's time over refconv's: above 1 refconv is faster."""
+        return self.peer / self.refconv
+
+    def candidate_ratio(self) -> float | None:
+        """The candidate's time over refconv's; None for a wrong one, which may be fast because it is wrong."""
+        return None if self.candidate is None or self.fault else self.candidate / self.refconv
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One comparison: the dtype of the inputs, and the type in which sums are accumulated."""
+
+    dtype: str
+    precision: str
+
+    def __str__(self) -> str:
+        return self.dtype if self.dtype == self.precision else f"{self.dtype} with {self.precision} sums"
+
+
+SETTINGS = (Setting("float32", "float32"), Setting("float64", "float64"), Setting("float32", "float64"))
+
+
+def settings(dtypes: Sequence[str] = (), precision: str | None = None) -> tuple[Setting, ...]:
+    """The comparisons of these dtypes (all if there are none) in this precision (or in any).
+
+    Raises
+    ------
+    ValueError
+        If there is no such comparison.
+
+    Examples
+    --------
+    >>> [str(setting) for setting in settings(["float32"])]
+    ['float32', 'float32 with float64 sums']
+    """
+    for dtype in dtypes:
+        choice("dtype", dtype, DTYPES)
+    if precision is not None:
+        choice("precision", precision, formats.PRECISIONS)
+    found = tuple(
+        setting
+        for setting in SETTINGS
+        if (not dtypes or setting.dtype in dtypes) and precision in (None, setting.precision)
+    )
+    if not found:
+        raise ValueError(f"precision={precision!r}: must be at least as wide as dtype {', '.join(dtypes)}")
+    return found
+
+
+def check(against: str = "torch", n_threads: int | None = None) -> None:
+    """Refuse what `compare` would refuse of these two, or torch's absence."""
+    from numba import config
+
+    choice("against", against, PEERS)
+    if find_spec(against) is None:
+        raise ModuleNotFoundError(f"against={against!r}: not installed; pip install 'refconv[bench]'", name=against)
+    most = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined] # made at run time
+    if n_threads is not None and not 1 <= n_threads <= most:
+        raise ValueError(f"n_threads={n_threads!r}: must be from 1 to {most}, which NUMBA_NUM_THREADS sets")
+
+
+def compare(
+    layers: Sequence[Layer],
+    dtype: str = "float32",
+    precision: str = "float64",
+    *,
+    candidate: Candidate | None = None,
+    against: str = "torch",
+    seconds: float = SECONDS,
+    n_threads: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Row, ...]:
+    """Time refconv, torch and a candidate on some layers, all in this process, taking turns, each warmed up.
+
+    A turn of refconv goes before each of the others'. refconv and torch use the same number of threads; refconv takes
+    NumPy arrays, torch tensors, a candidate what it wants. torch computes in `precision`: if the dtype is narrower,
+    it casts input, weight and result while it is timed. What a side does to its arguments, such as packing, counts.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        What to compute, in this order.
+    dtype : {"float32", "float64"}
+        Of input, weight and result.
+    precision : {"float64", "float32"}
+        Type in which sums are accumulated, as `refconv.conv2d` has it.
+    candidate : Candidate, optional
+        Judged once on each layer before it is timed; called positionally with arrays of `dtype`.
+    against : {"torch"}
+        The peer.
+    seconds : float
+        Each layer is measured for at least so long, and at least `LEAST_ROUNDS` times.
+    n_threads : int, optional
+        How many threads refconv and torch use, up to Numba's NUMBA_NUM_THREADS; by default as many as refconv would.
+    progress : callable, optional
+        Called with a label, the number of layers done, and how many there are.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an argument that is none of these.
+    ModuleNotFoundError
+        If torch is not installed.
+
+    Examples
+    --------
+    >>> from refconv.networks import layers
+    >>> (row,) = compare(layers("resnet50")[-1:], precision="float32", seconds=0.0)
+    >>> row.rounds, row.ratio() == row.peer / row.refconv
+    (7, True)
+    """
+    check(against, n_threads)
+    choice("dtype", dtype, DTYPES)
+    accumulator = formats.accumulator(np.dtype(dtype), precision)
+    rows = []
+    with _same_threads(n_threads):
+        for layer in layers:
+            rows.append(_row(layer, layer.case(dtype), accumulator, candidate, seconds))
+            if progress is not None:
+                progress(str(Setting(dtype, precision)), len(rows), len(layers))
+    return tuple(rows)
+
+
+def means(rows: Sequence[Row], ratio: Callable[[Row], float | None] = Row.ratio) -> dict[str, float]:
+    """Geometric means of a ratio: for each network, then for all layers, each layer with the same weight.
+
+    Layers without a ratio are left out, and so are networks of which none is left.
+    """
+    groups: dict[str, list[float]] = {}
+    for row in rows:
+        value = ratio(row)
+        if value is not None:
+            groups.setdefault(row.layer.network, []).append(value)
+    together = [value for values in groups.values() for value in values]
+    return {name: statistics.geometric_mean(values) for name, values in (*groups.items(), (ALL, together)) if values}
+
+
+def sound(rows: Sequence[Row]) -> bool:
+    """Whether the candidate, if there is one, is right on every layer that it supports, and supports any."""
+    verdicts = {row.verdict for row in rows}
+    return not any(row.fault for row in rows) and verdicts != {UNSUPPORTED}
+
+
+def table(rows: Sequence[Row], setting: Setting, against: str = "torch") -> Table:
+    """Times in milliseconds and ratios, a line for each layer."""
+    judged = any(row.verdict for row in rows)
+    columns = ["refconv\nms", f"{against}\nms", f"{against}/\nrefconv"]
+    lines = _table(str(setting), ("layer", "input -> output channels,\nkernel"), columns)
+    if judged:
+        for title in ("candidate\nms", "candidate/\nrefconv"):
+            lines.add_column(title, justify="right")
+        lines.add_column("candidate is")
+    network = ""
+    for row in rows:
+        if row.layer.network != network:
+            network = row.layer.network
+            lines.add_section()
+            lines.add_row(network)
+        times = [_milliseconds(row.refconv), _milliseconds(row.peer), _ratio(row.ratio())]
+        if judged:
+            times += [_milliseconds(row.candidate), _ratio(row.candidate_ratio()), row.verdict]
+        lines.add_row(f"  {row.layer.name}", str(row.layer), *times)
+    return lines
+
+
+def summary(results: dict[Setting, tuple[Row, ...]], against: str = "torch") -> Table:
+    """The geometric means of the ratios, a line for each network."""
+    columns = {f"{against}/refconv\n{setting}": means(rows) for setting, rows in results.items()}
+    for setting, rows in results.items():
+        if any(row.verdict for row in rows):
+            columns[f"candidate/refconv\n{setting}"] = means(rows, Row.candidate_ratio)
+    lines = _table("geometric means", ("network",), columns)
+    for name in (*dict.fromkeys(row.layer.network for rows in results.values() for row in rows), ALL):
+        lines.add_row(name, *(_ratio(column.get(name)) for column in columns.values()))
+    return lines
+
+
+def as_json(results: dict[Setting, tuple[Row, ...]], environment: dict[str, str], against: str = "torch") -> str:
+    """Everything that was measured, and where."""
+    comparisons = [
+        {
+            **asdict(setting),
+            "against": against,
+            "geometric_means": means(rows),
+            "candidate_geometric_means": means(rows, Row.candidate_ratio),
+            "rows": [{**asdict(row), "ratio": row.ratio(), "candidate_ratio": row.candidate_ratio()} for row in rows],
+        }
+        for setting, rows in results.items()
+    ]
+    return json.dumps({"environment": environment, "comparisons": comparisons}, indent=2) + "\n"
+
+
+@contextmanager
+def _same_threads(n_threads: int | None) -> Iterator[None]:
+    """refconv and torch use so many threads (None: as many as refconv would); afterwards as many as before."""
+    import numba
+    import torch
+
+    ours, theirs = threads.count(), torch.get_num_threads()
+    try:
+        # Numba first: starting its threads may change torch's number.
+        if n_threads not in (None, ours):
+            numba.set_num_threads(n_threads)
+        torch.set_num_threads(threads.count())
+        yield
+    finally:
+        if n_threads not in (None, ours):
+            numba.set_num_threads(ours)
+        torch.set_num_threads(theirs)
+
+
+def _row(layer: Layer, case: Case, accumulator: np.dtype, candidate: Candidate | None, seconds: float) -> Row:
+    peers = [_torch(case, accumulator)]
+    verdict = fault = ""
+    if candidate is not None:
+        verdict, fault, returns = _judged(candidate, case)
+        if returns:
+            peers.append(partial(candidate.function, *candidate.arguments(case)))
+    ours = partial(conv2d, *case.arguments(), precision=accumulator.name)
+    (time_of_ours, time_of_peer, *rest), rounds = _in_turns(ours, peers, seconds)
+    return Row(layer, rounds, time_of_ours, time_of_peer, rest[0] if rest else None, verdict, fault)
+
+
+def _torch(case: Case, accumulator: np.dtype) -> Call:
+    """torch's conv2d of a layer, computed in the accumulator's type."""
+    import torch
+
+    function = torch.nn.functional.conv2d
+    x, w, _, *options = Candidate(function, "torch", "").arguments(case)
+    if accumulator == case.input.dtype:
+        return partial(function, x, w, None, *options)
+    wide, narrow = getattr(torch, accumulator.name), x.dtype
+    return lambda: function(x.to(wide), w.to(wide), None, *options).to(narrow)
+
+
+def _judged(candidate: Candidate, case: Case) -> tuple[str, str, bool]:
+    """A verdict in a word or two, what is wrong, and whether anything comes back that can be timed."""
+    try:
+        return judge(candidate, case).verdict, "", True
+    except Unsupported:
+        return UNSUPPORTED, "", False
+    except Fault as fault:
+        return f"wrong: {fault.property}", fault.text, fault.property != RETURNS
+
+
+def _in_turns(
+    ours: Call, peers: Sequence[Call], seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> tuple[list[float], int]:
+    """Median times, ours first, and in how many rounds: they take turns, so that a change of load meets all alike.
+
+    Ours goes before each peer, for a call is faster after one of its own library, whose threads are then still awake.
+    """
+    for call in (ours, *peers):
+        call()
+    times: list[list[float]] = [[] for _ in (ours, *peers)]
+    end = clock() + seconds
+    while len(times[1]) < LEAST_ROUNDS or clock() < end:
+        for peer, taken in zip(peers, times[1:], strict=True):
+            for call, into in ((ours, times[0]), (peer, taken)):
+                start = clock()
+                call()
+                into.append(clock() - start)
+    return [statistics.median(taken) for taken in times], len(times[1])
+
+
+def _table(title: str, names: Iterable[str], figures: Iterable[str]) -> Table:
+    """An empty table; figures stand to the right of their column."""
+    lines = Table(*names, title=title, box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for name in figures:
+        lines.add_column(name, justify="right")
+    return lines
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{1e3 * seconds:.3f}"
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

@@ -1,0 +1,80 @@
+"""Information: versions, processor, threads and GPU of where refconv runs; what a report of a bug or a figure needs.
+
+Knows what to ask, and imports no library to learn its version.
+"""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import refconv
+from refconv import targets
+from refconv.errors import BackendUnavailable
+
+# The extra that brings a package; none for what refconv cannot run without.
+PACKAGES = {
+    "numpy": None,
+    "numba": None,
+    "llvmlite": None,
+    "ml_dtypes": None,
+    "torch": "bench",
+    "hypothesis": "verify",
+    "numba-cuda": "cuda",
+}
+FEATURES = ("fma", "avx2", "avx512f", "neon")  # of the processor: by them the vectors' width is chosen
+
+
+def environment() -> dict[str, str]:
+    """Names and values, to be shown or stored as they are.
+
+    Examples
+    --------
+    >>> environment()["ml_dtypes"] == version("ml_dtypes")
+    True
+    """
+    return {
+        "refconv": refconv.__version__,
+        "python": f"{platform.python_version()} ({platform.python_implementation()}, {platform.system()})",
+        **{name: _version(name, extra) for name, extra in PACKAGES.items()},
+        "processor": _processor(),
+        "threads": _threads(),
+        "load": _load(),
+        "GPU": _gpu(),
+    }
+
+
+def _version(package: str, extra: str | None) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return f"not installed: pip install 'refconv[{extra}]'" if extra else "not installed, but needed"
+
+
+def _processor() -> str:
+    from llvmlite import binding
+
+    features = binding.get_host_cpu_features()
+    present = [name for name in FEATURES if features.get(name)]
+    return f"{binding.get_host_cpu_name()} ({platform.machine()}) with {', '.join(present) or 'no vectors known here'}"
+
+
+def _threads() -> str:
+    from refconv.targets import threads
+
+    return f"{threads.count()}, on {os.cpu_count()} processors"
+
+
+def _load() -> str:
+    """How busy the machine was: on a busy one a benchmark says little."""
+    try:
+        return f"{os.getloadavg()[0]:.2f}, the average of the last minute"
+    except (AttributeError, OSError):  # AttributeError: not on Windows
+        return "unknown"
+
+
+def _gpu() -> str:
+    try:
+        targets.choose("cuda")
+    except BackendUnavailable as error:
+        return f"not used: {error}"
+    return "used for arrays that live there"
