@@ -68,10 +68,16 @@ def _foreign(name: str, array: Any) -> np.ndarray:
             raise BackendUnavailable(f"{name} lies on DLPack device {array.__dlpack_device__()}: must be on the CPU")
         try:
             return np.from_dlpack(array)
-        except (BufferError, RuntimeError) as error:  # a dtype that NumPy does not know, for instance
+        except (BufferError, RuntimeError, ValueError) as error:  # a dtype that NumPy does not know, for instance
             raise TypeError(f"{name} of type {type(array).__name__} can't be read through DLPack: {error}") from error
     if hasattr(array, "__array__") and not isinstance(array, np.generic):
-        return np.asarray(array)
+        try:
+            found = np.asanyarray(array)
+        except ValueError as error:
+            raise TypeError(
+                f"{name} of type {type(array).__name__} has an __array__ that makes none: {error}"
+            ) from error
+        return _foreign(name, found)  # it may be masked
     raise TypeError(f"{name} is of type {type(array).__name__}: must be an array (NumPy, torch, DLPack or __array__)")
 
 

@@ -3,8 +3,8 @@
 Knows operators, bounds and comparisons; not how cases are made, and none of the libraries that are judged.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -57,9 +57,9 @@ class Case:
         for name in ("input", "weight", "bias"):
             given = getattr(self, name)
             if given is not None:
-                held = np.array(to_numpy(name, given))
-                held.setflags(write=False)
-                object.__setattr__(self, name, held)
+                found = to_numpy(name, given)
+                # Over bytes: memory that nobody can write to, whatever flags are set.
+                object.__setattr__(self, name, np.ndarray(found.shape, found.dtype, found.tobytes()))
         ops.common_dtype(self.input, self.weight, self.bias)
         g = self.geometry
         # What the caller holds may change: keep tuples only.
@@ -68,6 +68,10 @@ class Case:
             kept["padding"] = g.padding
         for name, value in kept.items():
             object.__setattr__(self, name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles are made anew, for a copied array could be written to."""
+        return partial(Case, **{each.name: getattr(self, each.name) for each in fields(self)}), ()
 
     @cached_property
     def geometry(self) -> Geometry:
@@ -87,12 +91,14 @@ class Case:
             padding = self.padding
         elif all(before == after for before, after in g.padding):
             padding = tuple(before for before, _ in g.padding)
-        return self.input, self.weight, self.bias, g.stride, padding, g.dilation, g.groups
+        # Views: a candidate may change their shape.
+        x, w, b = (each if each is None else each.view() for each in (self.input, self.weight, self.bias))
+        return x, w, b, g.stride, padding, g.dilation, g.groups
 
     def expected(self, precision: str = "float64") -> np.ndarray:
         """The oracle's output, rounded; `precision` as `refconv.conv2d` has it."""
         if precision == "float64":
-            with np.errstate(over="ignore"):
+            with np.errstate(all="ignore"):
                 return self._exact.astype(formats.result_dtype(self.input.dtype))  # rounded once, as conv2d does
         out: np.ndarray = self._call(self.input, self.weight, self.bias, precision=precision)
         return out
@@ -116,8 +122,9 @@ class Case:
             bound = bounds.rounded(candidate, np.abs(self._exact) + oracle, dtype) + oracle
             overflow = ~(absolute_sum + bounds.rounded(candidate, absolute_sum, dtype) < float(np.finfo(dtype).max))
         bound = np.where(np.isfinite(self._exact), bound, 0)
-        if self._integral:  # then a partial sum, in any order, is an integer: exact up to 1 / u
-            bound = np.where(self._absolute_sum <= 1 / formats.unit_roundoff(dtype), 0, bound)
+        if self._integral:  # then a partial sum, in any order, is an integer: exact below 1 / u
+            # Below it: what was computed as 1 / u itself may be more.
+            bound = np.where(self._absolute_sum < 1 / formats.unit_roundoff(dtype), 0, bound)
         return np.where(overflow & ~np.isnan(self._special), np.inf, bound)
 
     def check(self, actual: Any) -> Comparison:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json as json_module
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -176,6 +177,7 @@ def bench(  # noqa: PLR0913 - the command's options
             )  # fmt: skip
             console.print(benchmark.table(results[setting], setting, against))
     console.print(benchmark.summary(results, against))
+    where["threads"] = environment()["threads"]  # whose they are is known once they have run
     console.print(f"Threads: {threads or where['threads']}. Load before: {where['load']}.")
     if json is not None:
         json.write_text(benchmark.as_json(results, where, against), encoding="utf-8")

@@ -35,7 +35,8 @@ def accumulator(dtype: np.dtype, precision: Any) -> np.dtype:
 def result_dtype(dtype: np.dtype) -> np.dtype:
     """Dtype of a result over inputs of `dtype`: the same for floats, int32, int64 or uint64 for integers."""
     if dtype in FLOATS or dtype == np.uint64:
-        return dtype
+        # Not `dtype` itself: equal dtypes may differ, ulonglong from uint64 or in metadata, and results are not to.
+        return np.dtype(dtype.name)
     return np.dtype("int32") if dtype.itemsize < 4 else INT64
 
 

@@ -64,14 +64,14 @@ class Geometry:
         return self.in_channels // self.groups * math.prod(self.kernel)
 
 
-def integer(name: str, value: Any, minimum: int) -> int:
-    """`value` as an int: any integer type but bool, from `minimum` to `LARGEST`; else an error naming the argument."""
+def integer(name: str, value: Any, minimum: int, maximum: int = LARGEST) -> int:
+    """`value` as an int: any integer type but bool, from `minimum` to `maximum`; else an error naming the argument."""
     try:
         number = value if type(value) is int else _index(value)
     except TypeError:
         raise TypeError(f"{name}={value!r}: must be an integer, not {type(value).__name__}") from None
-    if not minimum <= number <= LARGEST:
-        raise GeometryError(f"{name}={value!r}: must be at least {minimum} and at most {LARGEST}")
+    if not minimum <= number <= maximum:
+        raise GeometryError(f"{name}={value!r}: must be at least {minimum} and at most {maximum}")
     return number
 
 
@@ -239,9 +239,9 @@ def _check_kernel(geometry: Geometry) -> None:
 
 def _check_memory(geometry: Geometry) -> None:
     """Refuse a padding that is a slip of the pen before anything tries to allocate it."""
-    elements = max(
-        geometry.batch * geometry.in_channels * math.prod(geometry.padded_size), math.prod(geometry.output_shape)
-    )
+    batch, *output = geometry.output_shape
+    images = max(1, batch)  # an array that is too large for memory can't be made, though it be empty
+    elements = images * max(geometry.in_channels * math.prod(geometry.padded_size), math.prod(output))
     if any(map(any, geometry.padding)) and 8 * elements > _physical_memory():
         raise GeometryError(
             f"padding={geometry.padding}: padded input and output must fit into memory "
@@ -266,7 +266,7 @@ def _index(value: Any) -> int:
 
 
 def _is_sequence(value: Any) -> bool:
-    """Whether `value` is a list of numbers, or an array of one axis."""
+    """Whether `value` is a list, or an array with axes."""
     if isinstance(value, Sequence):
         return not isinstance(value, (str, bytes, bytearray))
-    return getattr(value, "ndim", 0) == 1
+    return getattr(value, "ndim", 0) > 0

@@ -30,6 +30,7 @@ class _Layer:
     """What the layers share. A subclass checks its geometry, shapes its weight, and calls its operator."""
 
     # The constructor's arguments, but for `bias`, that are attributes of the same name here and in torch.
+    _name: ClassVar[str]  # of torch's layer, also where a subclass has another
     _arguments: ClassVar[tuple[str, ...]]
     transposed: ClassVar[bool]
 
@@ -140,9 +141,9 @@ class _Layer:
         Conv2d(16, 33, kernel_size=(3, 5), stride=(1, 1), padding=same, bias=False)
         """
         torch = sys.modules.get("torch")  # where it is not loaded, the module can't be one of its
-        if torch is None or type(module) is not getattr(torch.nn, cls.__name__):
+        if torch is None or type(module) is not getattr(torch.nn, cls._name):
             found = f"{type(module).__module__}.{type(module).__qualname__}"
-            raise TypeError(f"module is a {found}: must be a torch.nn.{cls.__name__} (not of a subclass)")
+            raise TypeError(f"module is a {found}: must be a torch.nn.{cls._name} (not of a subclass)")
         weight = arrays.to_numpy("module.weight", module.weight)
         arguments = {name: getattr(module, name) for name in cls._arguments}
         layer = cls(**arguments | {"bias": module.bias is not None, "dtype": weight.dtype})
@@ -172,7 +173,7 @@ class _Layer:
         arguments = {name: getattr(self, name) for name in self._arguments}
         arguments |= {"bias": self.bias is not None}
         # On the device "meta" nothing is allocated or drawn: torch's random state stays as it is.
-        module = getattr(torch.nn, type(self).__name__)(**arguments, device="meta")
+        module = getattr(torch.nn, self._name)(**arguments, device="meta")
         parameters = {name: torch.from_numpy(getattr(self, name).copy()) for name in module.state_dict()}
         module.load_state_dict(parameters, assign=True)
         return module
@@ -275,6 +276,7 @@ class Conv2d(_Layer):
     (20, 33, 28, 100)
     """
 
+    _name = "Conv2d"
     _arguments = (
         "in_channels",
         "out_channels",

@@ -15,6 +15,7 @@ from hypothesis.strategies import SearchStrategy
 
 from refconv.case import OPERATORS, Case
 from refconv.fills import Operands, names, operands
+from refconv.formats import SUPPORTED
 from refconv.geometry import LARGEST, Geometry, Padding, choice, convolution, integer
 from refconv.padding import MODES
 from refconv.recipes import Recipe, input_shape, weight_shape
@@ -213,11 +214,15 @@ def recipes(
         _recipe,
         _shapes(**limits),
         # One draw for both: which fills there are depends on the dtype.
-        st.sampled_from([(dtype, fill) for dtype in dtypes for fill in _fills(dtype, fills)]),
+        st.sampled_from([(dtype, fill) for dtype in map(_dtype, dtypes) for fill in _fills(dtype, fills)]),
         st.booleans(),
         st.sampled_from((True, True, True, False)) if unbatched else st.just(True),
         _SEEDS,
     )
+
+
+def _dtype(name: str) -> str:
+    return choice("dtypes", name, tuple(map(str, SUPPORTED)))
 
 
 def _fills(dtype: str, wanted: Sequence[str] | None) -> tuple[str, ...]:

@@ -137,3 +137,43 @@ def test_import_is_light():
     program = f"import refconv, sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+class Hostile:
+    """An object whose protocols misbehave."""
+
+    def __init__(self, array=None, error=None):
+        self.array, self.error = array, error
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+    def __dlpack_device__(self):
+        return (1, 0)
+
+
+class HostileDLPack(Hostile):
+    def __dlpack__(self, **_):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Hostile([[1.0]]), Hostile(np.ma.masked_array(X, X > 0)), HostileDLPack(error=ValueError("no"))],
+    ids=["a list for an array", "a mask that would be lost", "DLPack that fails"],
+)
+def test_what_only_claims_to_be_an_array_is_refused(value):
+    """With the name of the argument, whatever the object's own error is."""
+    with pytest.raises(TypeError, match="input "):
+        conv2d(value, W)
+
+
+def test_results_do_not_depend_on_earlier_calls():
+    """NumPy's two unsigned 64-bit dtypes are equal and yet two, and torch knows one; metadata stay with their array."""
+    ones = np.ones((1, 1, 3, 3))
+    conv2d(ones.astype(np.ulonglong), ones.astype(np.ulonglong))
+    tensor = torch.ones(1, 1, 3, 3).to(torch.uint64)
+    assert conv2d(tensor, tensor).item() == 9
+    marked = np.dtype("float32", metadata={"marked": True})
+    assert conv2d(ones.astype(marked), ones.astype(marked)).dtype.metadata is None
+    assert conv2d(ones.astype("float32"), ones.astype("float32")).dtype.metadata is None

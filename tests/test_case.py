@@ -1,5 +1,7 @@
 """The judge judged: bounds that hold and mean something, and outputs made to slip through."""
 
+import copy
+import pickle
 from fractions import Fraction
 
 import numpy as np
@@ -174,6 +176,32 @@ def test_a_case_is_immutable():
         case.input[...] = 5
     with pytest.raises(AttributeError):
         case.stride = 2
+
+
+def test_copies_are_as_immutable():
+    """Copied, pickled, and with flags set; what a candidate does to the arrays that it is given stays with these."""
+    for case in (copy.deepcopy(CASE), copy.copy(CASE), pickle.loads(pickle.dumps(CASE))):  # noqa: S301 - our own
+        assert same_bits(case.input, CASE.input)
+        assert str(case) == str(CASE)
+        with pytest.raises(ValueError, match="cannot set WRITEABLE flag"):
+            case.input.setflags(write=True)
+    CASE.arguments()[0].shape = (-1,)
+    assert CASE.arguments()[0].shape == CASE.input.shape
+
+
+def test_integers_that_only_seem_small_enough():
+    """A sum of magnitudes that float64 rounds down to 2**53 is more than that, and partial sums may be rounded."""
+    case = Case(input=np.array([2.0**53, 1, -1]).reshape(1, 3, 1, 1), weight=np.ones((1, 3, 1, 1)))
+    for right in (2.0**53, 2.0**53 - 1):
+        assert case.check(np.full((1, 1, 1, 1), right)).ok
+
+
+def test_the_callers_floating_point_errors_are_not_ours():
+    """Underflow and overflow in a caller who has NumPy raise for them."""
+    tiny = Case(input=np.full((1, 1, 1, 1), 1e-30, "float32"), weight=np.full((1, 1, 1, 1), 1e-15, "float32"))
+    with np.errstate(all="raise"):
+        assert tiny.expected() == call(tiny, backend="python") == call(tiny)
+        assert tiny.check(tiny.expected()).verdict == "identical"
 
 
 def test_bad_cases():

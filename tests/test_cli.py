@@ -112,7 +112,9 @@ def test_what_was_skipped_is_said(monkeypatch):
         (["verify", "nowhere.py:conv2d"], "no file nowhere.py"),
         (["verify", WRONG, "--dtype", "float31"], "'float31': must be one of float32"),
         (["verify", WRONG, "--cases", "0"], "--cases"),
+        (["verify", WRONG, "--cases", "3000000000"], "--cases"),
         (["verify", WRONG, "--seed", "-1"], "--seed"),
+        (["verify", WRONG, "--seed", str(2**63)], "--seed"),
         (["verify", WRONG, "--arrays", "lists"], "arrays='lists': must be one of 'numpy', 'torch'"),
         (["verify", WRONG, "--json", "no/such/folder/report.json"], "no folder"),
         (["prove"], "No such command 'prove'"),
@@ -123,6 +125,12 @@ def test_wrong_usage(arguments, message):
     assert done.exit_code == 2
     assert message in words(done.stderr)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_large_seeds():
+    """Of 64 bits, as random number generators make them."""
+    assert call("verify", GOOD, "--cases", "5", "--seed", str(2**63 - 1)).exit_code == 0
 
 
 def test_version():

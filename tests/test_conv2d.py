@@ -184,6 +184,12 @@ def test_unbatched_is_a_batch_of_one(case):
         assert same_bits(conv2d(x, *rest), conv2d(x[None], *rest)[0])
 
 
+def test_padding_as_an_array():
+    """Four-sided padding in the form in which NumPy has its widths."""
+    x, w = np.arange(12.0).reshape(1, 1, 3, 4), np.ones((1, 1, 2, 2))
+    assert same_bits(conv2d(x, w, padding=np.array([[1, 2], [0, 1]])), conv2d(x, w, padding=((1, 2), (0, 1))))
+
+
 def test_real_networks_first_layers_against_torch():
     """The documentation's examples of torch.nn.Conv2d, whole, within the bound."""
     rng = np.random.default_rng(2)

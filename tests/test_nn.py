@@ -258,6 +258,17 @@ def test_to_torch_and_back_keeps_every_bit(given_arguments, dtype, seed):
         assert same_bits(getattr(back, name), getattr(layer, name))
 
 
+def test_a_subclass_is_torchs_layer_too():
+    """Whatever its own name."""
+
+    class Mine(nn.Conv2d):
+        pass
+
+    module = Mine(2, 3, 1, seed=0).to_torch()
+    assert type(module) is torch.nn.Conv2d
+    assert type(Mine.from_torch(module)) is Mine
+
+
 def test_copies_share_no_memory():
     """Training the one does not change the other."""
     module = torch.nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last)

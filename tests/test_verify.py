@@ -405,6 +405,16 @@ def run(text, folder):
 
 
 @pytest.mark.usefixtures("generated_only")
+def test_the_program_shows_that_a_candidate_ends_the_program(tmp_path):
+    kernel = tmp_path / "kernel.py"
+    kernel.write_text("import sys\n\ndef conv2d(*_):\n    sys.exit(0)\n")
+    (failure,) = campaign.run(load(f"{kernel}:conv2d"), "conv2d", dtypes=["float32"], cases=5, seed=0).failures
+    done = run(failure.snippet, tmp_path)
+    assert done.returncode == 1
+    assert "AssertionError: the candidate ended the program: SystemExit(0)" in done.stderr
+
+
+@pytest.mark.usefixtures("generated_only")
 def test_the_program_shows_the_fault(tmp_path):
     candidate = load(str(EXAMPLES / "wrong_kernel.py") + ":conv2d")
     report = campaign.run(candidate, "conv2d", dtypes=["float32"], cases=300, seed=0)

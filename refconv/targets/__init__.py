@@ -12,7 +12,7 @@ from refconv.errors import BackendUnavailable, GeometryError
 from refconv.geometry import choice
 
 BACKENDS = ("auto", "cpu", "python", "cuda")
-NO_CUDA = "backend 'cuda': this version of refconv has no CUDA kernels yet; use backend='cpu'"
+NO_CUDA = "this version of refconv has no CUDA kernels yet; use 'cpu'"
 
 
 class Target(Protocol):
@@ -30,14 +30,20 @@ def choose(backend: str) -> Target:
 @cache
 def _target(backend: str) -> Target:
     if backend == "cuda":
-        raise BackendUnavailable(NO_CUDA)
-    return cast(Target, import_module(f"refconv.targets.{'python' if backend == 'python' else 'cpu'}"))
+        raise BackendUnavailable(f"backend='cuda': {NO_CUDA}")
+    if backend == "python":
+        return cast(Target, import_module("refconv.targets.python"))
+    from numba import config
+
+    if config.DISABLE_JIT:  # type: ignore[attr-defined] # made at run time
+        raise BackendUnavailable("backend='cpu': NUMBA_DISABLE_JIT is set; unset it, or use backend='python'")
+    return cast(Target, import_module("refconv.targets.cpu"))
 
 
 def check_device(device: str) -> None:
     """Refuse a device that refconv has no target for."""
     kind = device.partition(":")[0]
     if kind == "cuda":
-        raise BackendUnavailable(NO_CUDA)
+        raise BackendUnavailable(f"device={device!r}: {NO_CUDA}")
     if kind != "cpu":
         raise GeometryError(f"device={device!r}: must be 'cpu' or 'cuda'")

@@ -39,6 +39,8 @@ SUPPORTS = ("string_padding", "unbatched")
 # A candidate that refuses more than this, for each case asked for, is not asked further.
 MOST_REFUSED = 20
 
+LARGEST_SEED = 2**63 - 1
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -68,8 +70,8 @@ def verify(
     cases : int
         Number of generated cases for each dtype.
     seed : int
-        From 0; another seed gives other cases. The same one gives the same, except that Hypothesis also draws from the
-        constants that it finds in the source of the modules under test.
+        From 0 to 2**63 - 1; another seed gives other cases. The same one gives the same, except that Hypothesis also
+        draws from the constants that it finds in the source of the modules under test.
     arrays : {"numpy", "torch"}
         The kind of arrays that the candidate takes and returns.
     supports : mapping of str to bool, optional
@@ -112,7 +114,7 @@ def run(
     """As `verify`, for a candidate of known origin."""
     choice("op", op, OPERATORS)
     integer("cases", cases, 1)
-    integer("seed", seed, 0)
+    integer("seed", seed, 0, LARGEST_SEED)
     limits = checked(supports or {})
     names = tuple(map(str, formats.SUPPORTED))
     if not dtypes:

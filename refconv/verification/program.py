@@ -102,4 +102,11 @@ def _ending(candidate: Candidate, property_: str) -> list[str]:
     if property_ == judgement.KIND:
         kind = "np.ndarray" if candidate.arrays == "numpy" else "torch.Tensor"
         return ["result = candidate(*arguments)", f"assert isinstance(result, {kind}), type(result)"]
+    if property_ == judgement.RETURNS:
+        return [
+            "try:",
+            "    candidate(*arguments)",
+            "except SystemExit as error:",
+            '    raise AssertionError(f"the candidate ended the program: {error!r}") from error',
+        ]
     return ["refconv.assert_close(candidate(*arguments), case)"]
