@@ -22,7 +22,7 @@ from refconv.case import Case
 from refconv.geometry import choice
 from refconv.networks import Layer
 from refconv.ops import conv2d
-from refconv.targets import threads
+from refconv.targets.cpu import threads
 from refconv.verification.campaign import Progress
 from refconv.verification.candidates import Candidate
 from refconv.verification.judgement import RETURNS, Fault, Unsupported, judge

@@ -9,6 +9,7 @@ FLOORS = [
     ["errors"],
     ["formats", "padding"],
     ["arrays", "geometry"],
+    ["layout"],
     ["nest", "correlation"],
     ["targets"],
     ["lowering"],

@@ -1,0 +1,157 @@
+"""Memory as kernels see it: numbers at addresses, of any type and any distance, and counters that threads share.
+
+Addresses, not arrays, cross from Python into kernels: an array's type would have Numba compile a kernel for each dtype,
+layout and writability. Knows LLVM and Numba; not what is stored where.
+"""
+
+import os
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
+
+_INT8, _INT64 = ir.IntType(8), ir.IntType(64)
+
+
+def _pointer(context: Any, builder: Any, dtype: Any, base: Any, index: Any, step: Any) -> Any:
+    """Pointer to the number `index` steps of `step` bytes after address `base`."""
+    at = builder.gep(builder.inttoptr(base, _INT8.as_pointer()), [builder.mul(index, step)])
+    return builder.bitcast(at, context.get_value_type(dtype).as_pointer())
+
+
+@intrinsic
+def _load(typing_context: Any, dtype: Any, base: Any, index: Any, step: Any) -> Any:
+    """The number that lies `index` steps of `step` bytes after an address."""
+    number = dtype.instance_type
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        return builder.load(_pointer(context, builder, number, *operands[1:]), align=1)
+
+    return number(dtype, types.intp, types.intp, types.intp), generate
+
+
+@intrinsic
+def _store(typing_context: Any, dtype: Any, base: Any, index: Any, step: Any, value: Any) -> Any:
+    """Store a number `index` steps of `step` bytes after an address."""
+    number = dtype.instance_type
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        *place, value = operands[1:]
+        builder.store(value, _pointer(context, builder, number, *place), align=1)
+        return context.get_dummy_value()
+
+    return types.void(dtype, types.intp, types.intp, types.intp, number), generate
+
+
+@intrinsic
+def _record(typing_context: Any, kind: Any, base: Any) -> Any:
+    """The named tuple of integers that lies at an address."""
+    found = types.NamedUniTuple(types.int64, len(kind.instance_class._fields), kind.instance_class)
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        pointer = builder.inttoptr(operands[1], context.get_value_type(found).as_pointer())
+        return builder.load(pointer)
+
+    return found(kind, types.intp), generate
+
+
+@intrinsic
+def _view(typing_context: Any, dtype: Any, base: Any, size: Any) -> Any:
+    """A contiguous array over the memory at an address."""
+    number = dtype.instance_type
+    found = types.Array(number, 1, "C")
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        array = context.make_array(found)(context, builder)
+        data = builder.inttoptr(operands[1], context.get_value_type(number).as_pointer())
+        itemsize = context.get_constant(types.intp, number.bitwidth // 8)
+        populate_array(array, data=data, shape=[operands[2]], strides=[itemsize], itemsize=itemsize, meminfo=None)
+        return array._getvalue()  # noqa: SLF001 - Numba's way
+
+    return found(dtype, types.intp, types.intp), generate
+
+
+@intrinsic
+def _address(typing_context: Any, array: Any, index: Any) -> Any:
+    """Where an element of a contiguous array lies, counted through all its axes."""
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        data = context.make_array(array)(context, builder, operands[0]).data
+        return builder.ptrtoint(builder.gep(data, [operands[1]]), _INT64)
+
+    return types.intp(array, types.intp), generate
+
+
+@intrinsic
+def _clear(typing_context: Any, base: Any, size: Any) -> Any:
+    """Fill bytes with zeros."""
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        pointer = builder.inttoptr(operands[0], _INT8.as_pointer())
+        cgutils.memset(builder, pointer, operands[1], 0)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), generate
+
+
+@intrinsic
+def _keep(typing_context: Any, arrays: Any) -> Any:
+    """A use of some arrays, up to which their memory is kept."""
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        return context.get_dummy_value()
+
+    return types.void(arrays), generate
+
+
+@intrinsic
+def _call(typing_context: Any, function: Any, arguments: Any) -> Any:
+    """Call the C function at an address with a tuple of integers."""
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        function, packed = operands
+        unpacked = [builder.extract_value(packed, i) for i in range(len(arguments))]
+        pointer = ir.FunctionType(ir.VoidType(), [_INT64] * len(arguments)).as_pointer()
+        builder.call(builder.inttoptr(function, pointer), unpacked)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.UniTuple(types.intp, len(arguments))), generate
+
+
+@intrinsic
+def _fetch_add(typing_context: Any, counter: Any, value: Any) -> Any:
+    """Add to the counter at an address and return what it was, in one step for all threads."""
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        return builder.atomic_rmw("add", builder.inttoptr(operands[0], _INT64.as_pointer()), operands[1], "seq_cst")
+
+    return types.int64(types.intp, types.int64), generate
+
+
+@intrinsic
+def _give_way(typing_context: Any) -> Any:
+    """Let another thread run."""
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        if os.name == "posix":
+            function = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, function, "sched_yield"), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+# Called from compiled code, where an intrinsic's first argument is not given.
+load: Any = _load
+store: Any = _store
+record: Any = _record
+view: Any = _view
+address: Any = _address
+clear: Any = _clear
+keep: Any = _keep
+call: Any = _call
+fetch_add: Any = _fetch_add
+give_way: Any = _give_way
