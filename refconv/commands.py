@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import refconv
 from refconv import formats
+from refconv.geometry import LARGEST
 
 if TYPE_CHECKING:
     from refconv.benchmark import Row, Setting
@@ -81,8 +82,8 @@ def verify(
         list[str] | None,
         typer.Option(callback=_dtypes, help="A dtype to test, float32 if none is given; repeat it for several."),
     ] = None,
-    cases: Annotated[int, typer.Option(min=1, help="Generated cases for each dtype.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other cases.")] = 0,
+    cases: Annotated[int, typer.Option(min=1, max=LARGEST, help="Generated cases for each dtype.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Another seed gives other cases.")] = 0,
     arrays: _Arrays = None,
     supports: Annotated[
         str,
@@ -197,6 +198,19 @@ def _judge(results: dict[Setting, tuple[Row, ...]], target: str | None) -> None:
     if failed:
         typer.echo(f"{target}: FAILED")
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def warmup() -> None:
+    """Compile everything now, so that no later call has to wait for it: it is kept on disk."""
+    from refconv.targets import cpu
+    from refconv.targets.cpu.compiled import folder
+
+    start = time.perf_counter()
+    with _progress(Console(stderr=True)) as progress:
+        for _, done, total in cpu.warm_up():
+            progress("compiled", done, total)
+    typer.echo(f"{total} pieces in {time.perf_counter() - start:.1f} s, kept in {folder()}")
 
 
 @app.command()

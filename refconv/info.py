@@ -38,6 +38,7 @@ def environment() -> dict[str, str]:
         **{name: _version(name, extra) for name, extra in PACKAGES.items()},
         "processor": _processor(),
         "threads": _threads(),
+        "cache": _cache(),
         "load": _load(),
         "GPU": _gpu(),
     }
@@ -59,9 +60,18 @@ def _processor() -> str:
 
 
 def _threads() -> str:
-    from refconv.targets import threads
+    from refconv.targets.cpu import threads
 
-    return f"{threads.count()}, on {os.cpu_count()} processors"
+    return f"{threads.count()}, on {os.cpu_count()} processors, {threads.kind()}"
+
+
+def _cache() -> str:
+    """Where compiled code is kept, and how much of it belongs to this version."""
+    from refconv.targets.cpu import compiled
+
+    files = list(compiled.folder().glob("*.bin")) if compiled.folder().is_dir() else []
+    size = sum(file.stat().st_size for file in files)
+    return f"{compiled.folder()}, {len(files)} files, {size / 2**20:.1f} MiB"
 
 
 def _load() -> str:

@@ -1,4 +1,4 @@
-"""Exact convolution of integers: by int64 sums where they cannot overflow, else by limbs that cannot.
+"""Exact convolution of integers: in the fastest accumulator that a bound shows to be exact, else by limbs.
 
 Knows geometry, lowering and a target; integer arrays only.
 """
@@ -26,13 +26,19 @@ def convolve(
     largest = _largest(geometry, [np.iinfo(array.dtype) for array in arrays])
     if largest > np.iinfo(dtype).max:  # only then look at the numbers
         largest = _largest(geometry, [_Range(array) for array in arrays])
-    if largest <= np.iinfo(INT64).max:
-        out = _int64(geometry, x, w, bias, target)
+    accumulator = next((each for each, limit in EXACT.items() if largest <= limit), None)
+    if accumulator is not None:
+        out = _sums(geometry, x, w, bias, target, accumulator)
     else:
         out = _by_limbs(geometry, x, w, bias, target)
     if largest > np.iinfo(dtype).max or dtype.kind == "u":
         _check_range(out, dtype)
     return out.astype(dtype, copy=False)
+
+
+# Up to these magnitudes an accumulator holds every integer, and so every partial sum; the fastest first: a processor
+# multiplies and adds floats in one instruction, 64-bit integers in several.
+EXACT: dict[np.dtype, int] = {np.dtype("float32"): 2**24, np.dtype("float64"): 2**53, INT64: 2**63 - 1}
 
 
 class _Range:
@@ -48,9 +54,11 @@ def _largest(geometry: Geometry, ranges: list[Any]) -> int:
     return int(geometry.terms * x * w + sum(bias))
 
 
-def _int64(geometry: Geometry, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, target: Any) -> np.ndarray:
+def _sums(
+    geometry: Geometry, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, target: Any, accumulator: np.dtype
+) -> np.ndarray:
     out = np.empty(geometry.output_shape, INT64)
-    target.run(forward(geometry, x, w, bias, INT64, out))
+    target.run(forward(geometry, x, w, bias, accumulator, out))
     return out
 
 
@@ -61,7 +69,7 @@ def _by_limbs(geometry: Geometry, x: np.ndarray, w: np.ndarray, bias: np.ndarray
     total = np.zeros(geometry.output_shape, object)
     for i, x_limb in enumerate(_limbs(x, bits)):
         for j, w_limb in enumerate(_limbs(w, bits)):
-            total += _int64(geometry, x_limb, w_limb, None, target).astype(object) << bits * (i + j)
+            total += _sums(geometry, x_limb, w_limb, None, target, INT64).astype(object) << bits * (i + j)
     if bias is not None:
         total += bias.astype(object).reshape(-1, *(1 for _ in geometry.size))
     return total

@@ -22,7 +22,7 @@ from refconv import GeometryError, benchmark, commands, info, networks
 from refconv.benchmark import SETTINGS, Row, Setting, compare, means, settings, sound
 from refconv.geometry import convolution
 from refconv.networks import Layer
-from refconv.targets import threads
+from refconv.targets.cpu import threads
 from refconv.verification.candidates import Candidate
 
 ROOT = Path(__file__).parents[1]
@@ -394,7 +394,7 @@ def test_info_as_a_user_runs_it():
     command = [sys.executable, "-m", "refconv", "info"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     names = [line.split()[0] for line in done.stdout.splitlines()]
-    assert names == ["refconv", "python", *info.PACKAGES, "processor", "threads", "load", "GPU"]
+    assert names == ["refconv", "python", *info.PACKAGES, "processor", "threads", "cache", "load", "GPU"]
     assert f"on {os.cpu_count()} processors" in done.stdout
 
 
