@@ -60,10 +60,11 @@ class Comparison:
         if self.n_free:
             lines.append(f"  {self.n_free} not judged: a sum may overflow there, and anything may come of it")
         if self.worst is not None:
-            lines.append(
-                f"  worst at {self.worst}: actual {self.actual[self.worst]!s}, expected {self.expected[self.worst]!s}, "
-                f"error {self.max_bound_ratio:.3g} times the bound"
-            )
+            error = f"error {self.max_bound_ratio:.3g} times the bound"
+            if np.isinf(self.max_bound_ratio):  # exact sums, NaN and infinity leave no room
+                error = "which must be equal"
+            values = f"actual {self.actual[self.worst]!s}, expected {self.expected[self.worst]!s}"
+            lines.append(f"  worst at {self.worst}: {values}, {error}")
         lines.append(f"  largest distance {self.max_ulp} ULP")
         return "\n".join(lines)
 

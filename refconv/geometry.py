@@ -143,17 +143,29 @@ def convolution(
     >>> convolution((20, 16, 50, 100), (33, 16, 3, 5), None, (2, 1), (4, 2), (3, 1), 1, "zeros").output_size
     (26, 100)
     """
-    axes = len(weight_shape) - 2
-    return _convolution(
-        input_shape,
-        weight_shape,
-        bias_shape,
+    options = (stride, padding, dilation, groups, padding_mode)
+    normalised = _remembered if all(map(_is_plain, options)) else _normalised
+    return _convolution(input_shape, weight_shape, bias_shape, *normalised(len(weight_shape) - 2, *options))
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether all that equals it means the same: True equals 1, and a pair of them a pair of ones."""
+    return type(value) in (int, str) or (type(value) is tuple and all(type(each) is int for each in value))
+
+
+def _normalised(
+    axes: int, stride: Any, padding: Any, dilation: Any, groups: Any, padding_mode: Any
+) -> tuple[tuple[int, ...], str | Sides, tuple[int, ...], int, str]:
+    return (
         per_axis("stride", stride, 1, axes),
         padding_sides(padding, axes),
         per_axis("dilation", dilation, 1, axes),
         integer("groups", groups, 1),
         choice("padding_mode", padding_mode, MODES),
     )
+
+
+_remembered = lru_cache(maxsize=4096)(_normalised)
 
 
 @lru_cache(maxsize=4096)  # arguments are normalised before: 1 and True would be one key

@@ -19,7 +19,9 @@ from refconv.targets.cpu.job import NOWHERE, Job
 
 HEIGHTS = {8: 3, 4: 6, 1: 4}  # output channels of a tile, and vectors at most: more would not make it faster
 PANEL_BYTES = 256 * 1024  # a panel is read once for each tile of channels: the second-level cache is to hold it
-SLOW_BYTES = 4 * 1024 * 1024  # and the larger it is, the slower it is read: at half the speed from so many on
+L1_BYTES = 32 * 1024
+L2_CYCLES = 0.25
+SLOW = 1 / 2**20
 NEAR_BYTES = 1024 * 1024  # more weights than that are far away
 UNITS_PER_THREAD = 8  # with fewer, threads wait long for the one that takes the last
 LONGEST_ROW = 2**16
@@ -101,10 +103,14 @@ def tiles() -> Iterator[tuple[int, int]]:
             yield channels, vectors
 
 
-def term_cycles(channels: int, vectors: int) -> float:
-    """Cost of a term in a tile: two fused multiply-adds or two loads in a cycle; most inputs lie across two lines."""
+def term_cycles(channels: int, vectors: int, panel: float) -> float:
+    """Cost of a term in a tile: two fused multiply-adds or two loads in a cycle; most inputs lie across two lines.
+
+    A panel too large for the first-level cache comes from the second, the more slowly the larger it is.
+    """
     multiply, load = channels * vectors / 2, (channels + 2 * vectors) / 2
-    return max(multiply, load, 4)  # a sum waits four cycles for the one before
+    fetch = 0 if panel <= L1_BYTES else L2_CYCLES + panel * SLOW
+    return max(multiply, load, 4) + vectors * fetch  # a sum waits four cycles for the one before
 
 
 @lru_cache(maxsize=4096)
@@ -142,8 +148,8 @@ def _costed(p: Problem, channels: int, vectors: int, band: Size) -> Schedule:
     size = lanes(p.itemsize)
     panel = p.in_channels * found.channel * p.itemsize
     positions = found.positions(band)
-    cycles, wide = _tiling(p, positions, channels, vectors)
-    sums = p.terms * cycles * (1 + panel / SLOW_BYTES)
+    cycles, wide = _tiling(p, positions, channels, vectors, panel)
+    sums = p.terms * cycles
     # Weights come from afar, if there are many, and that may take longer than to use them.
     if p.groups * p.channels * p.terms * p.itemsize > NEAR_BYTES:
         sums = max(sums, p.terms * channels * p.itemsize / FAR_BYTES)
@@ -161,10 +167,10 @@ def _waiting(units: int, threads: int) -> float:
     return -(-units // threads) * threads / units
 
 
-def _tiling(p: Problem, positions: int, channels: int, vectors: int) -> tuple[float, int]:
+def _tiling(p: Problem, positions: int, channels: int, vectors: int, panel: int) -> tuple[float, int]:
     """Cycles of a term over all positions, and how many wide tiles to use; slim ones compute the rest, if any."""
     size = lanes(p.itemsize)
-    wide, slim = term_cycles(channels, vectors), term_cycles(channels, 1)
+    wide, slim = term_cycles(channels, vectors, panel), term_cycles(channels, 1, panel)
     whole = positions // (vectors * size)
     rest = positions - whole * vectors * size
     return min((whole * wide + -(-rest // size) * slim, whole), ((whole + (rest > 0)) * wide, whole + (rest > 0)))
