@@ -1,11 +1,12 @@
 """Benchmarks: the time of refconv beside torch's, and a candidate's, over the layers of known networks.
 
-Knows operators, cases, candidates and how they are judged, and rich for its tables; not the command line.
+Knows operators, cases, candidates and how they are judged, threads, and rich for its tables; not the command line.
 """
 
 import json
 import statistics
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -35,7 +36,7 @@ LEAST_ROUNDS = 7
 ALL = "all layers"
 UNSUPPORTED = "unsupported"
 
-Call = Callable[[], Any]
+Call = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -285,10 +286,25 @@ def _row(layer: Layer, case: Case, accumulator: np.dtype, candidate: Candidate |
     if candidate is not None:
         verdict, fault, returns = _judged(candidate, case)
         if returns:
-            peers.append(partial(candidate.function, *candidate.arguments(case)))
+            peers.append(partial(_raising, candidate.function, *candidate.arguments(case)))
     ours = partial(conv2d, *case.arguments(), precision=accumulator.name)
-    (time_of_ours, time_of_peer, *rest), rounds = _in_turns(ours, peers, seconds)
+    try:
+        (time_of_ours, time_of_peer, *rest), rounds = _in_turns(ours, peers, seconds)
+    except _Raised as error:  # though it did not when it was judged
+        verdict, fault = f"wrong: {RETURNS}", str(error)
+        (time_of_ours, time_of_peer, *rest), rounds = _in_turns(ours, peers[:1], seconds)
     return Row(layer, rounds, time_of_ours, time_of_peer, rest[0] if rest else None, verdict, fault)
+
+
+class _Raised(Exception):
+    """A candidate has raised while it was timed."""
+
+
+def _raising(function: Call, *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except Exception as error:
+        raise _Raised("".join(traceback.format_exception(error))) from error
 
 
 def _torch(case: Case, accumulator: np.dtype) -> Call:

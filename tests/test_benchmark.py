@@ -251,6 +251,20 @@ def test_a_candidate_that_raises_has_no_time():
     assert "ZeroDivisionError" in row.fault
 
 
+def test_a_candidate_that_raises_while_it_is_timed():
+    """It was right when it was judged: what was measured of the others is kept."""
+    calls = []
+
+    def tired(*arguments):
+        calls.append(arguments)
+        return refconv.conv2d(*arguments) if len(calls) < 4 else 1 // 0
+
+    row = timed(tired)
+    assert (row.candidate, row.verdict) == (None, "wrong: returns")
+    assert "ZeroDivisionError" in row.fault
+    assert min(row.refconv, row.peer) > 0
+
+
 def test_a_candidate_may_leave_layers_out():
     def dense(input, weight, bias, stride, padding, dilation, groups):
         if groups > 1:

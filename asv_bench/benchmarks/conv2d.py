@@ -1,17 +1,17 @@
 """conv2d on layers of real networks: time, peak memory, and the ratio to torch.
 
-Knows the public `refconv.conv2d` and torch's, nothing of how either works.
+Knows `refconv.conv2d`, torch's, and how `refconv bench` compares the two; nothing of how either works.
 """
 
 import functools
-import statistics
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 import refconv
+from refconv import benchmark, networks
+from refconv.targets import cpu
 
 
 class Layer(NamedTuple):
@@ -69,16 +69,11 @@ def peer(layer: str, dtype: str) -> Call:
     return call
 
 
-def alternating_medians(*calls: Call, seconds: float = 0.5, least: int = 5) -> list[float]:
-    """Median time of each call in seconds; they take turns, so that a change of load meets all alike."""
-    times: list[list[float]] = [[] for _ in calls]
-    end = time.perf_counter() + seconds
-    while len(times[0]) < least or time.perf_counter() < end:
-        for call, taken in zip(calls, times, strict=True):
-            start = time.perf_counter()
-            call()
-            taken.append(time.perf_counter() - start)
-    return [statistics.median(taken) for taken in times]
+def network_layer(layer: str) -> networks.Layer:
+    """The layer, without bias, as `refconv bench` has it."""
+    shape = LAYERS[layer]
+    pairs = {"stride": (shape.stride,) * 2, "padding": (shape.padding,) * 2, "dilation": (1, 1)}
+    return networks.Layer("asv", layer, shape.input, shape.weight, **pairs, groups=shape.groups)
 
 
 class Oracle:
@@ -96,8 +91,8 @@ class Oracle:
         self.call()
 
     def track_ratio_to_torch(self, layer: str, dtype: str, precision: str) -> float:
-        ours, theirs = alternating_medians(self.call, peer(layer, dtype))
-        return round(theirs / ours, 3)
+        (row,) = benchmark.compare([network_layer(layer)], dtype, precision, seconds=0.5)
+        return round(row.ratio(), 3)
 
     track_ratio_to_torch.unit = "ratio torch/refconv"
 
@@ -123,8 +118,9 @@ class Memory:
     param_names = ("layer",)
 
     def setup(self, layer: str) -> None:
-        """Make the arguments, and load the kernel by a small call, so that the reference contains it too."""
-        oracle("small 3x3 at 6", "float32", "float64")
+        """Make the arguments, and load all compiled code, so that the reference contains it too."""
+        for _ in cpu.warm_up():
+            pass
         self.arguments = arguments(layer, "float32")
 
     def peakmem_refconv(self, layer: str) -> None:
