@@ -156,6 +156,7 @@ def bench(  # noqa: PLR0913 - the command's options
     number of threads. float32 with float64 sums means: torch in float64, casting included.
     Exit codes: 0 all good, 1 TARGET is wrong, 2 wrong usage or TARGET can't be loaded.
     """
+    _check_compiler()
     from refconv import benchmark, networks
     from refconv.info import environment
 
@@ -203,14 +204,16 @@ def _judge(results: dict[Setting, tuple[Row, ...]], target: str | None) -> None:
 @app.command()
 def warmup() -> None:
     """Compile everything now, so that no later call has to wait for it: it is kept on disk."""
+    _check_compiler()
     from refconv.targets import cpu
     from refconv.targets.cpu.compiled import folder
 
     start = time.perf_counter()
     with _progress(Console(stderr=True)) as progress:
-        for _, done, total in cpu.warm_up():
+        for done, total in cpu.warm_up():
             progress("compiled", done, total)
-    typer.echo(f"{total} pieces in {time.perf_counter() - start:.1f} s, kept in {folder()}")
+    kept = len(list(folder().glob("*.bin"))) if folder().is_dir() else 0
+    typer.echo(f"{total} pieces in {time.perf_counter() - start:.1f} s, {kept} are kept in {folder()}")
 
 
 @app.command()
@@ -220,6 +223,17 @@ def info() -> None:
 
     for name, value in environment().items():
         typer.echo(f"{name:<12}{value}")
+
+
+def _check_compiler() -> None:
+    """End if the compiled target can't be used."""
+    from refconv import targets
+
+    try:
+        targets.choose("cpu")
+    except refconv.BackendUnavailable as error:
+        typer.echo(f"refconv: {error}", err=True)
+        raise typer.Exit(WRONG_USAGE) from None
 
 
 def _load(target: str, arrays: str | None) -> Candidate:

@@ -3,7 +3,6 @@
 Knows views and padding; not which operator it came from, and not who computes it.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -27,8 +26,3 @@ class Correlation(NamedTuple):
     padding: Sides
     padding_mode: str
     accumulator: np.dtype
-
-    @property
-    def terms(self) -> int:
-        """Products in the sum of one output."""
-        return math.prod(self.w.shape[2:])

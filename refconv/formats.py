@@ -21,7 +21,7 @@ INT64 = np.dtype("int64")
 
 
 def accumulator(dtype: np.dtype, precision: Any) -> np.dtype:
-    """Type in which sums over `dtype` are accumulated under `precision` (integers: always exact, in int64)."""
+    """Type in which sums over `dtype` are accumulated under `precision`; int64 stands for any that is exact."""
     if not isinstance(precision, str) or precision not in PRECISIONS:
         raise GeometryError(f"precision={precision!r}: must be one of {', '.join(map(repr, PRECISIONS))}")
     if dtype.kind in "iu":

@@ -21,7 +21,6 @@ PACKAGES = {
     "hypothesis": "verify",
     "numba-cuda": "cuda",
 }
-FEATURES = ("fma", "avx2", "avx512f", "neon")  # of the processor: by them the vectors' width is chosen
 
 
 def environment() -> dict[str, str]:
@@ -54,19 +53,20 @@ def _version(package: str, extra: str | None) -> str:
 def _processor() -> str:
     from llvmlite import binding
 
-    features = binding.get_host_cpu_features()
-    present = [name for name in FEATURES if features.get(name)]
-    return f"{binding.get_host_cpu_name()} ({platform.machine()}) with {', '.join(present) or 'no vectors known here'}"
+    from refconv.targets.cpu.schedule import registers
+
+    size, count = registers()
+    return f"{binding.get_host_cpu_name()} ({platform.machine()}), {count} vectors of {size} bytes used"
 
 
 def _threads() -> str:
     from refconv.targets.cpu import threads
 
-    return f"{threads.count()}, on {os.cpu_count()} processors, {threads.kind()}"
+    return f"{threads.count()}, on {os.cpu_count()} processors, {threads.runtime()}"
 
 
 def _cache() -> str:
-    """Where compiled code is kept, and how much of it belongs to this version."""
+    """Where compiled code of this version is kept, and how much of it there is."""
     from refconv.targets.cpu import compiled
 
     files = list(compiled.folder().glob("*.bin")) if compiled.folder().is_dir() else []

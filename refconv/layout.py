@@ -14,18 +14,19 @@ Size: TypeAlias = tuple[int, ...]
 
 
 class Layout(NamedTuple):
-    """Where a channel's elements lie: one part for each residue modulo the stride that a tap of the kernel has.
+    """Where a channel's elements lie: in parts, along each axis one for each residue modulo the stride that a tap has.
 
-    A part is dense: its element j along an axis is the padded input's element residue + j * stride. The outputs of a
-    row are then neighbours whatever the stride, and so are rows, but for the `lengths[-1] - output[-1]` elements
-    between the last output of one and the first of the next: sums are computed there too, and thrown away.
+    A part is dense: its element j along an axis is the padded input's element start + j * stride. The outputs of a row
+    are then neighbours whatever the stride, and so are rows, but for the `lengths[-1] - output[-1]` elements between
+    the last output of one and the first of the next: sums are computed there too, and thrown away. Where taps lie so
+    far apart that most of that would go to waste, each has a part of its own.
 
     Attributes
     ----------
-    residues
-        For each axis, the residues.
+    starts
+        For each axis, where in the padded input the parts start.
     lengths
-        For each axis, how many elements of a residue are used.
+        For each axis, how many elements a part has.
     taps
         Where the input of each tap lies within its channel, relative to an output's first; taps in ascending order.
     steps
@@ -34,7 +35,7 @@ class Layout(NamedTuple):
         Elements of a channel.
     """
 
-    residues: tuple[Size, ...]
+    starts: tuple[Size, ...]
     lengths: Size
     taps: np.ndarray
     steps: Size
@@ -59,26 +60,35 @@ def layout(kernel: Size, stride: Size, dilation: Size, output: Size) -> Layout:
     Two residues along the second axis, of which the second tap has the other one:
 
     >>> found = layout((1, 3), (1, 2), (1, 1), (4, 5))
-    >>> found.residues, found.lengths, found.taps.tolist()
+    >>> found.starts, found.lengths, found.taps.tolist()
     (((0,), (0, 1)), (4, 6), [0, 24, 1])
     """
-    residues, lengths, parts, quotients = [], [], [], []
-    for taps, step, d, outputs in zip(kernel, stride, dilation, output, strict=True):
-        quotient, residue = np.divmod(np.arange(taps) * d, step)
-        found, part = np.unique(residue, return_inverse=True)
-        residues.append(tuple(map(int, found)))
-        lengths.append(outputs + int(quotient[-1]))
-        parts.append(part)
-        quotients.append(quotient)
+    axes = zip(kernel, stride, dilation, output, strict=True)
+    parts = [_parts(*axis, last=number == len(output) - 1) for number, axis in enumerate(axes)]
+    starts, lengths, owners, shifts = zip(*parts, strict=True)
     steps = _steps(lengths)
     size = math.prod(lengths)
     # The parts of the last axis lie farthest apart: all rows of one residue of the columns come together.
-    part_steps = [size * step for step in _steps([len(each) for each in residues[-1:] + residues[:-1]])]
+    part_steps = [size * step for step in _steps([len(each) for each in starts[-1:] + starts[:-1]])]
     part_steps = part_steps[1:] + part_steps[:1]
-    offsets = np.zeros(1, np.int64)
-    for part, part_step, quotient, step in zip(parts, part_steps, quotients, steps, strict=True):
-        offsets = np.add.outer(offsets, part * part_step + quotient * step).reshape(-1)
-    return Layout(tuple(residues), tuple(lengths), offsets, steps, size * math.prod(map(len, residues)))
+    taps = np.zeros(1, np.int64)
+    for owner, part_step, shift, step in zip(owners, part_steps, shifts, steps, strict=True):
+        taps = np.add.outer(taps, owner * part_step + shift * step).reshape(-1)
+    return Layout(starts, lengths, taps, steps, size * math.prod(map(len, starts)))
+
+
+def _parts(
+    taps: int, stride: int, dilation: int, outputs: int, *, last: bool
+) -> tuple[Size, int, np.ndarray, np.ndarray]:
+    """Along an axis: where parts start, and their length; the part of each tap, and how far on in it the tap lies."""
+    places = np.arange(taps) * dilation
+    shift, residue = np.divmod(places, stride)
+    starts, owner = np.unique(residue, return_inverse=True)
+    reach = int(shift[-1])
+    # Sums are computed between the rows of the last axis; along the others only more input is packed.
+    if reach > outputs if last else taps * outputs < len(starts) * (outputs + reach):
+        return tuple(map(int, places)), outputs, np.arange(taps), np.zeros(taps, np.int64)
+    return tuple(map(int, starts)), outputs + reach, owner, shift
 
 
 def _steps(sizes: Sequence[int]) -> Size:

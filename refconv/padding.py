@@ -3,7 +3,6 @@
 Knows one axis at a time and nothing of convolutions. Limits of the modes are checked by `geometry`.
 """
 
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -39,7 +38,7 @@ def pad(array: np.ndarray, padding: Sides, mode: str, dtype: np.dtype) -> np.nda
     array([[0., 1., 1.]], dtype=float32)
     """
     if not any(map(any, padding)):
-        return dense(array, dtype)
+        return np.ascontiguousarray(array, dtype)
     lead = array.ndim - len(padding)
     if mode == "zeros":
         padded_size, inside = _inside(array.shape[lead:], padding)
@@ -49,16 +48,9 @@ def pad(array: np.ndarray, padding: Sides, mode: str, dtype: np.dtype) -> np.nda
     maps: tuple[Any, ...] = np.ix_(
         *(index_map(size, *sides, mode) for size, sides in zip(array.shape[lead:], padding, strict=True))
     )
-    return dense(array[(..., *maps)], dtype)
+    return np.ascontiguousarray(array[(..., *maps)], dtype)
 
 
-def dense(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The array, contiguous, in `dtype` and writable: for read-only ones Numba would compile another kernel."""
-    found = np.ascontiguousarray(array, dtype)
-    return found if found.flags.writeable else found.copy()
-
-
-@lru_cache(maxsize=1024)
 def _inside(size: tuple[int, ...], padding: Sides) -> tuple[tuple[int, ...], tuple[Any, ...]]:
     """Size with padding, and where in it the unpadded array lies."""
     padded = tuple(before + length + after for length, (before, after) in zip(size, padding, strict=True))

@@ -1,13 +1,18 @@
 """Compiled code on disk: never stale, never mixed up, and never missed when it can't be kept."""
 
+import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from refconv.targets.cpu import compiled
 
 ROOT = Path(__file__).parents[1]
 # 300 ones and a number that float32 swallows or not, by the order of the additions.
@@ -36,6 +41,11 @@ def run(program, cache, package=ROOT, **environment):
     return done.stdout.split(), done.stderr
 
 
+def stored(cache):
+    """The files of a cache."""
+    return sorted(path for path in (cache / "refconv").rglob("*") if path.is_file())
+
+
 @pytest.fixture
 def cache(tmp_path):
     return tmp_path / "cache"
@@ -49,26 +59,74 @@ def test_a_second_process_compiles_nothing(cache):
     assert int(first[1]) > 0 == int(second[1])
 
 
-def test_an_edit_of_any_source_is_never_missed(cache, tmp_path):
-    """The nest's block length is changed in a copy of the package: the result changes with it, and back."""
-    package = tmp_path / "copy"
-    shutil.copytree(ROOT / "refconv", package / "refconv", ignore=shutil.ignore_patterns("__pycache__"))
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the package."""
+    shutil.copytree(ROOT / "refconv", tmp_path / "copy" / "refconv", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path / "copy"
+
+
+def edit(package, length, *, keep_time=False):
+    """Change the nest's block length, which changes the result."""
     nest = package / "refconv" / "nest.py"
-    source, times = nest.read_text(), nest.stat()
-    (before,), _ = run(PROGRAM, cache, package)
-    nest.write_text(source.replace("BLOCK = 256", "BLOCK = 128"))
-    os.utime(nest, ns=(times.st_atime_ns, times.st_mtime_ns))  # an edit that a time stamp does not tell
-    (edited,), _ = run(PROGRAM, cache, package)
-    nest.write_text(source)
+    times = nest.stat()
+    nest.write_text(re.sub(r"BLOCK = \d+", f"BLOCK = {length}", nest.read_text()))
+    if keep_time:
+        os.utime(nest, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_an_edit_is_never_missed(cache, package):
+    """Also one that no time stamp tells; and back."""
+    results = []
+    for length in (256, 128, 256):
+        edit(package, length, keep_time=True)
+        results += run(PROGRAM, cache, package, PYTHONDONTWRITEBYTECODE="1")[0]
+    assert results[0] == results[2] != results[1]
+
+
+def test_what_python_itself_misses_does_no_harm(cache, package):
+    """Python's own cache takes an edit of the same size and time for none: later it is not taken for what ran then."""
+    results = []
+    for length, keep_time in ((256, True), (128, True), (128, False)):
+        edit(package, length, keep_time=keep_time)
+        results += run(PROGRAM, cache, package, PYTHONDONTWRITEBYTECODE="")[0]
+    assert results[0] == results[1] != results[2]
+
+
+def test_an_edit_while_a_process_runs_does_no_harm(cache, package):
+    """What was imported before the edit is kept as what it is, not as what the files say when it is compiled."""
+    program = f"""
+from pathlib import Path
+from refconv.targets import cpu
+nest = Path({str(package / "refconv" / "nest.py")!r})
+nest.write_text(nest.read_text().replace("BLOCK = 256", "BLOCK = 128"))
+{PROGRAM}
+"""
+    (before,), _ = run(program, cache, package)
     (after,), _ = run(PROGRAM, cache, package)
-    assert before == after != edited
+    assert before != after
 
 
-def test_every_compiled_source_is_part_of_the_key():
-    """Kernels are compiled from the nest and from targets/cpu: no other module of ours may use Numba's compiler."""
-    for path in (ROOT / "refconv").rglob("*.py"):
-        if "cpu" not in path.parts:
-            assert "njit" not in path.read_text(), path
+def test_every_compiled_source_is_part_of_the_key(cache):
+    """What is compiled lies in the nest and in targets/cpu, and takes nothing from our other modules."""
+    program = """
+from numba.core import event
+listener = event.RecordingListener()
+with event.install_listener("numba:compile", listener):
+    from refconv.targets import cpu
+    list(cpu.warm_up())
+for _, each in listener.buffer:
+    function = each.data["dispatcher"].py_func
+    print(function.__code__.co_filename)
+    for name in function.__code__.co_names:
+        print(getattr(function.__globals__.get(name), "__module__", None) or "none")
+"""
+    printed = set(run(program, cache)[0])
+    cpu = ROOT / "refconv" / "targets" / "cpu"
+    ours = {name for name in printed if name.startswith((str(ROOT / "refconv"), "refconv"))}
+    keyed = {str(path) for path in (*cpu.glob("*.py"), ROOT / "refconv" / "nest.py", ROOT / "refconv" / "padding.py")}
+    assert {str(cpu / "kernel.py"), str(ROOT / "refconv" / "nest.py")} <= ours
+    assert {name for name in ours if not name.startswith("refconv.targets.cpu.")} <= keyed
 
 
 def test_eight_processes_at_once(cache):
@@ -79,13 +137,13 @@ def test_eight_processes_at_once(cache):
     assert not any(warnings for _, warnings in results)
     found = run(COUNT.format(program=PROGRAM), cache)[0]
     assert found == [*results[0][0], "0"]
-    assert not [file for file in (cache / "refconv").iterdir() if file.suffix != ".bin"]
+    assert not [file for file in stored(cache) if file.suffix != ".bin"]
 
 
 def test_damaged_files_are_compiled_anew(cache):
     """Empty, cut off, or with its last byte changed."""
     (expected,), _ = run(PROGRAM, cache)
-    files = sorted((cache / "refconv").iterdir())
+    files = stored(cache)
     assert len(files) > 3
     for number, file in enumerate(files):
         whole = file.read_bytes()
@@ -101,7 +159,23 @@ def test_without_a_place_there_is_one_warning(cache):
     assert result == run(PROGRAM, cache.with_name("other"))[0][0]
     assert warnings.count("RuntimeWarning") == 1
     assert f"refconv can't keep compiled code in {cache / 'refconv'}" in warnings
+    assert "(Not a directory)" in warnings
     assert "Set NUMBA_CACHE_DIR to a folder that can be written to" in warnings
+
+
+def test_the_warning_comes_once_for_a_folder(monkeypatch):
+    """Whatever files are tried."""
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", f"{path}.{id(object())}")
+
+    monkeypatch.setattr(compiled, "_whole", refuse)
+    compiled._warn.cache_clear()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for number in range(3):
+            compiled.cfunction(lambda _: None, 1, f"test{number}")
+    assert [str(each.message).count("(Permission denied)") for each in caught] == [1]
 
 
 def test_without_numbas_compiler_the_error_says_so(cache):
@@ -113,8 +187,16 @@ try:
 except refconv.BackendUnavailable as error:
     print("NUMBA_DISABLE_JIT" in str(error))
 print(refconv.conv2d(np.ones((1, 1, 1, 1)), np.ones((1, 1, 1, 1)), backend="python").item())
+from refconv.cli import main; import sys
+sys.argv[1:] = ["warmup"]
+try:
+    main()
+except SystemExit as error:
+    print(error.code)
 """
-    assert run(program, cache, NUMBA_DISABLE_JIT="1")[0] == ["True", "1.0"]
+    printed, message = run(program, cache, NUMBA_DISABLE_JIT="1")
+    assert printed == ["True", "1.0", "2"]
+    assert message.startswith("refconv: backend='cpu': NUMBA_DISABLE_JIT is set")
 
 
 def test_a_processor_without_known_vectors(cache):
@@ -128,7 +210,8 @@ def test_the_command_compiles_everything(cache):
     """After `refconv warmup` there is nothing left to compile, whatever is computed."""
     program = "from refconv.cli import main; import sys; sys.argv[1:] = ['warmup']; main()"
     printed, progress = run(program, cache)
-    assert printed[-1] == str(cache / "refconv")
+    assert printed[-1].startswith(str(cache / "refconv"))
+    assert len(stored(cache)) == int(printed[0])
     assert progress.splitlines()[-1] == f"compiled: {printed[0]} of {printed[0]}"
     every = """
 import numpy as np

@@ -3,6 +3,8 @@
 Knows what a target is and which there are; a target is imported when first asked for, for Numba takes long to load.
 """
 
+import os
+import sys
 from functools import cache
 from importlib import import_module
 from typing import Protocol, cast
@@ -13,6 +15,20 @@ from refconv.geometry import choice
 
 BACKENDS = ("auto", "cpu", "python", "cuda")
 NO_CUDA = "this version of refconv has no CUDA kernels yet; use 'cpu'"
+
+
+_FORKED: list[bool] = []
+
+
+def forked() -> bool:
+    """Whether this process was forked: then an OpenMP runtime may count on threads that only the parent has."""
+    process = sys.modules.get("multiprocessing.process")
+    return bool(_FORKED) or (process is not None and type(process.current_process()).__name__ == "ForkProcess")
+
+
+# Noted from the import of refconv on, for what uses threads may be imported in the child only.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _FORKED.append(True))
 
 
 class Target(Protocol):

@@ -83,11 +83,11 @@ def run(correlation: Correlation) -> None:
 def _flattened(padded: np.ndarray, flat: Layout, stride: tuple[int, ...]) -> np.ndarray:
     """The padded input of a group as its layout has it; what no output needs is anything."""
     indices = [
-        np.minimum(np.add.outer(residues, np.arange(length) * step), size - 1).reshape(-1)
-        for residues, length, step, size in zip(flat.residues, flat.lengths, stride, padded.shape[1:], strict=True)
+        np.minimum(np.add.outer(starts, np.arange(length) * step), size - 1).reshape(-1)
+        for starts, length, step, size in zip(flat.starts, flat.lengths, stride, padded.shape[1:], strict=True)
     ]
     parts = padded[np.ix_(range(len(padded)), *indices)]
-    axes = [n for residues, length in zip(flat.residues, flat.lengths, strict=True) for n in (len(residues), length)]
+    axes = [n for starts, length in zip(flat.starts, flat.lengths, strict=True) for n in (len(starts), length)]
     *others, last = range(1, len(axes), 2)
     order = (0, last, *others, *(axis + 1 for axis in (*others, last)))
     return parts.reshape(len(padded), *axes).transpose(order).reshape(-1)

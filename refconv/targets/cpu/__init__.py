@@ -1,6 +1,6 @@
 """Target "cpu": the nest compiled by Numba over a register tile, its work shared among threads.
 
-Knows schedules, the kernel and threads. Kernels run without the interpreter's lock and write to disjoint outputs in the
+Knows plans, the kernel and threads. Kernels run without the interpreter's lock and write to disjoint outputs in the
 canonical order: neither the schedule nor the number of threads can change a bit.
 """
 
@@ -13,54 +13,51 @@ import numpy as np
 
 from refconv.correlation import Correlation
 from refconv.formats import FLOATS, INT64, INTEGERS
-from refconv.layout import Size
-from refconv.padding import Sides
 from refconv.targets.cpu import threads
 from refconv.targets.cpu.convert import converter
-from refconv.targets.cpu.job import BIAS, COUNTERS, OUT, PACE, TEAM, W, X
+from refconv.targets.cpu.job import BIAS, COUNTER_STRIDE, COUNTERS, LINE, OUT, WORKSPACE, Job, W, X
 from refconv.targets.cpu.kernel import kernel
-from refconv.targets.cpu.pack import packer
-from refconv.targets.cpu.schedule import Problem, lanes, prepare, tiles
-from refconv.targets.cpu.tiled import tiled
-
-# Below so many cycles (some 0.03 ms) waking a second thread may cost more than it saves.
-SERIAL_CYCLES = 100_000
+from refconv.targets.cpu.microkernel import microkernel
+from refconv.targets.cpu.plans import Plan, plan
+from refconv.targets.cpu.schedule import Problem, registers, tiles
 
 
 def run(correlation: Correlation) -> None:
-    """Fill `correlation.out`: in this thread if that is little work, else in as many as Numba is set to use."""
+    """Fill `correlation.out`, by as many threads as are worth it of those that Numba is set to use."""
     x, w, bias, out, stride, dilation, padding, padding_mode, accumulator = correlation
     if not w.flags.c_contiguous:
         w = np.ascontiguousarray(w)
+    # A plain tuple: this is on the way of each small call. `_prepared` has its names.
     call = _prepared(
-        x.shape, x.strides, x.dtype, w.shape, w.dtype, out.shape, out.strides, out.dtype,
-        stride, dilation, padding, padding_mode, accumulator, threads.count(),
-    )  # fmt: skip
+        (x.shape, w.shape, out.shape, stride, dilation, padding, padding_mode, x.strides, out.strides),
+        (x.dtype, w.dtype, out.dtype, accumulator),
+        threads.count(),
+    )
+    workspace = np.empty(call.workspace, np.uint8)
     block = call.block[:]  # its own: several threads may be here
     start = block.buffer_info()[0]
     block[X], block[W], block[OUT] = x.ctypes.data, w.ctypes.data, out.ctypes.data
+    block[WORKSPACE] = -(-workspace.ctypes.data // LINE) * LINE
+    block[COUNTERS] = start + 8 * len(Job._fields)
     if bias is not None:
         bias = np.ascontiguousarray(bias, accumulator)
         block[BIAS] = bias.ctypes.data
-    block[COUNTERS] = start + 8 * call.counters
-    team = threads.team() if call.threads > 1 else None
-    block[TEAM] = call.threads if team else 1
-    threads.share(team, call.kernel, start, call.threads, (x, w, bias, out, block))
+    threads.share(call.kernel, start, call.threads, (x, w, bias, out, workspace, block))
 
 
-def warm_up() -> Iterator[tuple[str, int, int]]:
-    """Compile all that any call may need, or load it; yields what is done, and how many of how many."""
-    pieces: list[tuple[str, Callable[[], Any]]] = [("kernel", kernel), ("packing", packer)]
+def warm_up() -> Iterator[tuple[int, int]]:
+    """Compile all that any call may need, or load it; yields how many pieces are done, and how many there are."""
+    pieces: list[Callable[[], Any]] = [kernel]
     for accumulator in (np.dtype("float32"), np.dtype("float64"), INT64):
-        nests = (partial(tiled, accumulator, *tile, lanes(accumulator.itemsize)) for tile in tiles())
-        pieces += [(f"nest, {accumulator}", partial(nest, slim=slim)) for nest in nests for slim in (False, True)]
+        lanes = registers()[0] // accumulator.itemsize
+        shapes = dict.fromkeys((channels, each) for channels, vectors in tiles() for each in (vectors, 1))
+        pieces += [partial(microkernel, accumulator, *shape, lanes) for shape in shapes]
         floats = tuple(each for each in FLOATS if each.itemsize <= accumulator.itemsize and accumulator in FLOATS)
-        into = (partial(converter, source, accumulator) for source in floats + INTEGERS)
-        out_of = (partial(converter, accumulator, result, result=True) for result in (*floats, INT64))
-        pieces += [(f"conversion, {accumulator}", build) for build in (*into, *out_of)]
-    for number, (name, build) in enumerate(pieces, 1):
+        pieces += [partial(converter, source, accumulator) for source in floats + INTEGERS]
+        pieces += [partial(converter, accumulator, result, result=True) for result in (*floats, INT64)]
+    for done, build in enumerate(pieces, 1):
         build()
-        yield name, number, len(pieces)
+        yield done, len(pieces)
 
 
 class _Call(NamedTuple):
@@ -68,49 +65,21 @@ class _Call(NamedTuple):
 
     kernel: Any
     block: "array[int]"  # the kernel's `Job`, then its counters
-    counters: int  # where in it they start
     threads: int
-    held: tuple[Any, ...]  # what the block points to
+    workspace: int  # bytes
+    plan: Plan  # keeps what the block tells the addresses of
 
 
 @lru_cache(maxsize=1024)
-def _prepared(  # noqa: PLR0913, PLR0917 - the key of a cache
-    x_shape: Size, x_strides: Size, x_dtype: np.dtype, w_shape: Size, w_dtype: np.dtype,
-    out_shape: Size, out_strides: Size, out_dtype: np.dtype,
-    stride: Size, dilation: Size, padding: Sides, padding_mode: str, accumulator: np.dtype, n_threads: int,
-) -> _Call:  # fmt: skip
+def _prepared(shapes: tuple[Any, ...], dtypes: tuple[np.dtype, np.dtype, np.dtype, np.dtype], n_threads: int) -> _Call:
+    x_shape, w_shape, out_shape, stride, dilation, padding, padding_mode, x_strides, out_strides = shapes
     images, groups, in_channels, *size = x_shape
-    problem = Problem(
-        images=images,
-        groups=groups,
-        in_channels=in_channels,
-        channels=w_shape[1],
-        size=tuple(size),
-        kernel=w_shape[3:],
-        output=out_shape[3:],
-        stride=stride,
-        dilation=dilation,
-        padding=padding,
-        padding_mode=padding_mode,
-        x_strides=x_strides,
-        out_strides=out_strides,
-        itemsize=accumulator.itemsize,
-        w_itemsize=w_dtype.itemsize,
-        threads=1,
-    )
-    plan = prepare(problem)
-    if n_threads > 1 and plan.schedule.cycles > SERIAL_CYCLES:
-        plan = prepare(problem._replace(threads=n_threads))
-    zeros = np.zeros(groups * w_shape[1], accumulator)
-    tile = accumulator, plan.schedule.channels, plan.schedule.vectors, lanes(accumulator.itemsize)
-    job = plan.job._replace(
-        bias=zeros.ctypes.data,
-        pack=packer().address,
-        nest_wide=tiled(*tile).address,
-        nest_slim=tiled(*tile, slim=True).address,
-        widen_x=converter(x_dtype, accumulator).address,
-        widen_w=0 if w_dtype == accumulator else converter(w_dtype, accumulator).address,
-        narrow=converter(accumulator, out_dtype, result=True).address,
-    )
-    counters = [0] * (2 + job.threads) * PACE
-    return _Call(kernel(), array("q", [*job, *counters]), len(job), min(job.threads, job.units), (plan, zeros))
+    found = plan(
+        Problem(
+            images, groups, in_channels, w_shape[1], tuple(size), w_shape[3:], out_shape[3:],
+            stride, dilation, padding, padding_mode, x_strides, out_strides, *dtypes, n_threads,
+        )
+    )  # fmt: skip
+    job = found.job
+    counters = [0] * (2 + job.threads) * COUNTER_STRIDE
+    return _Call(kernel(), array("q", [*job, *counters]), job.threads, job.threads * job.workspace_size + LINE, found)

@@ -2,35 +2,40 @@
 
 Numba's own cache would serve stale code when a helper in another file changes (https://github.com/numba/numba/issues/1833)
 and may mix up files when several processes write to it (https://github.com/numba/numba/issues/4807). Here a file's name
-is a digest of all that its code depends on: our sources, the versions, the processor and the function's own key. It is
+is a digest of all that its code depends on: our code, the versions, the processor and the function's own key. It is
 written whole or not at all, and a damaged one is compiled anew. Knows Numba's compiler; not what is compiled.
 """
 
 import contextlib
 import hashlib
+import importlib.util
 import os
 import pickle
+import pkgutil
 import sys
 import tempfile
+import types
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import llvmlite
 import numba
 import numpy as np
-from numba import types
+from numba import intp, void
 from numba.core import serialize
 from numba.core.caching import _Cache
 from numba.core.ccallback import CFunc
 from numba.core.compiler import CompileResult
 from numba.misc.appdirs import user_cache_dir
 
+# What is called from compiled code only, and compiled together with it.
+inner = numba.njit(error_model="numpy")
 
-def compiled(function: Callable[..., None], n_arguments: int, *key: object) -> Any:
+
+def cfunction(function: Callable[..., None], n_arguments: int, *key: object) -> Any:
     """`function` of so many integers as a C function, from the cache if it is there.
 
     Parameters
@@ -38,7 +43,7 @@ def compiled(function: Callable[..., None], n_arguments: int, *key: object) -> A
     key
         Names what is special about `function` besides its source: everything that it closes over.
     """
-    found: Any = CFunc(function, ((types.intp,) * n_arguments, types.void), locals={}, options={"error_model": "numpy"})
+    found: Any = CFunc(function, ((intp,) * n_arguments, void), locals={}, options={"error_model": "numpy"})
     name = "-".join(map(str, (function.__name__, *key)))
     found._cache = _Files(name)  # noqa: SLF001 - there is no public way to another cache
     found.compile()
@@ -46,9 +51,9 @@ def compiled(function: Callable[..., None], n_arguments: int, *key: object) -> A
 
 
 def folder() -> Path:
-    """Where compiled code is kept: in NUMBA_CACHE_DIR, if that is set, or in the user's cache."""
+    """Where compiled code of this version is kept: under NUMBA_CACHE_DIR, if that is set, or in the user's cache."""
     base = os.environ.get("NUMBA_CACHE_DIR")
-    return Path(base) / "refconv" if base else Path(user_cache_dir("refconv", appauthor=False))
+    return (Path(base) / "refconv" if base else Path(user_cache_dir("refconv", appauthor=False))) / DIGEST[:16]
 
 
 class _Files(_Cache):
@@ -83,10 +88,10 @@ class _Files(_Cache):
             with _whole(path) as file:
                 file.write(hashlib.sha256(data).digest() + data)
         except OSError as error:
-            _warn(str(path.parent), str(error))
+            _warn(str(path.parent), error.strerror or type(error).__name__)
 
     def _path(self, codegen: Any) -> Path:
-        key = repr((self.name, sources(), *codegen.magic_tuple())).encode()
+        key = repr((self.name, DIGEST, *codegen.magic_tuple())).encode()
         return folder() / f"{self.name}-{hashlib.sha256(key).hexdigest()[:24]}.bin"
 
     def enable(self) -> None:
@@ -112,17 +117,32 @@ def _whole(path: Path) -> Iterator[Any]:
         raise
 
 
-@cache
-def sources() -> str:
-    """A digest of everything that compiled code is made from: our sources, and the versions of what compiles them."""
+def _digest() -> str:
+    """A digest of everything that compiled code is made from: our code, and the versions of what compiles it."""
+    package = "refconv.targets.cpu"
+    modules = pkgutil.iter_modules(sys.modules[package].__path__)
     digest = hashlib.sha256(repr((sys.version, numba.__version__, llvmlite.__version__, np.__version__)).encode())
-    ours = [resources.files("refconv") / "nest.py", *resources.files("refconv.targets.cpu").iterdir()]
-    for file in sorted((file for file in ours if file.name.endswith(".py")), key=lambda file: file.name):
-        digest.update(file.name.encode() + file.read_bytes())
+    for name in ("refconv.nest", "refconv.padding", package, *sorted(f"{package}.{module.name}" for module in modules)):
+        spec: Any = importlib.util.find_spec(name)
+        digest.update(repr((name, _stable(spec.loader.get_code(name)))).encode())
     return digest.hexdigest()
 
 
-@cache  # once for each reason
+def _stable(value: Any) -> Any:
+    """A code object as what it does, the same in every process: without places in files and addresses."""
+    if isinstance(value, types.CodeType):
+        return value.co_code, value.co_names, value.co_varnames, [_stable(each) for each in value.co_consts]
+    if isinstance(value, (tuple, frozenset)):
+        found = [_stable(each) for each in value]
+        return found if isinstance(value, tuple) else sorted(found, key=repr)
+    return value
+
+
+# Of the code that is imported, not of the files: these may be edited before anything is compiled. So it is made now.
+DIGEST = _digest()
+
+
+@cache  # so that it is said once
 def _warn(place: str, reason: str) -> None:
     warnings.warn(
         f"refconv can't keep compiled code in {place} ({reason}): each process compiles it anew. "

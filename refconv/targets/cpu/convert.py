@@ -7,18 +7,19 @@ accumulator's, and a new format costs one small function. Knows Numba and NumPy'
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from refconv.targets.cpu.compiled import compiled
-from refconv.targets.cpu.memory import load, record, store
+from refconv.targets.cpu.compiled import cfunction
+from refconv.targets.cpu.job import Steps
+from refconv.targets.cpu.memory import load, load_record, store
 
 
 @intrinsic
-def _canonical(typing_context: Any, number: Any) -> Any:
+def _canonical_nan(typing_context: Any, number: Any) -> Any:
     """A number, a NaN as the positive quiet one."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
@@ -31,25 +32,14 @@ def _canonical(typing_context: Any, number: Any) -> Any:
 
 
 @intrinsic
-def _as_it_is(typing_context: Any, number: Any) -> Any:
+def _identity(typing_context: Any, number: Any) -> Any:
     """A number."""
     return number(number), lambda context, builder, signature, operands: operands[0]
 
 
 # Called from compiled code, where an intrinsic's first argument is not given.
-canonical: Any = _canonical
-as_it_is: Any = _as_it_is
-
-
-class Steps(NamedTuple):
-    """Bytes from a number of a block to the next, along each axis."""
-
-    channel: int
-    row: int
-    column: int
-    out_channel: int
-    out_row: int
-    out_column: int
+canonical_nan: Any = _canonical_nan
+identity: Any = _identity
 
 
 @cache
@@ -59,25 +49,25 @@ def converter(source: np.dtype, target: np.dtype, result: bool = False) -> Any:
     `start` and `out` are addresses of numbers, `steps` that of `Steps`. Rounds to nearest, ties to even, once; in a
     result, a NaN becomes the positive quiet one.
     """
-    settle = canonical if result else as_it_is
+    finish = canonical_nan if result else identity
     read, write = source.type, target.type
     size, out_size = source.itemsize, target.itemsize
 
     # Six integers come in registers: more would come over the stack, which takes as long as a short row.
     def convert(start, out, steps, channels, rows, columns):
-        s = record(Steps, steps)
+        s = load_record(Steps, steps)
         for c in range(channels):
             for r in range(rows):
                 x, y = start + c * s.channel + r * s.row, out + c * s.out_channel + r * s.out_row
                 # The same loop thrice, for LLVM makes vectors of it where the steps are constants.
                 if s.column == size and s.out_column == out_size:
                     for i in range(columns):
-                        store(write, y, i, out_size, write(settle(load(read, x, i, size))))
+                        store(write, y, i, out_size, write(finish(load(read, x, i, size))))
                 elif s.column == 2 * size and s.out_column == out_size:
                     for i in range(columns):
-                        store(write, y, i, out_size, write(settle(load(read, x, i, 2 * size))))
+                        store(write, y, i, out_size, write(finish(load(read, x, i, 2 * size))))
                 else:
                     for i in range(columns):
-                        store(write, y, i, s.out_column, write(settle(load(read, x, i, s.column))))
+                        store(write, y, i, s.out_column, write(finish(load(read, x, i, s.column))))
 
-    return compiled(convert, 6, source, target, *["result"] * result)
+    return cfunction(convert, 6, source, target, *["result"] * result)

@@ -47,7 +47,7 @@ def _store(typing_context: Any, dtype: Any, base: Any, index: Any, step: Any, va
 
 
 @intrinsic
-def _record(typing_context: Any, kind: Any, base: Any) -> Any:
+def _load_record(typing_context: Any, kind: Any, base: Any) -> Any:
     """The named tuple of integers that lies at an address."""
     found = types.NamedUniTuple(types.int64, len(kind.instance_class._fields), kind.instance_class)
 
@@ -75,17 +75,6 @@ def _view(typing_context: Any, dtype: Any, base: Any, size: Any) -> Any:
 
 
 @intrinsic
-def _address(typing_context: Any, array: Any, index: Any) -> Any:
-    """Where an element of a contiguous array lies, counted through all its axes."""
-
-    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
-        data = context.make_array(array)(context, builder, operands[0]).data
-        return builder.ptrtoint(builder.gep(data, [operands[1]]), _INT64)
-
-    return types.intp(array, types.intp), generate
-
-
-@intrinsic
 def _clear(typing_context: Any, base: Any, size: Any) -> Any:
     """Fill bytes with zeros."""
 
@@ -95,16 +84,6 @@ def _clear(typing_context: Any, base: Any, size: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp), generate
-
-
-@intrinsic
-def _keep(typing_context: Any, arrays: Any) -> Any:
-    """A use of some arrays, up to which their memory is kept."""
-
-    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
-        return context.get_dummy_value()
-
-    return types.void(arrays), generate
 
 
 @intrinsic
@@ -132,8 +111,8 @@ def _fetch_add(typing_context: Any, counter: Any, value: Any) -> Any:
 
 
 @intrinsic
-def _give_way(typing_context: Any) -> Any:
-    """Let another thread run."""
+def _yield_thread(typing_context: Any) -> Any:
+    """Let another thread have the processor."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
         if os.name == "posix":
@@ -147,11 +126,9 @@ def _give_way(typing_context: Any) -> Any:
 # Called from compiled code, where an intrinsic's first argument is not given.
 load: Any = _load
 store: Any = _store
-record: Any = _record
+load_record: Any = _load_record
 view: Any = _view
-address: Any = _address
 clear: Any = _clear
-keep: Any = _keep
 call: Any = _call
 fetch_add: Any = _fetch_add
-give_way: Any = _give_way
+yield_thread: Any = _yield_thread

@@ -1,100 +1,116 @@
 """Packing: a panel, the input that a band of outputs needs, laid flat, padded and in the accumulator's format.
 
-Knows jobs, memory and Numba's compiler; not the type of any number, and not what is computed from a panel.
+Knows jobs and memory; not the type of any number, and not what is computed from a panel.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from refconv.targets.cpu.compiled import compiled
-from refconv.targets.cpu.job import NOWHERE, Job
-from refconv.targets.cpu.memory import call, clear, record, view
+from refconv.padding import MODES, ZERO
+from refconv.targets.cpu.compiled import inner
+from refconv.targets.cpu.memory import call, clear, view
 
-_compiled = njit(nogil=True, error_model="numpy")
-
-
-class Part(NamedTuple):
-    """What one residue of the rows and one of the columns have of a panel, in each channel."""
-
-    at: int  # where it starts, in elements of the panel
-    rows: np.ndarray  # bytes from the channel's first element, or NOWHERE
-    row_run: np.ndarray  # from and to where rows lie evenly, and how many are needed
-    columns: np.ndarray  # the same for columns, from the row's first element
-    column_run: np.ndarray
+_REFLECT, _REPLICATE, _CIRCULAR = map(MODES.index, ("reflect", "replicate", "circular"))
 
 
-@_compiled
-def _border(job, source, part, start, first, last):
-    """Fill the elements `first <= i < last` of a row one by one."""
-    for i in range(first, last):
-        if part.columns[i] == NOWHERE:
-            clear(start + i * job.itemsize, job.itemsize)
+class Axis(NamedTuple):
+    """What one part of an axis has of a panel."""
+
+    place: int  # of its first element, in the unpadded input
+    stride: int  # from an element to the next
+    size: int  # of the input
+    after: int  # padding
+    first: int  # from and to where its elements are the input's own
+    last: int
+    used: int  # how many elements are needed
+
+
+@inner
+def _index(mode, axis, j):
+    """Which element of the input stands at element j of a part, ZERO for a zero: as `padding.index_map` has it."""
+    place = axis.place + j * axis.stride
+    if place >= axis.size + axis.after:  # past the padded input: it belongs to no output
+        return ZERO
+    if 0 <= place < axis.size:
+        return place
+    if mode == _REFLECT:
+        return axis.size - 1 - abs(axis.size - 1 - abs(place))
+    if mode == _REPLICATE:
+        return min(max(place, 0), axis.size - 1)
+    if mode == _CIRCULAR:
+        return place % axis.size
+    return ZERO
+
+
+@inner
+def _borders(job, source, columns, start):
+    """Fill the elements of a row that are not the input's own, one by one."""
+    i = np.int64(0)
+    while i < columns.used:
+        if columns.first <= i < columns.last:
+            i = columns.last
+            continue
+        index = _index(job.padding_mode, columns, i)
+        target = start + i * job.itemsize
+        if index == ZERO:
+            clear(target, job.itemsize)
         else:
-            call(job.widen_x, (source + part.columns[i], start + i * job.itemsize, job.x_steps_at, 1, 1, 1))
+            call(job.convert_x, (source + index * job.x_column, target, job.x_steps, 1, 1, 1))
+        i += 1
 
 
-@_compiled
-def _pack_rows(job, source, part, panel, first, last):
-    """Fill the rows `first <= j < last` of all channels one by one."""
-    left, right, used, width = part.column_run[0], part.column_run[1], part.column_run[2], len(part.columns)
+@inner
+def _rows(job, source, rows, columns, panel, done, end):
+    """Fill the rows of all channels, one by one, but for those that are done, from `done` to `end`."""
     for c in range(job.in_channels):
-        for j in range(first, last):
-            row = source + c * job.x_channel + part.rows[j]
-            start = panel + (part.at + c * job.panel_channel + j * width) * job.itemsize
-            if part.rows[j] == NOWHERE:
-                clear(start, used * job.itemsize)
+        for j in range(rows.used):
+            if done <= j < end:
                 continue
-            if left < right:
-                target = start + left * job.itemsize
-                call(job.widen_x, (row + part.columns[left], target, job.x_steps_at, 1, 1, right - left))
-            _border(job, row, part, start, 0, left)
-            _border(job, row, part, start, right, used)
+            start = panel + (c * job.panel_channel + j * job.panel_columns) * job.itemsize
+            index = _index(job.padding_mode, rows, j)
+            if index == ZERO:
+                clear(start, columns.used * job.itemsize)
+                continue
+            row = source + c * job.x_channel + index * job.x_row
+            if columns.first < columns.last:
+                origin = row + (columns.place + columns.first * columns.stride) * job.x_column
+                target = start + columns.first * job.itemsize
+                call(job.convert_x, (origin, target, job.x_steps, 1, 1, columns.last - columns.first))
+            _borders(job, row, columns, start)
 
 
-@_compiled
-def _pack_part(job, source, part, panel):
-    """Fill a part of a panel, of all channels."""
-    top, bottom, height = part.row_run[0], part.row_run[1], part.row_run[2]
-    left, right = part.column_run[0], part.column_run[1]
+@inner
+def _part(job, source, rows, columns, panel):
+    """Fill one part of the rows and of the columns, of all channels."""
+    done, end = rows.first, rows.last
     if job.column_borders:
-        _pack_rows(job, source, part, panel, 0, height)
-        return
-    if top < bottom and left < right:
-        start = source + part.rows[top] + part.columns[left]
-        target = panel + (part.at + top * len(part.columns) + left) * job.itemsize
-        call(job.widen_x, (start, target, job.x_steps_at, job.in_channels, bottom - top, right - left))
-    if job.row_borders:
-        _pack_rows(job, source, part, panel, 0, top)
-        _pack_rows(job, source, part, panel, bottom, height)
+        end = done
+    elif rows.first < rows.last and columns.first < columns.last:
+        row = (rows.place + rows.first * rows.stride) * job.x_row
+        origin = source + row + (columns.place + columns.first * columns.stride) * job.x_column
+        target = panel + (rows.first * job.panel_columns + columns.first) * job.itemsize
+        counts = (job.in_channels, rows.last - rows.first, columns.last - columns.first)
+        call(job.convert_x, (origin, target, job.x_steps, *counts))
+    if job.row_borders or job.column_borders:
+        _rows(job, source, rows, columns, panel, done, end)
 
 
-@_compiled
-def _pack(job, source, row_band, column_band, panel):
+@inner
+def pack(job, source, row_band, column_band, panel):
     """Fill the panel at an address from one group of one image, which starts at another."""
-    for column_part in range(job.column_parts):
-        column_place = column_band * job.column_parts + column_part
-        for row_part in range(job.row_parts):
-            row_place = row_band * job.row_parts + row_part
-            part = Part(
-                (column_part * job.row_parts + row_part) * job.panel_rows * job.panel_columns,
-                view(np.int64, job.rows_at + 8 * row_place * job.panel_rows, job.panel_rows),
-                view(np.int64, job.row_runs_at + 24 * row_place, 3),
-                view(np.int64, job.columns_at + 8 * column_place * job.panel_columns, job.panel_columns),
-                view(np.int64, job.column_runs_at + 24 * column_place, 3),
-            )
-            _pack_part(job, source, part, panel)
-
-
-@cache
-def packer() -> Any:
-    """A compiled `pack(job, source, row_band, column_band, panel)`, of addresses and numbers of bands."""
-
-    def pack(at, source, row_band, column_band, panel):
-        _pack(record(Job, at), source, row_band, column_band, panel)
-
-    return compiled(pack, 5)
+    row_starts = view(np.int64, job.row_starts, job.row_parts)
+    column_starts = view(np.int64, job.column_starts, job.column_parts)
+    row, column = row_band * job.band_rows * job.row_stride, column_band * job.band_columns * job.column_stride
+    for b in range(job.column_parts):
+        inside = view(np.int64, job.column_interiors + 24 * (column_band * job.column_parts + b), 3)
+        place = column_starts[b] + column - job.left
+        columns = Axis(place, job.column_stride, job.width, job.right, inside[0], inside[1], inside[2])
+        for a in range(job.row_parts):
+            inside = view(np.int64, job.row_interiors + 24 * (row_band * job.row_parts + a), 3)
+            place = row_starts[a] + row - job.top
+            rows = Axis(place, job.row_stride, job.height, job.bottom, inside[0], inside[1], inside[2])
+            part = (b * job.row_parts + a) * job.panel_rows * job.panel_columns
+            _part(job, source, rows, columns, panel + part * job.itemsize)

@@ -9,6 +9,7 @@ Python threads does the same, slower to wake (docs/design.md has the measurement
 
 import contextlib
 import ctypes
+import math
 import os
 import sys
 import time
@@ -19,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numba
 from numba.np.ufunc import parallel
 
+from refconv.targets import forked
+
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-AWAKE_SECONDS = 0.005  # a team waits busily for longer than this before it sleeps
+AWAKE_SECONDS = 0.005  # OpenMP's threads wait busily for longer than this before they sleep, if not told otherwise
 
-_PROCESS = os.getpid()
-_latest = [-AWAKE_SECONDS]  # when threads were last used here
+_latest = [-math.inf]  # when threads were last used here
 
 
 def count() -> int:
@@ -35,72 +37,73 @@ def count() -> int:
     return int(numba.get_num_threads() if running else numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
 
 
-def team() -> Any:
-    """What calls a function in all threads of a team, None where a pool does better.
+def share(function: Any, argument: int, n_threads: int, kept: Any) -> None:
+    """Call `function(argument)` in this thread and, at once, in up to `n_threads - 1` others.
 
-    That is where there is no OpenMP runtime, in a forked child, and after a pause: then the system may take
-    milliseconds to wake a team, which waits for its last thread. Whether torch's team is awake can't be known.
-    """
-    if os.getpid() != _PROCESS:
-        return None
-    torchs = "torch" in sys.modules
-    return _openmp(torchs) if torchs or time.monotonic() - _latest[0] < AWAKE_SECONDS else None
-
-
-def share(together: Any, function: Any, argument: int, n_threads: int, held: Any) -> None:
-    """Call `function(argument)` in this thread and, at once, in `n_threads - 1` others.
-
-    Each call must return only when all the work is done: one of the others may come too late to find any.
+    Each call must return only when all the work is done: the others may come too late to find any, or not at all.
 
     Parameters
     ----------
-    together
-        The `team` to do so, or None: then it is the pool, which does not wait for the others.
     function
         A Numba C function of an address.
-    held
+    kept
         What lives at that address, kept until the last of the calls has returned.
     """
     if n_threads < 2:
         function.ctypes(argument)
         return
-    if together is not None:
-        together(function.address, argument, n_threads, 0)
+    parallel_call = openmp()
+    if parallel_call is not None:
+        parallel_call(function.address, argument, n_threads, 0)
     else:
         with contextlib.suppress(RuntimeError):  # at the end of a program a pool takes no more: then it is done alone
             pool = _pool(os.getpid(), n_threads - 1)
             for _ in range(1, n_threads):
-                pool.submit(_call, function, argument, held)
+                pool.submit(_call, function, argument, kept)
         function.ctypes(argument)
     _latest[0] = time.monotonic()
 
 
-def kind() -> str:
+def openmp() -> Any:
+    """OpenMP's way to call a function in several threads, None where the pool does better.
+
+    That is where there is no OpenMP runtime, in a forked child, and after a pause: the runtime returns when its last
+    thread does, and the system may take milliseconds to wake that. Whether torch's threads are awake can't be known.
+    """
+    if forked():
+        return None
+    torchs = _torch() is not None
+    return _gomp_parallel(torchs) if torchs or time.monotonic() - _latest[0] < AWAKE_SECONDS else None
+
+
+def runtime() -> str:
     """Whose threads they are."""
-    torchs = "torch" in sys.modules
-    if os.getpid() != _PROCESS or _openmp(torchs) is None:
+    torchs = _torch() is not None
+    found = None if forked() else _gomp_parallel(torchs)
+    if found is None:
         return "of a pool of Python's"
-    return "of torch's OpenMP runtime" if torchs else "of the system's OpenMP runtime"
+    return "of torch's OpenMP runtime" if torchs and found is not _gomp_parallel(False) else "of the system's OpenMP"
 
 
-def _call(function: Any, argument: int, _held: Any) -> None:
+def _call(function: Any, argument: int, _kept: Any) -> None:
     function.ctypes(argument)
 
 
+def _torch() -> Any:
+    return sys.modules.get("torch")  # None also where an import of it is blocked
+
+
 @cache
-def _openmp(torchs: bool) -> Any:
+def _gomp_parallel(torchs: bool) -> Any:
     """GOMP_parallel(function, argument, threads, flags) of the runtime, None if there is none.
 
     LLVM's and Intel's runtimes have GNU's entry point too (https://gcc.gnu.org/onlinedocs/libgomp/).
     """
-    if torchs:
-        library = Path(sys.modules["torch"].__file__ or "").parent / "lib" / "libtorch_cpu.so"
-    else:
-        library = Path("libgomp.so.1")
+    library = Path(_torch().__file__ or "").parent / "lib" / "libtorch_cpu.so" if torchs else "libgomp.so.1"
     try:
         found = ctypes.CDLL(str(library)).GOMP_parallel  # in the library, or in what it is linked to
     except (OSError, AttributeError):
-        return _openmp(False) if torchs else None
+        return _gomp_parallel(False) if torchs else None
     found.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
     found.restype = None
     return found

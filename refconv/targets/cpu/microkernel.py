@@ -1,0 +1,43 @@
+"""The microkernel: the nest over a register tile, compiled. The only code that knows what a sum is, and the fastest.
+
+Knows the nest, tiles and jobs; not where the arrays that it reads come from.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from refconv.nest import correlate
+from refconv.targets.cpu.compiled import cfunction, inner
+from refconv.targets.cpu.job import Job
+from refconv.targets.cpu.memory import load_record, view
+from refconv.targets.cpu.tile import Tile
+
+_nest = inner(correlate)
+
+
+@cache
+def microkernel(accumulator: np.dtype, channels: int, vectors: int, lanes: int) -> Any:
+    """A compiled `nest(job, x, w, bias, sums, positions)`: the sums of a tile's channels at so many positions.
+
+    All but the last are addresses; x and sums those of the first position.
+    """
+    tile, number = Tile(accumulator, channels, vectors, lanes), accumulator.type
+
+    def nest(at, x, w, bias, sums, positions):
+        job = load_record(Job, at)
+        _nest(
+            tile,
+            view(number, x, job.in_channels * job.panel_channel),
+            view(np.int64, job.offsets, job.terms),
+            view(number, w, channels * job.terms),
+            view(number, bias, channels),
+            view(number, sums, channels * job.sums_row).reshape(channels, job.sums_row),
+            (0, positions),
+            channels,
+        )
+
+    return cfunction(nest, 6, accumulator, f"{channels}x{vectors}x{lanes}")
