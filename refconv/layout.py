@@ -12,6 +12,8 @@ import numpy as np
 
 Size: TypeAlias = tuple[int, ...]
 
+MOST_PARTS = 16  # a part for each tap, of a few: each is some work of its own
+
 
 class Layout(NamedTuple):
     """Where a channel's elements lie: in parts, along each axis one for each residue modulo the stride that a tap has.
@@ -63,8 +65,9 @@ def layout(kernel: Size, stride: Size, dilation: Size, output: Size) -> Layout:
     >>> found.starts, found.lengths, found.taps.tolist()
     (((0,), (0, 1)), (4, 6), [0, 24, 1])
     """
-    axes = zip(kernel, stride, dilation, output, strict=True)
-    parts = [_parts(*axis, last=number == len(output) - 1) for number, axis in enumerate(axes)]
+    rows = math.prod(output[:-1])
+    between = [*(len(output) - 1) * [False], rows > 1]  # where sums are computed between the outputs, too
+    parts = [_parts(*axis) for axis in zip(kernel, stride, dilation, output, between, strict=True)]
     starts, lengths, owners, shifts = zip(*parts, strict=True)
     steps = _steps(lengths)
     size = math.prod(lengths)
@@ -78,15 +81,16 @@ def layout(kernel: Size, stride: Size, dilation: Size, output: Size) -> Layout:
 
 
 def _parts(
-    taps: int, stride: int, dilation: int, outputs: int, *, last: bool
+    taps: int, stride: int, dilation: int, outputs: int, between: bool
 ) -> tuple[Size, int, np.ndarray, np.ndarray]:
     """Along an axis: where parts start, and their length; the part of each tap, and how far on in it the tap lies."""
     places = np.arange(taps) * dilation
     shift, residue = np.divmod(places, stride)
     starts, owner = np.unique(residue, return_inverse=True)
     reach = int(shift[-1])
-    # Sums are computed between the rows of the last axis; along the others only more input is packed.
-    if reach > outputs if last else taps * outputs < len(starts) * (outputs + reach):
+    together, apart = len(starts) * (outputs + reach), taps * outputs
+    # Wasted sums are worth packing more for.
+    if taps <= MOST_PARTS and (apart < together or (between and reach > outputs and apart < 2 * together)):
         return tuple(map(int, places)), outputs, np.arange(taps), np.zeros(taps, np.int64)
     return tuple(map(int, starts)), outputs + reach, owner, shift
 

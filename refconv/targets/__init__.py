@@ -4,9 +4,9 @@ Knows what a target is and which there are; a target is imported when first aske
 """
 
 import os
-import sys
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol, cast
 
 from refconv.correlation import Correlation
@@ -17,18 +17,24 @@ BACKENDS = ("auto", "cpu", "python", "cuda")
 NO_CUDA = "this version of refconv has no CUDA kernels yet; use 'cpu'"
 
 
-_FORKED: list[bool] = []
+def _born_of_a_fork() -> bool:
+    """Whether this process was forked and runs no program of its own since, as far as the system tells (Linux does)."""
+    try:
+        flags = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[6])
+    except (OSError, ValueError, IndexError):
+        return False
+    return bool(flags & 0x40)  # PF_FORKNOEXEC
+
+
+# From the import of refconv on: what uses threads may be imported later.
+_FORKED = [_born_of_a_fork()]
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _FORKED.append(True))
 
 
 def forked() -> bool:
     """Whether this process was forked: then an OpenMP runtime may count on threads that only the parent has."""
-    process = sys.modules.get("multiprocessing.process")
-    return bool(_FORKED) or (process is not None and type(process.current_process()).__name__ == "ForkProcess")
-
-
-# Noted from the import of refconv on, for what uses threads may be imported in the child only.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _FORKED.append(True))
+    return any(_FORKED)
 
 
 class Target(Protocol):

@@ -31,6 +31,8 @@ from numba.core.ccallback import CFunc
 from numba.core.compiler import CompileResult
 from numba.misc.appdirs import user_cache_dir
 
+from refconv import nest
+
 # What is called from compiled code only, and compiled together with it.
 inner = numba.njit(error_model="numpy")
 
@@ -121,8 +123,10 @@ def _digest() -> str:
     """A digest of everything that compiled code is made from: our code, and the versions of what compiles it."""
     package = "refconv.targets.cpu"
     modules = pkgutil.iter_modules(sys.modules[package].__path__)
-    digest = hashlib.sha256(repr((sys.version, numba.__version__, llvmlite.__version__, np.__version__)).encode())
-    for name in ("refconv.nest", "refconv.padding", package, *sorted(f"{package}.{module.name}" for module in modules)):
+    versions = (sys.version, numba.__version__, llvmlite.__version__, np.__version__)
+    # The nest may have been imported, and edited, long ago; the modules of this package are being imported now.
+    digest = hashlib.sha256(repr((versions, nest.BLOCK, _stable(nest.correlate.__code__))).encode())
+    for name in (package, *sorted(f"{package}.{module.name}" for module in modules)):
         spec: Any = importlib.util.find_spec(name)
         digest.update(repr((name, _stable(spec.loader.get_code(name)))).encode())
     return digest.hexdigest()

@@ -5,6 +5,7 @@ Knows nothing but the names of things.
 
 from typing import NamedTuple
 
+MODES = ("zeros", "reflect", "replicate", "circular")  # of padding, by number
 LINE = 64  # bytes of a cache line, or a multiple of that; no vector is longer
 COUNTER_STRIDE = LINE // 8  # counters of different threads lie in different cache lines
 

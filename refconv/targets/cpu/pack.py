@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refconv.padding import MODES, ZERO
 from refconv.targets.cpu.compiled import inner
+from refconv.targets.cpu.job import MODES
 from refconv.targets.cpu.memory import call, clear, view
 
+ZERO = -1  # in the place of an index: no element of the input, a zero
 _REFLECT, _REPLICATE, _CIRCULAR = map(MODES.index, ("reflect", "replicate", "circular"))
 
 

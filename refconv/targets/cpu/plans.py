@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refconv.layout import Layout, Size
-from refconv.padding import MODES
 from refconv.targets.cpu.convert import converter
-from refconv.targets.cpu.job import LINE, Job, Steps
+from refconv.targets.cpu.job import LINE, MODES, Job, Steps
 from refconv.targets.cpu.microkernel import microkernel
 from refconv.targets.cpu.schedule import LONGEST_ROW, UNITS_PER_THREAD, Problem, Schedule, schedule
 

@@ -148,15 +148,17 @@ def _bands(p: Problem, channels: int, vectors: int, threads: int) -> set[Size]:
     limit = PANEL_BYTES // (p.accumulator.itemsize * max(1, p.in_channels))
     rows, columns = p.output
     one, two = (layout(p.kernel, p.stride, p.dilation, (size, columns)).channel for size in (1, 2))
-    largest = 4 * limit  # what only a very wide row, or a single tile, may exceed
+    largest = (
+        4 * limit
+    )  # or four times the smallest: where a kernel is long, small bands would share most of their input
     if rows > 1 and one <= largest:
         fewest = -(-rows // max(1, 1 + (limit - one) // (two - one)))  # a channel grows evenly with its rows, at first
         wanted = -(-threads * UNITS_PER_THREAD // (p.images * p.groups * -(-p.channels // channels)))
         pieces = {1, fewest // 4, fewest // 2, fewest, fewest + 1, 2 * fewest, 3 * fewest, max(fewest, wanted)}
         sizes = {-(-rows // min(max(n, 1), rows)) for n in pieces}
         channel = {size: layout(p.kernel, p.stride, p.dilation, (size, columns)).channel for size in sizes}
-        return {(size, columns) for size in sizes if size == min(sizes) or channel[size] <= largest}
+        return {(size, columns) for size in sizes if channel[size] <= max(largest, 4 * channel[min(sizes)])}
     wide = vectors * p.lanes  # columns are cut where a full tile ends
     sizes = {min(columns, wide * 2**n) for n in range(columns.bit_length())}
     channel = {size: layout(p.kernel, p.stride, p.dilation, (1, size)).channel for size in sizes}
-    return {(1, size) for size in sizes if size == min(sizes) or channel[size] <= largest}
+    return {(1, size) for size in sizes if channel[size] <= max(largest, 4 * channel[min(sizes)])}
