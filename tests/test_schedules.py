@@ -272,12 +272,13 @@ def test_one_thread_of_numba_is_one_thread(monkeypatch):
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_torchs_number_of_threads_stays(number):
+def test_torchs_number_of_threads_stays(number, shared):
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(number)
         large()
         assert torch.get_num_threads() == number
+        assert shared == [2]
     finally:
         torch.set_num_threads(before)
 

@@ -5,7 +5,8 @@ Knows nothing but the names of things.
 
 from typing import NamedTuple
 
-MODES = ("zeros", "reflect", "replicate", "circular")  # of padding, by number
+# Of padding, by number; not `padding.MODES`, for what is compiled in must be covered by the key of the cache.
+MODES = ("zeros", "reflect", "replicate", "circular")
 LINE = 64  # bytes of a cache line, or a multiple of that; no vector is longer
 COUNTER_STRIDE = LINE // 8  # counters of different threads lie in different cache lines
 

@@ -1,6 +1,6 @@
 """Plans: a schedule in the numbers, tables and addresses that compiled code is told.
 
-Knows schedules, layouts, padding and what a job says; not who runs it.
+Knows schedules, layouts, compiled functions and what a job says; not who runs it.
 """
 
 import itertools
@@ -19,10 +19,9 @@ CHUNK_CYCLES = 10_000  # what a thread takes at a time is to cost far more than 
 
 
 class Plan(NamedTuple):
-    """A job but for what each call fills in, its schedule, and what it tells the addresses of."""
+    """A job but for what each call fills in, and what it tells the addresses of."""
 
     job: Job
-    schedule: Schedule
     kept: tuple[Any, ...]
 
 
@@ -31,11 +30,12 @@ def plan(p: Problem) -> Plan:
     p = _flattened(p)
     found = schedule(p)
     bands = [range(0, outputs, size) for outputs, size in zip(p.output, found.band, strict=True)]
-    tables = _tables(p, found, bands)
+    workspace = _workspace(p, found)
+    tables = _tables(p, found, bands, workspace["sums_row"])
     bias = np.zeros(p.groups * p.channels, p.accumulator)
-    sizes = _sizes(p, found, bands) | _workspace(p, found) | _borders(p, found, tables) | _functions(p, found)
+    sizes = _sizes(p, found, bands) | workspace | _borders(p, found, tables) | _functions(p, found)
     addresses = {name: table.ctypes.data for name, table in (tables | {"bias": bias}).items()}
-    return Plan(Job(**sizes, **addresses), found, (bias, *tables.values()))
+    return Plan(Job(**sizes, **addresses), (bias, *tables.values()))
 
 
 def _flattened(p: Problem) -> Problem:
@@ -114,10 +114,9 @@ def _functions(p: Problem, found: Schedule) -> dict[str, int]:
     }
 
 
-def _tables(p: Problem, found: Schedule, bands: list[range]) -> dict[str, np.ndarray]:
-    """Where things lie."""
-    flat, itemsize = found.layout, p.accumulator.itemsize
-    row, channel = _workspace(p, found)["sums_row"], _panel_channel(p, found)
+def _tables(p: Problem, found: Schedule, bands: list[range], row: int) -> dict[str, np.ndarray]:
+    """Where things lie; `row` is the length of a row of sums."""
+    flat, itemsize, channel = found.layout, p.accumulator.itemsize, _panel_channel(p, found)
     x_steps = [p.x_strides[2], *(step * stride for step, stride in zip(p.stride, p.x_strides[3:], strict=True))]
     tables: dict[str, Any] = {
         "x_steps": Steps(*x_steps, *(itemsize * each for each in (channel, flat.lengths[1], 1))),

@@ -58,7 +58,6 @@ class Tile:
     """
 
     def __init__(self, accumulator: np.dtype, channels: int, vectors: int, lanes: int) -> None:
-        self.vectors = vectors
         self.numba_type = TileType(from_dtype(accumulator), channels, vectors, lanes)
 
 
