@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from refconv.errors import BackendUnavailable
-from refconv.formats import SUPPORTED
+from refconv.formats import NARROW, SUPPORTED
 
 
 def to_numpy(name: str, array: Any) -> np.ndarray:
@@ -27,12 +27,23 @@ def to_numpy(name: str, array: Any) -> np.ndarray:
     if not found.dtype.isnative:
         found = found.astype(found.dtype.newbyteorder("="))
     if found.dtype not in SUPPORTED:
-        supported = ", ".join(map(str, SUPPORTED))
-        raise TypeError(f"{name} has dtype {found.dtype}: must be one of {supported}")
+        raise TypeError(_unsupported(name, found.dtype))
     return found
 
 
-def like(array: Any, result: np.ndarray) -> Any:
+def check_result(name: str, array: Any, dtype: np.dtype) -> None:
+    """Refuse an array whose kind can't hold results of `dtype`, before anything is computed.
+
+    Raises
+    ------
+    TypeError
+        For JAX without x64 and a result of 64 bits, for instance.
+    """
+    if type(array) is not np.ndarray:
+        like(array, np.empty(0, dtype), name)
+
+
+def like(array: Any, result: np.ndarray, name: str = "input") -> Any:
     """`result` as the kind of array that `array` is.
 
     Raises
@@ -43,13 +54,14 @@ def like(array: Any, result: np.ndarray) -> Any:
     if type(array) is np.ndarray:
         return result
     if _is_torch(array):
-        return sys.modules["torch"].from_numpy(result)
+        return _to_torch(result)
     if isinstance(array, np.ndarray) or not hasattr(array, "__array_namespace__"):
         return result
     converted = array.__array_namespace__().asarray(result)
-    if not str(converted.dtype).endswith(result.dtype.name):
+    if str(converted.dtype).rpartition(".")[2] != result.dtype.name:  # its dtypes are named as NumPy's, maybe after it
         raise TypeError(
-            f"input of type {type(array).__name__}: its library turned a {result.dtype} result into {converted.dtype}"
+            f"{name} of type {type(array).__name__}: its library turned a {result.dtype} result into "
+            f"{converted.dtype}; it must have that type (JAX has it with x64 enabled), or out_dtype be another"
         )
     return converted
 
@@ -64,12 +76,9 @@ def _foreign(name: str, array: Any) -> np.ndarray:
     if isinstance(array, np.ndarray):
         return array.view(np.ndarray)
     if hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
-        if array.__dlpack_device__()[0] != 1:  # kDLCPU
-            raise BackendUnavailable(f"{name} lies on DLPack device {array.__dlpack_device__()}: must be on the CPU")
-        try:
-            return np.from_dlpack(array)
-        except (BufferError, RuntimeError, ValueError) as error:  # a dtype that NumPy does not know, for instance
-            raise TypeError(f"{name} of type {type(array).__name__} can't be read through DLPack: {error}") from error
+        read = _through_dlpack(name, array)
+        if read is not None:
+            return read
     if hasattr(array, "__array__") and not isinstance(array, np.generic):
         try:
             found = np.asanyarray(array)
@@ -79,6 +88,18 @@ def _foreign(name: str, array: Any) -> np.ndarray:
             ) from error
         return _foreign(name, found)  # it may be masked
     raise TypeError(f"{name} is of type {type(array).__name__}: must be an array (NumPy, torch, DLPack or __array__)")
+
+
+def _through_dlpack(name: str, array: Any) -> np.ndarray | None:
+    """None if that can't be, but `__array__` may: JAX's bfloat16 and float8 come so, as ml_dtypes'."""
+    if array.__dlpack_device__()[0] != 1:  # kDLCPU
+        raise BackendUnavailable(f"{name} lies on DLPack device {array.__dlpack_device__()}: must be on the CPU")
+    try:
+        return np.from_dlpack(array)
+    except (BufferError, RuntimeError, ValueError) as error:  # a dtype that NumPy does not know, for instance
+        if getattr(array, "__array__", None) is None:
+            raise TypeError(f"{name} of type {type(array).__name__} can't be read through DLPack: {error}") from error
+    return None
 
 
 def _is_torch(array: Any) -> bool:
@@ -92,16 +113,52 @@ def _from_torch(name: str, tensor: Any) -> np.ndarray:
     if tensor.layout is not sys.modules["torch"].strided:
         raise TypeError(f"{name} has layout {tensor.layout}: must be torch.strided (a dense tensor)")
     if not _torch_supports(tensor.dtype):
-        raise TypeError(f"{name} has dtype {tensor.dtype}: must be one of {', '.join(map(str, SUPPORTED))}")
+        raise TypeError(_unsupported(name, tensor.dtype))
     if tensor.requires_grad:
         tensor = tensor.detach()
     try:
-        found: np.ndarray = (tensor.resolve_neg() if tensor.is_neg() else tensor).numpy()
+        found = _torch_to_numpy(tensor)
     except RuntimeError as error:  # fake and functional tensors have no numbers
         raise TypeError(f"{name} is a tensor without numbers of its own: {error}") from error
     return found
 
 
+def _torch_to_numpy(tensor: Any) -> np.ndarray:
+    if tensor.is_neg():
+        tensor = tensor.resolve_neg()
+    if tensor.is_conj():
+        tensor = tensor.resolve_conj()
+    narrow = _narrow(tensor.dtype)
+    if narrow is None:
+        plain: np.ndarray = tensor.numpy()
+        return plain
+    # As bits, for torch's formats narrower than float16 have no way to NumPy; the steps are the same.
+    bits: np.ndarray = tensor.view(getattr(sys.modules["torch"], _bits(narrow))).numpy()
+    return bits.view(narrow)
+
+
+def _to_torch(result: np.ndarray) -> Any:
+    torch = sys.modules["torch"]
+    dtype = getattr(torch, result.dtype.name)
+    if _narrow(dtype) is None:
+        return torch.from_numpy(result)
+    return torch.from_numpy(result.view(_bits(result.dtype))).view(dtype)
+
+
+@cache
+def _narrow(torch_dtype: Any) -> np.dtype | None:
+    """NumPy's dtype for one of torch's whose numbers torch does not hand over as such."""
+    return next((each for each in NARROW if str(torch_dtype) == f"torch.{each.name}"), None)
+
+
+def _bits(dtype: np.dtype) -> str:
+    return f"uint{8 * dtype.itemsize}"
+
+
 @cache
 def _torch_supports(dtype: Any) -> bool:
     return str(dtype).removeprefix("torch.") in map(str, SUPPORTED)
+
+
+def _unsupported(name: str, dtype: Any) -> str:
+    return f"{name} has dtype {dtype}: must be one of {', '.join(map(str, SUPPORTED))}"

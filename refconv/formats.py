@@ -13,31 +13,74 @@ import numpy.typing as npt
 
 from refconv.errors import GeometryError
 
-FLOATS = tuple(map(np.dtype, ("float32", "float64")))
+# By ml_dtypes' types, not their names: `np.dtype` knows the names only once ml_dtypes is there.
+NARROW = tuple(map(np.dtype, ("float16", ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)))
+WIDE = tuple(map(np.dtype, ("float32", "float64")))
+FLOATS = WIDE + NARROW
+COMPLEX = tuple(map(np.dtype, ("complex64", "complex128")))
 INTEGERS = tuple(map(np.dtype, ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")))
-SUPPORTED = FLOATS + INTEGERS
+SUPPORTED = FLOATS + COMPLEX + INTEGERS
+MIXED = (frozenset(NARROW[2:]), frozenset(map(np.dtype, ("int8", "uint8"))))  # dtypes that may meet in one sum
 PRECISIONS = ("float64", "float32")
 INT64 = np.dtype("int64")
+DELIVERED = (np.dtype("int32"), INT64)  # integer types that targets deliver sums in, where these fit
+
+
+def parse(name: str, dtype: Any) -> np.dtype:
+    """The dtype of a name, a NumPy type or dtype, or torch's, which its name gives away without torch.
+
+    >>> parse("dtype", "bfloat16") in NARROW
+    True
+    """
+    found = dtype if isinstance(dtype, (str, type, np.dtype)) else str(dtype).removeprefix("torch.")
+    for supported in SUPPORTED:
+        if found in (supported, supported.name):
+            return np.dtype(supported)
+    raise TypeError(f"{name}={dtype!r}: must be one of {', '.join(map(str, SUPPORTED))}")
 
 
 def accumulator(dtype: np.dtype, precision: Any) -> np.dtype:
-    """Type in which sums over `dtype` are accumulated under `precision`; int64 stands for any that is exact."""
+    """Type in which sums over `dtype` are accumulated under `precision`, those of complex numbers part by part.
+
+    int64 stands for any type that is exact.
+
+    >>> accumulator(np.dtype("complex64"), "float64")
+    dtype('float64')
+    """
     if not isinstance(precision, str) or precision not in PRECISIONS:
         raise GeometryError(f"precision={precision!r}: must be one of {', '.join(map(repr, PRECISIONS))}")
     if dtype.kind in "iu":
         return INT64
-    if dtype.itemsize > np.dtype(precision).itemsize:
+    if part(dtype).itemsize > np.dtype(precision).itemsize:
         raise TypeError(f"precision={precision!r}: must be at least as wide as the input's dtype, {dtype}")
     return np.dtype(precision)
 
 
 @cache
 def result_dtype(dtype: np.dtype) -> np.dtype:
-    """Dtype of a result over inputs of `dtype`: the same for floats, int32, int64 or uint64 for integers."""
-    if dtype in FLOATS or dtype == np.uint64:
+    """Dtype of a result over inputs of `dtype`: the same for floats and complex; int32, int64, uint64 for integers."""
+    if dtype in FLOATS or dtype in COMPLEX or dtype == np.uint64:
         # Not `dtype` itself: equal dtypes may differ, ulonglong from uint64 or in metadata, and results are not to.
         return np.dtype(dtype.name)
     return np.dtype("int32") if dtype.itemsize < 4 else INT64
+
+
+def part(dtype: np.dtype) -> np.dtype:
+    """Dtype of the real and the imaginary part of complex numbers; any other dtype itself.
+
+    >>> part(np.dtype("complex64")), part(np.dtype("int8"))
+    (dtype('float32'), dtype('int8'))
+    """
+    return np.dtype(f"float{4 * dtype.itemsize}") if dtype in COMPLEX else dtype
+
+
+def parts(array: np.ndarray) -> np.ndarray:
+    """Real and imaginary parts side by side along the last axis, twice as long then; other arrays as they are.
+
+    >>> parts(np.array([1 + 2j, 3]))
+    array([1., 2., 3., 0.])
+    """
+    return np.ascontiguousarray(array).view(part(array.dtype)) if array.dtype in COMPLEX else array
 
 
 def _info(dtype: npt.DTypeLike) -> Any:
@@ -52,6 +95,15 @@ def unit_roundoff(dtype: npt.DTypeLike) -> float:
     True
     """
     return float(_info(dtype).eps) / 2
+
+
+def largest(dtype: npt.DTypeLike) -> float:
+    """Largest finite number.
+
+    >>> largest("float8_e4m3fn")
+    448.0
+    """
+    return float(_info(dtype).max)
 
 
 def underflow_unit(dtype: npt.DTypeLike) -> float:
@@ -70,7 +122,9 @@ def round_fraction(exact: Fraction, dtype: npt.DTypeLike) -> Any:
     """Round a rational number to the nearest number of a floating format, ties to even, in one step.
 
     Numbers past the largest finite one (by half a unit in its last place or more) become infinite, as IEEE 754 has it
-    (IEEE 754-2019, section 4.3.1).
+    (IEEE 754-2019, section 4.3.1), or NaN in a format without infinity, as where the OCP's specification of 8-bit
+    floating point (revision 1.0, section 5.2.1) does not saturate. There a tie past the largest finite number is
+    rounded to even too: float8_e4m3fn's 464 to 448.
 
     >>> round_fraction(Fraction(1) + Fraction(1, 2**24), "float32")  # a tie: to even
     np.float32(1.0)
@@ -84,9 +138,51 @@ def round_fraction(exact: Fraction, dtype: npt.DTypeLike) -> Any:
     if Fraction(2) ** exponent > magnitude:
         exponent -= 1
     quantum = Fraction(2) ** (max(exponent, int(info.minexp)) - int(info.nmant))
-    rounded = round(magnitude / quantum) * quantum  # round() of a Fraction is exact, ties to even
-    value = float("inf") if rounded > Fraction(float(info.max)) else float(rounded)
-    return scalar(-value if exact < 0 else value)
+    nearest = round(magnitude / quantum) * quantum  # round() of a Fraction is exact, ties to even
+    value = float(scalar(np.inf)) if nearest > Fraction(largest(dtype)) else float(nearest)
+    return scalar(-value if exact < 0 and value == value else value)
+
+
+def rounded(array: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
+    """An array of floats or integers in a floating format: each number rounded once, to nearest, ties to even.
+
+    What is too large is as `round_fraction` has it; every NaN becomes the positive quiet one. Complex numbers are
+    rounded to a complex format part by part; integers are cast to integers as they are.
+
+    >>> rounded(np.array([1 + 2.0**-8 + 2.0**-40]), "bfloat16")  # in two steps, by way of float32, it would become 1
+    array([1.00781], dtype=bfloat16)
+    """
+    target = np.dtype(dtype)
+    with np.errstate(all="ignore"):
+        found: np.ndarray = (_to_odd(array) if target in NARROW else array).astype(target)
+        for each in (found.real, found.imag) if target in COMPLEX else (found,) if target in FLOATS else ():
+            np.copyto(each, each.dtype.type(np.nan), where=np.isnan(each))
+    return found
+
+
+def _to_odd(array: np.ndarray) -> np.ndarray:
+    """Numbers in float32 of which inexact ones end in a 1 bit, so that rounding them once more is right.
+
+    Boldo and Melquiond, "When double rounding is odd", IMACS 2005: it takes two bits more than the final format has.
+    Subnormals too: float32 goes on 16 bits below bfloat16, and the others' least are normal there.
+    """
+    if array.dtype in NARROW or array.dtype == np.float32:
+        return array  # ml_dtypes goes from one format to another by way of float32, which holds these
+    exact = np.asarray(_sticky(array), np.float64)
+    odd = exact.astype(np.float32)
+    bits = odd.view(np.int32)
+    bits -= np.abs(odd) > np.abs(exact)  # toward zero: past infinity to the largest number, which is odd
+    bits |= odd != exact
+    return odd
+
+
+def _sticky(array: np.ndarray) -> np.ndarray:
+    """Integers that float64 holds, and that lie on the same side of every number of at most 25 bits."""
+    if array.dtype.kind not in "iu" or array.dtype.itemsize < 8:
+        return array
+    low = array & array.dtype.type(2**11 - 1)
+    shortened = (array - low) | np.where(low, array.dtype.type(2**10), array.dtype.type(0))
+    return np.where(np.abs(array.astype(np.float64)) < 2.0**53, array, shortened)
 
 
 def ulp_distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from refconv import conv2d
-from refconv.arrays import like
+from refconv.arrays import like, to_numpy
+from refconv.formats import COMPLEX, NARROW, SUPPORTED, rounded
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 4, 6, 5)).astype("float32")
@@ -131,6 +132,85 @@ def test_a_library_that_narrows_the_result_is_refused():
         like(Narrow(), np.ones(2))
 
 
+@pytest.mark.parametrize("dtype", [*NARROW, *COMPLEX], ids=str)
+def test_every_torch_dtype_there_and_back(dtype):
+    """With strides, conjugated and negated views, and grad; the result as torch's own dtype."""
+    wide = torch.tensor(X) if dtype not in COMPLEX else torch.complex(torch.tensor(X), torch.tensor(X[::-1].copy()))
+    tensor = wide.to(getattr(torch, dtype.name))
+    turned = tensor.transpose(1, 3)
+    found = to_numpy("input", turned)
+    assert found.dtype == dtype
+    assert found.strides == tuple(dtype.itemsize * step for step in turned.stride())
+    assert np.shares_memory(found, to_numpy("input", tensor))
+    expected = rounded(np.asarray(wide), dtype)
+    assert to_numpy("input", tensor).tobytes() == expected.tobytes()
+    assert to_numpy("input", tensor.requires_grad_()).tobytes() == expected.tobytes()
+    back = like(tensor, expected)
+    assert back.dtype == tensor.dtype
+    assert to_numpy("input", back).tobytes() == expected.tobytes()
+
+
+def test_views_of_torch_that_are_not_yet_computed():
+    """Conjugated, negated, both; of the narrow formats too."""
+    numbers = torch.complex(torch.tensor(X), torch.tensor(W[0, 0, 0, 0]).expand(X.shape))
+    for lazy in (numbers.conj(), torch._neg_view(numbers), torch._neg_view(numbers.conj()), numbers.conj().imag):
+        assert to_numpy("input", lazy).tobytes() == lazy.clone().resolve_conj().resolve_neg().numpy().tobytes()
+    narrow = torch.tensor(X).to(torch.bfloat16)
+    assert np.array_equal(to_numpy("input", torch._neg_view(narrow)), -to_numpy("input", narrow))
+
+
+@pytest.mark.parametrize("dtype", SUPPORTED, ids=str)
+def test_big_endian_arrays(dtype):
+    """Of every dtype that has a byte order; a view where there is nothing to turn."""
+    numbers = np.arange(5).astype(dtype)
+    turned = numbers.astype(dtype.newbyteorder(">"))
+    found = to_numpy("input", turned)
+    assert found.dtype == dtype
+    assert found.dtype.isnative
+    assert found.tobytes() == numbers.tobytes()
+    assert to_numpy("input", numbers) is numbers
+
+
+class LikeJAX:
+    """An array whose DLPack NumPy can't read, and whose `__array__` is ml_dtypes'."""
+
+    def __init__(self, array):
+        self.array, self.dtype = np.asarray(array), np.asarray(array).dtype
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+    def __dlpack__(self, **options):
+        raise BufferError("unsupported dtype")
+
+    def __dlpack_device__(self):
+        return (1, 0)
+
+    def __array_namespace__(self):
+        return type("Namespace", (), {"asarray": LikeJAX})
+
+
+@pytest.mark.parametrize("dtype", NARROW, ids=str)
+def test_dtypes_that_dlpack_does_not_know(dtype):
+    """By `__array__`, and back by the library's own asarray."""
+    numbers = np.arange(5).astype(dtype)
+    assert np.shares_memory(to_numpy("input", LikeJAX(numbers)), numbers)
+    assert to_numpy("input", LikeJAX(numbers)).dtype == dtype
+    assert like(LikeJAX(numbers), numbers).array is numbers
+
+
+def test_a_library_that_has_another_format_of_the_same_ending_is_refused():
+    """bfloat16 for float16, which its name ends in; float8_e4m3fn is not float8_e4m3."""
+    for dtype, other in (("float16", "bfloat16"), ("float8_e4m3fn", "float8_e4m3")):
+        kind = type("Kind", (), {"__array_namespace__": lambda self: self.namespace})
+        array = kind()
+        array.namespace = type(
+            "Namespace", (), {"asarray": staticmethod(lambda result, other=other: result.astype(other))}
+        )
+        with pytest.raises(TypeError, match=f"{dtype}.*{other}"):
+            like(array, np.ones(2, dtype))
+
+
 def test_import_is_light():
     """Neither torch, hypothesis, matplotlib nor Numba; nothing global is changed."""
     heavy = ("torch", "hypothesis", "matplotlib", "numba", "typer", "rich", "scipy")
@@ -157,11 +237,18 @@ class HostileDLPack(Hostile):
         raise self.error
 
 
+class NeitherWay(HostileDLPack):
+    __array__ = None
+
+
 @pytest.mark.parametrize(
     "value",
-    [Hostile([[1.0]]), Hostile(np.ma.masked_array(X, X > 0)), HostileDLPack(error=ValueError("no"))],
-    ids=["a list for an array", "a mask that would be lost", "DLPack that fails"],
-)
+    [
+        Hostile([[1.0]]), Hostile(np.ma.masked_array(X, X > 0)),
+        HostileDLPack(error=ValueError("no")), NeitherWay(error=BufferError("no")),
+    ],
+    ids=["a list for an array", "a mask that would be lost", "DLPack and array that fail", "DLPack alone that fails"],
+)  # fmt: skip
 def test_what_only_claims_to_be_an_array_is_refused(value):
     """With the name of the argument, whatever the object's own error is."""
     with pytest.raises(TypeError, match="input "):

@@ -1,19 +1,27 @@
 """Conversion: numbers of one format, some bytes apart, copied as another's.
 
 Each pair of formats is a C function of its own, which kernels call by its address: they know no format but the
-accumulator's, and a new format costs one small function. Knows Numba and NumPy's dtypes.
+accumulator's, and a new format costs one small function. Knows LLVM, Numba and NumPy's dtypes.
+
+Of formats narrower than float32 only the bits are loaded and stored, and converted by arithmetic on these: not every
+processor has instructions for them, and LLVM would call library functions. There is no branch in it, so that LLVM makes
+vectors of it, and neither reads nor makes it subnormal numbers where a processor that is told to take them for zeros
+would change the result.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+from numba.np.numpy_support import from_dtype
 
-from refconv.targets.cpu.compiled import cfunction
+from refconv.targets.cpu.compiled import cfunction, inner
 from refconv.targets.cpu.job import Steps
 from refconv.targets.cpu.memory import load, load_record, store
 
@@ -42,15 +50,156 @@ canonical_nan: Any = _canonical_nan
 identity: Any = _identity
 
 
+class _Format(NamedTuple):
+    """A binary floating format, by its bits. Infinity, or NaN where there is none, comes after the largest number."""
+
+    size: int
+    mantissa: int
+    least: int  # exponent of the smallest normal number
+    largest: int
+    nan: int  # the positive quiet one
+
+    @property
+    def bias(self) -> int:
+        """The exponent 0, as it is stored."""
+        return 1 - self.least
+
+
+def _format(dtype: np.dtype) -> _Format:
+    """Not as `formats` has it: what is compiled in must be determined by the key of the cache."""
+    info: Any = ml_dtypes.finfo(dtype)
+    largest, nan = (int(np.array(each, dtype).view(f"u{dtype.itemsize}")) for each in (info.max, np.nan))
+    size = 8 * dtype.itemsize
+    return _Format(size, int(info.nmant), int(info.minexp), largest, nan & 2 ** (size - 1) - 1)
+
+
+_LLVM = {32: ir.FloatType(), 64: ir.DoubleType()}
+
+
+def _widening(source: np.dtype, target: np.dtype) -> Any:
+    """Function from the bits of a narrow number to the same number as float32 or float64."""
+    narrow, wide = _format(source), _format(target)
+    bits, floating = ir.IntType(wide.size), _LLVM[wide.size]
+    rebias = wide.bias - narrow.bias
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        code = builder.zext(operands[0], ir.IntType(32))
+        magnitude = builder.and_(code, code.type(2 ** (narrow.size - 1) - 1))
+        sign = builder.shl(builder.zext(builder.xor(code, magnitude), bits), bits(wide.size - narrow.size))
+        # The same number where the exponent's range is the same.
+        found = builder.shl(builder.zext(magnitude, bits), bits(wide.mantissa - narrow.mantissa))
+        if rebias:
+            normal = builder.add(found, bits(rebias << wide.mantissa))
+            special = builder.or_(normal, bits(2 ** (wide.size - 1) - 2**wide.mantissa))
+            unit = floating(2.0 ** (narrow.least - narrow.mantissa))
+            small = builder.bitcast(builder.fmul(builder.sitofp(magnitude, floating), unit), bits)
+            is_small = builder.icmp_signed("<", magnitude, code.type(2**narrow.mantissa))
+            is_special = builder.icmp_signed(">", magnitude, code.type(narrow.largest))
+            found = builder.select(is_small, small, builder.select(is_special, special, normal))
+        return builder.bitcast(builder.or_(found, sign), floating)
+
+    return _function(generate, _bits(source), target)
+
+
+def _narrowing(source: np.dtype, target: np.dtype) -> Any:
+    """Function from float32 or float64 to the bits of the nearest narrow number, ties to even."""
+    wide, narrow = _format(source), _format(target)
+    bits = ir.IntType(wide.size)
+    round_ = _rounded_bits if wide.least == narrow.least else _rounded_sum
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        number = builder.bitcast(operands[0], bits)
+        magnitude = builder.and_(number, bits(2 ** (wide.size - 1) - 1))
+        found = round_(builder, magnitude, wide, narrow)
+        found = _smaller(builder, found, bits(narrow.largest + 1))
+        is_nan = builder.icmp_signed(">", magnitude, bits(wide.largest + 1))
+        found = builder.select(is_nan, bits(narrow.nan), found)
+        sign = builder.shl(builder.lshr(number, bits(wide.size - 1)), bits(narrow.size - 1))
+        # A NaN has no sign; it may have come of what is too large.
+        signed = builder.icmp_signed("<", found, bits(narrow.nan))
+        found = builder.or_(found, builder.select(signed, sign, bits(0)))
+        return builder.trunc(found, ir.IntType(narrow.size))
+
+    return _function(generate, source, _bits(target))
+
+
+def _rounded_bits(builder: Any, magnitude: Any, wide: _Format, narrow: _Format) -> Any:
+    """Bits of a narrow number whose exponent has the range of the wide one's; those of NaN are anything."""
+    bits, dropped = magnitude.type, wide.mantissa - narrow.mantissa
+    odd = builder.and_(builder.lshr(magnitude, bits(dropped)), bits(1))
+    half = builder.add(odd, bits(2 ** (dropped - 1) - 1))
+    return builder.lshr(builder.add(magnitude, half), bits(dropped))
+
+
+def _rounded_sum(builder: Any, magnitude: Any, wide: _Format, narrow: _Format) -> Any:
+    """Bits of a narrow number; what is larger than all, infinity and NaN are beyond `narrow.largest`.
+
+    The sum with a power of two whose last place is worth as much as the narrow number's is rounded there.
+    """
+    bits, floating, dropped = magnitude.type, _LLVM[wide.size], wide.mantissa - narrow.mantissa
+    rebias = wide.bias - narrow.bias
+    past = bits((narrow.largest >> narrow.mantissa) + 1 + rebias << wide.mantissa)  # the next power of two
+    least = bits(1 + rebias << wide.mantissa)
+    clipped = _smaller(builder, magnitude, past)
+    larger = builder.select(builder.icmp_signed(">", clipped, least), clipped, least)
+    exponent = builder.and_(larger, bits(2 ** (wide.size - 1) - 2**wide.mantissa))
+    power = builder.add(exponent, bits(dropped << wide.mantissa))
+    total = builder.fadd(builder.bitcast(clipped, floating), builder.bitcast(power, floating))
+    significand = builder.sub(builder.bitcast(total, bits), power)
+    return builder.add(builder.lshr(builder.sub(exponent, least), bits(dropped)), significand)
+
+
+def _smaller(builder: Any, left: Any, right: Any) -> Any:
+    return builder.select(builder.icmp_signed("<", left, right), left, right)
+
+
+def _function(generate: Any, source: np.dtype, target: np.dtype) -> Any:
+    """A function of one number for compiled code."""
+    read, write = from_dtype(source), from_dtype(target)
+
+    @intrinsic
+    def function(typing_context: Any, number: Any) -> Any:
+        return write(read), generate
+
+    return function
+
+
+def _is_narrow(dtype: np.dtype) -> bool:
+    return dtype.kind not in "iu" and dtype.itemsize < 4
+
+
+def _bits(dtype: np.dtype) -> np.dtype:
+    """What numbers are loaded and stored as."""
+    return np.dtype(f"u{dtype.itemsize}") if _is_narrow(dtype) else dtype
+
+
+def _change(source: np.dtype, target: np.dtype, result: bool) -> Any:
+    """Function of a number as it is loaded, and a shift, which gives the number to be stored."""
+    write = target.type
+    if _is_narrow(source):
+        widen = _widening(source, target)
+        return inner(lambda number, shift: widen(number))
+    if _is_narrow(target):
+        narrow = _narrowing(source, target)
+        return inner(lambda number, shift: narrow(number))
+    if source.kind in "iu" and source != np.uint64 and not result:
+        # A shift is a number of the source's type: of short ones a difference in 32 bits, which are faster converted.
+        exact = np.int32 if source.itemsize < 4 else np.int64
+        return inner(lambda number, shift: write(exact(np.int64(number) - shift)))
+    finish = canonical_nan if result else identity
+    return inner(lambda number, shift: write(finish(number)))
+
+
 @cache
 def converter(source: np.dtype, target: np.dtype, result: bool = False) -> Any:
     """A compiled `convert(start, out, steps, channels, rows, columns)` of a block of numbers.
 
     `start` and `out` are addresses of numbers, `steps` that of `Steps`. Rounds to nearest, ties to even, once; in a
-    result, a NaN becomes the positive quiet one.
+    result, a NaN becomes the positive quiet one. Formats narrower than float32 are converted to float32 or float64, and
+    from these in a result.
     """
-    finish = canonical_nan if result else identity
-    read, write = source.type, target.type
+    change = _change(source, target, result)
+    read, write = _bits(source).type, _bits(target).type
     size, out_size = source.itemsize, target.itemsize
 
     # Six integers come in registers: more would come over the stack, which takes as long as a short row.
@@ -62,12 +211,12 @@ def converter(source: np.dtype, target: np.dtype, result: bool = False) -> Any:
                 # The same loop thrice, for LLVM makes vectors of it where the steps are constants.
                 if s.column == size and s.out_column == out_size:
                     for i in range(columns):
-                        store(write, y, i, out_size, write(finish(load(read, x, i, size))))
+                        store(write, y, i, out_size, change(load(read, x, i, size), s.shift))
                 elif s.column == 2 * size and s.out_column == out_size:
                     for i in range(columns):
-                        store(write, y, i, out_size, write(finish(load(read, x, i, 2 * size))))
+                        store(write, y, i, out_size, change(load(read, x, i, 2 * size), s.shift))
                 else:
                     for i in range(columns):
-                        store(write, y, i, s.out_column, write(finish(load(read, x, i, s.column))))
+                        store(write, y, i, s.out_column, change(load(read, x, i, s.column), s.shift))
 
     return cfunction(convert, 6, source, target, *["result"] * result)
