@@ -28,7 +28,7 @@ from refconv.verification.campaign import Progress
 from refconv.verification.candidates import Candidate
 from refconv.verification.judgement import RETURNS, Fault, Unsupported, judge
 
-DTYPES = tuple(map(str, formats.FLOATS))
+DTYPES = tuple(map(str, formats.WIDE))
 PEERS = ("torch",)
 NETWORKS = ("resnet50", "resnext50_32x4d", "mobilenet_v2", "convnext_tiny")  # measured if no others are named
 SECONDS = 0.3

@@ -98,8 +98,8 @@ class Case:
     def expected(self, precision: str = "float64") -> np.ndarray:
         """The oracle's output, rounded; `precision` as `refconv.conv2d` has it."""
         if precision == "float64":
-            with np.errstate(all="ignore"):
-                return self._exact.astype(formats.result_dtype(self.input.dtype))  # rounded once, as conv2d does
+            # Rounded once, as conv2d does.
+            return formats.rounded(self._exact, formats.result_dtype(self.input.dtype))
         out: np.ndarray = self._call(self.input, self.weight, self.bias, precision=precision)
         return out
 
@@ -109,23 +109,28 @@ class Case:
         That of a direct sum in an accumulator of the input's dtype, in any order, with or without fused multiply-adds,
         rounded once, plus the oracle's own error (`refconv.bounds`). Zero for integers, for floats that are integers
         so small that no sum of them is rounded, and where NaN or infinity must come out; infinite where a sum in some
-        order may overflow.
+        order may overflow. For complex numbers two bounds as one complex number, of the real part and of the imaginary
+        part: each is a sum of two real products for each complex one.
         """
-        dtype = self.input.dtype
+        dtype = formats.part(self.input.dtype)
         if dtype in formats.INTEGERS:
             return np.zeros(self._exact.shape)
-        terms = self.geometry.terms + (self.bias is not None)
+        is_complex = self.input.dtype in formats.COMPLEX
+        exact, special = formats.parts(self._exact), formats.parts(self._special)
+        terms = self.geometry.terms * (1 + is_complex) + (self.bias is not None)
         with np.errstate(all="ignore"):
             absolute_sum = bounds.exact_sum(terms, self._absolute_sum)
             oracle = bounds.direct_sum(terms, absolute_sum, np.dtype("float64"))
             candidate = bounds.direct_sum(terms, absolute_sum, dtype)
-            bound = bounds.rounded(candidate, np.abs(self._exact) + oracle, dtype) + oracle
-            overflow = ~(absolute_sum + bounds.rounded(candidate, absolute_sum, dtype) < float(np.finfo(dtype).max))
-        bound = np.where(np.isfinite(self._exact), bound, 0)
+            bound = bounds.rounded(candidate, np.abs(exact) + oracle, dtype) + oracle
+            overflow = ~(absolute_sum + bounds.rounded(candidate, absolute_sum, dtype) < formats.largest(dtype))
+        bound = np.where(np.isfinite(exact), bound, 0)
         if self._integral:  # then a partial sum, in any order, is an integer: exact below 1 / u
             # Below it: what was computed as 1 / u itself may be more.
-            bound = np.where(self._absolute_sum < 1 / formats.unit_roundoff(dtype), 0, bound)
-        return np.where(overflow & ~np.isnan(self._special), np.inf, bound)
+            is_exact = self._absolute_sum < 1 / formats.unit_roundoff(dtype)
+            bound, overflow = np.where(is_exact, 0, bound), overflow & ~is_exact
+        bound = np.where(overflow & ~np.isnan(special), np.inf, bound)
+        return bound.view(np.complex128) if is_complex else bound
 
     def check(self, actual: Any) -> Comparison:
         """Judge an output.
@@ -159,31 +164,42 @@ class Case:
 
     @cached_property
     def _exact(self) -> np.ndarray:
-        """The oracle's output before it is rounded to a narrower float."""
-        widen = np.float64 if self.input.dtype in formats.FLOATS else np.asarray
-        out: np.ndarray = self._call(*(_map(widen, each) for each in (self.input, self.weight, self.bias)))
+        """The oracle's output before it is rounded to a narrower format."""
+        out: np.ndarray = self._call(*(_map(_widened, each) for each in self._arrays))
         return out
 
     @cached_property
     def _absolute_sum(self) -> np.ndarray:
-        """The oracle over absolute values; NaN and inf count as 0, they are compared as such."""
-        out: np.ndarray = self._call(*(_map(_magnitude, each) for each in (self.input, self.weight, self.bias)))
+        """The oracle over absolute values, of the parts of complex numbers; NaN and inf count as 0, being compared."""
+        if self.input.dtype not in formats.COMPLEX:
+            return self._magnitudes(*self._arrays)
+        x, w, b = ((None, None) if each is None else (each.real, each.imag) for each in self._arrays)
+        real = self._magnitudes(x[0], w[0], b[0]) + self._magnitudes(x[1], w[1], None)
+        imaginary = self._magnitudes(x[0], w[1], b[1]) + self._magnitudes(x[1], w[0], None)
+        return np.stack([real, imaginary], axis=-1).reshape(*real.shape[:-1], -1)  # as `formats.parts`
+
+    def _magnitudes(self, *arrays: np.ndarray | None) -> np.ndarray:
+        out: np.ndarray = self._call(*(_map(_magnitude, each) for each in arrays))
         return out
 
     @cached_property
     def _special(self) -> np.ndarray:
         """NaN and infinity where they must come out, whatever the finite numbers are; elsewhere a number."""
-        arrays = self.input, self.weight, self.bias
-        if all(each is None or np.isfinite(each).all() for each in arrays):
+        wide = [_map(_widened, each) for each in self._arrays]
+        if all(each is None or np.isfinite(each).all() for each in wide):
             return np.zeros(())
-        out: np.ndarray = self._call(*(_map(_signs, each) for each in arrays))
+        out: np.ndarray = self._call(*(_map(_signs, each) for each in wide))
         return out
 
     @cached_property
     def _integral(self) -> bool:
         """Whether all numbers are integers."""
-        arrays = self.input, self.weight, self.bias
-        return all(each is None or bool((each == np.rint(each)).all()) for each in arrays)
+        wide = [formats.parts(_widened(each)) for each in self._arrays if each is not None]
+        return all(bool((each == np.rint(each)).all()) for each in wide)
+
+    @property
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        return self.input, self.weight, self.bias
 
     def _call(self, x: Any, w: Any, b: Any, **options: Any) -> Any:
         return ops.conv2d(
@@ -223,13 +239,22 @@ def _map(function: Any, array: np.ndarray | None) -> np.ndarray | None:
     return None if array is None else function(array)
 
 
-def _signs(array: np.ndarray) -> np.ndarray:
-    """Finite numbers as -1, 0 or 1, so that no sum of them overflows."""
-    wide = array.astype(np.float64)
-    return np.where(np.isfinite(wide), np.sign(wide), wide)
+def _widened(array: np.ndarray) -> np.ndarray:
+    """Floats as float64, complex numbers as complex128, integers as they are."""
+    if array.dtype in formats.INTEGERS:
+        return array
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        return np.asarray(array, np.complex128 if array.dtype in formats.COMPLEX else np.float64)
+
+
+def _signs(wide: np.ndarray) -> np.ndarray:
+    """Finite numbers as -1, 0 or 1, so that no sum of them overflows; complex numbers part by part."""
+    each = formats.parts(wide)
+    signs: np.ndarray = np.where(np.isfinite(each), np.sign(each), each).view(wide.dtype)
+    return signs
 
 
 def _magnitude(array: np.ndarray) -> np.ndarray:
-    wide = np.abs(array.astype(np.float64))
+    wide: np.ndarray = np.abs(_widened(array))
     wide[~np.isfinite(wide)] = 0
     return wide

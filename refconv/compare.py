@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from refconv.formats import FLOATS, ulp_distance
+from refconv.formats import COMPLEX, FLOATS, parts, ulp_distance
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Comparison:
     worst : tuple of int or None
         Index of the element with the largest error in units of its bound.
     max_bound_ratio : float
-        That error, in units of its bound; above 1 is wrong.
+        That error, in units of its bound; above 1 is wrong. Of a complex element the worse part's.
     n_free : int
         Number of elements that could not be judged, for a sum in some order may overflow there.
     max_ulp : int
@@ -86,16 +86,18 @@ def compare(
     exact
         The oracle's value before rounding; NaN and inf stand for themselves.
     bound
-        Largest admissible |actual - exact|; infinite where anything goes.
+        Largest admissible |actual - exact|; infinite where anything goes. For complex arrays it is complex: one for the
+        real part and one for the imaginary part.
     """
     if actual.shape != expected.shape:
         return mismatch(actual, expected, f"shape {actual.shape}: must be {expected.shape}", description)
     if actual.dtype != expected.dtype:
         return mismatch(actual, expected, f"dtype {actual.dtype}: must be {expected.dtype}", description)
-    ratio = _bound_ratio(actual, expected, exact, bound)
+    given, wanted = parts(actual), parts(expected)
+    ratio = _worse(_bound_ratio(given, wanted, parts(exact), parts(bound)), actual)
     wrong = ~(ratio <= 1)  # not `ratio > 1`, which a NaN would pass
     n_wrong = int(np.count_nonzero(wrong))
-    identical = np.array_equal(actual, expected, equal_nan=actual.dtype in FLOATS)
+    identical = bool(_same(given, wanted).all())
     worst = None
     if actual.size and not identical:
         worst = tuple(map(int, np.unravel_index(np.argmax(ratio), ratio.shape)))
@@ -103,10 +105,10 @@ def compare(
         verdict="wrong" if n_wrong else "identical" if identical else "within bound",
         problem="",
         n_wrong=n_wrong,
-        n_free=int(np.count_nonzero(np.isposinf(bound))),
+        n_free=int(np.count_nonzero(_worse(np.isposinf(parts(bound)), actual))),
         worst=worst,
         max_bound_ratio=float(ratio.max(initial=0)),
-        max_ulp=_max_ulp(actual, expected),
+        max_ulp=_max_ulp(given, wanted),
         actual=actual,
         expected=expected,
         ratio=ratio,
@@ -114,14 +116,26 @@ def compare(
     )
 
 
+def _worse(found: np.ndarray, actual: np.ndarray) -> np.ndarray:
+    """Of what was found for the parts of each element, the larger."""
+    return found.reshape(*actual.shape, 2).max(axis=-1) if actual.dtype in COMPLEX else found
+
+
+def _same(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):  # a candidate's signalling NaN, which ml_dtypes converts
+        same: np.ndarray = (actual == expected) | ((actual != actual) & (expected != expected))
+    return same
+
+
 def _bound_ratio(actual: np.ndarray, expected: np.ndarray, exact: np.ndarray, bound: np.ndarray) -> np.ndarray:
     """|actual - exact| / bound; 0 where values are the same or anything goes, infinite where they can't be compared."""
-    same = (actual == expected) | ((actual != actual) & (expected != expected))
+    same = _same(actual, expected)
     if actual.dtype not in FLOATS:
         return np.where(same, 0.0, np.inf)
     with np.errstate(all="ignore"):
-        ratio = np.abs(actual.astype(np.float64) - exact) / bound
-    comparable = np.isfinite(actual) & np.isfinite(exact) & (bound > 0)
+        wide = actual.astype(np.float64)
+        ratio = np.abs(wide - exact) / bound
+    comparable = np.isfinite(wide) & np.isfinite(exact) & (bound > 0)
     ratio = np.where(comparable, ratio, np.inf)
     ratio[np.isposinf(bound)] = 0
     # Equal infinities and NaNs have no ratio, and a bound of 0 asks for equality.
@@ -132,7 +146,8 @@ def _bound_ratio(actual: np.ndarray, expected: np.ndarray, exact: np.ndarray, bo
 def _max_ulp(actual: np.ndarray, expected: np.ndarray) -> int:
     if actual.dtype not in FLOATS:
         return 0
-    finite = np.isfinite(actual) & np.isfinite(expected)
+    with np.errstate(invalid="ignore"):
+        finite = np.isfinite(actual) & np.isfinite(expected)
     return int(ulp_distance(actual[finite], expected[finite]).max(initial=0))
 
 

@@ -11,7 +11,9 @@ from common import ALL, MODES, call, same_bits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refconv import Case, GeometryError, assert_close, strategies
+from refconv import Case, GeometryError, assert_close, ops, strategies
+from refconv.fills import LARGEST_INTEGER, names, operands
+from refconv.formats import NARROW, part, parts, rounded, unit_roundoff
 
 RNG = np.random.default_rng(0)
 CASE = Case(
@@ -222,3 +224,164 @@ def test_what_is_no_array_is_wrong(actual):
     comparison = CASE.check(actual)
     assert comparison.verdict == "wrong"
     assert comparison.problem.startswith("actual ")
+
+
+NARROW_NAMES = tuple(map(str, NARROW))
+
+
+@given(strategies.cases(dtypes=NARROW_NAMES, asymmetric_padding=True, max_multiplications=300))
+def test_the_oracle_keeps_its_promise_in_narrow_formats(case):
+    """Rounded once; oracle and speed tier lie within the bound of the exact value."""
+    bound, outs = case.bound(), (case.expected(), case.expected("float32"))
+    for index, exact in exact_output(case):
+        at = index if case.input.ndim == 4 else index[1:]
+        for out in outs:
+            assert np.isinf(bound[at]) or abs(Fraction(float(out[at])) - exact) <= Fraction(float(bound[at]))
+
+
+@given(strategies.cases(dtypes=NARROW_NAMES, padding_modes=MODES, max_multiplications=5000))
+def test_expected_is_what_conv2d_returns_in_narrow_formats(case):
+    """Case and operator round alike."""
+    for precision in ("float64", "float32"):
+        assert same_bits(case.expected(precision), call(case, precision=precision))
+
+
+@given(strategies.cases(dtypes=NARROW_NAMES, asymmetric_padding=True, max_multiplications=300), st.booleans())
+def test_a_narrow_accumulator_is_within_the_bound(case, backwards):
+    """The loosest sound kernel: each product and each sum rounded to the narrow format."""
+    g, dtype = case.geometry, case.input.dtype
+    images = case.input if case.input.ndim == 4 else case.input[None]
+    padded = np.pad(images.astype(float), ((0, 0), (0, 0), *g.padding))
+    out = np.zeros(g.output_shape, dtype)
+    for n, k, p, q in np.ndindex(g.output_shape):
+        first = k // (g.out_channels // g.groups) * case.weight.shape[1]
+        terms = [] if case.bias is None else [float(case.bias[k])]
+        for c, r, s in np.ndindex(case.weight.shape[1:]):
+            row, column = p * g.stride[0] + r * g.dilation[0], q * g.stride[1] + s * g.dilation[1]
+            product = float(case.weight[k, c, r, s]) * padded[n, first + c, row, column]  # exact in float64
+            terms.append(float(rounded(np.array(product), dtype)))
+        total = 0.0
+        for term in reversed(terms) if backwards else terms:
+            total = float(rounded(np.array(total + term), dtype))
+        out[n, k, p, q] = total
+    comparison = case.check(out if case.input.ndim == 4 else out[0])
+    assert comparison.ok, str(comparison)
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")
+@given(strategies.cases(dtypes=("float16", "bfloat16"), string_padding=False))
+def test_torch_is_within_the_bound_of_narrow_formats(case):
+    """As a peer, in its own dtypes. Without oneDNN: in torch 2.13 its bfloat16 is wrong where columns are strided."""
+    x, w, b, *options = case.arguments()
+    if 0 in (*x.shape, *w.shape):
+        return
+    tensors = (
+        None if each is None else torch.tensor(each.astype("float32")).to(getattr(torch, x.dtype.name))
+        for each in (x, w, b)
+    )
+    with torch.backends.mkldnn.flags(enabled=False):
+        out = torch.nn.functional.conv2d(*tensors, *options)
+    comparison = case.check(out)
+    assert comparison.ok, str(comparison)
+
+
+@pytest.mark.parametrize("dtype", NARROW_NAMES)
+def test_adversaries_in_narrow_formats(dtype):
+    """One wrong element, a wrong kind of number, and sums so long that most weights are 0."""
+    x, w, b = operands("integers", (1, 300, 5, 4), (3, 300, 3, 3), bias=True, dtype=dtype)
+    case = Case(input=x, weight=w, bias=b)
+    good = case.expected()
+    assert not case.bound().any()
+    assert case.check(good).verdict == "identical"
+    for value in (np.nan, 0 if good[0, 1, 2, 1] else 1, -good[0, 1, 2, 1] or 1):
+        wrong = good.copy()
+        wrong[0, 1, 2, 1] = value
+        assert case.check(wrong).worst == (0, 1, 2, 1)
+        assert case.check(wrong).n_wrong == 1
+    assert "dtype" in case.check(good.astype("float32")).problem
+
+
+def test_overflow_without_infinity():
+    """What is too large for float8_e4m3fn is NaN; where no sum comes near it, NaN is wrong."""
+    ones = np.ones((1, 1, 1, 1), "float8_e4m3fn")
+    case = Case(input=np.array([[[[448, 1]], [[448, 1]]]], "float8_e4m3fn"), weight=ones.repeat(2, axis=1))
+    assert case.check(case.expected()).verdict == "identical"
+    assert np.isnan(case.expected().astype(float)).tolist() == [[[[True, False]]]]
+    assert not case.check(np.full((1, 1, 1, 2), np.nan, "float8_e4m3fn")).ok
+
+
+@pytest.mark.parametrize("dtype", [*NARROW_NAMES, "complex64", "complex128"])
+def test_every_fill_of_every_format(dtype):
+    """None is refused, however many terms; of integers the sums are exact, positions are integers."""
+    shapes = (2, 8, 9, 9), (3, 8, 5, 5)
+    for fill in names(dtype):
+        x, w, b = operands(fill, *shapes, bias=True, dtype=dtype, seed=3)
+        assert {each.dtype for each in (x, w, b)} == {np.dtype(dtype)}
+        wide = [parts(each).astype(float) for each in (x, w, b)]
+        assert all(np.isfinite(each).all() for each in wide)
+        if fill == "positive":
+            assert all((each > 0).all() and (each <= 1).all() for each in wide)
+        if fill == "positions":
+            assert all(each.reshape(-1)[:3].tolist() == [1, 2, 3] for each in wide)
+            assert all((each == np.rint(each)).all() for each in wide)
+    x, w, b = (abs(parts(each).astype(float)) for each in operands("integers", *shapes, bias=True, dtype=dtype))
+    assert x.all()
+    assert x.max() <= LARGEST_INTEGER
+    sums = x.max() * w.reshape(3, -1).sum(axis=1)  # both parts of a complex weight: no sum has more
+    assert (sums + b.max() <= 1 / unit_roundoff(part(np.dtype(dtype)))).all()
+
+
+def by_real_convolutions(x, w, b, *options):
+    """conv2d of complex numbers by four of real ones: another order of the additions."""
+    ordinary, products = (
+        [ops.conv2d(*operands, *options) for operands in each]
+        for each in (
+            [(x.real, w.real, b.real), (x.real, w.imag, b.imag)],
+            [(x.imag, w.imag, None), (x.imag, w.real, None)],
+        )
+    )
+    out = np.empty(ordinary[0].shape, x.dtype)
+    out.real, out.imag = ordinary[0] - products[0], ordinary[1] + products[1]
+    return out
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+@pytest.mark.parametrize("fill", names("complex64"))
+def test_complex_numbers_are_judged_part_by_part(dtype, fill):
+    x, w, b = operands(fill, (2, 4, 6, 5), (4, 2, 3, 3), bias=True, dtype=dtype)
+    case = Case(input=x, weight=w, bias=b, padding=1, groups=2)
+    good, bound = case.expected(), case.bound()
+    assert good.dtype == dtype
+    assert bound.dtype == np.complex128
+    assert case.check(good).verdict == "identical"
+    assert not bound.any() if fill == "integers" else (parts(bound) > 0).all() or fill == "positions"
+    # A kernel in the parts' own type, the terms in another order.
+    other = by_real_convolutions(x[:, :, ::-1, ::-1], w[:, :, ::-1, ::-1], b, 1, 1, 1, 2)[:, :, ::-1, ::-1]
+    assert case.check(other).ok
+    for value in (np.nan, 1j * np.nan, 1j * (1 + 2 * bound[1, 2, 3, 4].imag), 1 + 2 * bound[1, 2, 3, 4].real):
+        wrong = good.copy()
+        wrong[1, 2, 3, 4] += value
+        comparison = case.check(wrong)
+        assert not comparison.ok
+        assert comparison.worst == (1, 2, 3, 4)
+        assert comparison.n_wrong == 1
+    assert case.check(good.conj()).n_wrong
+    assert case.check(good.real.copy()).problem
+
+
+def test_complex_special_values():
+    """NaN and infinity in the parts that they reach."""
+    x = np.ones((1, 1, 1, 3), "complex64")
+    x[..., 2] = complex(1, np.inf)
+    case = Case(input=x, weight=np.full((1, 1, 1, 1), 1 + 1j, "complex64"))
+    expected = np.array([[[[1 + 1j, 1 + 1j, complex(-np.inf, np.inf)]]]], "complex64")
+    assert case.check(expected).verdict == "identical"
+    for value in (complex(-np.inf, 1), complex(np.inf, np.inf), complex(-np.inf, np.nan), 1 + 1j):
+        wrong = expected.copy()
+        wrong[..., 2] = value
+        assert case.check(wrong).n_wrong == 1
+    large = Case(
+        input=np.full((1, 2, 1, 1), 3e38, "complex64"), weight=np.array([1, -1], "complex64").reshape(1, 2, 1, 1)
+    )
+    assert case.check(case.expected()).n_free == 0
+    assert large.check(np.full((1, 1, 1, 1), np.nan, "complex64")).n_free == 1

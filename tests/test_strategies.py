@@ -133,7 +133,7 @@ def test_arrays_fit_their_geometry(data, g, dtype, bias):
     ("options", "message"),
     [
         ({"op": "conv9d"}, "op='conv9d'"),
-        ({"dtypes": ["float16"]}, "dtypes='float16'"),
+        ({"dtypes": ["float128"]}, "dtypes='float128'"),
         ({"padding_modes": ["mirror"]}, "padding_modes='mirror'"),
         ({"max_multiplications": 0}, "max_multiplications=0"),
         ({"fills": ["noise"]}, "fills='noise'"),
