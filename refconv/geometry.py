@@ -2,13 +2,16 @@
 
 Knows shapes only: no array, no dtype, no kernel. Every message about a wrong shape or size is written here.
 What torch refuses is refused, what torch accepts is accepted (https://pytorch.org/docs/stable/generated/torch.nn.Conv2d.html);
-four-sided padding goes beyond it.
+four-sided padding goes beyond it. All is for one, two or three spatial axes: as many as the weight has beyond two.
+
+A gradient has the geometry of the convolution that it is a gradient of, and a transposed convolution is one.
 """
 
 import math
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from typing import Any, TypeAlias
@@ -22,9 +25,19 @@ Padding: TypeAlias = int | str | Sequence[int] | Sequence[Sequence[int]]
 LARGEST = 2**31 - 1  # no axis, and no step along one, is longer: indices and their products stay within 64 bits
 
 
+INPUT_AXES = {1: "L", 2: "H, W", 3: "D, H, W"}  # the letters of the spatial axes, by their number
+KERNEL_AXES = {1: "S", 2: "R, S", 3: "Q, R, S"}
+SIDED = {1: "two-sided", 2: "four-sided", 3: "six-sided"}
+SIDES = {
+    1: "((before, after),)",
+    2: "((top, bottom), (left, right))",
+    3: "((front, back), (top, bottom), (left, right))",
+}
+
+
 @dataclass(frozen=True)
 class Geometry:
-    """Everything about a convolution but its numbers. Sizes are per spatial axis, (h, w) for two of them."""
+    """Everything about a forward convolution but its numbers. Sizes are per spatial axis, (h, w) for two of them."""
 
     batch: int
     in_channels: int
@@ -93,11 +106,29 @@ def padding_sides(padding: Any, axes: int = 2) -> str | Sides:
         if padding not in ("same", "valid"):
             raise GeometryError(f"padding={padding!r}: a string must be 'same' or 'valid'")
         return padding
+    return integer_sides(padding, axes)
+
+
+def integer_sides(padding: Any, axes: int = 2) -> Sides:
+    """Padding in integers as (before, after) for each spatial axis; strings are refused."""
+    if isinstance(padding, str):  # as torch does for a transposed convolution
+        raise GeometryError(f"padding={padding!r}: must be an integer, {axes} of them or {SIDES[axes]}, not a string")
     if _is_sequence(padding) and any(map(_is_sequence, padding)):
         if len(padding) != axes or not all(_is_sequence(side) and len(side) == 2 for side in padding):
-            raise GeometryError(f"padding={padding!r}: four-sided padding must be ((top, bottom), (left, right))")
+            raise GeometryError(f"padding={padding!r}: {SIDED[axes]} padding must be {SIDES[axes]}")
         return tuple((integer("padding", before, 0), integer("padding", after, 0)) for before, after in padding)
     return tuple((amount, amount) for amount in per_axis("padding", padding, 0, axes))
+
+
+def sizes(name: str, value: Any, axes: int, *, batched: bool = True) -> tuple[int, ...]:
+    """Shape of an array with `axes` spatial axes that the caller wants, from any sequence of integers, with a batch."""
+    length = axes + 1 + batched
+    if not _is_sequence(value):
+        raise TypeError(f"{name}={value!r}: must be a sequence of {length} integers, not {type(value).__name__}")
+    if len(value) != length:
+        raise GeometryError(f"{name}={value!r}: must be {length} integers, not {len(value)}")
+    found = tuple(integer(name, each, 0) for each in value)
+    return found if batched else (1, *found)
 
 
 def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
@@ -105,6 +136,32 @@ def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in allowed:
         raise GeometryError(f"{name}={value!r}: must be one of {', '.join(map(repr, allowed))}")
     return value
+
+
+def check_weight(name: str, shape: tuple[int, ...], axes: int, *, transposed: bool = False) -> None:
+    """Refuse a weight that has not `axes` spatial axes.
+
+    >>> check_weight("weight", (6, 4, 3), 2)
+    Traceback (most recent call last):
+    refconv.errors.GeometryError: weight of shape (6, 4, 3): must have 4 axes (C_out, C_in // groups, R, S)
+    """
+    channels = "C_in, C_out // groups" if transposed else "C_out, C_in // groups"
+    if len(shape) != axes + 2:
+        raise GeometryError(f"{name} of shape {shape}: must have {axes + 2} axes ({channels}, {KERNEL_AXES[axes]})")
+
+
+def check_batched(name: str, shape: tuple[int, ...], axes: int, *, channels: str = "C_in") -> bool:
+    """Whether an input with `axes` spatial axes has a batch axis; refuse what is neither with nor without.
+
+    >>> check_batched("input", (2, 4, 5, 6), 2), check_batched("input", (4, 5, 6), 2)
+    (True, False)
+    """
+    if len(shape) not in (axes + 1, axes + 2):
+        raise GeometryError(
+            f"{name} of shape {shape}: must have {axes + 2} axes (N, {channels}, {INPUT_AXES[axes]}), "
+            f"or {axes + 1} without the batch"
+        )
+    return len(shape) == axes + 2
 
 
 def check_channels(in_channels: int, out_channels: int, groups: int) -> None:
@@ -126,10 +183,12 @@ def convolution(
 ) -> Geometry:
     """Geometry of a forward convolution over a *batched* input; refuses what no convolution can be.
 
+    For one, two or three spatial axes: as many as the weight has.
+
     Parameters
     ----------
     input_shape, weight_shape, bias_shape
-        (N, C_in, H, W), (C_out, C_in // groups, R, S) and (C_out,) or None.
+        (N, C_in, H, W), (C_out, C_in // groups, R, S) and (C_out,) or None; other numbers of axes likewise.
     stride, padding, dilation, groups, padding_mode
         As `refconv.conv2d` takes them.
 
@@ -146,6 +205,147 @@ def convolution(
     options = (stride, padding, dilation, groups, padding_mode)
     normalised = _remembered if all(map(_is_plain, options)) else _normalised
     return _convolution(input_shape, weight_shape, bias_shape, *normalised(len(weight_shape) - 2, *options))
+
+
+def transposed(
+    input_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    bias_shape: tuple[int, ...] | None,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    dilation: Any,
+    groups: Any,
+) -> Geometry:
+    """Geometry of the forward convolution whose input gradient a transposed convolution of a *batched* input is.
+
+    Its `size`, `batch` and `in_channels` are those of the result; its `output_size` is the size of the input, or more
+    where `output_padding` reaches the stride (all beyond the input counts as zero).
+
+    Parameters
+    ----------
+    input_shape, weight_shape, bias_shape
+        (N, C_in, H, W), (C_in, C_out // groups, R, S) and (C_out,) or None; other numbers of axes likewise.
+    stride, padding, output_padding, dilation, groups
+        As `refconv.conv_transpose2d` takes them.
+
+    Raises
+    ------
+    GeometryError, TypeError
+        Naming the argument, its value and what it must be.
+
+    References
+    ----------
+    https://pytorch.org/docs/stable/generated/torch.nn.ConvTranspose2d.html
+
+    Examples
+    --------
+    >>> forward = transposed((20, 16, 50, 100), (16, 33, 3, 5), None, (2, 1), (4, 2), (1, 0), (3, 1), 1)
+    >>> forward.batch, forward.in_channels, forward.size
+    (20, 33, (98, 100))
+    >>> forward.output_shape
+    (20, 16, 50, 100)
+    """
+    options = (stride, padding, output_padding, dilation, groups)
+    normalised = _remembered_transposed if all(map(_is_plain, options)) else _normalised_transposed
+    return _transposed(input_shape, weight_shape, bias_shape, *normalised(len(weight_shape) - 2, *options))
+
+
+def input_gradient(
+    input_size: Any,
+    weight_shape: tuple[int, ...],
+    grad_shape: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    padding_mode: Any,
+) -> Geometry:
+    """Geometry of the forward convolution whose gradient with respect to its input is wanted; all shapes *batched*.
+
+    Raises
+    ------
+    GeometryError, TypeError
+        As `convolution` does, and for a `grad_shape` that is not the shape of its output.
+
+    Examples
+    --------
+    A stride need not divide the size; 6 and 7 have the same output.
+
+    >>> input_gradient((1, 1, 6, 7), (1, 1, 2, 2), (1, 1, 3, 3), 2, 0, 1, 1, "zeros").size
+    (6, 7)
+    """
+    shape = sizes("input_size", input_size, len(weight_shape) - 2)
+    with _named("input of shape", "input_size"):
+        geometry = convolution(shape, weight_shape, None, stride, padding, dilation, groups, padding_mode)
+    _check_gradient(geometry, grad_shape)
+    _check_result("input_size", shape)
+    return geometry
+
+
+def weight_gradient(
+    input_shape: tuple[int, ...],
+    weight_size: Any,
+    grad_shape: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    padding_mode: Any,
+) -> Geometry:
+    """Geometry of the forward convolution whose gradient with respect to its weight is wanted; all shapes *batched*.
+
+    Raises
+    ------
+    GeometryError, TypeError
+        As `convolution` does, and for a `grad_shape` that is not the shape of its output.
+
+    Examples
+    --------
+    >>> weight_gradient((1, 1, 6, 7), [1, 1, 2, 2], (1, 1, 3, 3), 2, 0, 1, 1, "zeros").kernel
+    (2, 2)
+    """
+    shape = sizes("weight_size", weight_size, len(input_shape) - 2)
+    with _named("weight of shape", "weight_size"), _named("weight with kernel", "weight_size with kernel"):
+        geometry = convolution(input_shape, shape, None, stride, padding, dilation, groups, padding_mode)
+    _check_gradient(geometry, grad_shape)
+    _check_result("weight_size", shape)
+    return geometry
+
+
+def output_padding_for(
+    output_size: Any,
+    input_shape: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: Sides,
+    dilation: tuple[int, ...],
+) -> tuple[int, ...]:
+    """The output padding that gives a transposed convolution's result the size wanted, as torch's layers choose it.
+
+    `output_size` is one number for each spatial axis, or a whole shape, of which torch reads these only.
+
+    >>> output_padding_for((12, 13), (16, 6, 6), (3, 3), (2, 2), ((1, 1), (0, 0)), (1, 1))
+    (1, 0)
+    """
+    axes = len(kernel)
+    lead = 2 if check_batched("input", input_shape, axes) else 1
+    if not _is_sequence(output_size):
+        kind = type(output_size).__name__
+        raise TypeError(f"output_size={output_size!r}: must be a sequence of {axes} integers, not {kind}")
+    if len(output_size) not in (axes, axes + lead):
+        raise GeometryError(
+            f"output_size={output_size!r}: must be {axes} integers, or {axes + lead} "
+            f"for an input of shape {input_shape}, not {len(output_size)}"
+        )
+    wanted = tuple(integer("output_size", each, 0) for each in output_size[-axes:])
+    least = _transposed_size(input_shape[lead:], kernel, stride, padding, (0,) * axes, dilation)
+    most = tuple(size + step - 1 for size, step in zip(least, stride, strict=True))
+    if not all(low <= size <= high for low, size, high in zip(least, wanted, most, strict=True)):
+        raise GeometryError(
+            f"output_size={output_size!r}: must be from {least} to {most} for an input of shape {input_shape}"
+        )
+    return tuple(size - low for size, low in zip(wanted, least, strict=True))
 
 
 def _is_plain(value: Any) -> bool:
@@ -166,6 +366,21 @@ def _normalised(
 
 
 _remembered = lru_cache(maxsize=4096)(_normalised)
+
+
+def _normalised_transposed(
+    axes: int, stride: Any, padding: Any, output_padding: Any, dilation: Any, groups: Any
+) -> tuple[tuple[int, ...], Sides, tuple[int, ...], tuple[int, ...], int]:
+    return (
+        per_axis("stride", stride, 1, axes),
+        integer_sides(padding, axes),
+        per_axis("output_padding", output_padding, 0, axes),
+        per_axis("dilation", dilation, 1, axes),
+        integer("groups", groups, 1),
+    )
+
+
+_remembered_transposed = lru_cache(maxsize=4096)(_normalised_transposed)
 
 
 @lru_cache(maxsize=4096)  # arguments are normalised before: 1 and True would be one key
@@ -190,6 +405,89 @@ def _convolution(
     _check_kernel(geometry)
     _check_memory(geometry)
     return geometry
+
+
+@lru_cache(maxsize=4096)
+def _transposed(
+    input_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    bias_shape: tuple[int, ...] | None,
+    stride: tuple[int, ...],
+    padding: Sides,
+    output_padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+) -> Geometry:
+    batch, _, *input_size = input_shape
+    in_channels, group_channels, *kernel = weight_shape
+    _check_transposed_shapes(input_shape, weight_shape, bias_shape, groups)
+    size = _transposed_size(tuple(input_size), tuple(kernel), stride, padding, output_padding, dilation)
+    # For an empty batch torch asks neither for a small output padding nor for a result with elements.
+    if batch and any(extra >= max(steps) for extra, *steps in zip(output_padding, stride, dilation, strict=True)):
+        raise GeometryError(
+            f"output_padding={output_padding}: must be smaller than stride={stride} or dilation={dilation} on each axis"
+        )
+    if min(size) < (1 if batch else 0):
+        raise GeometryError(
+            f"padding={padding} for input of shape {input_shape} and weight of shape {weight_shape}: "
+            f"must not take all from the result, of size {size}"
+        )
+    _check_result(
+        f"stride={stride}, dilation={dilation}, output_padding={output_padding}",
+        (batch, group_channels * groups, *size),
+    )
+    return Geometry(
+        batch, group_channels * groups, in_channels, size, tuple(kernel), stride, padding, dilation, groups, "zeros"
+    )
+
+
+def _transposed_size(
+    size: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: Sides,
+    output_padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> tuple[int, ...]:
+    """Size of a transposed convolution's result: the smallest one that the convolution takes to `size`, and more."""
+    axes = zip(size, kernel, stride, padding, output_padding, dilation, strict=True)
+    return tuple((s - 1) * step - sum(sides) + d * (k - 1) + extra + 1 for s, k, step, sides, extra, d in axes)
+
+
+def _check_transposed_shapes(
+    input_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias_shape: tuple[int, ...] | None, groups: int
+) -> None:
+    in_channels, group_channels = weight_shape[:2]
+    if 0 in weight_shape:  # of input channels too: torch has no sum of nothing here
+        raise GeometryError(f"weight of shape {weight_shape}: channels and kernel must not be empty")
+    if input_shape[1] != in_channels:
+        raise GeometryError(
+            f"weight of shape {weight_shape}: with input of shape {input_shape} "
+            f"its first axis must be in_channels = {input_shape[1]}"
+        )
+    check_channels(in_channels, group_channels * groups, groups)
+    if bias_shape is not None and bias_shape != (group_channels * groups,):
+        raise GeometryError(
+            f"bias of shape {bias_shape}: must be ({group_channels * groups},), one for each output channel"
+        )
+    if 0 in input_shape[2:] and input_shape[0]:
+        raise GeometryError(f"input of shape {input_shape}: only the batch may be empty")
+
+
+@contextmanager
+def _named(array: str, argument: str) -> Iterator[None]:
+    """Errors about an array that is none here: about the argument that says its shape."""
+    try:
+        yield
+    except GeometryError as error:
+        raise GeometryError(str(error).replace(array, argument)) from None
+
+
+def _check_gradient(geometry: Geometry, grad_shape: tuple[int, ...]) -> None:
+    if grad_shape != geometry.output_shape:
+        raise GeometryError(
+            f"grad_output of shape {grad_shape}: must be the shape of the convolution's output, {geometry.output_shape}"
+        )
 
 
 def _check_shapes(
@@ -254,10 +552,20 @@ def _check_memory(geometry: Geometry) -> None:
     batch, *output = geometry.output_shape
     images = max(1, batch)  # an array that is too large for memory can't be made, though it be empty
     elements = images * max(geometry.in_channels * math.prod(geometry.padded_size), math.prod(output))
-    if any(map(any, geometry.padding)) and 8 * elements > _physical_memory():
+    if any(map(any, geometry.padding)):
+        _check_fits(f"padding={geometry.padding}: padded input and output", elements)
+
+
+def _check_result(arguments: str, shape: tuple[int, ...]) -> None:
+    """Refuse a result that only a slip of the pen can ask for: no argument of its size is there."""
+    _check_fits(f"{arguments}: a result of shape {shape}", math.prod(max(1, length) for length in shape))
+
+
+def _check_fits(what: str, elements: int) -> None:
+    needed, here = 8 * elements, _physical_memory()
+    if needed > here:
         raise GeometryError(
-            f"padding={geometry.padding}: padded input and output must fit into memory "
-            f"({8 * elements / 2**30:.3g} GiB needed, {_physical_memory() / 2**30:.3g} GiB here)"
+            f"{what} must fit into memory ({needed / 2**30:.3g} GiB needed, {here / 2**30:.3g} GiB here)"
         )
 
 
