@@ -11,7 +11,18 @@ from refconv import nn
 from refconv.case import Case, assert_close
 from refconv.compare import Comparison
 from refconv.errors import BackendUnavailable, GeometryError
-from refconv.ops import conv2d
+from refconv.ops import (
+    conv1d,
+    conv2d,
+    conv2d_bias,
+    conv2d_input,
+    conv2d_weight,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from refconv.quantized import conv2d_integer, conv2d_quantized
 
 if TYPE_CHECKING:
     from refconv import strategies
@@ -25,7 +36,17 @@ __all__ = [
     "Comparison",
     "GeometryError",
     "assert_close",
+    "conv1d",
     "conv2d",
+    "conv2d_bias",
+    "conv2d_input",
+    "conv2d_integer",
+    "conv2d_quantized",
+    "conv2d_weight",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "nn",
     "strategies",
     "verify",

@@ -1,44 +1,132 @@
-"""Exact convolution of integers: in the fastest accumulator that a bound shows to be exact, else by limbs.
+"""Exact correlations of integers: in the fastest accumulator that a bound shows to be exact, else by limbs.
 
-Knows geometry, lowering and a target; integer arrays only.
+Knows correlations and a target; integer arrays only.
 """
 
-from typing import Any
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from refconv.formats import INT64
-from refconv.geometry import Geometry
-from refconv.lowering import forward
+from refconv.correlation import Correlation, Index, addends, pieces
+from refconv.formats import DELIVERED, INT64
 
-
-def convolve(
-    geometry: Geometry, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, dtype: np.dtype, target: Any
-) -> np.ndarray:
-    """The exact integer convolution in `dtype`.
-
-    Raises
-    ------
-    OverflowError
-        If a result does not fit into `dtype`.
-    """
-    arrays = [x, w] if bias is None else [x, w, bias]
-    largest = _largest(geometry, [np.iinfo(array.dtype) for array in arrays])
-    if largest > np.iinfo(dtype).max:  # only then look at the numbers
-        largest = _largest(geometry, [_Range(array) for array in arrays])
-    accumulator = next((each for each, limit in EXACT.items() if largest <= limit), None)
-    if accumulator is not None:
-        out = _sums(geometry, x, w, bias, target, accumulator)
-    else:
-        out = _by_limbs(geometry, x, w, bias, target)
-    if largest > np.iinfo(dtype).max or dtype.kind == "u":
-        _check_range(out, dtype)
-    return out.astype(dtype, copy=False)
-
+OVERFLOWS = ("raise", "wrap", "saturate")
 
 # Up to these magnitudes an accumulator holds every integer, and so every partial sum; the fastest first: a processor
 # multiplies and adds floats in one instruction, 64-bit integers in several.
 EXACT: dict[np.dtype, int] = {np.dtype("float32"): 2**24, np.dtype("float64"): 2**53, INT64: 2**63 - 1}
+# How many there are at a time of results that can't be delivered at once; of those that are Python's integers, which
+# take some 100 bytes each; and of elements of which limbs are made.
+MOST_ELEMENTS, MOST_OBJECTS, MOST_INPUTS = 2**18, 2**14, 2**16
+
+
+class Fit(NamedTuple):
+    """How results come into their dtype, which may not hold them."""
+
+    overflow: str
+    result: np.ndarray  # contiguous, as the caller sees it: an error names the element
+
+    def check(self, values: np.ndarray, dtype: np.dtype, out: np.ndarray) -> None:
+        """Refuse exact results that `dtype` does not hold, of elements that `out`, a view of `result`, has.
+
+        Raises
+        ------
+        OverflowError
+            Naming the first of them.
+        """
+        info = np.iinfo(dtype)
+        outside = (values < info.min) | (values > info.max)
+        if outside.any():
+            index = tuple(np.argwhere(outside)[0])
+            where = self._index(out, index)
+            raise OverflowError(
+                f"output {where} is {values[index]}: does not fit into {dtype} ({info.min} to {info.max})"
+            )
+
+    def store(self, values: np.ndarray, out: np.ndarray) -> None:
+        """Store exact results, int64 or Python's integers, in `out`, a view of `result`."""
+        if self.overflow == "raise":
+            self.check(values, out.dtype, out)
+        info = np.iinfo(out.dtype)
+        below, above = values < info.min, values > info.max
+        if values.dtype == object:
+            values = (values & (2**64 - 1)).astype(np.uint64)
+        out[...] = values.astype(out.dtype)  # modulo a power of 2
+        if self.overflow == "saturate":
+            out[below], out[above] = info.min, info.max
+
+    def _index(self, out: np.ndarray, index: tuple[Any, ...]) -> tuple[int, ...]:
+        """Where in the result an element of a view of it lies: told by its address."""
+        start, view = (each.__array_interface__["data"][0] for each in (self.result, out))
+        distance = view - start + sum(int(i) * step for i, step in zip(index, out.strides, strict=True))
+        return tuple(map(int, np.unravel_index(distance // out.itemsize, self.result.shape)))
+
+
+def correlate(c: Correlation, target: Any, fit: Fit) -> None:
+    """Fill `c.out` with the exact sums."""
+    info = np.iinfo(c.out.dtype)
+    largest = bound(c, most=info.max)
+    unsigned = all(each is None or each.dtype.kind == "u" for each in (c.x, c.w, c.bias)) and not c.zero_point
+    fits = largest <= info.max and (unsigned or info.min < 0)
+    accumulator = _accumulator(largest)
+    if accumulator is not None and fits and c.out.dtype in DELIVERED:
+        target.run(c._replace(accumulator=accumulator))
+        return
+    if fit.overflow == "wrap" and accumulator is None:
+        _modulo(c, target)
+        return
+    for _, piece, values in sums(c, INT64, target):
+        fit.store(values, piece.out)
+
+
+def sums(c: Correlation, dtype: np.dtype, target: Any) -> Iterator[tuple[Index, Correlation, np.ndarray]]:
+    """The exact sums of a correlation piece by piece: where, what, and which.
+
+    In `dtype`, one of `DELIVERED`, if that certainly holds them, else in int64, else as Python's integers.
+    """
+    largest = bound(c, most=np.iinfo(dtype).max)
+    found = next((each for each in (dtype, INT64) if largest <= np.iinfo(each).max), np.dtype(object))
+    for index, piece in pieces(c, MOST_OBJECTS if found.kind == "O" else MOST_ELEMENTS):
+        values = np.empty(piece.out.shape, found)
+        exact(piece._replace(out=values), largest, target)
+        yield index, piece, values
+
+
+def _modulo(c: Correlation, target: Any) -> None:
+    """Fill `c.out` with the sums modulo a power of 2, which is what sums in int64 are, whatever their order."""
+    for _, piece in pieces(c, MOST_ELEMENTS):
+        values = np.empty(piece.out.shape, INT64)
+        target.run(piece._replace(out=values, accumulator=INT64))
+        piece.out[...] = values.astype(c.out.dtype)
+
+
+def exact(c: Correlation, largest: int, target: Any) -> None:
+    """Fill `c.out`, of a dtype in `DELIVERED` or Python's integers, with sums of magnitudes up to `largest`."""
+    accumulator = _accumulator(largest)
+    if accumulator is None:
+        c.out[...] = _by_limbs(c, target)
+    elif c.out.dtype in DELIVERED:
+        target.run(c._replace(accumulator=accumulator))
+    else:
+        found = np.empty(c.out.shape, INT64)
+        target.run(c._replace(accumulator=accumulator, out=found))
+        c.out[...] = found
+
+
+def bound(c: Correlation, most: int) -> int:
+    """A bound on the magnitude of all partial sums of all outputs; the numbers are looked at if it is above `most`."""
+    terms = math.prod(c.w.shape[2:])
+    arrays = [c.x, c.w] if c.bias is None else [c.x, c.w, c.bias]
+    for ranges in ([np.iinfo(array.dtype) for array in arrays], map(_Range, arrays)):
+        x, w, *bias = ranges
+        largest_x = max(abs(x.min - c.zero_point), abs(x.max - c.zero_point))
+        largest_w, *largest_bias = (max(abs(each.min), abs(each.max)) for each in (w, *bias))
+        largest = int(terms * largest_x * largest_w + sum(largest_bias))
+        if largest <= most:
+            break
+    return largest
 
 
 class _Range:
@@ -48,48 +136,35 @@ class _Range:
         self.min, self.max = (int(array.min()), int(array.max())) if array.size else (0, 0)
 
 
-def _largest(geometry: Geometry, ranges: list[Any]) -> int:
-    """A bound on the magnitude of every partial sum of every output."""
-    x, w, *bias = (max(abs(each.min), abs(each.max)) for each in ranges)
-    return int(geometry.terms * x * w + sum(bias))
+def _accumulator(largest: int) -> np.dtype | None:
+    """The fastest that is exact."""
+    return next((each for each, limit in EXACT.items() if largest <= limit), None)
 
 
-def _sums(
-    geometry: Geometry, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, target: Any, accumulator: np.dtype
-) -> np.ndarray:
-    out = np.empty(geometry.output_shape, INT64)
-    target.run(forward(geometry, x, w, bias, accumulator, out))
-    return out
-
-
-def _by_limbs(geometry: Geometry, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, target: Any) -> np.ndarray:
+def _by_limbs(c: Correlation, target: Any) -> np.ndarray:
     """The sum over limbs i, j of 2**(bits * (i + j)) * conv(x_i, w_j), the last additions with Python's integers."""
-    # terms * (2**bits)**2 must stay below 2**63.
-    bits = (62 - geometry.terms.bit_length()) // 2
-    total = np.zeros(geometry.output_shape, object)
-    for i, x_limb in enumerate(_limbs(x, bits)):
-        for j, w_limb in enumerate(_limbs(w, bits)):
-            total += _sums(geometry, x_limb, w_limb, None, target, INT64).astype(object) << bits * (i + j)
-    if bias is not None:
-        total += bias.astype(object).reshape(-1, *(1 for _ in geometry.size))
+    total = np.zeros(c.out.shape, object)
+    found = np.empty(c.out.shape, INT64)
+    for part in addends(c, MOST_INPUTS):
+        # terms * (2**bits)**2 must stay below 2**63.
+        bits = (62 - math.prod(part.w.shape[2:]).bit_length()) // 2
+        weights = list(_limbs(part.w, bits))
+        for i, x in enumerate(_limbs(part.x, bits)):
+            for j, w in enumerate(weights):
+                target.run(part._replace(x=x, w=w, out=found, accumulator=INT64))
+                total += found.astype(object) << bits * (i + j)
+    if c.bias is not None:
+        total += c.bias.astype(object)[(..., *[None] * (total.ndim - 3))]
     return total
 
 
-def _limbs(array: np.ndarray, bits: int) -> list[np.ndarray]:
+def _limbs(array: np.ndarray, bits: int) -> Iterator[np.ndarray]:
     """Arrays a_i with array = sum of a_i * 2**(bits * i) and |a_i| <= 2**bits; the last one carries the sign."""
     wide = array if array.dtype == np.uint64 else array.astype(INT64)
-    mask = wide.dtype.type(2**bits - 1)
+    number = wide.dtype.type
     shifts = range(0, 64, bits)
-    return [
-        (wide >> wide.dtype.type(shift) if shift == shifts[-1] else wide >> wide.dtype.type(shift) & mask).astype(INT64)
-        for shift in shifts
-    ]
-
-
-def _check_range(out: np.ndarray, dtype: np.dtype) -> None:
-    """Raise if a value does not fit, naming the first."""
-    info = np.iinfo(dtype)
-    outside = (out < info.min) | (out > info.max)
-    if outside.any():
-        index = tuple(map(int, np.argwhere(outside)[0]))
-        raise OverflowError(f"output {index} is {out[index]}: does not fit into {dtype} ({info.min} to {info.max})")
+    for shift in shifts:
+        limb = wide >> number(shift)
+        if shift != shifts[-1]:
+            limb &= number(2**bits - 1)
+        yield limb.astype(INT64, copy=False)

@@ -30,9 +30,11 @@ class Layout(NamedTuple):
     lengths
         For each axis, how many elements a part has.
     taps
-        Where the input of each tap lies within its channel, relative to an output's first; taps in ascending order.
+        Where the input of each tap lies within its channel, relative to an output's first; in the order of the taps.
     steps
         From an output to the next along each axis.
+    part_steps
+        From a part to the next along each axis.
     channel
         Elements of a channel.
     """
@@ -41,6 +43,7 @@ class Layout(NamedTuple):
     lengths: Size
     taps: np.ndarray
     steps: Size
+    part_steps: Size
     channel: int
 
     def offsets(self, channels: int, apart: int | None = None) -> np.ndarray:
@@ -57,6 +60,8 @@ class Layout(NamedTuple):
 def layout(kernel: Size, stride: Size, dilation: Size, output: Size) -> Layout:
     """The layout of the input that `output` outputs of each axis need.
 
+    A negative dilation is that of a kernel that lies the other way round: its first tap meets the last element.
+
     Examples
     --------
     Two residues along the second axis, of which the second tap has the other one:
@@ -67,27 +72,37 @@ def layout(kernel: Size, stride: Size, dilation: Size, output: Size) -> Layout:
     """
     rows = math.prod(output[:-1])
     between = [*(len(output) - 1) * [False], rows > 1]  # where sums are computed between the outputs, too
-    parts = [_parts(*axis) for axis in zip(kernel, stride, dilation, output, between, strict=True)]
-    starts, lengths, owners, shifts = zip(*parts, strict=True)
+    axes = [_parts(*axis) for axis in zip(kernel, stride, dilation, output, between, strict=True)]
+    starts, lengths, owners, shifts = zip(*axes, strict=True)
     steps = _steps(lengths)
     size = math.prod(lengths)
     # The parts of the last axis lie farthest apart: all rows of one residue of the columns come together.
-    part_steps = [size * step for step in _steps([len(each) for each in starts[-1:] + starts[:-1]])]
-    part_steps = part_steps[1:] + part_steps[:1]
+    last, *others = (size * step for step in _steps([len(each) for each in starts[-1:] + starts[:-1]]))
+    part_steps = (*others, last)
     taps = np.zeros(1, np.int64)
     for owner, part_step, shift, step in zip(owners, part_steps, shifts, steps, strict=True):
         taps = np.add.outer(taps, owner * part_step + shift * step).reshape(-1)
-    return Layout(starts, lengths, taps, steps, size * math.prod(map(len, starts)))
+    return Layout(starts, lengths, taps, steps, part_steps, size * math.prod(map(len, starts)))
+
+
+def channel_elements(kernel: Size, stride: Size, dilation: Size, output: Size) -> int:
+    """`layout(...).channel`, or little less: without a table of the taps, which may be many."""
+    elements = 1
+    for taps, step, between, outputs in zip(kernel, stride, dilation, output, strict=True):
+        residues = min(taps, step // math.gcd(step, between))
+        together = residues * (outputs + (taps - 1) * abs(between) // step)
+        elements *= min(together, taps * outputs) if taps <= MOST_PARTS else together
+    return elements
 
 
 def _parts(
     taps: int, stride: int, dilation: int, outputs: int, between: bool
 ) -> tuple[Size, int, np.ndarray, np.ndarray]:
     """Along an axis: where parts start, and their length; the part of each tap, and how far on in it the tap lies."""
-    places = np.arange(taps) * dilation
+    places = np.arange(taps) * dilation - min(0, (taps - 1) * dilation)
     shift, residue = np.divmod(places, stride)
     starts, owner = np.unique(residue, return_inverse=True)
-    reach = int(shift[-1])
+    reach = int(shift.max())
     together, apart = len(starts) * (outputs + reach), taps * outputs
     # Wasted sums are worth packing more for.
     if taps <= MOST_PARTS and (apart < together or (between and reach > outputs and apart < 2 * together)):

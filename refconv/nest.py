@@ -12,10 +12,11 @@ has (the accumulator) is the tile's business too:
     tile.zero()                              +0
     tile.fma(block, x, x_at, w, w_at, terms) block + x * w, rounded once; channels lie `terms` apart in w
     tile.add(total, block)
-    tile.store(total, sums, k, i)
+    tile.store(total, sums, 0, k, i)         and tile.load(sums, 0, k, i)
 
-The order of the additions is the canonical order, the same for every tile, target and number of threads: terms ascend
-in (c, r, s), are summed in blocks of 256 from +0 by fused multiply-adds, and the blocks are added to the bias in order.
+The order of the additions is the canonical order, the same for every tile, target and number of threads: terms are
+summed in blocks of 256 from +0 by fused multiply-adds, and the blocks are added to the bias in order. A long sum may be
+computed in several calls, each for some of its terms: totals and unfinished blocks are kept in between.
 """
 
 from typing import Any
@@ -32,10 +33,10 @@ def correlate(
     w: np.ndarray,
     bias: np.ndarray,
     sums: np.ndarray,
-    positions: tuple[int, int],
-    channels: int,
+    positions: int,
+    part: tuple[int, bool],
 ) -> None:
-    """Compute all sums of some channels, `0 <= k < channels`, and positions, `positions[0] <= i < positions[1]`.
+    """Compute the sums of some channels, `0 <= k < len(bias)`, and positions, `0 <= i < positions`, or go on with them.
 
     Parameters
     ----------
@@ -50,15 +51,26 @@ def correlate(
     bias
         (channels,), in the accumulator's type.
     sums
-        (channels, positions): the results, not yet rounded.
+        (2, channels, positions): the results, not yet rounded, and blocks that are not finished yet.
+    part
+        Number of the first of these terms among all of a sum (from 1 on, the sums so far are in `sums`); and whether
+        these are the last ones.
     """
     terms = len(offsets)
-    for k in range(0, channels, tile.channels):
-        for i in range(positions[0], positions[1], tile.positions):
-            total = tile.bias(bias, k)
-            for first in range(0, terms, BLOCK):
-                block = tile.zero()
-                for t in range(first, min(first + BLOCK, terms)):
+    first, last = part
+    for k in range(0, len(bias), tile.channels):
+        for i in range(0, positions, tile.positions):
+            if first == 0:
+                total, block = tile.bias(bias, k), tile.zero()
+            else:
+                total, block = tile.load(sums, 0, k, i), tile.load(sums, 1, k, i)
+            for start in range(-(first % BLOCK), terms, BLOCK):
+                end = min(start + BLOCK, terms)
+                for t in range(max(start, 0), end):
                     block = tile.fma(block, x, offsets[t] + i, w, k * terms + t, terms)
-                total = tile.add(total, block)
-            tile.store(total, sums, k, i)
+                if last or end == start + BLOCK:
+                    total = tile.add(total, block)
+                    block = tile.zero()
+            tile.store(total, sums, 0, k, i)
+            if not last:
+                tile.store(block, sums, 1, k, i)

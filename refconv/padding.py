@@ -3,6 +3,9 @@
 Knows one axis at a time and nothing of convolutions. Limits of the modes are checked by `geometry`.
 """
 
+import itertools
+import math
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,37 +24,65 @@ def index_map(size: int, before: int, after: int, mode: str) -> np.ndarray:
     >>> [index_map(3, 2, 1, mode).tolist() for mode in MODES]
     [[-1, -1, 0, 1, 2, -1], [2, 1, 0, 1, 2, 1], [0, 0, 0, 1, 2, 2], [1, 2, 0, 1, 2, 0]]
     """
-    position = np.arange(-before, size + after)
+    return element(np.arange(-before, size + after), size, mode)
+
+
+def element(position: np.ndarray, size: int, mode: str) -> np.ndarray:
+    """As `index_map`, for any positions; 0 is that of the axis' first element."""
     if mode == "zeros":
         return np.where((position >= 0) & (position < size), position, ZERO)
     if mode == "reflect":
-        return size - 1 - abs(size - 1 - abs(position))
+        return np.asarray(size - 1 - abs(size - 1 - abs(position)))
     if mode == "replicate":
-        return np.clip(position, 0, size - 1)
-    return position % size
+        return np.asarray(np.clip(position, 0, size - 1))
+    return np.asarray(position % size)
 
 
-def pad(array: np.ndarray, padding: Sides, mode: str, dtype: np.dtype) -> np.ndarray:
-    """Contiguous copy of `array` in `dtype`, its last axes padded; the array itself where that changes nothing.
+def pad(array: np.ndarray, padding: Sides, mode: str) -> np.ndarray:
+    """`array` with its last axes padded; negative padding crops.
 
-    >>> pad(np.ones((1, 2)), ((0, 0), (1, 0)), "zeros", np.dtype("float32"))
-    array([[0., 1., 1.]], dtype=float32)
+    >>> pad(np.ones((1, 2)), ((0, 0), (1, -1)), "zeros")
+    array([[0., 1.]])
     """
-    if not any(map(any, padding)):
-        return np.ascontiguousarray(array, dtype)
-    lead = array.ndim - len(padding)
-    if mode == "zeros":
-        padded_size, inside = _inside(array.shape[lead:], padding)
-        padded = np.zeros(array.shape[:lead] + padded_size, dtype)
-        padded[inside] = array
-        return padded
-    maps: tuple[Any, ...] = np.ix_(
-        *(index_map(size, *sides, mode) for size, sides in zip(array.shape[lead:], padding, strict=True))
-    )
-    return np.ascontiguousarray(array[(..., *maps)], dtype)
+    for axis, (before, after) in enumerate(padding, array.ndim - len(padding)):
+        index = index_map(array.shape[axis], before, after, mode)
+        array = np.take(array, np.maximum(index, 0), axis)
+        array[(..., index == ZERO, *[slice(None)] * (array.ndim - 1 - axis))] = 0
+    return array
 
 
-def _inside(size: tuple[int, ...], padding: Sides) -> tuple[tuple[int, ...], tuple[Any, ...]]:
-    """Size with padding, and where in it the unpadded array lies."""
-    padded = tuple(before + length + after for length, (before, after) in zip(size, padding, strict=True))
-    return padded, (..., *(slice(before, before + length) for length, (before, _) in zip(size, padding, strict=True)))
+def fold(padded: np.ndarray, indices: Sequence[np.ndarray], size: tuple[int, ...]) -> np.ndarray:
+    """The sum of all that stands for the same element in a padded array, for each: what a gradient needs.
+
+    In ascending order of the padded array's elements; over its last axes, of which these are the index maps.
+
+    >>> fold(np.array([1.0, 2.0, 4.0, 8.0]), [index_map(2, 1, 1, "replicate")], (2,))
+    array([ 3., 12.])
+    """
+    out = np.empty((*padded.shape[: padded.ndim - len(size)], *size), padded.dtype)
+    for number, ranks in enumerate(itertools.product(*map(_ranked, indices))):
+        elements, positions = (_everywhere(*each) for each in zip(*ranks, strict=True))
+        if number == 0:
+            out[elements] = padded[positions]
+        else:
+            with np.errstate(all="ignore"):
+                out[elements] += padded[positions]
+    return out
+
+
+def _everywhere(*axes: np.ndarray) -> Any:
+    """An index of the product of these along the last axes."""
+    return (..., *np.ix_(*axes))
+
+
+def most_folded(indices: Sequence[np.ndarray]) -> int:
+    """Most numbers that `fold` adds to one another."""
+    return math.prod(len(_ranked(each)) for each in indices)
+
+
+def _ranked(index: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Elements and positions where they stand: for each element the first, then, where there is one, the second, ..."""
+    order = np.argsort(index, kind="stable")
+    elements = index[order]
+    rank = np.arange(len(order)) - np.searchsorted(elements, elements)
+    return [(elements[rank == n], order[rank == n]) for n in range(int(rank.max()) + 1)]

@@ -37,7 +37,7 @@ def large():
 @contextmanager
 def forced(tile, band, n_threads=1, coarse=False):
     """All calls take this tile if a group is high enough, bands of at most so many rows and columns, such threads."""
-    kept = plans.schedule, plans.UNITS_PER_THREAD, plans.CHUNK_CYCLES
+    kept = cpu.cheapest, plans.UNITS_PER_THREAD, plans.CHUNK_CYCLES
 
     def chosen(p):
         fitting = tile if tile[0] <= p.channels else (1, dict(schedule.tiles())[1])
@@ -45,14 +45,20 @@ def forced(tile, band, n_threads=1, coarse=False):
         return schedule.costed(p, *fitting, wanted, n_threads)
 
     try:
-        cpu._prepared.cache_clear()
-        plans.schedule = chosen
+        clear_caches()
+        cpu.cheapest = chosen
         if coarse:  # threads take many units at a time, of several panels
             plans.UNITS_PER_THREAD, plans.CHUNK_CYCLES = 1, 1e9
         yield
     finally:
-        plans.schedule, plans.UNITS_PER_THREAD, plans.CHUNK_CYCLES = kept
-        cpu._prepared.cache_clear()
+        cpu.cheapest, plans.UNITS_PER_THREAD, plans.CHUNK_CYCLES = kept
+        clear_caches()
+
+
+def clear_caches():
+    """Plans made before are forgotten."""
+    cpu._prepared.cache_clear()
+    cpu._prepare.cache_clear()
 
 
 TILES = st.sampled_from(list(schedule.tiles()))  # any other would be compiled for the test alone
@@ -299,22 +305,35 @@ threading.Thread(target=late).start()
     assert run(program, NUMBA_NUM_THREADS="2") == ["576.0"]
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the size of a process can't be asked on this system")
-def test_memory_that_is_not_there_is_an_error():
-    """Not a result of whatever lay there."""
-    program = """
+SHORT_OF_MEMORY = """
 import resource
-ones = lambda channels: np.ones((1, channels, 1, 1))
-print(refconv.conv2d(ones(2**10), ones(2**10)).item())
-x = ones(2**23)
+def ones(*shape):
+    return np.ones((1, *shape))
+print(refconv.conv2d(ones(2**10, 1, 1), ones(2**10, 1, 1)).item())
+print(refconv.conv2d(ones(1, 1, 2**10), ones(1, 1, 1)).max())
+x, w = ones(*{shape}), ones(*{kernel})
 pages = int(open("/proc/self/statm").read().split()[0])
-resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + x.nbytes // 2, resource.RLIM_INFINITY))
+limit = pages * resource.getpagesize() + x.nbytes // 2
+resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
 try:
-    refconv.conv2d(x, x)
+    print(refconv.conv2d(x, w).max())
 except MemoryError:
     print("refused")
 """
-    assert run(program) == ["1024.0", "refused"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the size of a process can't be asked on this system")
+@pytest.mark.parametrize(
+    ("shape", "kernel", "expected"),
+    [
+        ((1, 2**12, 2**11), (1, 1, 1), "refused"),  # not a result of whatever lay there
+        ((2**23, 1, 1), (2**23, 1, 1), str(2.0**23)),  # long sums are computed slab by slab
+    ],
+    ids=["no place for the result", "no place for a panel of all channels"],
+)
+def test_little_memory(shape, kernel, expected):
+    """An error where the result does not fit; nothing as large as the input is needed besides."""
+    assert run(SHORT_OF_MEMORY.format(shape=shape, kernel=kernel)) == ["1024.0", "1.0", expected]
 
 
 # Sizes
@@ -349,10 +368,11 @@ def test_panels_are_bounded(data):
         images=1, groups=1, in_channels=channels, channels=data.draw(sizes),
         size=(height + dilation * (kernel - 1), width + dilation * (kernel - 1)),
         kernel=(kernel, kernel), output=(height, width), stride=(1, 1), dilation=(dilation,) * 2, padding=((0, 0),) * 2,
-        padding_mode="zeros", x_strides=(4,) * 5, out_strides=(4,) * 5,
-        x_dtype=dtype, w_dtype=dtype, out_dtype=dtype, accumulator=dtype, threads=2,
+        padding_mode="zeros", x_strides=(4,) * 5, w_strides=(), out_strides=(4,) * 5,
+        x_dtype=dtype, w_dtype=dtype, out_dtype=dtype, accumulator=dtype, threads=2, zero_point=0,
+        all_terms=channels * kernel**2,
     )  # fmt: skip
-    found = schedule.schedule(p)
+    found = schedule.cheapest(p)
     columns = (found.vectors * p.lanes, width)  # of a tile, and of a row
     panel, *least = (
         4 * channels * layout(p.kernel, p.stride, p.dilation, band).channel

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from refconv.correlation import Correlation
-from refconv.formats import INT64, round_fraction
+from refconv.formats import INT64, round_fraction, rounded
 from refconv.layout import Layout, layout
 from refconv.nest import correlate
 from refconv.padding import pad
@@ -23,7 +23,7 @@ def fma(x: Any, w: Any, total: Any) -> Any:
     np.float32(-1.4210855e-14)
     """
     if x.dtype == INT64:
-        return np.int64(int(x) * int(w) + int(total))  # Python's integers: past 64 bits this raises
+        return _modulo(int(x) * int(w) + int(total))
     with np.errstate(all="ignore"):
         plain = x * w + total
     if not np.isfinite([x, w]).all():
@@ -32,6 +32,11 @@ def fma(x: Any, w: Any, total: Any) -> Any:
         return total  # not plain: a finite product may overflow there
     exact = Fraction(float(x)) * Fraction(float(w)) + Fraction(float(total))
     return round_fraction(exact, x.dtype) if exact else plain  # a sum of zeros: the signs are IEEE's
+
+
+def _modulo(number: int) -> np.int64:
+    """As 64 bits have it."""
+    return np.int64((number + 2**63) % 2**64 - 2**63)
 
 
 class Scalar:
@@ -52,11 +57,16 @@ class Scalar:
         return fma(x[x_at], w[w_at], block)
 
     def add(self, total: Any, block: Any) -> Any:
+        if isinstance(total, np.int64):
+            return _modulo(int(total) + int(block))
         with np.errstate(all="ignore"):
             return total + block
 
-    def store(self, total: Any, sums: np.ndarray, k: int, i: int) -> None:
-        sums[k, i] = total
+    def load(self, sums: np.ndarray, part: int, k: int, i: int) -> Any:
+        return sums[part, k, i]
+
+    def store(self, total: Any, sums: np.ndarray, part: int, k: int, i: int) -> None:
+        sums[part, k, i] = total
 
 
 def run(correlation: Correlation) -> None:
@@ -64,36 +74,45 @@ def run(correlation: Correlation) -> None:
     c = correlation
     output = c.out.shape[3:]
     flat = layout(c.w.shape[3:], c.stride, c.dilation, output)
-    padded = pad(c.x, c.padding, c.padding_mode, c.accumulator)
-    weights = np.ascontiguousarray(c.w, c.accumulator).reshape(*c.w.shape[:2], -1)
-    bias = np.zeros(c.w.shape[:2], c.accumulator) if c.bias is None else c.bias.astype(c.accumulator)
+    with np.errstate(all="ignore"):  # a signalling NaN
+        padded = pad(_shifted(c.x, c.zero_point).astype(c.accumulator), c.padding, c.padding_mode)
+        weights = np.ascontiguousarray(c.w, c.accumulator).reshape(*c.w.shape[:2], -1)
+        bias = np.zeros(c.w.shape[:2], c.accumulator) if c.bias is None else c.bias.astype(c.accumulator)
     offsets = flat.offsets(c.w.shape[2])
-    sums = np.empty((c.w.shape[1], flat.positions(output)), c.accumulator)
+    positions = flat.positions(output)
+    sums = np.empty((2, c.w.shape[1], positions), c.accumulator)
     # Where each output lies on the flat axis; no sum is computed between the rows.
     grid = np.ix_(*(np.arange(0, n * step, step) for n, step in zip(output, flat.steps, strict=True)))
     places: np.ndarray = functools.reduce(np.add, grid)
     for n, g in np.ndindex(c.x.shape[:2]):
         x = _flattened(padded[n, g], flat, c.stride)
         for first in places[..., 0].flat:
-            row = (first, first + output[-1])
-            correlate(Scalar(c.accumulator), x, offsets, weights[g].reshape(-1), bias[g], sums, row, len(sums))
-        _deliver(sums[:, places], c.out[n, g])
+            row = sums[:, :, first:]
+            correlate(
+                Scalar(c.accumulator), x[first:], offsets, weights[g].reshape(-1), bias[g], row, output[-1], (0, True)
+            )
+        _deliver(sums[0][:, places], c.out[n, g])
+
+
+def _shifted(x: np.ndarray, zero_point: int) -> np.ndarray:
+    return x.astype(np.int64) - zero_point if zero_point else x
 
 
 def _flattened(padded: np.ndarray, flat: Layout, stride: tuple[int, ...]) -> np.ndarray:
     """The padded input of a group as its layout has it; what no output needs is anything."""
     indices = [
-        np.minimum(np.add.outer(starts, np.arange(length) * step), size - 1).reshape(-1)
+        np.clip(np.add.outer(starts, np.arange(length) * step), 0, size - 1).reshape(-1)
         for starts, length, step, size in zip(flat.starts, flat.lengths, stride, padded.shape[1:], strict=True)
     ]
-    parts = padded[np.ix_(range(len(padded)), *indices)]
+    parts = padded[np.ix_(np.arange(len(padded)), *indices)]
     axes = [n for starts, length in zip(flat.starts, flat.lengths, strict=True) for n in (len(starts), length)]
     *others, last = range(1, len(axes), 2)
     order = (0, last, *others, *(axis + 1 for axis in (*others, last)))
-    return parts.reshape(len(padded), *axes).transpose(order).reshape(-1)
+    flattened: np.ndarray = parts.reshape(len(padded), *axes).transpose(order).reshape(-1)
+    return flattened
 
 
 def _deliver(sums: np.ndarray, out: np.ndarray) -> None:
     """Round to the type of `out`, once; a NaN is stored as the positive quiet one."""
     with np.errstate(all="ignore"):
-        out[...] = np.where(sums == sums, sums, sums.dtype.type(0) if sums.dtype == INT64 else np.nan)
+        out[...] = sums if sums.dtype == INT64 else rounded(sums, out.dtype)

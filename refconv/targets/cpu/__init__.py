@@ -4,6 +4,7 @@ Knows plans, the kernel and threads. Kernels run without the interpreter's lock 
 canonical order: neither the schedule nor the number of threads can change a bit.
 """
 
+import math
 from array import array
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
@@ -12,37 +13,111 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refconv.correlation import Correlation
-from refconv.formats import FLOATS, INT64, INTEGERS
+from refconv.formats import DELIVERED, FLOATS, INT64, INTEGERS
 from refconv.targets.cpu import threads
 from refconv.targets.cpu.convert import converter
-from refconv.targets.cpu.job import BIAS, COUNTER_STRIDE, COUNTERS, LINE, OUT, WORKSPACE, Job, W, X
+from refconv.targets.cpu.job import (
+    BIAS,
+    COUNTER_STRIDE,
+    COUNTERS,
+    FIRST_TERM,
+    LINE,
+    OUT,
+    SUMS,
+    WORKSPACE,
+    Job,
+    Steps,
+    W,
+    X,
+)
 from refconv.targets.cpu.kernel import kernel
 from refconv.targets.cpu.microkernel import microkernel
 from refconv.targets.cpu.plans import Plan, plan
-from refconv.targets.cpu.schedule import Problem, registers, tiles
+from refconv.targets.cpu.schedule import (
+    Cut,
+    Problem,
+    cheapest,
+    costed,
+    cut,
+    merged,
+    part,
+    registers,
+    slabs,
+    tiles,
+    with_rows,
+)
+
+# Weights that do not lie one after the other are copied, or for fewer outputs of a channel brought into order for each
+# panel: that is done by all threads.
+MOST_POSITIONS = 1024
 
 
 def run(correlation: Correlation) -> None:
     """Fill `correlation.out`, by as many threads as are worth it of those that Numba is set to use."""
-    x, w, bias, out, stride, dilation, padding, padding_mode, accumulator = correlation
-    if not w.flags.c_contiguous:
-        w = np.ascontiguousarray(w)
+    x, w, bias, out, stride, dilation, padding, padding_mode, accumulator, zero_point = correlation
+    w_strides = () if w.flags.c_contiguous else w.strides
     # A plain tuple: this is on the way of each small call. `_prepared` has its names.
-    call = _prepared(
-        (x.shape, w.shape, out.shape, stride, dilation, padding, padding_mode, x.strides, out.strides),
-        (x.dtype, w.dtype, out.dtype, accumulator),
+    prepared = _prepared(
+        (x.shape, w.shape, out.shape, stride, dilation, padding, padding_mode, x.strides, w_strides, out.strides),
+        (x.dtype, w.dtype, out.dtype, accumulator, zero_point),
         threads.count(),
     )
-    workspace = np.empty(call.workspace, np.uint8)
-    block = call.block[:]  # its own: several threads may be here
-    start = block.buffer_info()[0]
-    block[X], block[W], block[OUT] = x.ctypes.data, w.ctypes.data, out.ctypes.data
-    block[WORKSPACE] = -(-workspace.ctypes.data // LINE) * LINE
-    block[COUNTERS] = start + 8 * len(Job._fields)
     if bias is not None:
-        bias = np.ascontiguousarray(bias, accumulator)
+        with np.errstate(all="ignore"):  # a signalling NaN
+            bias = np.ascontiguousarray(bias, accumulator)
+    if isinstance(prepared, _Slabs):
+        _run_slabs(correlation, prepared, bias)
+        return
+    if prepared.copies_weights:
+        w = np.ascontiguousarray(w)
+    workspace = np.empty(prepared.workspace, np.uint8)
+    block = _filled(prepared, x.ctypes.data, w, bias, out, workspace)
+    threads.share(prepared.kernel, block.buffer_info()[0], prepared.threads, (x, w, bias, out, workspace, block))
+
+
+def _filled(
+    call: "_Call", x: int, w: np.ndarray, bias: np.ndarray | None, out: np.ndarray, workspace: np.ndarray
+) -> "array[int]":
+    """The block of a call, its own: several threads may be here."""
+    block = call.block[:]
+    block[X], block[W], block[OUT], block[WORKSPACE] = x, w.ctypes.data, out.ctypes.data, _first_line(workspace)
+    block[COUNTERS] = block.buffer_info()[0] + 8 * len(Job._fields)
+    if bias is not None:
         block[BIAS] = bias.ctypes.data
-    threads.share(call.kernel, start, call.threads, (x, w, bias, out, workspace, block))
+    return block
+
+
+def _first_line(memory: np.ndarray) -> int:
+    return -(-memory.ctypes.data // LINE) * LINE
+
+
+def _run_slabs(correlation: Correlation, prepared: "_Slabs", bias: np.ndarray | None) -> None:
+    """One slab of terms after the other, each by all threads; the sums are kept in between."""
+    x, w, _, out, *_ = correlation
+    sums = np.empty(0, np.uint8)
+    for slab in slabs(prepared.problem, prepared.cut):
+        problem, start = part(prepared.problem, slab)
+        call = _prepare(problem, prepared.schedule)
+        # Its own: a thread that comes too late for a slab still clears its part of that one's workspace.
+        workspace = np.empty(call.workspace, np.uint8)
+        if not len(sums):
+            sums = np.empty(call.sums, np.uint8)
+        weights = _copied(w[:, :, slab.channels, *slab.taps], problem.accumulator)
+        block = _filled(call, x.ctypes.data + start, weights, bias, out, workspace)
+        block[SUMS], block[FIRST_TERM] = _first_line(sums), slab.first_term
+        kept = (x, weights, bias, out, workspace, sums, block)
+        threads.share(call.kernel, block.buffer_info()[0], call.threads, kept)
+
+
+def _copied(w: np.ndarray, accumulator: np.dtype) -> np.ndarray:
+    """A contiguous copy in the accumulator's format."""
+    w = np.ascontiguousarray(w)
+    if w.dtype == accumulator:
+        return w
+    out = np.empty(w.shape, accumulator)
+    steps = np.array(Steps(0, 0, w.itemsize, 0, 0, out.itemsize))
+    converter(w.dtype, accumulator).ctypes(w.ctypes.data, out.ctypes.data, steps.ctypes.data, 1, 1, w.size)
+    return out
 
 
 def warm_up() -> Iterator[tuple[int, int]]:
@@ -51,35 +126,72 @@ def warm_up() -> Iterator[tuple[int, int]]:
     for accumulator in (np.dtype("float32"), np.dtype("float64"), INT64):
         lanes = registers()[0] // accumulator.itemsize
         shapes = dict.fromkeys((channels, each) for channels, vectors in tiles() for each in (vectors, 1))
-        pieces += [partial(microkernel, accumulator, *shape, lanes) for shape in shapes]
-        floats = tuple(each for each in FLOATS if each.itemsize <= accumulator.itemsize and accumulator in FLOATS)
-        pieces += [partial(converter, source, accumulator) for source in floats + INTEGERS]
-        pieces += [partial(converter, accumulator, result, result=True) for result in (*floats, INT64)]
+        pieces += [partial(microkernel, accumulator, *shape, lanes, each) for shape in shapes for each in (True, False)]
+        floats = () if accumulator == INT64 else FLOATS
+        narrower = tuple(each for each in floats if each.itemsize <= accumulator.itemsize)
+        pieces += [partial(converter, source, accumulator) for source in narrower + INTEGERS]
+        pieces += [partial(converter, accumulator, result, result=True) for result in (*floats, *DELIVERED)]
     for done, build in enumerate(pieces, 1):
         build()
         yield done, len(pieces)
 
 
 class _Call(NamedTuple):
-    """What calls that differ in nothing but numbers have in common."""
+    """What calls of the kernel that differ in nothing but numbers have in common."""
 
     kernel: Any
     block: "array[int]"  # the kernel's `Job`, then its counters
     threads: int
-    workspace: int  # bytes
+    workspace: int  # bytes, as the next
+    sums: int
+    copies_weights: bool  # to one after the other
     plan: Plan  # keeps what the block tells the addresses of
 
 
+class _Slabs(NamedTuple):
+    """What correlations have in common whose sums are so long that they are computed slab by slab."""
+
+    problem: Problem
+    cut: Cut
+    schedule: tuple[Any, ...]  # as `costed` takes it
+
+
 @lru_cache(maxsize=1024)
-def _prepared(shapes: tuple[Any, ...], dtypes: tuple[np.dtype, np.dtype, np.dtype, np.dtype], n_threads: int) -> _Call:
-    x_shape, w_shape, out_shape, stride, dilation, padding, padding_mode, x_strides, out_strides = shapes
+def _prepared(shapes: tuple[Any, ...], formats: tuple[Any, ...], n_threads: int) -> "_Call | _Slabs":
+    x_shape, w_shape, out_shape, stride, dilation, padding, padding_mode, x_strides, w_strides, out_strides = shapes
     images, groups, in_channels, *size = x_shape
-    found = plan(
-        Problem(
-            images, groups, in_channels, w_shape[1], tuple(size), w_shape[3:], out_shape[3:],
-            stride, dilation, padding, padding_mode, x_strides, out_strides, *dtypes, n_threads,
-        )
+    x_dtype, w_dtype, out_dtype, accumulator, zero_point = formats
+    problem = Problem(
+        images, groups, in_channels, w_shape[1], tuple(size), w_shape[3:], out_shape[3:], stride, dilation, padding,
+        padding_mode, x_strides, w_strides, out_strides, x_dtype, w_dtype, out_dtype, accumulator, n_threads,
+        zero_point, math.prod(w_shape[2:]),
     )  # fmt: skip
-    job = found.job
+    how = cut(problem)
+    if how is None:
+        copied = len(size) > 2 or math.prod(out_shape) > MOST_POSITIONS * math.prod(out_shape[1:3])
+        call = _prepare(merged(problem._replace(w_strides=()) if copied else problem))
+        return call._replace(copies_weights=copied and bool(w_strides))
+    problem = problem._replace(w_dtype=accumulator, w_strides=())
+    first, _ = part(problem, next(slabs(problem, how)))
+    best = cheapest(with_rows(first))
+    # Slabs keep their sums in the same places: no run may depend on a length that differs from slab to slab.
+    split = 1 if first.kernel[-1] == problem.kernel[-1] else 2
+    return _Slabs(problem, how, (best.channels, best.vectors, best.band, best.threads, split))
+
+
+@lru_cache(maxsize=1024)
+def _prepare(problem: Problem, how: tuple[Any, ...] | None = None) -> _Call:
+    """The call for a problem, by a given schedule or the best one."""
+    problem = with_rows(problem)
+    made = plan(problem, cheapest(problem) if how is None else costed(problem, *how))
+    job = made.job
     counters = [0] * (2 + job.threads) * COUNTER_STRIDE
-    return _Call(kernel(), array("q", [*job, *counters]), job.threads, job.threads * job.workspace_size + LINE, found)
+    return _Call(
+        kernel(),
+        array("q", [*job, *counters]),
+        job.threads,
+        job.threads * job.workspace_size + LINE,
+        job.units * job.sums_size + LINE,
+        False,
+        made,
+    )

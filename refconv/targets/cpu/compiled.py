@@ -34,7 +34,7 @@ from numba.misc.appdirs import user_cache_dir
 from refconv import nest
 
 # What is called from compiled code only, and compiled together with it.
-inner = numba.njit(error_model="numpy")
+inner = numba.njit(error_model="numpy", forceinline=True)
 
 
 def cfunction(function: Callable[..., None], n_arguments: int, *key: object) -> Any:

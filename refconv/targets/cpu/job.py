@@ -8,6 +8,7 @@ from typing import NamedTuple
 # Of padding, by number; not `padding.MODES`, for what is compiled in must be covered by the key of the cache.
 MODES = ("zeros", "reflect", "replicate", "circular")
 LINE = 64  # bytes of a cache line, or a multiple of that; no vector is longer
+NOTHING = -(2**63)  # in the place of an offset: no element of the input, zeros
 COUNTER_STRIDE = LINE // 8  # counters of different threads lie in different cache lines
 
 
@@ -20,23 +21,26 @@ class Steps(NamedTuple):
     out_channel: int
     out_row: int
     out_column: int
+    shift: int = 0  # subtracted from each integer that is read: a zero point
 
 
 class Job(NamedTuple):
     """All that a kernel is told: sizes, strides and sizes of numbers (in bytes), and where things lie (addresses).
 
-    A panel holds, for each channel and each part of the columns, and within it of the rows, `panel_rows` rows of
-    `panel_columns` elements. Tables hold int64.
+    The last two axes are rows and columns; all axes before them, the leading ones, are told in tables. A panel holds,
+    for each channel and each part of the columns, and within it of the leading axes and of the rows, planes of
+    `panel_rows` rows of `panel_columns` elements. Tables hold int64.
     """
 
     groups: int
     channels: int  # output channels of a group
     in_channels: int  # input channels of a group
-    terms: int
+    terms: int  # of this job
+    all_terms: int  # of a sum, which several jobs may compute
     itemsize: int  # of the accumulator
     tile_channels: int
     tile_positions: int
-    full_positions: int  # that full tiles compute, from 0 on; tiles of a single vector compute the rest
+    full_positions: int  # of a run that full tiles compute, from 0 on; tiles of a single vector compute the rest
     units: int
     chunk: int  # units that a thread takes at a time
     threads: int
@@ -44,17 +48,26 @@ class Job(NamedTuple):
     columns: int
     band_rows: int
     band_columns: int
+    lead_bands: int
     row_bands: int
     column_bands: int
+    lead_outputs: int  # of a band: planes of outputs
+    planes: int  # of a panel, in a part of the rows and columns
     row_parts: int
     column_parts: int
-    panel_rows: int  # of a part
+    row_part: int  # elements from a part to the next
+    column_part: int
+    panel_rows: int  # of a plane
     panel_columns: int
     panel_channel: int  # elements from a channel of the panel to the next
     panel_filled: int  # elements that packing writes to each channel, from its first on; 0 if some are left to be zeros
-    row_borders: int  # whether there are rows outside of the interior that must be filled for each panel
+    plane_borders: int  # whether there are planes, rows, columns outside of the input to be filled for each panel
+    row_borders: int
     column_borders: int
-    sums_row: int  # positions that tiles may compute, past the last one of a band too
+    split_planes: int  # whether the sums of each plane, of each row are a run of their own: nothing between is computed
+    split_rows: int
+    sums_row: int  # positions of a channel that tiles may compute, past the last one of a run too
+    sums_line: int  # from a row of outputs to the next among them
     padding_mode: int  # index into MODES
     height: int  # of the input
     width: int
@@ -64,8 +77,12 @@ class Job(NamedTuple):
     right: int
     row_stride: int
     column_stride: int
-    w_itemsize: int
-    x_image: int  # strides
+    w_group: int  # strides
+    w_channel: int
+    w_channels: int  # weights of an output channel along each axis, where they are converted
+    w_rows: int
+    w_columns: int
+    x_image: int
     x_group: int
     x_channel: int
     x_row: int
@@ -78,10 +95,17 @@ class Job(NamedTuple):
     weights_at: int  # where converted weights, and sums, lie in a thread's workspace, after the panel
     sums_at: int
     workspace_size: int  # of a thread
+    sums_size: int  # of a unit's sums, where they are kept from job to job
     x_steps: int  # `Steps` of packing, of the weights, and of delivery
     w_steps: int
     out_steps: int
     offsets: int  # (terms,): elements of the panel
+    plane_sources: int  # (lead bands, planes): where in the input they lie, NOTHING for zeros
+    plane_places: int  # (planes,): elements of the panel
+    lead_counts: int  # (lead bands,): planes of outputs in this band
+    lead_places: int  # (lead outputs,): elements of the panel
+    lead_sums: int  # (lead outputs,): elements of the sums
+    lead_outs: int  # (lead bands, lead outputs): where in the output they lie
     row_starts: int  # (row parts,): where in the padded input they start
     row_interiors: int  # (row bands, row parts, 3): from and to where rows are the input's own; how many are needed
     column_starts: int
@@ -95,11 +119,15 @@ class Job(NamedTuple):
     convert_out: int
     # From here on a call fills in its own.
     x: int = 0
-    w: int = 0  # contiguous
+    w: int = 0
     bias: int = 0  # contiguous, in the accumulator's format
     out: int = 0
     workspace: int = 0  # starts with a cache line
     counters: int = 0  # zeros: threads that came, units done, units taken of each thread's share; COUNTER_STRIDE apart
+    sums: int = 0  # of all units, where they are kept from job to job
+    first_term: int = 0  # the number of this job's first term
 
 
-X, W, BIAS, OUT, WORKSPACE, COUNTERS = map(Job._fields.index, ("x", "w", "bias", "out", "workspace", "counters"))
+X, W, BIAS, OUT, WORKSPACE, COUNTERS, SUMS, FIRST_TERM = map(
+    Job._fields.index, ("x", "w", "bias", "out", "workspace", "counters", "sums", "first_term")
+)

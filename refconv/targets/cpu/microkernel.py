@@ -20,24 +20,26 @@ _nest = inner(correlate)
 
 
 @cache
-def microkernel(accumulator: np.dtype, channels: int, vectors: int, lanes: int) -> Any:
+def microkernel(accumulator: np.dtype, channels: int, vectors: int, lanes: int, whole: bool = True) -> Any:
     """A compiled `nest(job, x, w, bias, sums, positions)`: the sums of a tile's channels at so many positions.
 
-    All but the last are addresses; x and sums those of the first position.
+    All but the last are addresses; x and sums those of the first position. `whole`: of sums that one job computes.
     """
     tile, number = Tile(accumulator, channels, vectors, lanes), accumulator.type
 
     def nest(at, x, w, bias, sums, positions):
         job = load_record(Job, at)
+        # Where nothing is kept from job to job the compiler is told so: a tile's sums must stay in registers.
+        part: Any = (np.int64(0), True) if whole else (job.first_term, job.first_term + job.terms == job.all_terms)
         _nest(
             tile,
             view(number, x, job.in_channels * job.panel_channel),
             view(np.int64, job.offsets, job.terms),
             view(number, w, channels * job.terms),
             view(number, bias, channels),
-            view(number, sums, channels * job.sums_row).reshape(channels, job.sums_row),
-            (0, positions),
-            channels,
+            view(number, sums, 2 * channels * job.sums_row).reshape(2, channels, job.sums_row),
+            positions,
+            part,
         )
 
-    return cfunction(nest, 6, accumulator, f"{channels}x{vectors}x{lanes}")
+    return cfunction(nest, 6, accumulator, f"{channels}x{vectors}x{lanes}", *["part"] * (not whole))

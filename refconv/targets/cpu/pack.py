@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from refconv.targets.cpu.compiled import inner
-from refconv.targets.cpu.job import MODES
+from refconv.targets.cpu.job import MODES, NOTHING
 from refconv.targets.cpu.memory import call, clear, view
 
 ZERO = -1  # in the place of an index: no element of the input, a zero
@@ -100,18 +100,32 @@ def _part(job, source, rows, columns, panel):
 
 
 @inner
-def pack(job, source, row_band, column_band, panel):
-    """Fill the panel at an address from one group of one image, which starts at another."""
+def _clear_part(job, panel):
+    """Fill one part of all channels with zeros."""
+    for c in range(job.in_channels):
+        clear(panel + c * job.panel_channel * job.itemsize, job.panel_rows * job.panel_columns * job.itemsize)
+
+
+@inner
+def pack(job, source, unit, panel):
+    """Fill the panel of a unit at an address from one group of one image, which starts at another."""
+    sources = view(np.int64, job.plane_sources + 8 * unit.lead_band * job.planes, job.planes)
+    places = view(np.int64, job.plane_places, job.planes)
     row_starts = view(np.int64, job.row_starts, job.row_parts)
     column_starts = view(np.int64, job.column_starts, job.column_parts)
-    row, column = row_band * job.band_rows * job.row_stride, column_band * job.band_columns * job.column_stride
+    row = unit.row_band * job.band_rows * job.row_stride
+    column = unit.column_band * job.band_columns * job.column_stride
     for b in range(job.column_parts):
-        inside = view(np.int64, job.column_interiors + 24 * (column_band * job.column_parts + b), 3)
+        inside = view(np.int64, job.column_interiors + 24 * (unit.column_band * job.column_parts + b), 3)
         place = column_starts[b] + column - job.left
         columns = Axis(place, job.column_stride, job.width, job.right, inside[0], inside[1], inside[2])
         for a in range(job.row_parts):
-            inside = view(np.int64, job.row_interiors + 24 * (row_band * job.row_parts + a), 3)
+            inside = view(np.int64, job.row_interiors + 24 * (unit.row_band * job.row_parts + a), 3)
             place = row_starts[a] + row - job.top
             rows = Axis(place, job.row_stride, job.height, job.bottom, inside[0], inside[1], inside[2])
-            part = (b * job.row_parts + a) * job.panel_rows * job.panel_columns
-            _part(job, source, rows, columns, panel + part * job.itemsize)
+            for plane in range(job.planes):
+                part = panel + (places[plane] + b * job.column_part + a * job.row_part) * job.itemsize
+                if sources[plane] != NOTHING:
+                    _part(job, source + sources[plane], rows, columns, part)
+                elif job.plane_borders:
+                    _clear_part(job, part)

@@ -7,6 +7,7 @@ alone and can be cached on disk. Knows LLVM and Numba; no kernel, and no process
 # Numba refuses overloads whose annotations differ from their implementation's.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -168,21 +169,42 @@ def _tile_add(typing_context: Any, tile: Any, total: Any, block: Any) -> Any:
     return total(tile, total, block), generate
 
 
+def _sums_pointers(context: Any, builder: Any, tile: TileType, array_type: Any, operands: Any) -> Iterator[Any]:
+    """Pointers to the vectors of a tile's sums, one after the other, and how they may lie in memory."""
+    sums, part, k, i = operands
+    array = context.make_array(array_type)(context, builder, sums)
+    _, channels, row = cgutils.unpack_tuple(builder, array.shape)  # contiguous
+    k = builder.add(builder.mul(part, channels), k)
+    for channel in range(tile.channels):
+        at = builder.add(builder.mul(builder.add(k, _INT64(channel)), row), i)
+        start = builder.gep(array.data, [at])
+        for v in range(tile.vectors):
+            yield _vector_pointer(builder, tile, start, v)
+
+
 @intrinsic
-def _tile_store(typing_context: Any, tile: Any, total: Any, sums: Any, k: Any, i: Any) -> Any:
+def _tile_load(typing_context: Any, tile: Any, sums: Any, part: Any, k: Any, i: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
-        _, total, sums, k, i = operands
-        array = context.make_array(signature.args[2])(context, builder, sums)
-        row = builder.extract_value(array.shape, 1)  # contiguous
-        for channel in range(tile.channels):
-            at = builder.add(builder.mul(builder.add(k, _INT64(channel)), row), i)
-            start = builder.gep(array.data, [at])
-            for v in range(tile.vectors):
-                pointer, alignment = _vector_pointer(builder, tile, start, v)
-                builder.store(builder.extract_value(total, channel * tile.vectors + v), pointer, align=alignment)
+        total = ir.Constant(tile.values, ir.Undefined)
+        for at, (pointer, alignment) in enumerate(
+            _sums_pointers(context, builder, tile, signature.args[1], operands[1:])
+        ):
+            total = builder.insert_value(total, builder.load(pointer, align=alignment), at)
+        return total
+
+    return SumsType(tile)(tile, sums, types.intp, types.intp, types.intp), generate
+
+
+@intrinsic
+def _tile_store(typing_context: Any, tile: Any, total: Any, sums: Any, part: Any, k: Any, i: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        for at, (pointer, alignment) in enumerate(
+            _sums_pointers(context, builder, tile, signature.args[2], operands[2:])
+        ):
+            builder.store(builder.extract_value(operands[1], at), pointer, align=alignment)
         return context.get_dummy_value()
 
-    return types.void(tile, total, sums, types.intp, types.intp), generate
+    return types.void(tile, total, sums, types.intp, types.intp, types.intp), generate
 
 
 # Called from compiled code, where an intrinsic's first argument is not given.
@@ -190,6 +212,7 @@ tile_zero: Any = _tile_zero
 tile_bias: Any = _tile_bias
 tile_fma: Any = _tile_fma
 tile_add: Any = _tile_add
+tile_load: Any = _tile_load
 tile_store: Any = _tile_store
 
 
@@ -225,6 +248,11 @@ def _add(tile, total, block):
     return lambda tile, total, block: tile_add(tile, total, block)
 
 
+@overload_method(TileType, "load", inline="always")
+def _load(tile, sums, part, k, i):
+    return lambda tile, sums, part, k, i: tile_load(tile, sums, part, k, i)
+
+
 @overload_method(TileType, "store", inline="always")
-def _store(tile, total, sums, k, i):
-    return lambda tile, total, sums, k, i: tile_store(tile, total, sums, k, i)
+def _store(tile, total, sums, part, k, i):
+    return lambda tile, total, sums, part, k, i: tile_store(tile, total, sums, part, k, i)
