@@ -14,8 +14,20 @@ import numpy as np
 
 from refconv import arrays, formats
 from refconv.errors import GeometryError
-from refconv.geometry import Padding, Pair, choice, convolution, integer, padding_sides, per_axis
-from refconv.ops import conv2d
+from refconv.geometry import (
+    Padding,
+    Pair,
+    check_channels,
+    choice,
+    convolution,
+    integer,
+    integer_sides,
+    output_padding_for,
+    padding_sides,
+    per_axis,
+    transposed,
+)
+from refconv.ops import conv2d, conv_transpose2d
 from refconv.padding import MODES, Sides
 from refconv.targets import check_device
 
@@ -32,6 +44,8 @@ class _Layer:
     # The constructor's arguments, but for `bias`, that are attributes of the same name here and in torch.
     _name: ClassVar[str]  # of torch's layer, also where a subclass has another
     _arguments: ClassVar[tuple[str, ...]]
+    _least_channels: ClassVar[int] = 0  # of the input: torch's convolution is content with none
+    _modes: ClassVar[tuple[str, ...]] = MODES
     transposed: ClassVar[bool]
 
     in_channels: int
@@ -56,8 +70,8 @@ class _Layer:
         groups: Any,
         padding_mode: Any,
     ) -> None:
-        """Check and keep what every layer has. Zero input channels are allowed, as in torch."""
-        self.in_channels = integer("in_channels", in_channels, 0)
+        """Check and keep what every layer has."""
+        self.in_channels = integer("in_channels", in_channels, self._least_channels)
         self.out_channels = integer("out_channels", out_channels, 1)
         self.kernel_size = per_axis("kernel_size", kernel_size, 1)
         if len(_as_kept(kernel_size, self.kernel_size)) == 1:  # torch makes a layer that can't be called
@@ -65,7 +79,7 @@ class _Layer:
         self.stride = _as_kept(stride, per_axis("stride", stride, 1))
         self.dilation = _as_kept(dilation, per_axis("dilation", dilation, 1))
         self.groups = integer("groups", groups, 1)
-        self.padding_mode = choice("padding_mode", padding_mode, MODES)
+        self.padding_mode = choice("padding_mode", padding_mode, self._modes)
 
     def _set_parameters(self, weight_shape: tuple[int, ...], bias: Any, device: Any, dtype: Any, seed: Any) -> None:
         """Draw weight and bias as torch does: kaiming_uniform(a=sqrt(5)) is this uniform distribution."""
@@ -125,7 +139,7 @@ class _Layer:
         Parameters
         ----------
         module : torch.nn.Module
-            The torch layer of the same name, float32 or float64, on the CPU.
+            The torch layer of the same name, of a float dtype, on the CPU.
 
         Raises
         ------
@@ -145,6 +159,9 @@ class _Layer:
             found = f"{type(module).__module__}.{type(module).__qualname__}"
             raise TypeError(f"module is a {found}: must be a torch.nn.{cls._name} (not of a subclass)")
         weight = arrays.to_numpy("module.weight", module.weight)
+        if weight.dtype not in formats.FLOATS:
+            supported = ", ".join(map(str, formats.FLOATS))
+            raise TypeError(f"module.weight has dtype {weight.dtype}: must be one of {supported}")
         arguments = {name: getattr(module, name) for name in cls._arguments}
         layer = cls(**arguments | {"bias": module.bias is not None, "dtype": weight.dtype})
         layer.weight = weight.copy()
@@ -174,7 +191,8 @@ class _Layer:
         arguments |= {"bias": self.bias is not None}
         # On the device "meta" nothing is allocated or drawn: torch's random state stays as it is.
         module = getattr(torch.nn, self._name)(**arguments, device="meta")
-        parameters = {name: torch.from_numpy(getattr(self, name).copy()) for name in module.state_dict()}
+        kind = torch.empty(0)
+        parameters = {name: arrays.like(kind, getattr(self, name).copy()) for name in module.state_dict()}
         module.load_state_dict(parameters, assign=True)
         return module
 
@@ -239,7 +257,7 @@ class Conv2d(_Layer):
         What the padding is filled with.
     device : {"cpu", "cuda"}, optional
         See `to`.
-    dtype : {"float32", "float64"}, optional
+    dtype : float dtype, optional
         A name, a NumPy or a torch dtype; float32 by default.
     seed : int or numpy.random.Generator, optional
         Where the parameters are drawn from: the same seed, the same parameters.
@@ -345,6 +363,155 @@ class Conv2d(_Layer):
         )  # fmt: skip
 
 
+class ConvTranspose2d(_Layer):
+    """2-D transposed convolution with parameters of its own: `torch.nn.ConvTranspose2d` by `refconv.conv_transpose2d`.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Numbers of channels of input and output.
+    kernel_size, stride, dilation : int or (h, w)
+        Size of the kernel, steps between the places where the output receives it, and between its elements.
+    padding : int, (h, w) or ((top, bottom), (left, right))
+        Rows and columns taken from the output at its edges: those that the convolution would have padded with.
+    output_padding : int or (h, w)
+        Rows and columns added to the output below and on the right; fewer than `stride` or `dilation`.
+    groups : int
+        Number of parts into which the channels fall.
+    bias : bool
+        Whether a number is added to each output channel.
+    padding_mode : {"zeros"}
+        torch has no other here.
+    device : {"cpu", "cuda"}, optional
+        See `to`.
+    dtype : float dtype, optional
+        A name, a NumPy or a torch dtype; float32 by default.
+    seed : int or numpy.random.Generator, optional
+        Where the parameters are drawn from: the same seed, the same parameters.
+
+    Attributes
+    ----------
+    weight : numpy.ndarray
+        (in_channels, out_channels // groups, *kernel_size), uniform on (-b, b) where
+        b = 1 / sqrt(out_channels // groups * R * S): torch counts the second axis, whatever it stands for.
+    bias : numpy.ndarray or None
+        (out_channels,), of the same distribution.
+    in_channels, out_channels, kernel_size, stride, padding, output_padding, dilation, groups, padding_mode
+        As torch has them; `transposed` too.
+
+    Raises
+    ------
+    GeometryError
+        A `ValueError`: arguments that no transposed convolution has.
+    TypeError
+        Arguments of the wrong type, or dtypes that are not supported.
+    BackendUnavailable
+        A device that is not usable here.
+
+    References
+    ----------
+    https://pytorch.org/docs/stable/generated/torch.nn.ConvTranspose2d.html, whose arguments these are.
+
+    Examples
+    --------
+    >>> layer = ConvTranspose2d(16, 33, (3, 5), stride=(2, 1), padding=(4, 2), seed=0)
+    >>> layer
+    ConvTranspose2d(16, 33, kernel_size=(3, 5), stride=(2, 1), padding=(4, 2))
+    >>> layer(np.ones((20, 16, 50, 100), np.float32)).shape
+    (20, 33, 93, 100)
+    """
+
+    _name = "ConvTranspose2d"
+    _arguments = (
+        "in_channels",
+        "out_channels",
+        "kernel_size",
+        "stride",
+        "padding",
+        "output_padding",
+        "groups",
+        "dilation",
+        "padding_mode",
+    )
+    _least_channels = 1
+    _modes = ("zeros",)
+    transposed = True
+
+    def __init__(  # noqa: PLR0913, PLR0917 - torch's arguments
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair = 1,
+        padding: Padding = 0,
+        output_padding: Pair = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Pair = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        self._set_geometry(in_channels, out_channels, kernel_size, stride, dilation, groups, padding_mode)
+        check_channels(self.in_channels, self.out_channels, self.groups)
+        sides = integer_sides(padding)
+        weight_shape = (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
+        self.output_padding = _as_kept(output_padding, per_axis("output_padding", output_padding, 0))
+        # Checked on one of the smallest images of which the padding leaves something.
+        smallest = (1, self.in_channels, *self._smallest(sides))
+        transposed(smallest, weight_shape, None, self.stride, sides, self.output_padding, self.dilation, self.groups)
+        self.padding = _as_kept(padding, _per_axis_if_alike(sides))
+        self._set_parameters(weight_shape, bias, device, dtype, seed)
+
+    def _smallest(self, sides: Sides) -> tuple[int, ...]:
+        """Size of the smallest image of which the padding leaves something."""
+        stride, dilation = per_axis("stride", self.stride, 1), per_axis("dilation", self.dilation, 1)
+        extra = per_axis("output_padding", self.output_padding, 0)
+        axes = zip(self.kernel_size, stride, dilation, extra, sides, strict=True)
+        # n elements give (n - 1) * step + d * (k - 1) + e + 1, of which the padding takes both its ends.
+        return tuple(1 + max(0, -((d * (k - 1) + e - sum(ends)) // step)) for k, step, d, e, ends in axes)
+
+    def __call__(self, input: Any, output_size: Sequence[int] | None = None) -> Any:
+        """Transposed convolution of `input` with the layer's parameters, as by `refconv.conv_transpose2d`.
+
+        Parameters
+        ----------
+        input : array
+            (N, in_channels, H, W) or (in_channels, H, W), of the parameters' dtype.
+        output_size : sequence of int, optional
+            Size wanted of the output, (H, W) or its whole shape, of which these are the last two: one of those that a
+            convolution would take to the input's. By default it is what the layer's `output_padding` makes it.
+
+        Returns
+        -------
+        array
+            Of the input's kind and dtype.
+
+        Raises
+        ------
+        GeometryError, TypeError, BackendUnavailable
+            As by `refconv.conv_transpose2d`, and for an `output_size` that is out of range.
+
+        Examples
+        --------
+        >>> layer = ConvTranspose2d(1, 2, 3, stride=2, seed=0)
+        >>> layer(np.ones((1, 6, 6), np.float32)).shape, layer(np.ones((1, 6, 6), np.float32), (14, 13)).shape
+        ((2, 13, 13), (2, 14, 13))
+        """
+        output_padding = self.output_padding if output_size is None else self._output_padding(input, output_size)
+        return conv_transpose2d(
+            input, self.weight, self.bias, self.stride, self.padding, output_padding, self.groups, self.dilation
+        )
+
+    def _output_padding(self, input: Any, output_size: Any) -> tuple[int, ...]:
+        return output_padding_for(
+            output_size, arrays.to_numpy("input", input).shape, self.kernel_size, per_axis("stride", self.stride, 1),
+            integer_sides(self.padding), per_axis("dilation", self.dilation, 1),
+        )  # fmt: skip
+
+
 def _as_kept(value: Any, pair: Any) -> Any:
     """`pair`, or its first number where `value` was a sequence of one: torch keeps (and prints) it so."""
     return pair[:1] if hasattr(value, "__len__") and len(value) == 1 else pair
@@ -356,14 +523,11 @@ def _per_axis_if_alike(sides: Sides) -> tuple[int, ...] | Sides:
 
 
 def _float_type(dtype: Any) -> np.dtype:
-    """Floating dtype from a name, a NumPy dtype or a torch dtype, which its name gives away without torch."""
-    if dtype is None:
-        return np.dtype("float32")
-    found = dtype if isinstance(dtype, (str, type, np.dtype)) else str(dtype).removeprefix("torch.")
-    for supported in formats.FLOATS:
-        if supported == found:
-            return supported
-    raise TypeError(f"dtype={dtype!r}: must be one of {', '.join(map(str, formats.FLOATS))}")
+    """Floating dtype of a layer's parameters."""
+    found = formats.parse("dtype", "float32" if dtype is None else dtype)
+    if found not in formats.FLOATS:
+        raise TypeError(f"dtype={dtype!r}: must be one of {', '.join(map(str, formats.FLOATS))}")
+    return found
 
 
 def _generator(seed: Any) -> np.random.Generator:
