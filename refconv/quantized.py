@@ -1,0 +1,309 @@
+"""Quantised convolutions, as ONNX defines them and onnxruntime computes them: the exact integer one, then a rescaling.
+
+Knows `ops` and every floor below it; nothing of judging, generating or printing.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from refconv import arrays, integers, targets
+from refconv.correlation import Correlation
+from refconv.errors import GeometryError
+from refconv.formats import INT64
+from refconv.geometry import Padding, Pair, integer
+from refconv.lowering import forward
+from refconv.ops import geometry_of
+
+EIGHT_BITS = (np.dtype("int8"), np.dtype("uint8"))
+INT32 = np.dtype("int32")
+
+
+def conv2d_integer(
+    input: Any,
+    weight: Any,
+    input_zero_point: Any = 0,
+    weight_zero_point: Any = 0,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Any:
+    """Convolution of 8-bit integers less their zero points, exactly: ONNX's ConvInteger.
+
+    Parameters
+    ----------
+    input : array
+        (N, C_in, H, W), or (C_in, H, W) for a single image; int8 or uint8. Any kind of array, any strides.
+    weight : array
+        (C_out, C_in // groups, R, S); int8 or uint8, whichever the input has.
+    input_zero_point : int or 0-d array
+        The integer that stands for zero in the input; in the range of the input's dtype. Padding counts as it, so it
+        adds nothing.
+    weight_zero_point : int, 0-d array or array (C_out,)
+        Likewise for the weight, for all of it or for each output channel.
+    stride, padding, dilation, groups
+        As `refconv.conv2d` takes them.
+
+    Returns
+    -------
+    array
+        (N, C_out, P, Q), or without N for a single image; int32, the input's kind of array.
+
+    Raises
+    ------
+    GeometryError
+        A `ValueError`: shapes and sizes that no convolution has, zero points out of range or not one per channel.
+    TypeError
+        Arrays and zero points of another type.
+    OverflowError
+        A sum that does not fit into int32. No weight of fewer than 33,026 elements per output channel can cause it.
+
+    Notes
+    -----
+    onnxruntime 1.32 gives the same integers for all four pairs of dtypes, but refuses one weight zero point per
+    channel, and wraps sums that do not fit. On x86-64 processors with AVX2 or AVX-512 but without VNNI it multiplies
+    signed weights by VPMADDUBSW, which saturates the sum of two products at 16 bits: there its results are right only
+    for weights from -64 to 63, its "reduced range" (see
+    https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html).
+
+    References
+    ----------
+    https://onnx.ai/onnx/operators/onnx__ConvInteger.html
+
+    Examples
+    --------
+    >>> image = np.array([[[[128, 130], [127, 128]]]], np.uint8)
+    >>> conv2d_integer(image, np.full((1, 1, 2, 2), -2, np.int8), input_zero_point=128)
+    array([[[[-2]]]], dtype=int32)
+    """
+    x, w = _eight_bits("input", input), _eight_bits("weight", weight)
+    x_zero = _zero_point("input_zero_point", input_zero_point, x.dtype)
+    w_zero = _zero_points("weight_zero_point", weight_zero_point, w)
+    correlation, result = _correlation(
+        x, x_zero, _less_zero_points(w, w_zero), None, (stride, padding, dilation, groups), INT32
+    )
+    if correlation is not None:
+        integers.correlate(correlation, targets.choose("auto"), integers.Fit("raise", result))
+    return arrays.like(input, result)
+
+
+def conv2d_quantized(  # noqa: PLR0913, PLR0917 - ONNX's arguments
+    input: Any,
+    input_scale: Any,
+    input_zero_point: Any,
+    weight: Any,
+    weight_scale: Any,
+    weight_zero_point: Any,
+    output_scale: Any,
+    output_zero_point: Any,
+    bias: Any = None,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Any:
+    """Convolution of quantised tensors, real = scale * (integer - zero point): ONNX's QLinearConv, bit for bit.
+
+    Parameters
+    ----------
+    input : array
+        (N, C_in, H, W), or (C_in, H, W) for a single image; int8 or uint8. Any kind of array, any strides.
+    input_scale, output_scale : float or 0-d array
+        What one step of the integers stands for: positive and finite in float32, to which it is rounded.
+    input_zero_point : int or 0-d array
+        The integer that stands for zero in the input; in the range of the input's dtype.
+    weight : array
+        (C_out, C_in // groups, R, S); int8 or uint8, whichever the input has.
+    weight_scale : float, 0-d array or array (C_out,)
+        For the whole weight or for each output channel.
+    weight_zero_point : int, 0-d array or array (C_out,)
+        Likewise.
+    output_zero_point : int or 0-d array
+        The integer that stands for zero in the result; its dtype, int8 or uint8, is the result's. A plain int has none:
+        then the result's dtype is the input's.
+    bias : array, optional
+        (C_out,), int32: in steps of input_scale * weight_scale, with zero point 0.
+    stride, padding, dilation, groups
+        As `refconv.conv2d` takes them.
+
+    Returns
+    -------
+    array
+        (N, C_out, P, Q), or without N for a single image; int8 or uint8, the input's kind of array.
+
+    Raises
+    ------
+    GeometryError
+        A `ValueError`: shapes and sizes that no convolution has, zero points out of range, scales that are not positive
+        and finite, parameters that are not one per channel.
+    TypeError
+        Arrays, scales and zero points of another type.
+    OverflowError
+        A sum, bias included, that does not fit into int32.
+
+    Notes
+    -----
+    What is computed, as onnxruntime's CPU provider does (`QLinearConv::ComputeOutputScale` in qlinearconv.cc and
+    `MlasRequantizeOutput` in mlas/lib/quantize.cpp), in float32, each step rounded to nearest, ties to even:
+
+    * scale = input_scale * weight_scale / output_scale, from left to right;
+    * the exact int32 sum, bias included, rounded to float32 (sums past 2**24 lose their last bits), times scale;
+    * the product clamped to what the result's dtype can hold, less the zero point; rounded to an integer; the zero
+      point added. So ties go to the even *difference* from the zero point: with an odd zero point, to odd results.
+
+    ONNX's own reference evaluator (onnx 1.23) adds the zero point before it rounds, so with an odd zero point it rounds
+    ties the other way; and it multiplies in float64. Its results can differ by one step.
+    The specification has x / y_scale rounded, half to even, before the zero point is added.
+
+    onnxruntime 1.32 takes only uint8 to uint8, with weights of either dtype, and int8 with int8 to int8. It wants equal
+    zero points for all channels of a weight, and wraps sums that do not fit into int32. Its trouble with signed weights
+    on processors without VNNI is described at `conv2d_integer`.
+
+    References
+    ----------
+    https://onnx.ai/onnx/operators/onnx__QLinearConv.html
+
+    https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html, for the rounding.
+
+    Examples
+    --------
+    >>> image = np.array([[[[128, 130], [127, 128]]]], np.uint8)
+    >>> weight = np.full((1, 1, 1, 1), 5, np.int8)
+    >>> conv2d_quantized(image, 0.5, 128, weight, 0.25, 0, 0.25, 3)
+    array([[[[3, 8],
+             [1, 3]]]], dtype=uint8)
+    """
+    x, w = _eight_bits("input", input), _eight_bits("weight", weight)
+    b = None if bias is None else arrays.to_numpy("bias", bias)
+    if b is not None and b.dtype != np.int32:
+        raise TypeError(f"bias has dtype {b.dtype}: must be int32")
+    x_zero = _zero_point("input_zero_point", input_zero_point, x.dtype)
+    w_zero = _zero_points("weight_zero_point", weight_zero_point, w)
+    dtype = _result_dtype(output_zero_point, x.dtype)
+    zero = _zero_point("output_zero_point", output_zero_point, dtype)
+    scale = _combined_scale(
+        _scales("input_scale", input_scale, ()),
+        _scales("weight_scale", weight_scale, w.shape[:1]),
+        _scales("output_scale", output_scale, ()),
+    )
+    correlation, result = _correlation(
+        x, x_zero, _less_zero_points(w, w_zero), b, (stride, padding, dilation, groups), dtype
+    )
+    if correlation is not None:
+        scales = np.broadcast_to(scale, w.shape[:1]).reshape(correlation.out.shape[1:3])
+        fit = integers.Fit("raise", result)
+        for index, piece, sums in integers.sums(correlation, INT32, targets.choose("auto")):
+            fit.check(sums, INT32, piece.out)
+            _requantize(sums, scales[index[1:3]][:, :, None, None], zero, piece.out)
+    return arrays.like(input, result)
+
+
+def _correlation(
+    x: np.ndarray, zero_point: int, w: np.ndarray, bias: np.ndarray | None, arguments: tuple[Any, ...], dtype: np.dtype
+) -> tuple[Correlation | None, np.ndarray]:
+    """The correlation into a new array of `dtype` (none for an empty one), and that array as the caller is to see it.
+
+    `arguments` are stride, padding, dilation and groups. The zero point of x is subtracted while x is packed.
+    """
+    g = geometry_of(x, w, bias, *(*arguments, "zeros"))
+    out = np.empty(g.output_shape, dtype)
+    result = out if x.ndim == 4 else out[0]
+    if not out.size:
+        return None, result
+    correlation = forward(g, x if x.ndim == 4 else x[None], w, bias, INT64, out)
+    return correlation._replace(zero_point=zero_point), result
+
+
+def _less_zero_points(w: np.ndarray, zero_points: np.ndarray) -> np.ndarray:
+    """Weights less their zero point, or those of their channels, which takes 9 bits."""
+    per_channel = zero_points.reshape(-1, *(1 for _ in w.shape[1:]))
+    found: np.ndarray = np.subtract(w, per_channel, dtype=np.int16)
+    return found
+
+
+def _requantize(sums: np.ndarray, scale: np.ndarray, zero_point: int, out: np.ndarray) -> None:
+    """Store `sums` times `scale` as integers around `zero_point`."""
+    info = np.iinfo(out.dtype)
+    with np.errstate(over="ignore"):  # an infinite product is clamped like any other
+        scaled = sums.astype(np.float32) * scale
+    np.clip(scaled, np.float32(info.min - zero_point), np.float32(info.max - zero_point), out=scaled)
+    np.rint(scaled, out=scaled)
+    out[...] = scaled + np.float32(zero_point)  # an integer that the dtype holds: nothing is rounded any more
+
+
+def _combined_scale(input_scale: np.ndarray, weight_scale: np.ndarray, output_scale: np.ndarray) -> np.ndarray:
+    """input_scale * weight_scale / output_scale in float32, from left to right; 0 if it is too small for float32."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        scale = np.asarray(input_scale * weight_scale / output_scale)
+    if not np.isfinite(scale).all():
+        raise GeometryError(
+            f"input_scale={input_scale}, weight_scale={weight_scale}, output_scale={output_scale}: "
+            "input_scale * weight_scale / output_scale must be finite in float32"
+        )
+    return scale
+
+
+def _eight_bits(name: str, array: Any) -> np.ndarray:
+    found = arrays.to_numpy(name, array)
+    if found.dtype not in EIGHT_BITS:
+        raise TypeError(f"{name} has dtype {found.dtype}: must be int8 or uint8")
+    return found
+
+
+def _zero_point(name: str, value: Any, dtype: np.dtype) -> int:
+    info = np.iinfo(dtype)
+    return integer(name, value, int(info.min), int(info.max))
+
+
+def _zero_points(name: str, value: Any, weight: np.ndarray) -> np.ndarray:
+    """One zero point (0-d), or one for each output channel."""
+    if not getattr(value, "ndim", 0):
+        return np.asarray(_zero_point(name, value, weight.dtype))
+    found = arrays.to_numpy(name, value)
+    if found.dtype.kind not in "iu":
+        raise TypeError(f"{name} has dtype {found.dtype}: must be integers")
+    _check_shape(name, found, weight.shape[:1])
+    info = np.iinfo(weight.dtype)
+    outside = (found < info.min) | (found > info.max)
+    if outside.any():
+        raise GeometryError(
+            f"{name}[{outside.argmax()}]={found[outside.argmax()]}: must be at least {info.min} and at most {info.max}"
+        )
+    return found
+
+
+def _result_dtype(output_zero_point: Any, input_dtype: np.dtype) -> np.dtype:
+    """The dtype that the zero point carries, if it does; the input's otherwise."""
+    carried = getattr(output_zero_point, "dtype", None)
+    if carried is None:
+        return input_dtype
+    for dtype in EIGHT_BITS:
+        if str(carried).removeprefix("torch.") == dtype.name:
+            return dtype
+    raise TypeError(f"output_zero_point has dtype {carried}: must be int8 or uint8, the result's, or a plain int")
+
+
+def _scales(name: str, value: Any, channels: tuple[int, ...]) -> np.ndarray:
+    """One scale (0-d), or one for each of the channels, in float32."""
+    if type(value) in (int, float) or isinstance(value, np.generic):
+        found = np.asarray(value)
+        if found.dtype.kind not in "iuf":
+            raise TypeError(f"{name}={value!r}: must be a real number")
+    else:
+        found = arrays.to_numpy(name, value)
+        if found.dtype.kind != "f":
+            raise TypeError(f"{name} has dtype {found.dtype}: must be float32 or float64")
+    _check_shape(name, found, channels)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        scales = found.astype(np.float32)
+    if not (np.isfinite(scales) & (scales > 0)).all():
+        raise GeometryError(f"{name}={value!r}: must be positive and finite in float32")
+    return scales
+
+
+def _check_shape(name: str, array: np.ndarray, channels: tuple[int, ...]) -> None:
+    """Refuse what is neither one number nor one for each of the channels."""
+    if array.ndim and array.shape != channels:
+        per_channel = f", or {channels} for one per output channel" if channels else ""
+        raise GeometryError(f"{name} of shape {array.shape}: must be a single number, without axes{per_channel}")
