@@ -265,7 +265,7 @@ class Conv2d(_Layer):
     Attributes
     ----------
     weight : numpy.ndarray
-        (out_channels, in_channels // groups, *kernel_size), uniform on (-b, b) where
+        (out_channels, in_channels // groups, R, S), uniform on (-b, b) where
         b = 1 / sqrt(in_channels // groups * R * S).
     bias : numpy.ndarray or None
         (out_channels,), of the same distribution.
@@ -392,7 +392,7 @@ class ConvTranspose2d(_Layer):
     Attributes
     ----------
     weight : numpy.ndarray
-        (in_channels, out_channels // groups, *kernel_size), uniform on (-b, b) where
+        (in_channels, out_channels // groups, R, S), uniform on (-b, b) where
         b = 1 / sqrt(out_channels // groups * R * S): torch counts the second axis, whatever it stands for.
     bias : numpy.ndarray or None
         (out_channels,), of the same distribution.
