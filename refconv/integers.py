@@ -67,6 +67,8 @@ class Fit(NamedTuple):
 def correlate(c: Correlation, target: Any, fit: Fit) -> None:
     """Fill `c.out` with the exact sums."""
     info = np.iinfo(c.out.dtype)
+    if c.bias is not None and not c.w.shape[2] and fit.overflow == "raise":
+        _check_bias(c.bias, c.out.dtype)
     largest = bound(c, most=info.max)
     unsigned = all(each is None or each.dtype.kind == "u" for each in (c.x, c.w, c.bias)) and not c.zero_point
     fits = largest <= info.max and (unsigned or info.min < 0)
@@ -79,6 +81,17 @@ def correlate(c: Correlation, target: Any, fit: Fit) -> None:
         return
     for _, piece, values in sums(c, INT64, target):
         fit.store(values, piece.out)
+
+
+def _check_bias(bias: np.ndarray, dtype: np.dtype) -> None:
+    """Refuse a bias that is an output, for some of `out` only: other correlations may overwrite the rest."""
+    info = np.iinfo(dtype)
+    for value in bias.reshape(-1).tolist():
+        if not info.min <= value <= info.max:
+            raise OverflowError(
+                f"output where no tap meets an element is the bias, {value}: does not fit into {dtype} "
+                f"({info.min} to {info.max})"
+            )
 
 
 def sums(c: Correlation, dtype: np.dtype, target: Any) -> Iterator[tuple[Index, Correlation, np.ndarray]]:

@@ -65,7 +65,7 @@ def conv2d(
         What the padding is filled with.
     precision : {"float64", "float32"}
         Type in which floats, or the parts of complex numbers, are accumulated before they are rounded to the result's
-        dtype, once. Integers are exact.
+        dtype, once; at least as wide as the input's. Integers are exact.
     out_dtype : dtype, optional
         Of the result, of the input's kind. By default the input's; for integers int32 if they are narrower than 32
         bits, uint64 for uint64, int64 for the others.
@@ -234,9 +234,9 @@ def conv_transpose2d(
         Rows and columns added to the result after the last one; fewer than stride or dilation.
     groups : int
         Number of parts into which the channels fall.
-    other options
-        As `conv2d` takes them; the padding mode is "zeros". With `weight_layout="OHWI"` the weight's second axis comes
-        last.
+    precision, out_dtype, layout, weight_layout, overflow, backend
+        As `conv2d` takes them; there is no padding mode but zeros. With `weight_layout="OHWI"` the weight's second axis
+        comes last.
 
     Returns
     -------
@@ -381,7 +381,8 @@ def conv2d_input(
     Returns
     -------
     array
-        Of `input_size`; the kind of array of `grad_output`, and its dtype unless `out_dtype` says otherwise.
+        Of `input_size`; the kind of array of `grad_output`. Its dtype follows from that of `grad_output` as the
+        result's of `conv2d` does from the input's.
 
     Raises
     ------
@@ -442,8 +443,8 @@ def conv2d_weight(
     Returns
     -------
     array
-        Of `weight_size`; the kind of array of `input`, and its dtype unless `out_dtype` says otherwise. For an empty
-        batch zeros.
+        Of `weight_size`; the kind of array of `input`. Its dtype follows from that of `input` as the result's of
+        `conv2d` does. For an empty batch zeros.
 
     Raises
     ------
@@ -494,13 +495,14 @@ def conv2d_bias(
     ----------
     grad_output : array
         (N, C_out, P, Q), or (C_out, P, Q) for a single image.
-    other options
+    precision, out_dtype, layout, overflow, backend
         As `conv2d` takes them.
 
     Returns
     -------
     array
-        (C_out,), of the kind and dtype of `grad_output` unless `out_dtype` says otherwise. For an empty batch zeros.
+        (C_out,), the kind of array of `grad_output`. Its dtype follows from that of `grad_output` as the result's of
+        `conv2d` does from the input's. For an empty batch zeros.
 
     Raises
     ------
@@ -608,7 +610,7 @@ def _input_gradient(
 # Options and numbers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # the same for the same options: compared by identity, which takes no time
 class _Setting:
     """What the options of a call come to."""
 

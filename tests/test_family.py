@@ -603,6 +603,17 @@ def test_python_and_cpu_give_the_same_bits_for_long_sums(op, dtype):
     assert same_bits(arrays.call(op, backend="python"), arrays.call(op, backend="cpu"))
 
 
+def test_an_overflowing_bias_is_named_where_it_is_the_output():
+    """And no element that meets a tap, whose value is another."""
+    x, w, bias = np.full((1, 1, 2), -100, "int16"), np.ones((1, 1, 1), "int16"), np.array([200], "int16")
+    assert refconv.conv_transpose1d(x, w, bias, 2).tolist() == [[[100, 200, 100]]]
+    with pytest.raises(OverflowError, match=r"no tap .* bias, 200: .* int8 "):
+        refconv.conv_transpose1d(x, w, bias, 2, out_dtype="int8")
+    assert refconv.conv_transpose1d(x, w, bias, 2, out_dtype="int8", overflow="saturate").tolist() == [
+        [[100, 127, 100]]
+    ]
+
+
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 
