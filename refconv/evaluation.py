@@ -46,6 +46,7 @@ MOST_ELEMENTS = 2**19  # of padded gradients, which are kept unrounded, or those
 def fold_gradient(how: Way, g: Geometry, grad: np.ndarray, w: np.ndarray, out: np.ndarray, result: np.ndarray) -> None:
     """The gradient under a padding mode: that of the padded input, unrounded, folded, then rounded."""
     indices = [index_map(size, *sides, g.padding_mode) for size, sides in zip(g.size, g.padding, strict=True)]
+    times = most_folded(indices)
     axis = g.size.index(max(g.size))
     line = g.in_channels * math.prod(g.padded_size) // g.padded_size[axis]
     # Only the numbers tell whether wide integers need to be Python's.
@@ -57,7 +58,7 @@ def fold_gradient(how: Way, g: Geometry, grad: np.ndarray, w: np.ndarray, out: n
         index = indices[axis]
         wanted = (index >= start) & (index < start + lines)
         gradients = grad[first : first + some]
-        values = [_unrounded(how, part, gradients, w, axis, each, most_folded(indices)) for each in _runs(wanted)]
+        values = [_unrounded(how, part, gradients, w, axis, each, times) for each in _runs(wanted)]
         here = [*indices[:axis], index[wanted] - start, *indices[axis + 1 :]]
         size = (*g.size[:axis], min(lines, g.size[axis] - start), *g.size[axis + 1 :])
         folded = fold(values[0] if len(values) == 1 else np.concatenate(values, axis=2 + axis), here, size)

@@ -69,7 +69,7 @@ def correlate(c: Correlation, target: Any, fit: Fit) -> None:
     info = np.iinfo(c.out.dtype)
     if c.bias is not None and not c.w.shape[2] and fit.overflow == "raise":
         _check_bias(c.bias, c.out.dtype)
-    largest = bound(c, most=info.max)
+    largest = bound(c, most=min(info.max, EXACT[INT64]))
     unsigned = all(each is None or each.dtype.kind == "u" for each in (c.x, c.w, c.bias)) and not c.zero_point
     fits = largest <= info.max and (unsigned or info.min < 0)
     accumulator = _accumulator(largest)
@@ -79,7 +79,7 @@ def correlate(c: Correlation, target: Any, fit: Fit) -> None:
     if fit.overflow == "wrap" and accumulator is None:
         _modulo(c, target)
         return
-    for _, piece, values in sums(c, INT64, target):
+    for _, piece, values in sums(c, largest, INT64, target):
         fit.store(values, piece.out)
 
 
@@ -94,12 +94,11 @@ def _check_bias(bias: np.ndarray, dtype: np.dtype) -> None:
             )
 
 
-def sums(c: Correlation, dtype: np.dtype, target: Any) -> Iterator[tuple[Index, Correlation, np.ndarray]]:
-    """The exact sums of a correlation piece by piece: where, what, and which.
+def sums(c: Correlation, largest: int, dtype: np.dtype, target: Any) -> Iterator[tuple[Index, Correlation, np.ndarray]]:
+    """The exact sums of a correlation, of magnitudes up to `largest`, piece by piece: where, what, and which.
 
     In `dtype`, one of `DELIVERED`, if that certainly holds them, else in int64, else as Python's integers.
     """
-    largest = bound(c, most=np.iinfo(dtype).max)
     found = next((each for each in (dtype, INT64) if largest <= np.iinfo(each).max), np.dtype(object))
     for index, piece in pieces(c, MOST_OBJECTS if found.kind == "O" else MOST_ELEMENTS):
         values = np.empty(piece.out.shape, found)

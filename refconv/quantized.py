@@ -193,7 +193,8 @@ def conv2d_quantized(  # noqa: PLR0913, PLR0917 - ONNX's arguments
     if correlation is not None:
         scales = np.broadcast_to(scale, w.shape[:1]).reshape(correlation.out.shape[1:3])
         fit = integers.Fit("raise", result)
-        for index, piece, sums in integers.sums(correlation, INT32, targets.choose("auto")):
+        largest = integers.bound(correlation, most=np.iinfo(INT32).max)
+        for index, piece, sums in integers.sums(correlation, largest, INT32, targets.choose("auto")):
             fit.check(sums, INT32, piece.out)
             _requantize(sums, scales[index[1:3]][:, :, None, None], zero, piece.out)
     return arrays.like(input, result)

@@ -48,8 +48,8 @@ from refconv.targets.cpu.schedule import (
     with_rows,
 )
 
-# Weights that do not lie one after the other are copied, or for fewer outputs of a channel brought into order for each
-# panel: that is done by all threads.
+# Weights that do not lie one after the other are brought into order by all threads, tile by tile, for each panel anew;
+# or, where a channel has more outputs than this and so many panels, copied before, once.
 MOST_POSITIONS = 1024
 
 
