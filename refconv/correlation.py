@@ -30,6 +30,7 @@ class Correlation(NamedTuple):
     padding_mode: str
     accumulator: np.dtype
     zero_point: int = 0  # what is subtracted from every element of `x`, an integer array
+    slack: int = 0  # what a sum of two numbers may be off: see `targets.cpu.pairs`
 
 
 Index: TypeAlias = tuple[slice, ...]

@@ -4,15 +4,17 @@ And the gradient under a padding mode, which is folded before it is rounded. Kno
 nothing of the caller's arguments.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from refconv import formats, integers, lowering
+from refconv import formats, integers, lowering, redone
 from refconv.correlation import Correlation
 from refconv.geometry import Geometry
 from refconv.padding import fold, index_map, most_folded
@@ -45,6 +47,9 @@ MOST_ELEMENTS = 2**19  # of padded gradients, which are kept unrounded, or those
 
 def fold_gradient(how: Way, g: Geometry, grad: np.ndarray, w: np.ndarray, out: np.ndarray, result: np.ndarray) -> None:
     """The gradient under a padding mode: that of the padded input, unrounded, folded, then rounded."""
+    if how.accumulator is formats.EXACT:
+        _fold_exactly(how, g, grad, w, out, result)
+        return
     indices = [index_map(size, *sides, g.padding_mode) for size, sides in zip(g.size, g.padding, strict=True)]
     times = most_folded(indices)
     axis = g.size.index(max(g.size))
@@ -67,6 +72,45 @@ def fold_gradient(how: Way, g: Geometry, grad: np.ndarray, w: np.ndarray, out: n
             integers.Fit(how.overflow, result).store(folded, view)
         else:
             view[...] = formats.rounded(folded, how.dtype)
+
+
+def _fold_exactly(how: Way, g: Geometry, grad: np.ndarray, w: np.ndarray, out: np.ndarray, result: np.ndarray) -> None:
+    """The same, correctly rounded: first as if all padding were zeros, then the elements that padding stands for."""
+    zeros = replace(g, padding_mode="zeros")
+    evaluate(how, lowering.input_gradient(zeros, grad, w, None, how.accumulator, out), result, conjugate="w")
+    indices = [index_map(size, *sides, g.padding_mode) for size, sides in zip(g.size, g.padding, strict=True)]
+    times: np.ndarray = functools.reduce(np.maximum, np.ix_(*(np.bincount(each)[each] for each in indices)))
+    # Of each folded place in the padded input, the element that it stands for.
+    elements = np.ravel_multi_index(np.ix_(np.arange(g.in_channels), *indices), out.shape[1:])
+    stands_for = np.where(times > 1, elements, -1)
+    padded = replace(zeros, batch=1, size=g.padded_size, padding=((0, 0),) * len(g.size))
+    for n in range(g.batch):
+        for values, sums in zip(_parts(out[n]), _folded(how, padded, grad[n : n + 1], w, stands_for), strict=True):
+            place = np.unravel_index(list(sums), values.shape)
+            values[place] = formats.round_fractions(np.array([*sums.values()], object), values.dtype)
+            redone.report(len(sums), len(sums))  # counted by the first pass, too
+
+
+def _parts(array: np.ndarray) -> tuple[np.ndarray, ...]:
+    return (array.real, array.imag) if array.dtype.kind == "c" else (array,)
+
+
+def _folded(
+    how: Way, padded: Geometry, grad: np.ndarray, w: np.ndarray, stands_for: np.ndarray
+) -> list[dict[int, Any]]:
+    """Of an image, the sums of all that stands for the same element, by element; for each part of complex numbers."""
+    # Numbers in the place of outputs: each correlation has a view of those that are its own.
+    places = np.empty((1, *stands_for.shape), np.complex128 if how.dtype.kind == "c" else np.float64)
+    for values in _parts(places):
+        values[...] = stands_for
+    found: list[dict[int, Any]] = [{} for _ in _parts(places)]
+    for each in lowering.input_gradient(padded, grad, w, None, how.accumulator, places):
+        correlations = lowering.parts(each, conjugate="w") if len(found) > 1 else [each]
+        for part, sums in zip(correlations, found, strict=True):
+            index = np.nonzero(part.out >= 0)
+            for element, value in zip(part.out[index].tolist(), how.target.sums(part, index), strict=True):
+                sums[int(element)] = formats.added(sums.get(int(element), Fraction(0)), value)
+    return found
 
 
 def _runs(wanted: np.ndarray) -> list[slice]:

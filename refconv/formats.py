@@ -21,8 +21,10 @@ COMPLEX = tuple(map(np.dtype, ("complex64", "complex128")))
 INTEGERS = tuple(map(np.dtype, ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")))
 SUPPORTED = FLOATS + COMPLEX + INTEGERS
 MIXED = (frozenset(NARROW[2:]), frozenset(map(np.dtype, ("int8", "uint8"))))  # dtypes that may meet in one sum
-PRECISIONS = ("float64", "float32")
+PRECISIONS = ("float64", "float32", "exact")
 INT64 = np.dtype("int64")
+# An accumulator of two numbers, of which the second is what the first is too coarse for: see `nest`.
+EXACT = np.dtype([("high", "float64"), ("low", "float64")])
 DELIVERED = (np.dtype("int32"), INT64)  # integer types that targets deliver sums in, where these fit
 
 
@@ -42,7 +44,7 @@ def parse(name: str, dtype: Any) -> np.dtype:
 def accumulator(dtype: np.dtype, precision: Any) -> np.dtype:
     """Type in which sums over `dtype` are accumulated under `precision`, those of complex numbers part by part.
 
-    int64 stands for any type that is exact.
+    int64 stands for any type that is exact, for integers.
 
     >>> accumulator(np.dtype("complex64"), "float64")
     dtype('float64')
@@ -51,9 +53,16 @@ def accumulator(dtype: np.dtype, precision: Any) -> np.dtype:
         raise GeometryError(f"precision={precision!r}: must be one of {', '.join(map(repr, PRECISIONS))}")
     if dtype.kind in "iu":
         return INT64
+    if precision == "exact":
+        return EXACT
     if part(dtype).itemsize > np.dtype(precision).itemsize:
         raise TypeError(f"precision={precision!r}: must be at least as wide as the input's dtype, {dtype}")
     return np.dtype(precision)
+
+
+def number(accumulator: np.dtype) -> np.dtype:
+    """What the operands of a sum are converted to, and what its accumulator consists of."""
+    return WIDE[1] if accumulator is EXACT else accumulator
 
 
 @cache
@@ -141,6 +150,29 @@ def round_fraction(exact: Fraction, dtype: npt.DTypeLike) -> Any:
     nearest = round(magnitude / quantum) * quantum  # round() of a Fraction is exact, ties to even
     value = float(scalar(np.inf)) if nearest > Fraction(largest(dtype)) else float(nearest)
     return scalar(-value if exact < 0 and value == value else value)
+
+
+def added(left: Any, right: Any) -> Any:
+    """The sum of two rational numbers, or floats for NaN and infinity.
+
+    >>> added(Fraction(1, 2), np.inf), added(Fraction(1, 2), Fraction(1, 2))
+    (inf, Fraction(1, 1))
+    """
+    if isinstance(left, Fraction) and isinstance(right, Fraction):
+        return left + right
+    return sum(each for each in (left, right) if isinstance(each, float))  # what is finite changes nothing
+
+
+def round_fractions(sums: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
+    """An array of rational numbers, or floats for NaN and infinity, each rounded as by `round_fraction`.
+
+    >>> round_fractions(np.array([Fraction(1, 3), np.inf]), "float16")
+    array([0.3333,    inf], dtype=float16)
+    """
+    found = [round_fraction(each, dtype) if isinstance(each, Fraction) else each for each in sums.flat]
+    with np.errstate(all="ignore"):
+        array = np.array([float(each) for each in found]).reshape(sums.shape)
+    return rounded(array, dtype)
 
 
 def rounded(array: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:

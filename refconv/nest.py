@@ -9,7 +9,7 @@ output channels times `tile.positions` neighbouring outputs, 1 x 1 for the form 
 has (the accumulator) is the tile's business too:
 
     tile.bias(bias, k)                       the sums start as the bias of their channel
-    tile.zero()                              +0
+    tile.start(total)                        a block's sum before its first term, +0
     tile.fma(block, x, x_at, w, w_at, terms) block + x * w, rounded once; channels lie `terms` apart in w
     tile.add(total, block)
     tile.store(total, sums, 0, k, i)         and tile.load(sums, 0, k, i)
@@ -17,6 +17,9 @@ has (the accumulator) is the tile's business too:
 The order of the additions is the canonical order, the same for every tile, target and number of threads: terms are
 summed in blocks of 256 from +0 by fused multiply-adds, and the blocks are added to the bias in order. A long sum may be
 computed in several calls, each for some of its terms: totals and unfinished blocks are kept in between.
+
+A sum of two numbers, of which the second takes what the first is too coarse for, is not cut: its blocks go on from the
+total, and at the end of each the second hands over to the first what has become large enough for it.
 """
 
 from typing import Any
@@ -49,9 +52,10 @@ def correlate(
     w
         (channels, terms), flat, in the accumulator's type.
     bias
-        (channels,), in the accumulator's type.
+        (channels, 1), in the accumulator's type; (channels, 2) for sums of two numbers.
     sums
-        (2, channels, positions): the results, not yet rounded, and blocks that are not finished yet.
+        (2, channels, positions): the results, not yet rounded, and blocks that are not finished yet; or first and
+        second numbers.
     part
         Number of the first of these terms among all of a sum (from 1 on, the sums so far are in `sums`); and whether
         these are the last ones.
@@ -61,7 +65,8 @@ def correlate(
     for k in range(0, len(bias), tile.channels):
         for i in range(0, positions, tile.positions):
             if first == 0:
-                total, block = tile.bias(bias, k), tile.zero()
+                total = tile.bias(bias, k)
+                block = tile.start(total)
             else:
                 total, block = tile.load(sums, 0, k, i), tile.load(sums, 1, k, i)
             for start in range(-(first % BLOCK), terms, BLOCK):
@@ -70,7 +75,7 @@ def correlate(
                     block = tile.fma(block, x, offsets[t] + i, w, k * terms + t, terms)
                 if last or end == start + BLOCK:
                     total = tile.add(total, block)
-                    block = tile.zero()
+                    block = tile.start(total)
             tile.store(total, sums, 0, k, i)
             if not last:
                 tile.store(block, sums, 1, k, i)

@@ -63,9 +63,11 @@ def conv2d(
         Number of parts into which the channels fall; C_in for a depthwise convolution.
     padding_mode : {"zeros", "reflect", "replicate", "circular"}
         What the padding is filled with.
-    precision : {"float64", "float32"}
+    precision : {"float64", "float32", "exact"}
         Type in which floats, or the parts of complex numbers, are accumulated before they are rounded to the result's
-        dtype, once; at least as wide as the input's. Integers are exact.
+        dtype, once; at least as wide as the input's. "exact": the sum is not rounded before, so every result is the
+        number nearest to the exact value, ties to even; `refconv.count_redone` counts those that took longer.
+        Integers are exact anyway.
     out_dtype : dtype, optional
         Of the result, of the input's kind. By default the input's; for integers int32 if they are narrower than 32
         bits, uint64 for uint64, int64 for the others.

@@ -11,6 +11,7 @@ NARROW = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 FLOATS = (*NARROW, "float32", "float64")
 COMPLEX = ("complex64", "complex128")
 DTYPES = (*FLOATS, *COMPLEX, *INTEGERS)
+PRECISIONS = ("float64", "exact")  # that every dtype has
 SEEDS = st.integers(0, 2**32 - 1)
 
 CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")

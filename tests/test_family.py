@@ -21,6 +21,7 @@ from family import (
     INTEGERS,
     NARROW,
     OPERATORS,
+    PRECISIONS,
     SEEDS,
     TRANSPOSED,
     Arrays,
@@ -280,13 +281,15 @@ def test_python_and_cpu_give_the_same_bits(op, dtype):
     @given(small_geometries(axes_of(op), MODES if op not in TRANSPOSED else ("zeros",), tiny=True), SEEDS)
     def check(geometry, seed):
         arrays = Arrays(geometry, seed, random_numbers(dtype))
-        assert same_bits(arrays.call(op, backend="python"), arrays.call(op, backend="cpu"))
+        for precision in PRECISIONS:
+            options = {"precision": precision}
+            assert same_bits(arrays.call(op, backend="python", **options), arrays.call(op, backend="cpu", **options))
 
     check()
 
 
-@given(small_geometries(modes=MODES), st.sampled_from(DTYPES), SEEDS, st.booleans())
-def test_channels_last_gives_the_same_bits(geometry, dtype, seed, batched):
+@given(small_geometries(modes=MODES), st.sampled_from(DTYPES), SEEDS, st.booleans(), st.sampled_from(PRECISIONS))
+def test_channels_last_gives_the_same_bits(geometry, dtype, seed, batched, precision):
     """NHWC images and OHWI weights: the transposed results of NCHW and OIHW."""
     arrays = Arrays(geometry, seed, random_numbers(dtype), batched=batched)
     last = Arrays(geometry, seed, random_numbers(dtype), batched=batched)
@@ -294,8 +297,8 @@ def test_channels_last_gives_the_same_bits(geometry, dtype, seed, batched):
     last.weight = np.ascontiguousarray(np.moveaxis(arrays.weight, 1, -1))
     ops = ("conv2d", *GRADIENTS, *(["conv_transpose2d"] if geometry.padding_mode == "zeros" else []))
     for op in ops:
-        expected = arrays.call(op)
-        options = {} if op == "conv2d_bias" else {"weight_layout": "OHWI"}
+        expected = arrays.call(op, precision=precision)
+        options = {"precision": precision} | ({} if op == "conv2d_bias" else {"weight_layout": "OHWI"})
         if op == "conv2d_weight":
             expected = np.moveaxis(expected, 1, -1)
         elif op != "conv2d_bias":
@@ -304,8 +307,8 @@ def test_channels_last_gives_the_same_bits(geometry, dtype, seed, batched):
         assert same_bits(actual, np.ascontiguousarray(expected)), op
 
 
-@given(small_geometries(modes=MODES), st.sampled_from(DTYPES), SEEDS)
-def test_any_strides_give_the_same_bits(geometry, dtype, seed):
+@given(small_geometries(modes=MODES), st.sampled_from(DTYPES), SEEDS, st.sampled_from(PRECISIONS))
+def test_any_strides_give_the_same_bits(geometry, dtype, seed, precision):
     """Reversed, stepping, transposed and unaligned views, and arrays that may not be written to."""
     arrays = Arrays(geometry, seed, random_numbers(dtype))
     viewed = Arrays(geometry, seed, random_numbers(dtype))
@@ -313,7 +316,8 @@ def test_any_strides_give_the_same_bits(geometry, dtype, seed):
     viewed.grad, viewed.bias = unaligned(arrays.grad), reversed_view(arrays.bias)
     ops = ("conv2d", *GRADIENTS, *(["conv_transpose2d"] if geometry.padding_mode == "zeros" else []))
     for op in ops:
-        assert same_bits(np.ascontiguousarray(viewed.call(op)), np.ascontiguousarray(arrays.call(op))), op
+        calls = (each.call(op, precision=precision) for each in (viewed, arrays))
+        assert same_bits(*map(np.ascontiguousarray, calls)), op
 
 
 def reversed_view(array):

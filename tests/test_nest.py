@@ -72,10 +72,10 @@ def test_python_and_compiled_agree_to_the_bit_in_float32(case):
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.5, 5e-324, 1e-45, 3e38, 1.7e308]
 
 
-@given(st.data(), st.sampled_from(FLOATS), st.sampled_from(FLOATS))
+@given(st.data(), st.sampled_from(FLOATS), st.sampled_from((*FLOATS, "exact")))
 def test_python_and_compiled_agree_on_special_values(data, dtype, precision):
     """Infinities, NaN (stored as the positive quiet one), signed zeros, subnormals, overflow."""
-    if np.dtype(precision).itemsize < np.dtype(dtype).itemsize:
+    if precision == "float32" < dtype:
         precision = dtype
     values = st.lists(st.sampled_from(SPECIAL), min_size=8, max_size=8)
     with np.errstate(over="ignore"):
@@ -85,12 +85,14 @@ def test_python_and_compiled_agree_on_special_values(data, dtype, precision):
     assert same_bits(call(case, backend="python", precision=precision), call(case, precision=precision))
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_threads_and_batches_change_no_bit(dtype):
-    """Large enough to be shared among threads: one thread, two, and image by image give the same bits."""
+@pytest.mark.parametrize(
+    ("dtype", "precision"), [("float32", "float32"), *((a, b) for a in FLOATS for b in ("float64", "exact"))]
+)
+def test_threads_batches_and_memory_change_no_bit(dtype, precision):
+    """Large enough to be shared among threads: one or two, image by image, contiguous or not, it is the same."""
     rng = np.random.default_rng(0)
     x, w, b = (rng.standard_normal(s).astype(dtype) for s in ((3, 40, 17, 19), (24, 20, 3, 3), (24,)))
-    options = {"stride": (1, 2), "padding": 1, "groups": 2}
+    options = {"stride": (1, 2), "padding": 1, "groups": 2, "precision": precision}
     together = conv2d(x, w, b, **options)
     before = numba.get_num_threads()
     try:
@@ -100,6 +102,8 @@ def test_threads_and_batches_change_no_bit(dtype):
     finally:
         numba.set_num_threads(before)
     assert same_bits(np.concatenate([conv2d(x[n : n + 1], w, b, **options) for n in range(len(x))]), together)
+    scattered = (np.repeat(each[..., ::-1], 2, axis=-1)[..., ::-2] for each in (x, w, b))
+    assert same_bits(conv2d(*scattered, **options), together)
 
 
 @pytest.mark.parametrize("total", [np.inf, -np.inf])

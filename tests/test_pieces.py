@@ -71,16 +71,18 @@ def test_slabs_of_terms_give_the_same_bits(op):
     assert True in seen  # several slabs
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("dtype", "precision"), [("float32", "float32"), ("float64", "float64"), ("float32", "exact"), ("float64", "exact")]
+)
 @pytest.mark.parametrize("slab_bytes", [1, 700, 5000, 60_000])
-def test_slabs_of_long_sums_give_the_same_bits(dtype, slab_bytes):
+def test_slabs_of_long_sums_give_the_same_bits(dtype, precision, slab_bytes):
     """Several blocks of 256 terms in a slab and several slabs in a block, with threads."""
     rng = np.random.default_rng(0)
     x, w, gradient = (rng.standard_normal(s).astype(dtype) for s in ((3, 40, 19, 23), (17, 40, 3, 2), (3, 17, 19, 22)))
     calls = (
-        lambda: refconv.conv2d(x, w, w[:, 0, 0, 0], padding=1, precision=dtype),
-        lambda: refconv.conv2d_weight(x, w.shape, gradient, padding=((1, 1), (0, 0)), precision=dtype),
-        lambda: refconv.conv2d_bias(gradient, precision=dtype),
+        lambda: refconv.conv2d(x, w, w[:, 0, 0, 0], padding=1, precision=precision),
+        lambda: refconv.conv2d_weight(x, w.shape, gradient, padding=((1, 1), (0, 0)), precision=precision),
+        lambda: refconv.conv2d_bias(gradient, precision=precision),
     )
     for call in calls:
         expected = call()
@@ -96,7 +98,8 @@ def problem(in_channels, kernel, **changes):
         images=1, groups=1, in_channels=in_channels, channels=4, size=tuple(n + 2 for n in kernel), kernel=kernel,
         output=(3,) * axes, stride=(1,) * axes, dilation=(1,) * axes, padding=((0, 0),) * axes, padding_mode="zeros",
         x_strides=(4,) * (3 + axes), w_strides=(), out_strides=(4,) * (3 + axes), x_dtype=single, w_dtype=single,
-        out_dtype=single, accumulator=single, threads=1, zero_point=0, all_terms=in_channels * int(np.prod(kernel)),
+        out_dtype=single, accumulator=single, threads=1, zero_point=0, slack=0,
+        all_terms=in_channels * int(np.prod(kernel)),
     )._replace(**changes)  # fmt: skip
 
 
@@ -163,21 +166,23 @@ def test_runs_and_bands_give_the_same_bits(op):
         st.sampled_from((0, 1, 2)),
         st.sampled_from([(1, 1), (2, 1), (3, 2), (100, 100)]),
         st.booleans(),
-        st.sampled_from(list(schedule.tiles())),
-        st.sampled_from((1, 3)),
+        st.tuples(st.sampled_from(range(3)), st.sampled_from((1, 3))),
+        st.sampled_from(("float64", "exact")),
     )
-    def check(geometry, dtype, seed, split, rows_and_columns, cut, tile, n_threads):
+    def check(geometry, dtype, seed, split, rows_and_columns, cut, tile_and_threads, precision):
+        tile, n_threads = tile_and_threads
         arrays = Arrays(geometry, seed, random_numbers(dtype))
-        expected = arrays.call(op)
+        expected = arrays.call(op, precision=precision)
 
         def chosen(p):
-            fitting = tile if tile[0] <= p.channels else (1, dict(schedule.tiles())[1])
+            shapes = [shape for shape in schedule.tiles(p.numbers) if shape[0] <= p.channels]
+            fitting = shapes[min(tile, len(shapes) - 1)]
             band = tuple(map(min, rows_and_columns, p.output[-2:]))
             leading = tuple(1 if cut else size for size in p.output[:-2])
             return schedule.costed(p, *fitting, (*leading, *band), n_threads, split)
 
         with changed(cpu, cheapest=chosen):
-            assert same_bits(arrays.call(op), expected)
+            assert same_bits(arrays.call(op, precision=precision), expected)
 
     check()
 

@@ -36,11 +36,12 @@ def large():
 
 @contextmanager
 def forced(tile, band, n_threads=1, coarse=False):
-    """All calls take this tile if a group is high enough, bands of at most so many rows and columns, such threads."""
+    """All calls take this tile of those that fit a group, bands of at most so many rows and columns, such threads."""
     kept = cpu.cheapest, plans.UNITS_PER_THREAD, plans.CHUNK_CYCLES
 
     def chosen(p):
-        fitting = tile if tile[0] <= p.channels else (1, dict(schedule.tiles())[1])
+        shapes = [shape for shape in schedule.tiles(p.numbers) if shape[0] <= p.channels]
+        fitting = shapes[min(tile, len(shapes) - 1)]
         wanted = tuple(min(size, outputs) for size, outputs in zip(band, p.output, strict=True))
         return schedule.costed(p, *fitting, wanted, n_threads)
 
@@ -61,7 +62,7 @@ def clear_caches():
     cpu._prepare.cache_clear()
 
 
-TILES = st.sampled_from(list(schedule.tiles()))  # any other would be compiled for the test alone
+TILES = st.sampled_from(range(3))  # any other would be compiled for the test alone
 BANDS = st.tuples(st.sampled_from((1, 2, 3, 100)), st.sampled_from((1, 5, 16, 33, 100)))
 
 
@@ -73,8 +74,8 @@ BANDS = st.tuples(st.sampled_from((1, 2, 3, 100)), st.sampled_from((1, 5, 16, 33
     coarse=st.booleans(),
 )
 def test_every_schedule_gives_the_same_bits(case, tile, band, n_threads, coarse):
-    """Bands of rows and of columns, groups lower than a tile, more threads than units; also in the speed tier."""
-    precisions = ["float64", "float32"][: 1 + (case.input.dtype.itemsize <= 4)]
+    """Bands of rows and of columns, groups lower than a tile, more threads than units; whatever the precision."""
+    precisions = ["exact", "float64", "float32"][: 2 + (case.input.dtype.itemsize <= 4)]
     expected = [call(case, precision=precision) for precision in precisions]
     with forced(tile, band, n_threads, coarse):
         for precision, result in zip(precisions, expected, strict=True):
@@ -95,10 +96,11 @@ def test_every_schedule_is_the_nest_in_python(case, tile, band):
 def test_long_sums_in_every_schedule():
     """Several blocks of 256 terms, for which totals leave the registers."""
     x, w = RNG.standard_normal((1, 90, 9, 9)).astype("float32"), RNG.standard_normal((9, 90, 3, 3)).astype("float32")
-    expected = conv2d(x, w, precision="float32")
-    for tile in schedule.tiles():
-        with forced(tile, (3, 100)):
-            assert same_bits(conv2d(x, w, precision="float32"), expected)
+    for precision in ("float32", "exact"):
+        expected = conv2d(x, w, precision=precision)
+        for tile in range(3):
+            with forced(tile, (3, 100)):
+                assert same_bits(conv2d(x, w, precision=precision), expected)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -369,7 +371,7 @@ def test_panels_are_bounded(data):
         size=(height + dilation * (kernel - 1), width + dilation * (kernel - 1)),
         kernel=(kernel, kernel), output=(height, width), stride=(1, 1), dilation=(dilation,) * 2, padding=((0, 0),) * 2,
         padding_mode="zeros", x_strides=(4,) * 5, w_strides=(), out_strides=(4,) * 5,
-        x_dtype=dtype, w_dtype=dtype, out_dtype=dtype, accumulator=dtype, threads=2, zero_point=0,
+        x_dtype=dtype, w_dtype=dtype, out_dtype=dtype, accumulator=dtype, threads=2, zero_point=0, slack=0,
         all_terms=channels * kernel**2,
     )  # fmt: skip
     found = schedule.cheapest(p)

@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
+import numpy as np
+
 from refconv.correlation import Correlation
 from refconv.errors import BackendUnavailable, GeometryError
 from refconv.geometry import choice
@@ -42,6 +44,9 @@ class Target(Protocol):
 
     def run(self, correlation: Correlation) -> None:
         """Fill `correlation.out`."""
+
+    def sums(self, correlation: Correlation, index: tuple[np.ndarray, ...]) -> np.ndarray:
+        """The exact sums of some outputs, of these indices: `Fraction`s, or floats where they are NaN or infinity."""
 
 
 def choose(backend: str) -> Target:

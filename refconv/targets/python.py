@@ -1,16 +1,19 @@
 """Target "python": the nest run as it stands, without a compiler, with arithmetic beyond doubt. Slow.
 
-A fused multiply-add is an exact rational sum rounded once. Knows formats, layouts and the nest; not Numba.
+A fused multiply-add is an exact rational sum rounded once, and exact sums are rational. Knows formats, layouts and the
+nest; not Numba.
 """
 
 import functools
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from refconv import redone
 from refconv.correlation import Correlation
-from refconv.formats import INT64, round_fraction, rounded
+from refconv.formats import EXACT, INT64, added, number, round_fraction, round_fractions, rounded
 from refconv.layout import Layout, layout
 from refconv.nest import correlate
 from refconv.padding import pad
@@ -47,11 +50,11 @@ class Scalar:
     def __init__(self, accumulator: np.dtype) -> None:
         self.type: Any = accumulator.type
 
-    def zero(self) -> Any:
-        return self.type(0)
-
     def bias(self, bias: np.ndarray, k: int) -> Any:
-        return bias[k]
+        return bias[k, 0]
+
+    def start(self, _total: Any) -> Any:
+        return self.type(0)
 
     def fma(self, block: Any, x: np.ndarray, x_at: int, w: np.ndarray, w_at: int, terms: int) -> Any:
         return fma(x[x_at], w[w_at], block)
@@ -69,18 +72,60 @@ class Scalar:
         sums[part, k, i] = total
 
 
+class Rational(Scalar):
+    """A tile of one output whose sum is not rounded: a `Fraction`, or a float where it is NaN or infinity."""
+
+    def bias(self, bias: np.ndarray, k: int) -> Any:
+        return _rational(bias[k, 0])
+
+    def start(self, _total: Any) -> Any:
+        return Fraction(0)
+
+    def fma(self, block: Any, x: np.ndarray, x_at: int, w: np.ndarray, w_at: int, terms: int) -> Any:
+        left, right = _rational(x[x_at]), _rational(w[w_at])
+        if isinstance(left, float) or isinstance(right, float):
+            return added(block, float(x[x_at]) * float(w[w_at]))
+        return added(block, left * right)
+
+    def add(self, total: Any, block: Any) -> Any:
+        return added(total, block)
+
+
+def _rational(value: Any) -> Any:
+    return Fraction(float(value)) if np.isfinite(value) else float(value)
+
+
 def run(correlation: Correlation) -> None:
     """Fill `correlation.out` by running the nest in this process, one output after the other."""
-    c = correlation
+    for n, g, values in _sums(correlation):
+        _deliver(values, correlation.out[n, g])
+    if correlation.accumulator is EXACT:
+        redone.report(correlation.out.size, 0)
+
+
+def sums(correlation: Correlation, index: tuple[np.ndarray, ...]) -> np.ndarray:
+    """The exact sums of some outputs, of these indices, as `Fraction`s, or floats where they are NaN or infinity."""
+    c = correlation._replace(accumulator=EXACT)
+    found = np.empty(c.out.shape, object)
+    for n, g, each in _sums(c):
+        found[n, g] = each
+    values: np.ndarray = found[index]
+    return values
+
+
+def _sums(c: Correlation) -> Iterator[tuple[int, int, np.ndarray]]:
+    """The sums of each image and group."""
     output = c.out.shape[3:]
     flat = layout(c.w.shape[3:], c.stride, c.dilation, output)
+    is_exact, type_ = c.accumulator is EXACT, number(c.accumulator)
+    tile = Rational(type_) if is_exact else Scalar(type_)
     with np.errstate(all="ignore"):  # a signalling NaN
-        padded = pad(_shifted(c.x, c.zero_point).astype(c.accumulator), c.padding, c.padding_mode)
-        weights = np.ascontiguousarray(c.w, c.accumulator).reshape(*c.w.shape[:2], -1)
-        bias = np.zeros(c.w.shape[:2], c.accumulator) if c.bias is None else c.bias.astype(c.accumulator)
+        padded = pad(_shifted(c.x, c.zero_point).astype(type_), c.padding, c.padding_mode)
+        weights = np.ascontiguousarray(c.w, type_).reshape(*c.w.shape[:2], -1)
+        bias = np.zeros(c.w.shape[:2], type_) if c.bias is None else c.bias.astype(type_)
     offsets = flat.offsets(c.w.shape[2])
     positions = flat.positions(output)
-    sums = np.empty((2, c.w.shape[1], positions), c.accumulator)
+    sums = np.empty((2, c.w.shape[1], positions), object if is_exact else type_)
     # Where each output lies on the flat axis; no sum is computed between the rows.
     grid = np.ix_(*(np.arange(0, n * step, step) for n, step in zip(output, flat.steps, strict=True)))
     places: np.ndarray = functools.reduce(np.add, grid)
@@ -88,10 +133,8 @@ def run(correlation: Correlation) -> None:
         x = _flattened(padded[n, g], flat, c.stride)
         for first in places[..., 0].flat:
             row = sums[:, :, first:]
-            correlate(
-                Scalar(c.accumulator), x[first:], offsets, weights[g].reshape(-1), bias[g], row, output[-1], (0, True)
-            )
-        _deliver(sums[0][:, places], c.out[n, g])
+            correlate(tile, x[first:], offsets, weights[g].reshape(-1), bias[g][:, None], row, output[-1], (0, True))
+        yield n, g, sums[0][:, places]
 
 
 def _shifted(x: np.ndarray, zero_point: int) -> np.ndarray:
@@ -114,5 +157,8 @@ def _flattened(padded: np.ndarray, flat: Layout, stride: tuple[int, ...]) -> np.
 
 def _deliver(sums: np.ndarray, out: np.ndarray) -> None:
     """Round to the type of `out`, once; a NaN is stored as the positive quiet one."""
+    if sums.dtype == object:
+        out[...] = round_fractions(sums, out.dtype)
+        return
     with np.errstate(all="ignore"):
         out[...] = sums if sums.dtype == INT64 else rounded(sums, out.dtype)

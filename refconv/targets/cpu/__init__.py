@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refconv.correlation import Correlation
-from refconv.formats import DELIVERED, FLOATS, INT64, INTEGERS
-from refconv.targets.cpu import threads
-from refconv.targets.cpu.convert import converter
+from refconv import redone
+from refconv.correlation import Correlation, pieces
+from refconv.formats import DELIVERED, EXACT, FLOATS, INT64, INTEGERS, number
+from refconv.targets.cpu import pairs, superaccumulator, threads
+from refconv.targets.cpu.convert import converter, mark
 from refconv.targets.cpu.job import (
     BIAS,
     COUNTER_STRIDE,
@@ -51,21 +52,48 @@ from refconv.targets.cpu.schedule import (
 # Weights that do not lie one after the other are brought into order by all threads, tile by tile, for each panel anew;
 # or, where a channel has more outputs than this and so many panels, copied before, once.
 MOST_POSITIONS = 1024
+# Outputs that are looked at, and maybe redone, at a time.
+MOST_REDONE = 2**20
 
 
 def run(correlation: Correlation) -> None:
     """Fill `correlation.out`, by as many threads as are worth it of those that Numba is set to use."""
-    x, w, bias, out, stride, dilation, padding, padding_mode, accumulator, zero_point = correlation
+    if correlation.accumulator is EXACT:
+        _run_exact(correlation)
+    else:
+        _run(correlation)
+
+
+def _run_exact(correlation: Correlation) -> None:
+    """Sums of two numbers; those whose rounding is not certain once more, without any."""
+    started, out = pairs.start(correlation), correlation.out
+    uncertain = mark(out.dtype)
+    if started is None:
+        out.view(f"u{out.itemsize}")[...] = uncertain
+    else:
+        _run(started)
+    n_redone = 0
+    some = pieces(correlation, MOST_REDONE) if out.size > MOST_REDONE else [((), correlation)]
+    for _, piece in some:
+        index = np.nonzero(piece.out.view(f"u{out.itemsize}") == uncertain)
+        if len(index[0]):
+            piece.out[index] = superaccumulator.rounded(piece, index)
+            n_redone += len(index[0])
+    redone.report(out.size, n_redone)
+
+
+def _run(correlation: Correlation) -> None:
+    x, w, bias, out, stride, dilation, padding, padding_mode, accumulator, zero_point, slack = correlation
     w_strides = () if w.flags.c_contiguous else w.strides
     # A plain tuple: this is on the way of each small call. `_prepared` has its names.
     prepared = _prepared(
         (x.shape, w.shape, out.shape, stride, dilation, padding, padding_mode, x.strides, w_strides, out.strides),
-        (x.dtype, w.dtype, out.dtype, accumulator, zero_point),
+        (x.dtype, w.dtype, out.dtype, accumulator, zero_point, slack),
         threads.count(),
     )
     if bias is not None:
         with np.errstate(all="ignore"):  # a signalling NaN
-            bias = np.ascontiguousarray(bias, accumulator)
+            bias = np.ascontiguousarray(bias, number(accumulator))
     if isinstance(prepared, _Slabs):
         _run_slabs(correlation, prepared, bias)
         return
@@ -107,7 +135,7 @@ def _run_slabs(correlation: Correlation, prepared: "_Slabs", bias: np.ndarray | 
         workspace = np.empty(call.workspace, np.uint8)
         if not len(sums):
             sums = np.empty(call.sums, np.uint8)
-        weights = _copied(w[:, :, slab.channels, *slab.taps], problem.accumulator)
+        weights = _copied(w[:, :, slab.channels, *slab.taps], problem.number)
         block = _filled(call, x.ctypes.data + start, weights, bias, out, workspace)
         block[SUMS], block[FIRST_TERM] = _first_line(sums), slab.first_term
         kept = (x, weights, bias, out, workspace, sums, block)
@@ -125,13 +153,21 @@ def _copied(w: np.ndarray, accumulator: np.dtype) -> np.ndarray:
     return out
 
 
+sums = superaccumulator.sums
+
+
 def warm_up() -> Iterator[tuple[int, int]]:
     """Compile all that any call may need, or load it; yields how many pieces are done, and how many there are."""
     pieces: list[Callable[[], Any]] = [kernel]
-    for accumulator in (np.dtype("float32"), np.dtype("float64"), INT64):
-        lanes = registers()[0] // accumulator.itemsize
-        shapes = dict.fromkeys((channels, each) for channels, vectors in tiles() for each in (vectors, 1))
+    for accumulator in (np.dtype("float32"), np.dtype("float64"), INT64, EXACT):
+        lanes = registers()[0] // number(accumulator).itemsize
+        some = tiles(1 + (accumulator is EXACT))
+        shapes = dict.fromkeys((channels, each) for channels, vectors in some for each in (vectors, 1))
         pieces += [partial(microkernel, accumulator, *shape, lanes, each) for shape in shapes for each in (True, False)]
+        if accumulator is EXACT:
+            pieces += [partial(converter, EXACT, result, result=True) for result in FLOATS]
+            pieces += [pairs.survey, superaccumulator.accumulate, superaccumulator.rounding]
+            continue
         floats = () if accumulator == INT64 else FLOATS
         narrower = tuple(each for each in floats if each.itemsize <= accumulator.itemsize)
         pieces += [partial(converter, source, accumulator) for source in narrower + INTEGERS]
@@ -165,18 +201,18 @@ class _Slabs(NamedTuple):
 def _prepared(shapes: tuple[Any, ...], formats: tuple[Any, ...], n_threads: int) -> "_Call | _Slabs":
     x_shape, w_shape, out_shape, stride, dilation, padding, padding_mode, x_strides, w_strides, out_strides = shapes
     images, groups, in_channels, *size = x_shape
-    x_dtype, w_dtype, out_dtype, accumulator, zero_point = formats
+    x_dtype, w_dtype, out_dtype, accumulator, zero_point, slack = formats
     problem = Problem(
         images, groups, in_channels, w_shape[1], tuple(size), w_shape[3:], out_shape[3:], stride, dilation, padding,
         padding_mode, x_strides, w_strides, out_strides, x_dtype, w_dtype, out_dtype, accumulator, n_threads,
-        zero_point, math.prod(w_shape[2:]),
+        zero_point, slack, math.prod(w_shape[2:]),
     )  # fmt: skip
     how = cut(problem)
     if how is None:
         copied = len(size) > 2 or math.prod(out_shape) > MOST_POSITIONS * math.prod(out_shape[1:3])
         call = _prepare(merged(problem._replace(w_strides=()) if copied else problem))
         return call._replace(copies_weights=copied and bool(w_strides))
-    problem = problem._replace(w_dtype=accumulator, w_strides=())
+    problem = problem._replace(w_dtype=problem.number, w_strides=())
     first, _ = part(problem, next(slabs(problem, how)))
     best = cheapest(with_rows(first))
     # Slabs keep their sums in the same places: no run may depend on a length that differs from slab to slab.

@@ -21,6 +21,8 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 
+from refconv.formats import EXACT, number
+from refconv.targets.cpu.certify import certified
 from refconv.targets.cpu.compiled import cfunction, inner
 from refconv.targets.cpu.job import Steps
 from refconv.targets.cpu.memory import load, load_record, store
@@ -73,6 +75,7 @@ def _format(dtype: np.dtype) -> _Format:
     return _Format(size, int(info.nmant), int(info.minexp), largest, nan & 2 ** (size - 1) - 1)
 
 
+_DOUBLE = np.dtype("float64")
 _LLVM = {32: ir.FloatType(), 64: ir.DoubleType()}
 
 
@@ -190,17 +193,50 @@ def _change(source: np.dtype, target: np.dtype, result: bool) -> Any:
     return inner(lambda number, shift: write(finish(number)))
 
 
+def _converted(source: np.dtype, target: np.dtype, result: bool) -> Any:
+    """Function of where numbers are, which one, how far apart, and `Steps`, which gives the number to be stored."""
+    change, read = _change(source, target, result), _bits(source).type
+    return inner(lambda x, i, step, s: change(load(read, x, i, step), s.shift))
+
+
+def _certified(target: np.dtype) -> Any:
+    """The same for sums of two numbers."""
+    bits = np.dtype(f"u{target.itemsize}").type
+    nearest = _narrowing(_DOUBLE, target) if target.itemsize < 4 else _wide_bits(target)
+    certify = certified(nearest, bits(mark(target)), target == _DOUBLE)
+    return inner(
+        lambda x, i, step, s: certify(load(np.float64, x, i, step), load(np.float64, x + s.low, i, step), s.slack)
+    )
+
+
+def _wide_bits(target: np.dtype) -> Any:
+    """Function from float64 to the bits of the nearest float32, or its own."""
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        found = operands[0] if target == _DOUBLE else builder.fptrunc(operands[0], ir.FloatType())
+        return builder.bitcast(found, ir.IntType(8 * target.itemsize))
+
+    return _function(generate, _DOUBLE, np.dtype(f"u{target.itemsize}"))
+
+
+@cache
+def mark(dtype: np.dtype) -> int:
+    """The bits of what stands for a sum whose rounding is not certain: a negative NaN, which no result is."""
+    narrow = _format(dtype)
+    return narrow.nan | 1 << (narrow.size - 1)
+
+
 @cache
 def converter(source: np.dtype, target: np.dtype, result: bool = False) -> Any:
     """A compiled `convert(start, out, steps, channels, rows, columns)` of a block of numbers.
 
     `start` and `out` are addresses of numbers, `steps` that of `Steps`. Rounds to nearest, ties to even, once; in a
     result, a NaN becomes the positive quiet one. Formats narrower than float32 are converted to float32 or float64, and
-    from these in a result.
+    from these in a result. Sums of two numbers are rounded where that is certain, else they become `mark`.
     """
-    change = _change(source, target, result)
-    read, write = _bits(source).type, _bits(target).type
-    size, out_size = source.itemsize, target.itemsize
+    element = _certified(target) if source is EXACT else _converted(source, target, result)
+    write = (np.dtype(f"u{target.itemsize}") if source is EXACT else _bits(target)).type
+    size, out_size = number(source).itemsize, target.itemsize
 
     # Six integers come in registers: more would come over the stack, which takes as long as a short row.
     def convert(start, out, steps, channels, rows, columns):
@@ -211,12 +247,12 @@ def converter(source: np.dtype, target: np.dtype, result: bool = False) -> Any:
                 # The same loop thrice, for LLVM makes vectors of it where the steps are constants.
                 if s.column == size and s.out_column == out_size:
                     for i in range(columns):
-                        store(write, y, i, out_size, change(load(read, x, i, size), s.shift))
+                        store(write, y, i, out_size, element(x, i, size, s))
                 elif s.column == 2 * size and s.out_column == out_size:
                     for i in range(columns):
-                        store(write, y, i, out_size, change(load(read, x, i, 2 * size), s.shift))
+                        store(write, y, i, out_size, element(x, i, 2 * size, s))
                 else:
                     for i in range(columns):
-                        store(write, y, i, s.out_column, change(load(read, x, i, s.column), s.shift))
+                        store(write, y, i, s.out_column, element(x, i, s.column, s))
 
-    return cfunction(convert, 6, source, target, *["result"] * result)
+    return cfunction(convert, 6, "exact" if source is EXACT else source, target, *["result"] * result)

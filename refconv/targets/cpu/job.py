@@ -22,6 +22,8 @@ class Steps(NamedTuple):
     out_row: int
     out_column: int
     shift: int = 0  # subtracted from each integer that is read: a zero point
+    low: int = 0  # of sums of two numbers, from the first to the second
+    slack: int = 0  # and what they may be off: see `pairs`
 
 
 class Job(NamedTuple):
@@ -37,7 +39,8 @@ class Job(NamedTuple):
     in_channels: int  # input channels of a group
     terms: int  # of this job
     all_terms: int  # of a sum, which several jobs may compute
-    itemsize: int  # of the accumulator
+    itemsize: int  # of what the accumulator consists of
+    bias_size: int  # of the bias of a channel
     tile_channels: int
     tile_positions: int
     full_positions: int  # of a run that full tiles compute, from 0 on; tiles of a single vector compute the rest

@@ -68,7 +68,7 @@ def _compute(at, job, unit, number, panel):
     if job.convert_w:
         w = _weights(job, w, panel + job.weights_at)
     sums = job.sums + number * job.sums_size if job.sums_size else panel + job.sums_at
-    _sum(at, job, unit, panel, w, job.bias + channel * job.itemsize, sums)
+    _sum(at, job, unit, panel, w, job.bias + channel * job.bias_size, sums)
     if job.first_term + job.terms == job.all_terms:
         _deliver(job, unit, sums + (wanted - k) * job.sums_row * job.itemsize, wanted, k + job.tile_channels - wanted)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from refconv.formats import EXACT, number
 from refconv.nest import correlate
 from refconv.targets.cpu.compiled import cfunction, inner
 from refconv.targets.cpu.job import Job
@@ -25,7 +26,8 @@ def microkernel(accumulator: np.dtype, channels: int, vectors: int, lanes: int, 
 
     All but the last are addresses; x and sums those of the first position. `whole`: of sums that one job computes.
     """
-    tile, number = Tile(accumulator, channels, vectors, lanes), accumulator.type
+    type_, numbers = number(accumulator), 1 + (accumulator is EXACT)
+    tile, of_sums = Tile(type_, channels, vectors, lanes, numbers), type_.type
 
     def nest(at, x, w, bias, sums, positions):
         job = load_record(Job, at)
@@ -33,13 +35,14 @@ def microkernel(accumulator: np.dtype, channels: int, vectors: int, lanes: int, 
         part: Any = (np.int64(0), True) if whole else (job.first_term, job.first_term + job.terms == job.all_terms)
         _nest(
             tile,
-            view(number, x, job.in_channels * job.panel_channel),
+            view(of_sums, x, job.in_channels * job.panel_channel),
             view(np.int64, job.offsets, job.terms),
-            view(number, w, channels * job.terms),
-            view(number, bias, channels),
-            view(number, sums, 2 * channels * job.sums_row).reshape(2, channels, job.sums_row),
+            view(of_sums, w, channels * job.terms),
+            view(of_sums, bias, channels * numbers).reshape(channels, numbers),
+            view(of_sums, sums, 2 * channels * job.sums_row).reshape(2, channels, job.sums_row),
             positions,
             part,
         )
 
-    return cfunction(nest, 6, accumulator, f"{channels}x{vectors}x{lanes}", *["part"] * (not whole))
+    name = "exact" if accumulator is EXACT else accumulator
+    return cfunction(nest, 6, name, f"{channels}x{vectors}x{lanes}", *["part"] * (not whole))

@@ -30,7 +30,7 @@ def plan(p: Problem, found: Schedule) -> Plan:
     bands = [range(0, outputs, size) for outputs, size in zip(p.output, found.band, strict=True)]
     workspace = _workspace(p, found)
     tables = _tables(p, found, bands, workspace)
-    bias = np.zeros(p.groups * p.channels, p.accumulator)
+    bias = np.zeros(p.groups * p.channels * p.numbers, p.number)
     sizes = _sizes(p, found, bands) | workspace | _borders(p, found, tables) | _functions(p, found)
     addresses = {name: table.ctypes.data for name, table in (tables | {"bias": bias}).items()}
     return Plan(Job(**sizes, **addresses), (bias, *tables.values()))
@@ -45,7 +45,8 @@ def _sizes(p: Problem, found: Schedule, bands: list[range]) -> dict[str, int]:
         "in_channels": p.in_channels,
         "terms": p.terms,
         "all_terms": p.all_terms,
-        "itemsize": p.accumulator.itemsize,
+        "itemsize": p.number.itemsize,
+        "bias_size": p.numbers * p.number.itemsize,
         "tile_channels": found.channels,
         "tile_positions": found.vectors * p.lanes,
         "full_positions": found.full_tiles * found.vectors * p.lanes,
@@ -97,22 +98,24 @@ def _weights(p: Problem) -> dict[str, int]:
 
 def _weight_steps(p: Problem) -> Steps:
     """From a weight of an output channel to the next, where they lie and as the nest wants them."""
-    itemsize, columns = p.accumulator.itemsize, p.kernel[-1]
+    itemsize, columns = p.number.itemsize, p.kernel[-1]
     *_, channel, row, column = (0, 0, *p.w_strides) if p.w_strides else (0, 0, p.w_dtype.itemsize)
     return Steps(channel, row, column, math.prod(p.kernel) * itemsize, columns * itemsize, itemsize)
 
 
 def _workspace(p: Problem, found: Schedule) -> dict[str, int]:
     """What a thread needs: a panel, weights if they are converted, and sums, each from the start of a cache line."""
-    tile, itemsize = found.vectors * p.lanes, p.accumulator.itemsize
+    tile, itemsize = found.vectors * p.lanes, p.number.itemsize
     line = found.layout.steps[-2] if found.split < 2 else -(-found.band[-1] // tile) * tile
     row = found.runs * (-(-found.positions // tile) * tile)
     panel = (p.in_channels * _panel_channel(p, found) + tile) * itemsize
     weights = found.channels * p.terms * itemsize if p.converts_weights else 0
     weights_at = -(-panel // LINE) * LINE
     sums_at = weights_at + -(-weights // LINE) * LINE
-    sums = -(-found.channels * row * itemsize // LINE) * LINE
-    kept = 2 * sums if p.terms < p.all_terms else 0
+    whole = p.terms == p.all_terms
+    parts = p.numbers if whole else 2
+    sums = -(-parts * found.channels * row * itemsize // LINE) * LINE
+    kept = 0 if whole else sums
     return {
         "sums_row": row, "sums_line": line, "weights_at": weights_at, "sums_at": sums_at, "sums_size": kept,
         "workspace_size": sums_at + (0 if kept else sums),
@@ -131,22 +134,23 @@ def _functions(p: Problem, found: Schedule) -> dict[str, int]:
     return {
         "nest": microkernel(p.accumulator, found.channels, found.vectors, p.lanes, whole).address,
         "tail_nest": microkernel(p.accumulator, found.channels, 1, p.lanes, whole).address,
-        "convert_x": converter(p.x_dtype, p.accumulator).address,
-        "convert_w": converter(p.w_dtype, p.accumulator).address if p.converts_weights else 0,
+        "convert_x": converter(p.x_dtype, p.number).address,
+        "convert_w": converter(p.w_dtype, p.number).address if p.converts_weights else 0,
         "convert_out": converter(p.accumulator, p.out_dtype, result=True).address,
     }
 
 
 def _tables(p: Problem, found: Schedule, bands: list[range], workspace: dict[str, int]) -> dict[str, np.ndarray]:
     """Where things lie."""
-    flat, itemsize, channel = found.layout, p.accumulator.itemsize, _panel_channel(p, found)
+    flat, itemsize, channel = found.layout, p.number.itemsize, _panel_channel(p, found)
     row, column = (step * stride for step, stride in zip(p.x_strides[-2:], p.stride[-2:], strict=True))
     to_panel = (itemsize * each for each in (channel, flat.lengths[-1], 1))
     from_sums = (itemsize * each for each in (workspace["sums_row"], workspace["sums_line"], 1))
+    low = found.channels * workspace["sums_row"] * itemsize
     tables: dict[str, Any] = {
-        "x_steps": (p.x_strides[2], row, column, *to_panel, p.zero_point),
+        "x_steps": (p.x_strides[2], row, column, *to_panel, p.zero_point, 0, 0),
         "w_steps": _weight_steps(p),
-        "out_steps": (*from_sums, p.out_strides[2], *p.out_strides[-2:], 0),
+        "out_steps": (*from_sums, p.out_strides[2], *p.out_strides[-2:], 0, low, p.slack),
         "offsets": flat.offsets(p.in_channels, channel),
         "row_starts": flat.starts[-2],
         "row_interiors": _interiors(p, found, -2, bands[-2]),

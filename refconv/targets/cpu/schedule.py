@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba.core.registry import cpu_target
 
+from refconv.formats import EXACT, number
 from refconv.layout import Layout, Size, channel_elements, layout
 from refconv.padding import Sides
 
@@ -30,6 +31,7 @@ L3_BYTES_PER_CYCLE = 8
 VECTOR_CYCLES, ROW_CYCLES, PANEL_CYCLES, WAKE_CYCLES = 5, 20, 200, 50_000
 GATHER_CYCLES = 1.5  # for an element that is not the neighbour, or the next but one, of the one before
 RUN_CYCLES = 30  # to start the nest
+OPERATIONS = {1: 1, 2: 4}  # of a term, for sums of one number and of two
 # A sum whose smallest panel is larger than the first is computed in slabs of terms, of panels as small as the second.
 SLAB_LIMIT, SLAB_BYTES = 512 * 1024, 128 * 1024
 
@@ -57,6 +59,7 @@ class Problem(NamedTuple):
     accumulator: np.dtype
     threads: int  # that there are
     zero_point: int
+    slack: int
     all_terms: int  # of a sum; `terms` may be some of them
 
     @property
@@ -65,14 +68,24 @@ class Problem(NamedTuple):
         return self.in_channels * math.prod(self.kernel)
 
     @property
+    def number(self) -> np.dtype:
+        """What the accumulator consists of, and operands are converted to."""
+        return number(self.accumulator)
+
+    @property
+    def numbers(self) -> int:
+        """How many of these a sum is."""
+        return 1 + (self.accumulator is EXACT)
+
+    @property
     def converts_weights(self) -> bool:
         """Whether weights are not as the nest wants them: in the accumulator's format, one after the other."""
-        return self.w_dtype != self.accumulator or bool(self.w_strides)
+        return self.w_dtype != self.number or bool(self.w_strides)
 
     @property
     def lanes(self) -> int:
         """Sums in a vector."""
-        return registers()[0] // self.accumulator.itemsize
+        return registers()[0] // self.number.itemsize
 
 
 class Schedule(NamedTuple):
@@ -152,10 +165,13 @@ def registers() -> tuple[int, int]:
     return 16, 32 if "+neon" in features else 16
 
 
-def tiles() -> Iterator[tuple[int, int]]:
-    """Shapes of tiles, (channels, vectors): sums, a vector of each input and one of a weight fit into the registers."""
+def tiles(numbers: int) -> Iterator[tuple[int, int]]:
+    """Shapes of tiles, (channels, vectors): sums, a vector of each input and one of a weight fit into the registers.
+
+    Sums of two numbers need two more for what lies between a sum and the next.
+    """
     for channels, most in TILES.items():
-        vectors = min(most, (registers()[1] - 1) // (channels + 1))
+        vectors = min(most, (registers()[1] - 1 - 2 * (numbers - 1)) // (numbers * channels + 1))
         if vectors:
             yield channels, vectors
 
@@ -166,7 +182,7 @@ def cheapest(p: Problem) -> Schedule:
         (
             costed(p, *tile, band, threads)
             for threads in {1, p.threads}
-            for tile in tiles()
+            for tile in tiles(p.numbers)
             if tile[0] <= p.channels
             for band in _bands(p, *tile, threads)
         ),
@@ -177,10 +193,10 @@ def cheapest(p: Problem) -> Schedule:
 def costed(p: Problem, channels: int, vectors: int, band: Size, threads: int, split: int | None = None) -> Schedule:
     """A schedule with its cost: sums, packing and delivery, and what is lost where units do not share out evenly."""
     found = layout(p.kernel, p.stride, p.dilation, band)
-    itemsize, lanes = p.accumulator.itemsize, p.lanes
+    itemsize, lanes = p.number.itemsize, p.lanes
     panel = p.in_channels * found.channel * itemsize
     term, full_tiles, runs, positions, split = min(
-        _run_cycles(found, band, channels, vectors, lanes, panel, each)
+        _run_cycles(found, band, channels, vectors, p, panel, each)
         for each in (_splits(band) if split is None else (split,))
     )
     sums = p.terms * term + runs * RUN_CYCLES
@@ -206,13 +222,13 @@ def _splits(band: Size) -> Iterator[int]:
 
 
 def _run_cycles(
-    found: Layout, band: Size, channels: int, vectors: int, lanes: int, panel: int, split: int
+    found: Layout, band: Size, channels: int, vectors: int, p: Problem, panel: int, split: int
 ) -> tuple[float, int, int, int, int]:
     """Cycles of a term over all runs, full tiles in a run, runs, positions in one; and the split."""
     axes = (len(band), 2, 1)[split]
     runs = math.prod(band[:-axes])
     positions = 1 + sum((size - 1) * step for size, step in zip(band[-axes:], found.steps[-axes:], strict=True))
-    term, full_tiles = _tiling(positions, channels, vectors, lanes, panel)
+    term, full_tiles = _tiling(p, positions, channels, vectors, panel)
     return runs * term, full_tiles, runs, positions, split
 
 
@@ -224,24 +240,25 @@ def _packing_cycles(p: Problem, found: Layout) -> float:
     return rows * (ROW_CYCLES + columns * element)
 
 
-def _tiling(positions: int, channels: int, vectors: int, lanes: int, panel: int) -> tuple[float, int]:
+def _tiling(p: Problem, positions: int, channels: int, vectors: int, panel: int) -> tuple[float, int]:
     """Cycles of a term over all positions, and how many full tiles to use; tiles of one vector compute the rest."""
-    full, single = _term_cycles(channels, vectors, panel), _term_cycles(channels, 1, panel)
+    lanes, operations = p.lanes, OPERATIONS[p.numbers]
+    full, single = (_term_cycles(channels, each, operations, panel) for each in (vectors, 1))
     tiles_, rest = divmod(positions, vectors * lanes)
     more = tiles_ + (rest > 0)
     return min((tiles_ * full + -(-rest // lanes) * single, tiles_), (more * full, more))
 
 
-def _term_cycles(channels: int, vectors: int, panel: int) -> float:
+def _term_cycles(channels: int, vectors: int, operations: int, panel: int) -> float:
     """Cost of a term in a tile: two fused multiply-adds or two loads in a cycle; most inputs lie across two lines."""
-    multiply, load = channels * vectors / 2, (channels + 2 * vectors) / 2
+    multiply, load = operations * channels * vectors / 2, (channels + 2 * vectors) / 2
     fetch = 0 if panel <= L1_BYTES else L2_CYCLES + L2_CYCLES_AT_1_MIB * panel / 2**20
     return max(multiply, load, 4) + vectors * fetch  # a sum waits four cycles for the one before
 
 
 def _bands(p: Problem, channels: int, vectors: int, threads: int) -> set[Size]:
     """Sizes of bands worth a look: as large as a panel is to be, and some on both sides, enough for all threads."""
-    limit = PANEL_BYTES // (p.accumulator.itemsize * max(1, p.in_channels))
+    limit = PANEL_BYTES // (p.number.itemsize * max(1, p.in_channels))
     wanted = -(-threads * UNITS_PER_THREAD // (p.images * p.groups * -(-p.channels // channels)))
     found = set()
     if p.kernel[-1] == 1 and p.kernel != (1, 1):  # columns do not share their input, so they are cut for nothing
@@ -288,7 +305,7 @@ def cut(p: Problem) -> Cut | None:
     smallest = (*(1 for _ in p.output[1:]), min(p.output[-1], p.lanes))
 
     def size(kernel: Size) -> int:
-        return p.accumulator.itemsize * channel_elements(kernel, p.stride, p.dilation, smallest)
+        return p.number.itemsize * channel_elements(kernel, p.stride, p.dilation, smallest)
 
     one = size(p.kernel)
     if p.in_channels * one <= SLAB_LIMIT:

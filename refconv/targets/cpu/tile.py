@@ -7,6 +7,7 @@ alone and can be cached on disk. Knows LLVM and Numba; no kernel, and no process
 # Numba refuses overloads whose annotations differ from their implementation's.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,9 +33,10 @@ _ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), type
 class TileType(types.Type):
     """Numba's type of a `Tile`."""
 
-    def __init__(self, accumulator: Any, channels: int, vectors: int, lanes: int) -> None:
+    def __init__(self, accumulator: Any, channels: int, vectors: int, lanes: int, numbers: int) -> None:
         self.accumulator, self.channels, self.vectors, self.lanes = accumulator, channels, vectors, lanes
-        super().__init__(name=f"Tile({accumulator}, {channels} x {vectors} x {lanes})")
+        self.numbers = numbers
+        super().__init__(name=f"Tile({numbers} {accumulator}, {channels} x {vectors} x {lanes})")
 
     @property
     def vector(self) -> ir.Type:
@@ -43,8 +45,13 @@ class TileType(types.Type):
 
     @property
     def values(self) -> ir.Type:
-        """LLVM's type of all the sums of a tile, channel by channel."""
-        return ir.ArrayType(self.vector, self.channels * self.vectors)
+        """LLVM's type of all the sums of a tile, channel by channel; then, if there are, their second numbers."""
+        return ir.ArrayType(self.vector, self.numbers * self.sums)
+
+    @property
+    def sums(self) -> int:
+        """How many vectors of sums a tile has."""
+        return self.channels * self.vectors
 
 
 class Tile:
@@ -52,14 +59,16 @@ class Tile:
 
     Parameters
     ----------
-    accumulator
-        float32, float64 or int64.
+    number
+        float32, float64 or int64: what a sum is made of.
     channels, vectors, lanes
         Output channels; vectors of neighbouring outputs for each; outputs in a vector.
+    numbers
+        1, or 2 for sums of two numbers.
     """
 
-    def __init__(self, accumulator: np.dtype, channels: int, vectors: int, lanes: int) -> None:
-        self.numba_type = TileType(from_dtype(accumulator), channels, vectors, lanes)
+    def __init__(self, number: np.dtype, channels: int, vectors: int, lanes: int, numbers: int = 1) -> None:
+        self.numba_type = TileType(from_dtype(number), channels, vectors, lanes, numbers)
 
 
 class SumsType(types.Type):
@@ -111,24 +120,38 @@ def _fused(builder: Any, tile: TileType, x: Any, w: Any, total: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), [x, w, total])
 
 
-@intrinsic
-def _tile_zero(typing_context: Any, tile: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
-        return ir.Constant(tile.values, None)
+def _two_products(builder: Any, x: Any, w: Any, high: Any, low: Any) -> tuple[Any, Any]:
+    """high + low + x * w: what the sum of high and the product is too coarse for goes to low.
 
-    return SumsType(tile)(tile), generate
+    No number but `low` and what is added to it is rounded where `high` is as `pairs` has it start.
+    """
+    name = f"llvm.fma.v{x.type.count}f64"
+    fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(x.type, [x.type] * 3), name)
+    moved = builder.call(fma, [x, w, high])
+    taken = builder.fsub(moved, high)
+    rest = builder.call(fma, [x, w, builder.fneg(taken)])
+    return moved, builder.fadd(low, rest)
+
+
+@intrinsic
+def _tile_start(typing_context: Any, tile: Any, total: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        return ir.Constant(tile.values, None) if tile.numbers == 1 else operands[1]
+
+    return SumsType(tile)(tile, total), generate
 
 
 @intrinsic
 def _tile_bias(typing_context: Any, tile: Any, bias: Any, k: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
         _, bias, k = operands
-        start = _pointer(context, builder, signature.args[1], bias, k)
+        start = _pointer(context, builder, signature.args[1], bias, builder.mul(k, _INT64(tile.numbers)))
         total = ir.Constant(tile.values, ir.Undefined)
-        for channel in range(tile.channels):
-            value = _everywhere(builder, tile, builder.load(builder.gep(start, [_INT64(channel)])))
+        for number, channel in itertools.product(range(tile.numbers), range(tile.channels)):
+            place = builder.gep(start, [_INT64(channel * tile.numbers + number)])
+            value = _everywhere(builder, tile, builder.load(place))
             for v in range(tile.vectors):
-                total = builder.insert_value(total, value, channel * tile.vectors + v)
+                total = builder.insert_value(total, value, number * tile.sums + channel * tile.vectors + v)
         return total
 
     return SumsType(tile)(tile, bias, types.intp), generate
@@ -149,7 +172,13 @@ def _tile_fma(typing_context: Any, tile: Any, block: Any, x: Any, x_at: Any, w: 
             weights = _everywhere(builder, tile, weight)
             for v, values in enumerate(inputs):
                 at = channel * tile.vectors + v
-                total = _fused(builder, tile, values, weights, builder.extract_value(block, at))
+                total = builder.extract_value(block, at)
+                if tile.numbers == 1:
+                    total = _fused(builder, tile, values, weights, total)
+                else:
+                    low = builder.extract_value(block, tile.sums + at)
+                    total, low = _two_products(builder, values, weights, total, low)
+                    block = builder.insert_value(block, low, tile.sums + at)
                 block = builder.insert_value(block, total, at)
         return block
 
@@ -160,8 +189,10 @@ def _tile_fma(typing_context: Any, tile: Any, block: Any, x: Any, x_at: Any, w: 
 def _tile_add(typing_context: Any, tile: Any, total: Any, block: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
         _, total, block = operands
+        if tile.numbers == 2:
+            return _handed_over(builder, tile, block)
         add = builder.add if isinstance(tile.accumulator, types.Integer) else builder.fadd
-        for at in range(tile.channels * tile.vectors):
+        for at in range(tile.sums):
             each = add(builder.extract_value(total, at), builder.extract_value(block, at))
             total = builder.insert_value(total, each, at)
         return total
@@ -169,13 +200,28 @@ def _tile_add(typing_context: Any, tile: Any, total: Any, block: Any) -> Any:
     return total(tile, total, block), generate
 
 
+def _handed_over(builder: Any, tile: TileType, sums: Any) -> Any:
+    """The same sums: of the second numbers, what is large enough for the first goes to these. Nothing is rounded."""
+    for at in range(tile.sums):
+        high, low = builder.extract_value(sums, at), builder.extract_value(sums, tile.sums + at)
+        total = builder.fadd(high, low)
+        sums = builder.insert_value(sums, total, at)
+        rest = builder.fsub(low, builder.fsub(total, high))
+        sums = builder.insert_value(sums, rest, tile.sums + at)
+    return sums
+
+
 def _sums_pointers(context: Any, builder: Any, tile: TileType, array_type: Any, operands: Any) -> Iterator[Any]:
-    """Pointers to the vectors of a tile's sums, one after the other, and how they may lie in memory."""
+    """Pointers to the vectors of a tile's sums, one after the other, and how they may lie in memory.
+
+    Of two numbers, the first lie where whole sums do and the second where blocks do.
+    """
     sums, part, k, i = operands
     array = context.make_array(array_type)(context, builder, sums)
     _, channels, row = cgutils.unpack_tuple(builder, array.shape)  # contiguous
-    k = builder.add(builder.mul(part, channels), k)
-    for channel in range(tile.channels):
+    starts = [part] if tile.numbers == 1 else [_INT64(0), _INT64(1)]
+    rows = [builder.add(builder.mul(each, channels), k) for each in starts]
+    for k, channel in itertools.product(rows, range(tile.channels)):
         at = builder.add(builder.mul(builder.add(k, _INT64(channel)), row), i)
         start = builder.gep(array.data, [at])
         for v in range(tile.vectors):
@@ -208,7 +254,7 @@ def _tile_store(typing_context: Any, tile: Any, total: Any, sums: Any, part: Any
 
 
 # Called from compiled code, where an intrinsic's first argument is not given.
-tile_zero: Any = _tile_zero
+tile_start: Any = _tile_start
 tile_bias: Any = _tile_bias
 tile_fma: Any = _tile_fma
 tile_add: Any = _tile_add
@@ -228,9 +274,9 @@ def _positions(tile):
     return lambda tile: positions
 
 
-@overload_method(TileType, "zero", inline="always")
-def _zero(tile):
-    return lambda tile: tile_zero(tile)
+@overload_method(TileType, "start", inline="always")
+def _start(tile, total):
+    return lambda tile, total: tile_start(tile, total)
 
 
 @overload_method(TileType, "bias", inline="always")
