@@ -89,10 +89,11 @@ class Setting:
 
 
 SETTINGS = (Setting("float32", "float32"), Setting("float64", "float64"), Setting("float32", "float64"))
+EXACT = (Setting("float64", "exact"), Setting("float32", "exact"))  # only where they are asked for
 
 
 def settings(dtypes: Sequence[str] = (), precision: str | None = None) -> tuple[Setting, ...]:
-    """The comparisons of these dtypes (all if there are none) in this precision (or in any).
+    """The comparisons of these dtypes (all if there are none) in this precision (or in any but "exact").
 
     Raises
     ------
@@ -110,7 +111,7 @@ def settings(dtypes: Sequence[str] = (), precision: str | None = None) -> tuple[
         choice("precision", precision, formats.PRECISIONS)
     found = tuple(
         setting
-        for setting in SETTINGS
+        for setting in (*SETTINGS, *(EXACT if precision else ()))
         if (not dtypes or setting.dtype in dtypes) and precision in (None, setting.precision)
     )
     if not found:
@@ -144,8 +145,9 @@ def compare(
     """Time refconv, torch and a candidate on some layers, all in this process, taking turns, each warmed up.
 
     A turn of refconv goes before each of the others'. refconv and torch use the same number of threads; refconv takes
-    NumPy arrays, torch tensors, a candidate what it wants. torch computes in `precision`: if the dtype is narrower,
-    it casts input, weight and result while it is timed. What a side does to its arguments, such as packing, counts.
+    NumPy arrays, torch tensors, a candidate what it wants. torch computes in `precision`, beside exact sums in float64:
+    if the dtype is narrower, it casts input, weight and result while it is timed. What a side does to its arguments,
+    such as packing, counts.
 
     Parameters
     ----------
@@ -153,7 +155,7 @@ def compare(
         What to compute, in this order.
     dtype : {"float32", "float64"}
         Of input, weight and result.
-    precision : {"float64", "float32"}
+    precision : {"float64", "float32", "exact"}
         Type in which sums are accumulated, as `refconv.conv2d` has it.
     candidate : Candidate, optional
         Judged once on each layer before it is timed; called positionally with arrays of `dtype`.
@@ -182,11 +184,11 @@ def compare(
     """
     check(against, n_threads)
     choice("dtype", dtype, DTYPES)
-    accumulator = formats.accumulator(np.dtype(dtype), precision)
+    formats.accumulator(np.dtype(dtype), precision)  # or an error
     rows = []
     with _same_threads(n_threads):
         for layer in layers:
-            rows.append(_row(layer, layer.case(dtype), accumulator, candidate, seconds))
+            rows.append(_row(layer, layer.case(dtype), precision, candidate, seconds))
             if progress is not None:
                 progress(str(Setting(dtype, precision)), len(rows), len(layers))
     return tuple(rows)
@@ -280,14 +282,14 @@ def _same_threads(n_threads: int | None) -> Iterator[None]:
         torch.set_num_threads(theirs)
 
 
-def _row(layer: Layer, case: Case, accumulator: np.dtype, candidate: Candidate | None, seconds: float) -> Row:
-    peers = [_torch(case, accumulator)]
+def _row(layer: Layer, case: Case, precision: str, candidate: Candidate | None, seconds: float) -> Row:
+    peers = [_torch(case, "float64" if precision == "exact" else precision)]
     verdict = fault = ""
     if candidate is not None:
         verdict, fault, returns = _judged(candidate, case)
         if returns:
             peers.append(partial(_raising, candidate.function, *candidate.arguments(case)))
-    ours = partial(conv2d, *case.arguments(), precision=accumulator.name)
+    ours = partial(conv2d, *case.arguments(), precision=precision)
     try:
         (time_of_ours, time_of_peer, *rest), rounds = _in_turns(ours, peers, seconds)
     except _Raised as error:  # though it did not when it was judged
@@ -307,15 +309,15 @@ def _raising(function: Call, *arguments: Any) -> Any:
         raise _Raised("".join(traceback.format_exception(error))) from error
 
 
-def _torch(case: Case, accumulator: np.dtype) -> Call:
-    """torch's conv2d of a layer, computed in the accumulator's type."""
+def _torch(case: Case, dtype: str) -> Call:
+    """torch's conv2d of a layer, computed in a type that is not narrower."""
     import torch
 
     function = torch.nn.functional.conv2d
     x, w, _, *options = Candidate(function, "torch", "").arguments(case)
-    if accumulator == case.input.dtype:
+    if dtype == case.input.dtype:
         return partial(function, x, w, None, *options)
-    wide, narrow = getattr(torch, accumulator.name), x.dtype
+    wide, narrow = getattr(torch, dtype), x.dtype
     return lambda: function(x.to(wide), w.to(wide), None, *options).to(narrow)
 
 

@@ -186,7 +186,7 @@ def test_a_comparison(setting):
 @pytest.mark.parametrize("layer", SMALL, ids=str)
 def test_torch_computes_the_same_in_the_accumulator(layer, setting):
     case = layer.case(setting.dtype)
-    result = benchmark._torch(case, np.dtype(setting.precision))()
+    result = benchmark._torch(case, setting.precision)()
     assert case.check(result).ok
     if setting.precision == "float64":
         wide = layer.case("float64")
@@ -310,6 +310,7 @@ def test_torch_is_needed(monkeypatch):
 
 def test_settings():
     assert settings() == SETTINGS
+    assert settings(["float64"], "exact") == (Setting("float64", "exact"),)
     assert settings(["float64"]) == (Setting("float64", "float64"),)
     assert settings(["float32"], "float64") == (Setting("float32", "float64"),)
     assert settings([], "float64") == (Setting("float64", "float64"), Setting("float32", "float64"))

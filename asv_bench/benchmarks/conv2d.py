@@ -33,7 +33,7 @@ LAYERS = {
     "small 3x3 at 6": Layer((1, 2, 6, 6), (4, 2, 3, 3)),
 }
 DTYPES = ["float32", "float64"]
-PRECISIONS = ["float64", "float32"]
+PRECISIONS = ["float64", "float32", "exact"]
 
 Call = Callable[[], object]
 

@@ -1,0 +1,129 @@
+"""Exact sums beside torch's in float64, beside the naive loops compiled, and how many sums are redone.
+
+Knows refconv's conv2d and torch's; nothing of how either works. To run it without asv, printing a table:
+`python asv_bench/benchmarks/exact.py`.
+"""
+
+import functools
+import statistics
+import time
+from collections.abc import Callable
+
+import numba
+from numba import njit, prange
+
+import refconv
+from refconv import networks
+
+LAYERS = {str(layer): layer for layer in networks.layers("resnet50")}
+DTYPES = ("float64", "float32")
+ROUNDS = 7
+
+Call = Callable[[], object]
+
+
+@njit(parallel=True)
+def naive(x, w, out, stride, padding):
+    """The seven loops, as one writes them down; float64 sums, all threads, no groups and no dilation."""
+    for k in prange(w.shape[0]):
+        for n in range(x.shape[0]):
+            for p in range(out.shape[2]):
+                for q in range(out.shape[3]):
+                    total = 0.0
+                    for c in range(w.shape[1]):
+                        for r in range(w.shape[2]):
+                            for s in range(w.shape[3]):
+                                row, column = p * stride[0] + r - padding[0], q * stride[1] + s - padding[1]
+                                if 0 <= row < x.shape[2] and 0 <= column < x.shape[3]:
+                                    total += x[n, c, row, column] * w[k, c, r, s]
+                    out[n, k, p, q] = total
+
+
+def arguments(layer: str, dtype: str) -> tuple:
+    """conv2d's positional arguments."""
+    return LAYERS[layer].case(dtype).arguments()
+
+
+def ratio(ours: Call, theirs: Call) -> float:
+    """Their median time over ours; they take turns, and the first turns are to warm up."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for number in range(ROUNDS + 1):
+        for call, found in zip((ours, theirs), times, strict=True):
+            start = time.perf_counter()
+            call()
+            if number:
+                found.append(time.perf_counter() - start)
+    return statistics.median(times[1]) / statistics.median(times[0])
+
+
+@functools.cache
+def beside_torch(layer: str, dtype: str) -> float:
+    """torch's time in float64, for as many threads, over refconv's."""
+    import torch
+
+    x, w, *options = arguments(layer, dtype)
+    tensors = [torch.from_numpy(each.astype("float64")) for each in (x, w)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(numba.get_num_threads())
+    try:
+        return ratio(
+            functools.partial(refconv.conv2d, x, w, *options, precision="exact"),
+            functools.partial(torch.nn.functional.conv2d, *tensors, *options),
+        )
+    finally:
+        torch.set_num_threads(before)
+
+
+@functools.cache
+def beside_naive(layer: str, dtype: str) -> float:
+    """The naive loops' time over refconv's."""
+    x, w, _, stride, padding, *rest = arguments(layer, dtype)
+    out = refconv.conv2d(x, w, None, stride, padding, *rest)
+    wide = [each.astype("float64") for each in (x, w)]
+    return ratio(
+        functools.partial(refconv.conv2d, x, w, None, stride, padding, *rest, precision="exact"),
+        functools.partial(naive, *wide, out.astype("float64"), stride, padding),
+    )
+
+
+def redone(layer: str, dtype: str) -> int:
+    """Sums computed a second time."""
+    with refconv.count_redone() as count:
+        refconv.conv2d(*arguments(layer, dtype), precision="exact")
+    return count.redone
+
+
+class Exact:
+    """Times beside the others'."""
+
+    params = (list(LAYERS), list(DTYPES))
+    param_names = ("layer", "dtype")
+    timeout = 120
+
+    def track_ratio_to_torch(self, layer: str, dtype: str) -> float:
+        return round(beside_torch(layer, dtype), 3)
+
+    track_ratio_to_torch.unit = "ratio torch float64/refconv"
+
+    def track_ratio_to_naive(self, layer: str, dtype: str) -> float:
+        return round(beside_naive(layer, dtype), 2)
+
+    track_ratio_to_naive.unit = "ratio naive/refconv"
+
+
+def main() -> None:
+    """Print all of it. torch first: the loops have threads of their own, which would be in its way."""
+    both = [(layer, dtype) for dtype in DTYPES for layer in LAYERS]
+    torchs = {each: beside_torch(*each) for each in both}
+    loops = {each: beside_naive(*each) for each in both}
+    for dtype in DTYPES:
+        print(f"{dtype:<28} torch float64 / exact   naive / exact   redone")
+        for layer in LAYERS:
+            times = f"{torchs[layer, dtype]:>21.2f} {loops[layer, dtype]:>15.1f}"
+            print(f"{layer:<28} {times} {redone(layer, dtype):>8}")
+        means = [statistics.geometric_mean(found[layer, dtype] for layer in LAYERS) for found in (torchs, loops)]
+        print(f"{'geometric mean':<28} {means[0]:>21.2f} {means[1]:>15.1f}\n")
+
+
+if __name__ == "__main__":
+    main()
