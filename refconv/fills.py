@@ -4,10 +4,10 @@ Knows NumPy and formats; shapes but not what they mean, and no generator of case
 """
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+import ml_dtypes
 import numpy as np
 
 from refconv.formats import COMPLEX, FLOATS, NARROW, part, result_dtype, rounded, underflow_unit, unit_roundoff
@@ -15,7 +15,8 @@ from refconv.geometry import choice
 
 Operands: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 Shape: TypeAlias = tuple[int, ...]
-_Fill: TypeAlias = Callable[[np.random.Generator, Shape, np.dtype, int], np.ndarray]
+_Fill: TypeAlias = Callable[[np.random.Generator, Sequence[Shape], np.dtype, int], list[np.ndarray]]
+_ElementFill: TypeAlias = Callable[[np.random.Generator, Shape, np.dtype, int], np.ndarray]
 
 # Large enough that two products are seldom the same by chance, small enough to read.
 LARGEST_INTEGER = 16
@@ -28,12 +29,9 @@ def operands(
 
     Parameters
     ----------
-    fill : {"integers", "normal", "uniform", "positive", "positions"}
-        Integers without 0, so small that every sum of products is exact in the accumulator, in any order; the normal
-        distribution; the uniform ones over (-1, 1) and (0, 1]; or 1, 2, 3, ... in the order of the elements.
-        For an integer dtype the first only, as large as the result's dtype allows. Formats narrower than float32 have
-        few integers: where even sums of ones would be too large, most weights are 0, and positions start anew at 1
-        after the last integer. In complex numbers each part is an element of its own.
+    fill : str
+        One of those below; for an integer dtype the first only, as large as the result's dtype allows. In complex
+        numbers each part is an element of its own.
     input_shape, weight_shape : tuple of int
         (N, C_in, H, W) and (C_out, C_in // groups, R, S).
     bias : bool
@@ -48,35 +46,75 @@ def operands(
     ValueError
         For a fill that the dtype, or so many terms or elements, do not allow.
 
+    Notes
+    -----
+    The fills that are drawn by default (`names`):
+
+    integers
+        Without 0, so small that every sum of products is exact in the accumulator, in any order. Formats narrower than
+        float32 have few integers: where even sums of ones would be too large, most weights are 0.
+    normal, uniform, positive
+        The normal distribution; the uniform ones over (-1, 1) and (0, 1].
+    positions
+        1, 2, 3, ... in the order of the elements; in narrow formats anew from 1 after the last integer.
+
+    Those that must be named (`known`):
+
+    constant
+        One number in all of the input, one in all weights, one in the bias: every addition may be wrong the same way.
+    one_hot
+        A single 1, the rest 0, in the input or in the weights; the other tensor is normal.
+    wide
+        Exponents of products from the smallest normal number to where a sum of them would overflow.
+    cancelling
+        An almost constant input, and filters whose elements add up to almost 0: the sums are far smaller than their
+        terms, but where padding cuts a filter short.
+    subnormal
+        Subnormal numbers and zeros in the input or in the weights, and in the bias; the other tensor is uniform.
+    special
+        Normal, with about one NaN, infinity, negative zero or largest finite number in as many as a sum has terms.
+
     Examples
     --------
     >>> operands("positions", (1, 1, 2, 2), (1, 1, 1, 2))[:2]
     (array([[[[1., 2.], [3., 4.]]]], dtype=float32), array([[[[1., 2.]]]], dtype=float32))
     """
     type_ = np.dtype(dtype)
-    draw = partial(_drawn, _FILLS[choice("fill", fill, names(dtype))], np.random.default_rng(seed), type_)
+    shapes = [input_shape, weight_shape, weight_shape[:1]][: 2 + bias]
     terms = math.prod(weight_shape[1:]) + bias
-    x, w = (draw(shape, terms) for shape in (input_shape, weight_shape))
+    x, w, *b = _drawn(_FILLS[choice("fill", fill, known(dtype))], np.random.default_rng(seed), type_, shapes, terms)
     if fill == "integers" and type_ in NARROW and terms > _integers_of(type_):
         # One less than may be: the judge takes a sum for exact below it only.
         _thin_out(np.random.default_rng(seed), w, _integers_of(type_) - 1 - bias)
-    return x, w, draw(weight_shape[:1], terms) if bias else None
+    return x, w, b[0] if bias else None
 
 
 def names(dtype: str) -> tuple[str, ...]:
-    """Fills that a dtype allows, the simplest first.
+    """Fills that are drawn by default, of those that a dtype allows; the simplest first.
 
     >>> names("int8")
     ('integers',)
     """
+    return tuple(each for each in known(dtype) if each in _DEFAULT)
+
+
+def known(dtype: str) -> tuple[str, ...]:
+    """Fills that a dtype allows, the default ones first.
+
+    >>> known("float32")[len(names("float32")) :]
+    ('constant', 'one_hot', 'wide', 'cancelling', 'subnormal', 'special')
+    """
     return tuple(_FILLS) if part(np.dtype(dtype)) in FLOATS else ("integers",)
 
 
-def _drawn(fill: _Fill, random: np.random.Generator, dtype: np.dtype, shape: Shape, terms: int) -> np.ndarray:
+def _drawn(
+    fill: _Fill, random: np.random.Generator, dtype: np.dtype, shapes: Sequence[Shape], terms: int
+) -> list[np.ndarray]:
     if dtype not in COMPLEX:
-        return fill(random, shape, dtype, terms)
+        return fill(random, shapes, dtype, terms)
     # Each part of a product is two products.
-    return fill(random, (*shape, 2), part(dtype), 2 * terms).view(dtype)[..., 0]
+    drawn = fill(random, [(*shape, 2) for shape in shapes], part(dtype), 2 * terms)
+    return [each.view(dtype)[..., 0] for each in drawn]
 
 
 def _integers_of(dtype: np.dtype) -> int:
@@ -129,10 +167,77 @@ def _positions(_random: np.random.Generator, shape: Shape, dtype: np.dtype, _ter
     return rounded(np.arange(size) % last + 1, dtype).reshape(shape)
 
 
+def _each(fill: _ElementFill) -> _Fill:
+    """Every tensor by itself."""
+    return lambda random, shapes, dtype, terms: [fill(random, shape, dtype, terms) for shape in shapes]
+
+
+def _normal_range(dtype: np.dtype) -> tuple[float, float]:
+    """Smallest and largest normal number."""
+    info = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+    return float(info.smallest_normal), float(info.max)
+
+
+def _constant(random: np.random.Generator, shape: Shape, dtype: np.dtype, _terms: int) -> np.ndarray:
+    return np.full(shape, rounded(random.uniform(0.5, 1, 1), dtype))
+
+
+def _one_hot(random: np.random.Generator, shapes: Sequence[Shape], dtype: np.dtype, terms: int) -> list[np.ndarray]:
+    tensors = [_normal(random, shape, dtype, terms) for shape in shapes]
+    hot = tensors[random.integers(2)].reshape(-1)
+    hot[:] = 0
+    if hot.size:
+        hot[random.integers(hot.size)] = 1
+    return tensors
+
+
+def _wide(random: np.random.Generator, shapes: Sequence[Shape], dtype: np.dtype, terms: int) -> list[np.ndarray]:
+    smallest, largest = map(math.log2, _normal_range(dtype))
+    largest = max(smallest, largest - 1 - math.log2(max(terms, 1)))
+    tensors = []
+    for number, shape in enumerate(shapes):
+        share = 1 if number == 2 else 1 / 2  # a product has two factors, the bias is a term by itself
+        magnitudes = np.exp2(random.uniform(share * smallest, share * largest, shape))
+        tensors.append(rounded(random.choice([-1.0, 1.0], shape) * magnitudes, dtype))
+    return tensors
+
+
+def _cancelling(random: np.random.Generator, shapes: Sequence[Shape], dtype: np.dtype, _terms: int) -> list[np.ndarray]:
+    small = math.sqrt(unit_roundoff(dtype))
+    x, w, *b = (random.standard_normal(shape) for shape in shapes)
+    w -= w.mean(axis=tuple(range(1, w.ndim)), keepdims=True) if w.size else 0
+    x = random.uniform(0.5, 1) * (1 + small * x)
+    return [rounded(each, dtype) for each in (x, w, *(small * each for each in b))]
+
+
+def _subnormal(random: np.random.Generator, shapes: Sequence[Shape], dtype: np.dtype, _terms: int) -> list[np.ndarray]:
+    smallest, _ = _normal_range(dtype)
+    normal = random.integers(2)
+    return [
+        rounded(random.uniform(-1, 1, shape) * (1 if number == normal else smallest), dtype)
+        for number, shape in enumerate(shapes)
+    ]
+
+
+def _special(random: np.random.Generator, shape: Shape, dtype: np.dtype, terms: int) -> np.ndarray:
+    _, largest = _normal_range(dtype)
+    values = random.standard_normal(shape)
+    replaced = random.random(shape) * max(terms, 8) < 1
+    values[replaced] = random.choice([np.nan, np.inf, -np.inf, -0.0, largest, -largest], int(replaced.sum()))
+    return rounded(values, dtype)
+
+
+_DEFAULT = ("integers", "normal", "uniform", "positive", "positions")
 _FILLS: dict[str, _Fill] = {
-    "integers": _integers,
-    "normal": _normal,
-    "uniform": _uniform,
-    "positive": _positive,
-    "positions": _positions,
+    "integers": _each(_integers),
+    "normal": _each(_normal),
+    "uniform": _each(_uniform),
+    "positive": _each(_positive),
+    "positions": _each(_positions),
+    "constant": _each(_constant),
+    "one_hot": _one_hot,
+    "wide": _wide,
+    "cancelling": _cancelling,
+    "subnormal": _subnormal,
+    "special": _each(_special),
 }

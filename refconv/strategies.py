@@ -14,7 +14,7 @@ import hypothesis.strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from refconv.case import OPERATORS, Case
-from refconv.fills import Operands, names, operands
+from refconv.fills import Operands, known, names, operands
 from refconv.formats import SUPPORTED
 from refconv.geometry import LARGEST, Geometry, Padding, choice, convolution, integer
 from refconv.padding import MODES
@@ -125,7 +125,7 @@ def geometries(
 
 
 def arrays(geometry: Geometry, *, dtype: str = "float32", bias: bool | None = None) -> SearchStrategy[Operands]:
-    """Input, weight and bias (or None) for a geometry, by all the fills that `refconv.fills.operands` has.
+    """Input, weight and bias (or None) for a geometry, by all the fills of `refconv.fills.names`.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def cases(
     dtypes : sequence of str
         The dtypes to draw from.
     fills : sequence of str, optional
-        What the arrays may be filled with (`refconv.fills.operands`); all that a dtype allows if not given.
+        What the arrays may be filled with (`refconv.fills.operands`); `refconv.fills.names` if not given.
     unbatched : bool
         Whether the input may be a single image (C_in, H, W).
     **limits
@@ -226,8 +226,7 @@ def _dtype(name: str) -> str:
 
 
 def _fills(dtype: str, wanted: Sequence[str] | None) -> tuple[str, ...]:
-    allowed = names(dtype)
-    return allowed if wanted is None else tuple(choice("fills", fill, allowed) for fill in wanted)
+    return names(dtype) if wanted is None else tuple(choice("fills", fill, known(dtype)) for fill in wanted)
 
 
 _SEEDS = st.integers(0, 2**32 - 1)

@@ -1,0 +1,99 @@
+"""The fills that must be named: each is what its name says, in every floating format, of every size."""
+
+import numpy as np
+import pytest
+from family import COMPLEX, FLOATS
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refconv import Case, ops
+from refconv.fills import known, names, operands
+from refconv.formats import parts
+
+EXTREME = known("float32")[len(names("float32")) :]
+SHAPES = (2, 8, 6, 6), (4, 8, 3, 3)
+
+
+def drawn(fill, dtype="float32", seed=0):
+    """Input, weight and bias as float64, the parts of complex numbers side by side."""
+    return [parts(each).astype(float) for each in operands(fill, *SHAPES, bias=True, dtype=dtype, seed=seed)]
+
+
+@given(
+    st.sampled_from(EXTREME),
+    st.sampled_from(FLOATS + COMPLEX),
+    st.tuples(*[st.integers(0, 3)] * 4),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_all_shapes_and_formats(fill, dtype, sizes, bias, seed):
+    """Right shapes and dtypes, empty tensors included; finite but where the fill is to be special."""
+    batch, outputs, channels, taps = sizes
+    shapes = (batch, channels, 4, 5), (outputs, channels, taps, 2)
+    x, w, b = operands(fill, *shapes, bias=bias, dtype=dtype, seed=seed)
+    assert (x.shape, w.shape) == shapes
+    assert (b is not None) is bias
+    for each in (x, w, *([b] if bias else [])):
+        assert each.dtype == dtype
+        assert fill == "special" or np.isfinite(parts(each).astype(float)).all()
+
+
+def test_default_fills_are_the_first_of_the_known():
+    assert names("bfloat16") == known("bfloat16")[:5]
+    assert names("int32") == known("int32") == ("integers",)
+
+
+@pytest.mark.parametrize("dtype", FLOATS + COMPLEX)
+def test_constant(dtype):
+    assert all(len(np.unique(each)) == 1 for each in drawn("constant", dtype))
+
+
+@pytest.mark.parametrize("dtype", FLOATS + COMPLEX)
+def test_one_hot(dtype):
+    """In the input for some seeds, in the weights for others."""
+    found = {tuple(np.count_nonzero(each) for each in drawn("one_hot", dtype, seed)[:2]) for seed in range(9)}
+    assert {1 in counts for counts in found} == {True}
+    assert {counts.index(1) for counts in found} == {0, 1}
+
+
+def test_wide():
+    """Products from the smallest normal numbers to the largest finite sums."""
+    x, w, b = drawn("wide")
+    products = np.abs(np.multiply.outer(x, w))
+    assert np.log2(products.min()) < -120
+    assert np.log2(products.max()) > 110
+    assert np.isfinite(ops.conv2d(*operands("wide", *SHAPES, bias=True))).all()
+    assert np.ptp(np.log2(np.abs(b))) > 20
+
+
+def test_cancelling():
+    """S is far larger than e, except with a single term."""
+    x, w, b = operands("cancelling", *SHAPES, bias=True)
+    value = ops.conv2d(x, w, b, out_dtype="float64")
+    absolute = ops.conv2d(abs(x), abs(w), abs(b), out_dtype="float64")
+    assert (absolute > 500 * np.abs(value)).all()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_subnormal(dtype):
+    """One of the tensors and the bias, and never a normal number in them."""
+    import ml_dtypes
+
+    smallest = float(ml_dtypes.finfo(dtype).smallest_normal)
+    for seed in range(5):
+        x, w, b = drawn("subnormal", dtype, seed)
+        assert [bool((np.abs(each) <= smallest).all()) for each in (x, w)].count(True) == 1
+        assert (np.abs(b) <= smallest).all()
+        assert any(each.any() for each in (x, w))
+
+
+def test_special():
+    """All kinds of them in the operands, and neither in all outputs nor in none."""
+    x, w, b = operands("special", (4, 8, 16, 16), (8, 8, 3, 3), bias=True)
+    assert np.isnan(x).any()
+    assert np.isposinf(x).any()
+    assert np.isneginf(x).any()
+    assert (np.signbit(x) & (x == 0)).any()
+    assert (np.abs(x) == np.finfo("float32").max).any()
+    expected = Case(input=x, weight=w, bias=b).expected()
+    assert 0 < np.count_nonzero(np.isfinite(expected)) < expected.size
