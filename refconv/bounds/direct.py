@@ -1,0 +1,163 @@
+"""Sums of products, term by term or in the blocks of a tensor core: how wrong they may be before they are rounded.
+
+Knows the sums of a call and what its operands become; not the output's format.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from refconv.bounds.operands import EXACT, FORMATS, Operands
+from refconv.bounds.rounding import OUTWARDS, direct_sum, lost
+from refconv.bounds.sums import Sums
+from refconv.formats import unit_roundoff
+from refconv.geometry import Geometry
+
+
+class Estimate(NamedTuple):
+    """How an algorithm computes the sums of a call."""
+
+    error: np.ndarray  # largest error of a sum before it is rounded to the output's format
+    peak: np.ndarray  # no number on the way to it is larger, but for its error
+    free: np.ndarray  # where anything may come of it, whatever the numbers are
+
+
+@dataclass(frozen=True)
+class Direct:
+    """Products and sums in an accumulator, in any order, of operands that may be rounded first."""
+
+    accumulator: np.dtype
+    operands: str = "exact"
+
+    @property
+    def statistical(self) -> bool:
+        """Whether roundings are to nearest, so that their errors have mean 0."""
+        return self.operands != "tf32_truncated"
+
+    @property
+    def unit(self) -> float:
+        """Largest error of one product and its addition, relative to |x w|, but for terms of higher order."""
+        return self._format.copies * unit_roundoff(self.accumulator) + self._format.product_error
+
+    @property
+    def _format(self) -> Operands:
+        return FORMATS[self.operands]
+
+    def refusal(self, _geometry: Geometry) -> str:
+        """Why the algorithm can't compute such a convolution, or nothing."""
+        return ""
+
+    def estimate(self, sums: Sums, *, flush_to_zero: bool = False) -> Estimate:
+        """n u (S + d) + d, and what underflow loses, where d is the error of all products of rounded operands."""
+        operands = self._format
+        products = operands.error(sums, flush_to_zero=flush_to_zero)
+        peak = OUTWARDS * (operands.growth * sums.absolute if operands.copies > 1 else sums.absolute) + products
+        terms = operands.copies * sums.terms
+        error = direct_sum(terms, peak, self.accumulator, flush_to_zero=flush_to_zero) + products
+        return Estimate(error, peak, operands.free(sums))
+
+    def exact(self, sums: Sums) -> np.ndarray:
+        """Where no order of summation rounds: sums of small integers."""
+        return _small(sums, self._format, 1 / unit_roundoff(self.accumulator))
+
+    def __str__(self) -> str:
+        plain = self.accumulator == np.float32
+        if self.operands in ("tf32", "tf32_truncated", "bf16x3") and plain:
+            return self.operands.replace("_truncated", ":truncate")
+        return f"direct:{self.accumulator}" + (f",{self.operands}" if self.operands != "exact" else "")
+
+
+@dataclass(frozen=True)
+class TensorCore:
+    """Blocks of exact products and the sum so far, aligned to the largest of these, truncated and added."""
+
+    accumulator: np.dtype
+    block: int
+    fraction_bits: int
+    operands: str = "exact"
+    gpu: str = ""
+
+    statistical = False  # it truncates
+
+    @property
+    def unit(self) -> float:
+        """Largest error of one product and its addition, relative to |x w|, but for terms of higher order."""
+        truncation = 2 * unit_roundoff(self.accumulator) + 2.0**-self.fraction_bits
+        return truncation + FORMATS[self.operands].product_error
+
+    def refusal(self, _geometry: Geometry) -> str:
+        """Why the algorithm can't compute such a convolution, or nothing."""
+        return ""
+
+    def estimate(self, sums: Sums, *, flush_to_zero: bool = False) -> Estimate:
+        """t (S + d) / (1 - t) + d, and what underflow loses, where d is the error of the products of rounded operands.
+
+        t has 2^-fraction_bits for every product: of a block's addends, all but the largest may lose what lies below
+        so many bits after its leading one. And 3u for every block: 2u for truncating its sum to the accumulator's
+        format, u for one ordinary addition, be it of the bias or of partial sums. Every loss is relative to a partial
+        sum, which is at most S + d and the error itself.
+        """
+        operands = FORMATS[self.operands]
+        products = operands.error(sums, flush_to_zero=flush_to_zero)
+        peak = OUTWARDS * (operands.growth * sums.absolute if operands.copies > 1 else sums.absolute) + products
+        n = operands.copies * sums.terms
+        loss = n * 2.0**-self.fraction_bits + self._blocks(sums, n) * 3 * unit_roundoff(self.accumulator)
+        underflow = 2 * lost(n, self.accumulator, flush_to_zero=flush_to_zero)
+        worst = OUTWARDS * loss / (1 - loss) if loss < 1 else np.inf
+        return Estimate(OUTWARDS * (worst * peak + underflow + products), peak, operands.free(sums))
+
+    def exact(self, sums: Sums) -> np.ndarray:
+        """Where no order of summation rounds or truncates: sums of small integers."""
+        most = min(1 / unit_roundoff(self.accumulator), 2.0 ** (self.fraction_bits + 1))
+        return _small(sums, FORMATS[self.operands], most)
+
+    def __str__(self) -> str:
+        text = self.gpu or f"block={self.block},fraction_bits={self.fraction_bits}"
+        operands = "" if self.operands == "exact" else f",{'' if self.gpu else 'operands='}{self.operands}"
+        accumulator = "" if self.accumulator == np.float32 else f",accumulator={self.accumulator}"
+        return f"tensor_core:{text}{operands}{accumulator}"
+
+    def _blocks(self, sums: Sums, terms: int) -> int:
+        """Most blocks with a product, if a block never spans two taps of the kernel, and one for the bias."""
+        run = max(1, sums.run)
+        return -(-terms // run) * -(-run // self.block) + 1
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The exact value, rounded once."""
+
+    accumulator = np.dtype("float64")
+    statistical = False
+    unit = 0.0
+
+    def refusal(self, _geometry: Geometry) -> str:
+        """Why the algorithm can't compute such a convolution, or nothing."""
+        return ""
+
+    def estimate(self, sums: Sums, *, flush_to_zero: bool = False) -> Estimate:
+        """No error, but for operands that are flushed to zero."""
+        error = EXACT.error(sums, flush_to_zero=flush_to_zero)
+        return Estimate(error, np.zeros(()), np.zeros((), bool))
+
+    def exact(self, sums: Sums) -> np.ndarray:
+        """Everywhere."""
+        return np.ones(sums.value.shape, bool)
+
+    def __str__(self) -> str:
+        return "exact"
+
+
+def _small(sums: Sums, operands: Operands, most: float) -> np.ndarray:
+    """Where all partial sums are integers below `most`, and no operand is changed by rounding."""
+    found: np.ndarray = sums.absolute < (most if sums.integral and operands.exact(sums) else 0)
+    return found
+
+
+GPUS = {  # products in a block of float16 or bfloat16 operands, and of TF32; bits kept below the leading one
+    "V100": (4, 4, 23),
+    "T4": (4, 4, 24),
+    "A100": (8, 4, 24),
+    "H100": (16, 4, 25),
+}

@@ -1,0 +1,132 @@
+"""The sums behind the outputs of a call, as far as a bound may depend on them.
+
+Knows magnitudes of operands, and how to correlate other non-negative ones in their place; not which operator it is.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+
+from refconv.bounds.rounding import exact_sum, smallest_normal
+from refconv.geometry import Geometry
+
+Correlate: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sums:
+    """What an error model may look at. All arrays are float64; those of the outputs have the shape of `value`.
+
+    Complex numbers are there as real ones: of each output the real part and the imaginary part side by side, as
+    `refconv.formats.parts` has them, and each of them the sum of twice as many real products.
+
+    Parameters
+    ----------
+    value : ndarray
+        e, the exact value as the oracle has it in float64; NaN and infinity stand for themselves.
+    value_error : ndarray
+        Bound on the oracle's own error.
+    absolute : ndarray
+        S, the sums of the terms' absolute values, not below their exact values.
+    special : ndarray
+        NaN and infinity where the operands make them come out, whatever the finite numbers are; elsewhere any number.
+    geometry : Geometry
+        Of the convolution of `x` with `w`, batched.
+    x, w, bias : ndarray
+        Magnitudes of the operands, (N, C_in, H, W), (C_out, C_in // groups, R, S) and (C_out,) or None. What is not
+        finite counts as 0.
+    x_special, w_special : ndarray
+        Where x and w are not finite.
+    dtypes : tuple of dtype
+        The operands' formats.
+    run : int
+        Number of products that follow one another: those of one tap of the kernel.
+    correlate : callable
+        The oracle: the sums in float64 for other operands of these shapes, which are not negative.
+    arrange : callable
+        From (N, C_out, P, Q) to the shape of `value`.
+    """
+
+    value: np.ndarray
+    value_error: np.ndarray
+    absolute: np.ndarray
+    special: np.ndarray
+    geometry: Geometry
+    x: np.ndarray
+    w: np.ndarray
+    bias: np.ndarray | None
+    x_special: np.ndarray
+    w_special: np.ndarray
+    dtypes: tuple[np.dtype, np.dtype, np.dtype]
+    run: int
+    correlate: Correlate
+    arrange: Callable[[np.ndarray], np.ndarray]
+
+    @property
+    def terms(self) -> int:
+        """n, the number of real products in a sum, the bias counted as one."""
+        return self.geometry.terms + (self.bias is not None)
+
+    def of(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+        """Upper bound on the sums for other operands, which are not negative."""
+        with np.errstate(all="ignore"):
+            return exact_sum(self.terms, self.correlate(x, w, bias))
+
+    def over_channels(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        """Upper bound on the sums of x[n, c, p, q] w[k, c], or x[n, c] w[k, c], over the channels c of a group."""
+        g = self.geometry
+        size = g.output_size if x.ndim > 2 else (1, 1)
+        filters, channels = g.out_channels // g.groups, g.in_channels // g.groups
+        x = x.reshape(g.batch, g.groups, channels, math.prod(size))
+        sums = (w.reshape(g.groups, filters, channels) @ x).reshape(g.batch, g.out_channels, *size)
+        return self.arrange(np.broadcast_to(exact_sum(channels, sums[:, : g.output_shape[1]]), g.output_shape))
+
+    def of_filters(self, values: np.ndarray) -> np.ndarray:
+        """One number of each filter, (C_out,), for all its outputs."""
+        shape = self.geometry.output_shape
+        return self.arrange(np.broadcast_to(values[: shape[1], None, None], shape))
+
+    def reached(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        """Outputs that depend on marked elements: x[n, c, p, q] or x[n, c] of their group, or any of their filter w."""
+        if not x.any() and not w.any():
+            return np.zeros((), bool)
+        marks = self.over_channels(x.astype(float), np.ones(w.shape[:2]))
+        reached: np.ndarray = (marks > 0.5) | (self.of_filters(w.any(axis=(1, 2, 3)).astype(float)) > 0)
+        return reached
+
+    @cached_property
+    def squares(self) -> np.ndarray:
+        """Q, the roots of the sums of the terms' squares, not below their exact values."""
+        one = _scale(self.x)
+        scale = max(one * _scale(self.w), _scale(self.bias_magnitude))  # no square is to overflow
+        with np.errstate(all="ignore"):
+            bias = None if self.bias is None else np.square(self.bias / scale)
+            squares = self.of(np.square(self.x / one), np.square(self.w * (one / scale)), bias)
+            roots: np.ndarray = scale * np.sqrt(squares)
+        return roots
+
+    @cached_property
+    def bias_magnitude(self) -> np.ndarray:
+        """|bias| for each output, or 0."""
+        return np.zeros(self.value.shape) if self.bias is None else self.of_filters(self.bias)
+
+    @cached_property
+    def magnitude(self) -> np.ndarray:
+        """Upper bound on |e|."""
+        magnitude: np.ndarray = np.abs(self.value) + self.value_error
+        return magnitude
+
+    @cached_property
+    def integral(self) -> bool:
+        """Whether all finite operands are integers."""
+        return all(bool((each == np.rint(each)).all()) for each in (self.x, self.w, self.bias) if each is not None)
+
+
+def _scale(magnitudes: np.ndarray) -> float:
+    """The power of two below the largest number, or the smallest normal one."""
+    largest = float(magnitudes.max(initial=smallest_normal("float64")))
+    return math.ldexp(1.0, math.frexp(largest)[1] - 1)
