@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from refconv import nn
+from refconv.bounds import ErrorModel
 from refconv.case import Case, assert_close
 from refconv.compare import Comparison
 from refconv.errors import BackendUnavailable, GeometryError
@@ -23,6 +24,7 @@ from refconv.ops import (
     conv_transpose3d,
 )
 from refconv.quantized import conv2d_integer, conv2d_quantized
+from refconv.redone import count_redone
 
 if TYPE_CHECKING:
     from refconv import strategies
@@ -34,6 +36,7 @@ __all__ = [
     "BackendUnavailable",
     "Case",
     "Comparison",
+    "ErrorModel",
     "GeometryError",
     "assert_close",
     "conv1d",
@@ -47,6 +50,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "count_redone",
     "nn",
     "strategies",
     "verify",

@@ -3,16 +3,19 @@
 Knows operators, bounds and comparisons; not how cases are made, and none of the libraries that are judged.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
-from refconv import bounds, formats, ops
+from refconv import formats, ops, sampling, skipping, suspicion, tolerances
 from refconv.arrays import to_numpy
-from refconv.compare import Comparison, as_text, compare, mismatch
-from refconv.geometry import Geometry, Padding, Pair, choice
+from refconv.bounds import ErrorModel, Sums, convolution_sums
+from refconv.bounds.rounding import OUTWARDS
+from refconv.compare import Comparison, Standard, as_text, compare, either, errors, mismatch, misshapen
+from refconv.geometry import Geometry, Padding, Pair, choice, integer
+from refconv.receptive import receptive_field
 
 OPERATORS = ("conv2d",)
 
@@ -95,61 +98,207 @@ class Case:
         x, w, b = (each if each is None else each.view() for each in (self.input, self.weight, self.bias))
         return x, w, b, g.stride, padding, g.dilation, g.groups
 
-    def expected(self, precision: str = "float64") -> np.ndarray:
+    def expected(self, precision: str = "exact") -> np.ndarray:
         """The oracle's output, rounded; `precision` as `refconv.conv2d` has it."""
-        if precision == "float64":
-            # Rounded once, as conv2d does.
-            return formats.rounded(self._exact, formats.result_dtype(self.input.dtype))
+        if precision == "exact":
+            return self._expected.copy()
         out: np.ndarray = self._call(self.input, self.weight, self.bias, precision=precision)
         return out
 
-    def bound(self) -> np.ndarray:
-        """Largest admissible error of each element against the exact, unrounded value, as float64.
+    def bound(self, model: ErrorModel | None = None) -> np.ndarray:
+        """Largest admissible error of each element against the exact, unrounded value.
 
-        That of a direct sum in an accumulator of the input's dtype, in any order, with or without fused multiply-adds,
-        rounded once, plus the oracle's own error (`refconv.bounds`). Zero for integers, for floats that are integers
-        so small that no sum of them is rounded, and where NaN or infinity must come out; infinite where a sum in some
-        order may overflow. For complex numbers two bounds as one complex number, of the real part and of the imaginary
-        part: each is a sum of two real products for each complex one.
+        Parameters
+        ----------
+        model : ErrorModel, optional
+            What the implementation says of how it computes; by default that it sums directly, in any order, in float32
+            (or float64 for float64 and complex128), and rounds once.
+
+        Returns
+        -------
+        ndarray of float64
+            Infinite where anything goes; 0 where NaN or infinity must come out, and for integers. For complex numbers
+            two bounds as one complex number, of the real part and of the imaginary part: each is a sum of two real
+            products for each complex one. Where no sum is rounded, as of small integers, it is the distance of the
+            exact value, rounded, from itself: there `check` asks for that very number.
+
+        Raises
+        ------
+        GeometryError
+            If the model can't be of such a call: Winograd's with a stride, for instance.
+
+        Examples
+        --------
+        >>> case = Case(input=np.full((1, 1, 1, 1), 0.1, "float16"), weight=np.ones((1, 1, 1, 1), "float16"))
+        >>> bool(case.bound() < case.bound(ErrorModel.direct("float16")))
+        True
         """
-        dtype = formats.part(self.input.dtype)
-        if dtype in formats.INTEGERS:
-            return np.zeros(self._exact.shape)
-        is_complex = self.input.dtype in formats.COMPLEX
-        exact, special = formats.parts(self._exact), formats.parts(self._special)
-        terms = self.geometry.terms * (1 + is_complex) + (self.bias is not None)
+        found = self._limits(self._model(model))
+        if self.input.dtype in formats.INTEGERS:
+            return found
+        limits, value = formats.parts(found), formats.parts(self._value)
+        # Integers whose float64 sums are exact have no error of the oracle's own.
+        certain = self.sums.integral & (self.sums.absolute < 1 / formats.unit_roundoff("float64"))
         with np.errstate(all="ignore"):
-            absolute_sum = bounds.exact_sum(terms, self._absolute_sum)
-            oracle = bounds.direct_sum(terms, absolute_sum, np.dtype("float64"))
-            candidate = bounds.direct_sum(terms, absolute_sum, dtype)
-            bound = bounds.rounded(candidate, np.abs(exact) + oracle, dtype) + oracle
-            overflow = ~(absolute_sum + bounds.rounded(candidate, absolute_sum, dtype) < formats.largest(dtype))
-        bound = np.where(np.isfinite(exact), bound, 0)
-        if self._integral:  # then a partial sum, in any order, is an integer: exact below 1 / u
-            # Below it: what was computed as 1 / u itself may be more.
-            is_exact = self._absolute_sum < 1 / formats.unit_roundoff(dtype)
-            bound, overflow = np.where(is_exact, 0, bound), overflow & ~is_exact
-        bound = np.where(overflow & ~np.isnan(special), np.inf, bound)
-        return bound.view(np.complex128) if is_complex else bound
+            once = np.abs(formats.parts(self._expected).astype(np.float64) - value)
+            once = OUTWARDS * (once + np.where(certain, 0, self.sums.value_error))
+        limits = np.where((limits == 0) & np.isfinite(once), once, limits)
+        return limits.view(found.dtype)
 
-    def check(self, actual: Any) -> Comparison:
+    def _limits(self, model: ErrorModel | None) -> np.ndarray:
+        """As `ErrorModel.bound` has it: 0 where only the exact value rounded once will do."""
+        dtype = formats.result_dtype(self.input.dtype)
+        if model is None:
+            return np.zeros(self._expected.shape)
+        found = model.bound(self.sums, formats.part(dtype))
+        return found.view(np.complex128) if dtype in formats.COMPLEX else found
+
+    @cached_property
+    def sums(self) -> Sums:
+        """The sums behind the outputs, of floats and complex numbers: what error models look at."""
+        return convolution_sums(self.geometry, self._arrays, self._value, self._special, exact=self._is_double)
+
+    def check(
+        self,
+        actual: Any,
+        model: ErrorModel | None = None,
+        *,
+        strict: bool = False,
+        allow_suspicious: bool = False,
+        sample: int | None = None,
+        seed: int = 0,
+    ) -> Comparison:
         """Judge an output.
 
         Parameters
         ----------
         actual : array
             What a candidate returned; any kind of array that `refconv.conv2d` takes. Anything else is wrong.
+        model : ErrorModel, optional
+            What the implementation says of how it computes; as in `bound`.
+        strict : bool
+            Whether taps that lie in a padding of zeros must be multiplied by these: 0 times infinity is NaN. By default
+            an implementation may skip them.
+        allow_suspicious : bool
+            Whether "suspicious" is good enough.
+        sample : int, optional
+            Judge so many outputs one by one, chosen at random, and all others by checksums only: for outputs so large
+            that the oracle would take too long. See `refconv.sampling`.
+        seed : int
+            Another seed chooses other outputs and checksums.
 
         Returns
         -------
         Comparison
-            Its `ok` says whether the output may come from a sound kernel, its text why or why not.
+            Its `ok` says whether the output may come from a sound implementation, its text why or why not.
+
+        Raises
+        ------
+        GeometryError, TypeError
+            For a model that such a call can't have; never for `actual`.
+
+        Examples
+        --------
+        >>> rng = np.random.default_rng(0)
+        >>> x, w = (rng.standard_normal((4, 64, 3, 3)).astype("float32") for _ in range(2))
+        >>> case = Case(input=x, weight=w, padding=1)
+        >>> case.check(case.expected() * np.float32(1.00001)).verdict
+        'suspicious'
         """
+        with np.errstate(all="ignore"):  # the caller's settings are not for what is computed here
+            return self._check(actual, self._model(model), (sample, seed), strict, allow_suspicious)
+
+    def _check(
+        self,
+        actual: Any,
+        model: ErrorModel | None,
+        sampled: tuple[int | None, int],
+        strict: bool,
+        allow_suspicious: bool,
+    ) -> Comparison:
+        sample, seed = sampled
         try:
-            found = to_numpy("actual", actual)
+            # A copy: what changes while it is looked at would be judged in parts.
+            found = np.array(to_numpy("actual", actual))
         except TypeError as error:
-            return mismatch(np.empty(0), self.expected(), str(error), str(self))
-        return compare(found, self.expected(), self._exact, self.bound(), str(self))
+            return mismatch(np.empty(0), self.unwritten, str(error), str(self))
+        if sample is not None and integer("sample", sample, 1) < self.unwritten.size:
+            comparison = sampling.check(self, found, model, sample, seed, strict=strict)
+        else:
+            comparison = self._compare(found, model, strict=strict)
+        return replace(comparison, allow_suspicious=allow_suspicious)
+
+    def _compare(self, actual: np.ndarray, model: ErrorModel | None, *, strict: bool) -> Comparison:
+        """Judge all elements one by one, then all together."""
+        standard = self.standard(model)
+        unlike = misshapen(actual, standard.expected, str(self))
+        if unlike:
+            return unlike
+        if model is not None and not strict and skipping.matters(self.geometry, self.weight):
+            standard = either(actual, standard, self._skipping(standard, model))
+        comparison = compare(actual, standard, str(self))
+        if comparison.worst is None:
+            return comparison
+        comparison = replace(comparison, receptive_field=receptive_field(self.geometry, comparison.worst))
+        if model is None or not self.random:
+            return comparison
+        difference, out = errors(actual, standard), formats.part(actual.dtype)
+        statistics = suspicion.statistics(difference, self.sums, model, out, random_signs=self.random_signs)
+        return comparison.with_statistics(statistics)
+
+    def standard(self, model: ErrorModel | None = None) -> Standard:
+        """What outputs are judged by, element by element, under a model (as in `bound`)."""
+        model = self._model(model)
+        if model not in self._standards:
+            self._standards[model] = self._make_standard(model, self._expected, self._value, self._limits(model))
+        return self._standards[model]
+
+    def _make_standard(
+        self, model: ErrorModel | None, expected: np.ndarray, exact: np.ndarray, bound: np.ndarray
+    ) -> Standard:
+        if model is None:
+            product = np.ones(exact.shape)  # integers: nothing is too small to be seen
+            return Standard(expected=expected, exact=exact, bound=bound, unit=np.zeros(exact.shape), product=product)
+        unit = formats.unit_roundoff(model.accumulator) * self.sums.absolute
+        product = self.sums.squares / max(1, self.sums.terms) ** 0.5
+        if exact.dtype in formats.COMPLEX:
+            unit, product = (np.ascontiguousarray(each).view(exact.dtype) for each in (unit, product))
+        return Standard(expected=expected, exact=exact, bound=bound, unit=unit, product=product, model=str(model))
+
+    def _skipping(self, standard: Standard, model: ErrorModel) -> Standard:
+        """The standard of an implementation that skips padded taps."""
+        value, special = skipping.outputs(self.geometry, *self._arrays)
+        bound = model.bound(replace(self.sums, value=value, special=special), formats.part(standard.expected.dtype))
+        value, bound = value.view(standard.exact.dtype), bound.view(standard.bound.dtype)
+        return self._make_standard(model, formats.rounded(value, standard.expected.dtype), value, bound)
+
+    def tolerances(self, model: ErrorModel | None = None) -> tolerances.Tolerances:
+        """The rtol and atol to write into an assert_close for this call: tight, and safe.
+
+        The pair with the smallest mean of ``atol + rtol * |expected|`` among those that accept every output that the
+        model admits, compared with the rounded expected one; both rounded up to two digits.
+
+        Parameters
+        ----------
+        model : ErrorModel, optional
+            As in `bound`.
+
+        Returns
+        -------
+        Tolerances
+            A pair (rtol, atol), whose `reason` says in words why.
+
+        Examples
+        --------
+        >>> case = Case(input=np.full((1, 64, 1, 1), 0.1, "float32"), weight=np.full((1, 64, 1, 1), 0.1, "float32"))
+        >>> rtol, atol = case.tolerances()
+        >>> rtol, atol
+        (4e-06, 0.0)
+        """
+        if self._model(model) is None:
+            return tolerances.Tolerances(0.0, 0.0, "sums of integers are exact: outputs must be equal")
+        with np.errstate(all="ignore"):
+            return tolerances.tightest(self.standard(model), self.sums.terms)
 
     def __str__(self) -> str:
         g = self.geometry
@@ -163,24 +312,21 @@ class Case:
     __repr__ = __str__
 
     @cached_property
-    def _exact(self) -> np.ndarray:
-        """The oracle's output before it is rounded to a narrower format."""
-        out: np.ndarray = self._call(*(_map(_widened, each) for each in self._arrays))
+    def _expected(self) -> np.ndarray:
+        out: np.ndarray = self._call(*self._arrays, precision="exact")
         return out
 
     @cached_property
-    def _absolute_sum(self) -> np.ndarray:
-        """The oracle over absolute values, of the parts of complex numbers; NaN and inf count as 0, being compared."""
-        if self.input.dtype not in formats.COMPLEX:
-            return self._magnitudes(*self._arrays)
-        x, w, b = ((None, None) if each is None else (each.real, each.imag) for each in self._arrays)
-        real = self._magnitudes(x[0], w[0], b[0]) + self._magnitudes(x[1], w[1], None)
-        imaginary = self._magnitudes(x[0], w[1], b[1]) + self._magnitudes(x[1], w[0], None)
-        return np.stack([real, imaginary], axis=-1).reshape(*real.shape[:-1], -1)  # as `formats.parts`
-
-    def _magnitudes(self, *arrays: np.ndarray | None) -> np.ndarray:
-        out: np.ndarray = self._call(*(_map(_magnitude, each) for each in arrays))
+    def _value(self) -> np.ndarray:
+        """The exact value as float64 (complex128) has it; of narrower formats with an error of the oracle's own."""
+        if self.input.dtype in formats.INTEGERS or self._is_double:
+            return self._expected
+        out: np.ndarray = self._call(*(_map(_widened, each) for each in self._arrays))
         return out
+
+    @property
+    def _is_double(self) -> bool:
+        return formats.part(self.input.dtype) == np.float64
 
     @cached_property
     def _special(self) -> np.ndarray:
@@ -192,10 +338,31 @@ class Case:
         return out
 
     @cached_property
-    def _integral(self) -> bool:
-        """Whether all numbers are integers."""
-        wide = [formats.parts(_widened(each)) for each in self._arrays if each is not None]
-        return all(bool((each == np.rint(each)).all()) for each in wide)
+    def _standards(self) -> dict[ErrorModel | None, Standard]:
+        return {}
+
+    def _model(self, model: ErrorModel | None) -> ErrorModel | None:
+        """The model that is meant; None for integers, of which every one is exact."""
+        if model is not None and not isinstance(model, ErrorModel):
+            raise TypeError(f"model={model!r}: must be an ErrorModel")
+        dtype = formats.result_dtype(self.input.dtype)
+        return None if dtype in formats.INTEGERS else model or ErrorModel.inferred(dtype)
+
+    @property
+    def unwritten(self) -> np.ndarray:
+        """An array of the output's shape and dtype, without memory of its own."""
+        shape = self.geometry.output_shape[self.input.ndim == 3 :]
+        return np.broadcast_to(np.zeros((), formats.result_dtype(self.input.dtype)), shape)
+
+    @cached_property
+    def random(self) -> bool:
+        """Whether the operands are such that errors of roundings have mean 0."""
+        return all(map(suspicion.random_significands, map(_real, self._arrays[:2])))
+
+    @cached_property
+    def random_signs(self) -> bool:
+        """Whether the weights' signs are random, so that partial sums are not much larger than the sums."""
+        return suspicion.random_signs(_real(self.weight))
 
     @property
     def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -207,8 +374,8 @@ class Case:
         )
 
 
-def assert_close(actual: Any, case: Case) -> None:
-    """Raise AssertionError, with the whole story, unless `actual` may come from a sound kernel called as `case`.
+def assert_close(actual: Any, case: Case, model: ErrorModel | None = None, **options: Any) -> None:
+    """Raise AssertionError, with the whole story, unless `actual` may come from a sound implementation of `case`.
 
     Parameters
     ----------
@@ -216,11 +383,15 @@ def assert_close(actual: Any, case: Case) -> None:
         The output to be judged.
     case : Case
         The call that it came from.
+    model, **options
+        As `Case.check` takes them.
 
     Raises
     ------
     AssertionError
-        If an element lies outside its error bound, or shape or dtype are not the oracle's.
+        If the verdict is "wrong", or "suspicious" unless that is allowed.
+    GeometryError, TypeError
+        As `Case.check` does.
 
     Examples
     --------
@@ -230,7 +401,7 @@ def assert_close(actual: Any, case: Case) -> None:
     AssertionError: wrong: conv2d(input=float64[1, 1, 1, 1], weight=float64[1, 1, 1, 1], bias=None, stride=(1, 1), ...
     """
     __tracebackhide__ = True
-    comparison = case.check(actual)
+    comparison = case.check(actual, model, **options)
     if not comparison.ok:
         raise AssertionError(str(comparison))
 
@@ -247,14 +418,13 @@ def _widened(array: np.ndarray) -> np.ndarray:
         return np.asarray(array, np.complex128 if array.dtype in formats.COMPLEX else np.float64)
 
 
+def _real(array: np.ndarray) -> np.ndarray:
+    """Complex numbers as pairs of real ones, along a last axis."""
+    return array[..., None].view(formats.part(array.dtype)) if array.dtype in formats.COMPLEX else array
+
+
 def _signs(wide: np.ndarray) -> np.ndarray:
     """Finite numbers as -1, 0 or 1, so that no sum of them overflows; complex numbers part by part."""
     each = formats.parts(wide)
     signs: np.ndarray = np.where(np.isfinite(each), np.sign(each), each).view(wide.dtype)
     return signs
-
-
-def _magnitude(array: np.ndarray) -> np.ndarray:
-    wide: np.ndarray = np.abs(_widened(array))
-    wide[~np.isfinite(wide)] = 0
-    return wide

@@ -3,117 +3,293 @@
 Knows two arrays and the largest admissible difference between them; not how either was computed.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from refconv.formats import COMPLEX, FLOATS, parts, ulp_distance
+from refconv.formats import COMPLEX, FLOATS, part, parts, ulp_distance, underflow_unit, unit_roundoff
+from refconv.receptive import ReceptiveField
+from refconv.suspicion import Statistic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUSPICIOUS = "suspicious"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Standard:
+    """What an output is judged by. Of complex numbers bound, unit and product are complex: one for each part.
+
+    Attributes
+    ----------
+    expected : ndarray
+        The oracle's output, rounded: it tells shape and dtype.
+    exact : ndarray
+        The same before rounding; NaN and inf stand for themselves.
+    bound : ndarray
+        Largest admissible |actual - exact|; infinite where anything goes.
+    unit : ndarray
+        u S, what errors are counted in; 0 where nothing is counted.
+    product : ndarray
+        Size of a typical product: the root mean square of the terms.
+    model : str
+        What the bound allows, in a word or two.
+    """
+
+    expected: np.ndarray
+    exact: np.ndarray
+    bound: np.ndarray
+    unit: np.ndarray
+    product: np.ndarray
+    model: str = ""
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether the bound can't tell the expected output from zeros, or from one without a tap, in any element."""
+        exact, bound, product = (parts(each) for each in (self.exact, self.bound, self.product))
+        with np.errstate(invalid="ignore"):
+            special = ~np.isfinite(exact) & ~np.isposinf(bound)
+            from_zeros = special | (np.abs(exact) > bound)
+            from_one_less = special | (product > bound + self._half_ulp(exact))
+        return not (from_zeros.any() and from_one_less.any())
+
+    def _half_ulp(self, exact: np.ndarray) -> np.ndarray:
+        dtype = part(self.expected.dtype)
+        if dtype not in FLOATS:
+            return np.zeros(exact.shape)
+        found: np.ndarray = np.maximum(unit_roundoff(dtype) * np.abs(exact), underflow_unit(dtype))
+        return found
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Comparison:
     """What the judge found: a verdict, its grounds, and the arrays for whoever wants to look closer.
 
     Attributes
     ----------
     verdict : str
-        "identical" (equal values; NaN where NaN), "within bound" or "wrong".
+        "identical" (equal values; NaN where NaN), "within bound", "suspicious" (every element is within its bound, but
+        all together can't come from the accumulator that is claimed) or "wrong".
     problem : str
-        Why nothing could be compared (shape, dtype), else empty.
+        Why nothing could be compared (shape, dtype), or what else is wrong; else empty.
     n_wrong : int
         Number of elements outside their bound.
-    worst : tuple of int or None
-        Index of the element with the largest error in units of its bound.
-    max_bound_ratio : float
-        That error, in units of its bound; above 1 is wrong. Of a complex element the worse part's.
     n_free : int
         Number of elements that could not be judged, for a sum in some order may overflow there.
-    max_ulp : int
-        Largest distance from the expected value in units in the last place (float outputs; inf and NaN left out).
+    vacuous : bool
+        Whether the bound could not have told the expected output from zeros, or from one without a tap.
+    worst : tuple of int or None
+        Index of the element with the largest error in units of its bound.
+    receptive_field : ReceptiveField or None
+        What that element depends on.
+    max_bound_ratio : float
+        Its error, in units of its bound; above 1 is wrong. Of a complex element the worse part's.
+    max_ulp, median_ulp : int
+        Largest and typical distance from the expected value in units in the last place (float outputs; inf and NaN
+        left out).
+    bias, spread : float
+        Mean and root mean square of actual - exact, in units of u S: the unit roundoff of the accumulator times the sum
+        of the terms' absolute values.
+    statistics : tuple of Statistic
+        Of all errors together: the largest, their mean, their mean away from zero and their mean square, with the
+        limits that a sound implementation keeps. Empty where nothing can be concluded from them.
+    actual, expected, ratio : ndarray
+        The arrays, and the errors in units of their bounds.
     """
 
     verdict: str
-    problem: str
+    problem: str = ""
     n_wrong: int
-    n_free: int
-    worst: tuple[int, ...] | None
-    max_bound_ratio: float
-    max_ulp: int
+    n_free: int = 0
+    vacuous: bool = False
+    worst: tuple[int, ...] | None = None
+    receptive_field: ReceptiveField | None = None
+    max_bound_ratio: float = np.inf
+    max_ulp: int = 0
+    median_ulp: int = 0
+    bias: float = 0.0
+    spread: float = 0.0
+    statistics: tuple[Statistic, ...] = ()
     actual: np.ndarray
     expected: np.ndarray
     ratio: np.ndarray
     description: str = ""
+    model: str = ""
+    allow_suspicious: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether the output may come from a sound kernel."""
-        return self.verdict != "wrong"
+        """Whether the output may come from a sound implementation."""
+        return self.verdict in ("identical", "within bound") or (self.verdict == SUSPICIOUS and self.allow_suspicious)
+
+    def with_statistics(self, statistics: tuple[Statistic, ...]) -> Self:
+        """The same, the errors of all elements together looked at too."""
+        verdict = self.verdict
+        if verdict == "within bound" and not all(each.ok for each in statistics):
+            verdict = SUSPICIOUS
+        return replace(self, statistics=statistics, verdict=verdict)
 
     def __str__(self) -> str:
         lines = [f"{self.verdict}: {self.description}" if self.description else self.verdict]
-        if self.problem:
-            return "\n".join([*lines, f"  {self.problem}"])
-        if self.verdict == "identical":
-            return "\n".join([*lines, f"  all {self.actual.size} elements equal"])
-        lines.append(f"  {self.n_wrong} of {self.actual.size} elements outside the error bound")
+        lines += [f"  {self.problem}"] if self.problem else []
+        if self.worst is not None or self.verdict == "within bound":
+            lines += self._grounds()
+        elif not self.problem:
+            lines.append(f"  all {self.actual.size} elements equal")
+        if self.vacuous and not self.problem:
+            lines.append("  vacuous: zeros, or an output without one of the taps, would have passed too")
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+
+    def _grounds(self) -> list[str]:
+        """What the elements are like."""
+        bound = f"the error bound of {self.model}" if self.model else "the error bound"
+        lines = [f"  {self.n_wrong} of {self.actual.size} elements outside {bound}"]
+        lines += [f"  the {each.name} is {each.value:.3g}, but at most {each.limit:.3g} from a sound implementation"
+                  for each in self.statistics if not each.ok and self.verdict == SUSPICIOUS]  # fmt: skip
         if self.n_free:
             lines.append(f"  {self.n_free} not judged: a sum may overflow there, and anything may come of it")
         if self.worst is not None:
-            error = f"error {self.max_bound_ratio:.3g} times the bound"
-            if np.isinf(self.max_bound_ratio):  # exact sums, NaN and infinity leave no room
-                error = "which must be equal"
-            values = f"actual {self.actual[self.worst]!s}, expected {self.expected[self.worst]!s}"
-            lines.append(f"  worst at {self.worst}: {values}, {error}")
-        lines.append(f"  largest distance {self.max_ulp} ULP")
-        return "\n".join(lines)
+            lines += self._worst(self.worst)
+        lines.append(f"  distance: largest {self.max_ulp} ULP, median {self.median_ulp} ULP")
+        if self.spread:
+            lines.append(f"  error / (u S): mean {self.bias:.2g}, root mean square {self.spread:.2g}")
+        return lines
+
+    def _worst(self, index: tuple[int, ...]) -> list[str]:
+        error = f"error {self.max_bound_ratio:.3g} times the bound"
+        if np.isinf(self.max_bound_ratio):  # exact sums, NaN and infinity leave no room
+            error = "which must be equal"
+        at = np.unravel_index(np.argmax(self.ratio), self.ratio.shape)
+        values = f"actual {self.actual[at]!s}, expected {self.expected[at]!s}"
+        field = [f"    of {self.receptive_field}"] if self.receptive_field else []
+        return [f"  worst at {index}: {values}, {error}", *field]
+
+    def plot(self) -> "Figure":
+        """Figure of where the errors are: a map of the worst image and channel, and a histogram of ULPs.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ValueError
+            If shapes or dtypes differ: then there are no errors to be seen.
+        ModuleNotFoundError
+            Without matplotlib.
+        """
+        from refconv.figures import figure
+
+        return figure(self)
 
 
 def mismatch(actual: np.ndarray, expected: np.ndarray, problem: str, description: str = "") -> Comparison:
     """The verdict on an output that can't be compared element by element."""
-    return Comparison("wrong", problem, expected.size, 0, None, np.inf, 0, actual, expected, np.empty(0), description)
+    return Comparison(
+        verdict="wrong",
+        problem=problem,
+        n_wrong=expected.size,
+        actual=actual,
+        expected=expected,
+        ratio=np.empty(0),
+        description=description,
+    )
 
 
-def compare(
-    actual: np.ndarray, expected: np.ndarray, exact: np.ndarray, bound: np.ndarray, description: str = ""
-) -> Comparison:
-    """Judge `actual`.
+def misshapen(actual: np.ndarray, expected: np.ndarray, description: str = "") -> Comparison | None:
+    """The verdict on an output of another shape or dtype, None if they are as expected."""
+    for name in ("shape", "dtype"):
+        found, wanted = getattr(actual, name), getattr(expected, name)
+        if found != wanted:
+            return mismatch(actual, expected, f"{name} {found}: must be {wanted}", description)
+    return None
+
+
+def compare(actual: np.ndarray, standard: Standard, description: str = "") -> Comparison:
+    """Judge an output element by element.
 
     Parameters
     ----------
-    actual, expected
-        Arrays to be of one shape and dtype; `expected` is the rounded oracle's.
-    exact
-        The oracle's value before rounding; NaN and inf stand for themselves.
-    bound
-        Largest admissible |actual - exact|; infinite where anything goes. For complex arrays it is complex: one for the
-        real part and one for the imaginary part.
+    actual
+        The output, of the expected shape and dtype (see `misshapen`).
+    standard
+        What it is judged by.
+    description
+        What was computed, for the text.
+
+    Examples
+    --------
+    >>> one, zero = np.ones(1), np.zeros(1)
+    >>> standard = Standard(expected=one, exact=one, bound=one / 8, unit=zero, product=one)
+    >>> print(compare(np.array([1.25]), standard))
+    wrong
+      1 of 1 elements outside the error bound
+      worst at (0,): actual 1.25, expected 1.0, error 2 times the bound
+      distance: largest 1125899906842624 ULP, median 1125899906842624 ULP
     """
-    if actual.shape != expected.shape:
-        return mismatch(actual, expected, f"shape {actual.shape}: must be {expected.shape}", description)
-    if actual.dtype != expected.dtype:
-        return mismatch(actual, expected, f"dtype {actual.dtype}: must be {expected.dtype}", description)
+    expected = standard.expected
     given, wanted = parts(actual), parts(expected)
-    ratio = _worse(_bound_ratio(given, wanted, parts(exact), parts(bound)), actual)
-    wrong = ~(ratio <= 1)  # not `ratio > 1`, which a NaN would pass
-    n_wrong = int(np.count_nonzero(wrong))
+    ratio = _worse(bound_ratio(given, wanted, parts(standard.exact), parts(standard.bound)), actual)
+    n_wrong = int(np.count_nonzero(~(ratio <= 1)))  # not `ratio > 1`, which a NaN would pass
     identical = bool(_same(given, wanted).all())
     worst = None
     if actual.size and not identical:
         worst = tuple(map(int, np.unravel_index(np.argmax(ratio), ratio.shape)))
+    distances = ulps(actual, expected)
+    relative = _relative(errors(actual, standard), standard)
     return Comparison(
         verdict="wrong" if n_wrong else "identical" if identical else "within bound",
-        problem="",
         n_wrong=n_wrong,
-        n_free=int(np.count_nonzero(_worse(np.isposinf(parts(bound)), actual))),
+        n_free=int(np.count_nonzero(_worse(np.isposinf(parts(standard.bound)), actual))),
+        vacuous=standard.vacuous,
         worst=worst,
         max_bound_ratio=float(ratio.max(initial=0)),
-        max_ulp=_max_ulp(given, wanted),
+        max_ulp=int(distances.max(initial=0)),
+        median_ulp=int(np.median(distances)) if distances.size else 0,
+        bias=float(relative.mean()) if relative.size else 0.0,
+        spread=float(np.sqrt(np.square(relative).mean())) if relative.size else 0.0,
         actual=actual,
         expected=expected,
         ratio=ratio,
         description=description,
+        model=standard.model,
     )
+
+
+def either(actual: np.ndarray, standard: Standard, other: Standard) -> Standard:
+    """The standard, but another one's where the output meets only that."""
+    met, met_otherwise = (
+        bound_ratio(*map(parts, (actual, each.expected, each.exact, each.bound))) <= 1 for each in (standard, other)
+    )
+    chosen = met_otherwise & ~met
+
+    def mixed(name: str) -> np.ndarray:
+        ours, theirs = (getattr(each, name) for each in (standard, other))
+        return np.where(chosen, parts(theirs), parts(ours)).view(ours.dtype)
+
+    return replace(standard, expected=mixed("expected"), exact=mixed("exact"), bound=mixed("bound"))
+
+
+def errors(actual: np.ndarray, standard: Standard) -> np.ndarray:
+    """actual - exact in float64, of complex numbers part by part; NaN where anything goes or only equality does."""
+    bound = parts(standard.bound)
+    if part(actual.dtype) not in FLOATS:
+        return np.full(bound.shape, np.nan)
+    with np.errstate(all="ignore"):
+        difference = parts(actual).astype(np.float64) - parts(standard.exact)
+    return np.where(np.isfinite(difference) & np.isfinite(bound) & (bound > 0), difference, np.nan)
+
+
+def _relative(difference: np.ndarray, standard: Standard) -> np.ndarray:
+    """The errors in units of u S, those that can be."""
+    unit = parts(standard.unit)
+    counted = np.isfinite(difference) & (unit > 0)
+    with np.errstate(over="ignore"):
+        found: np.ndarray = difference[counted] / unit[counted]
+    return found
 
 
 def _worse(found: np.ndarray, actual: np.ndarray) -> np.ndarray:
@@ -127,7 +303,7 @@ def _same(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return same
 
 
-def _bound_ratio(actual: np.ndarray, expected: np.ndarray, exact: np.ndarray, bound: np.ndarray) -> np.ndarray:
+def bound_ratio(actual: np.ndarray, expected: np.ndarray, exact: np.ndarray, bound: np.ndarray) -> np.ndarray:
     """|actual - exact| / bound; 0 where values are the same or anything goes, infinite where they can't be compared."""
     same = _same(actual, expected)
     if actual.dtype not in FLOATS:
@@ -143,12 +319,14 @@ def _bound_ratio(actual: np.ndarray, expected: np.ndarray, exact: np.ndarray, bo
     return ratio
 
 
-def _max_ulp(actual: np.ndarray, expected: np.ndarray) -> int:
-    if actual.dtype not in FLOATS:
-        return 0
+def ulps(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Distances in units in the last place, of the finite numbers among the parts; none of integers."""
+    given, wanted = parts(actual), parts(expected)
+    if given.dtype not in FLOATS:
+        return np.empty(0, np.uint64)
     with np.errstate(invalid="ignore"):
-        finite = np.isfinite(actual) & np.isfinite(expected)
-    return int(ulp_distance(actual[finite], expected[finite]).max(initial=0))
+        finite = np.isfinite(given) & np.isfinite(wanted)
+    return ulp_distance(given[finite], wanted[finite])
 
 
 def as_text(value: Any) -> str:

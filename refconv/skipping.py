@@ -1,0 +1,87 @@
+"""Skipped taps: what comes out where taps that lie in a padding of zeros are left out instead of multiplied.
+
+It is something else only where a weight is not finite: a padded 0 times infinity is NaN. Knows forward convolutions.
+"""
+
+import numpy as np
+
+from refconv import formats, ops
+from refconv.geometry import Geometry
+
+
+def matters(geometry: Geometry, weight: np.ndarray) -> bool:
+    """Whether skipping padded taps can be seen at all.
+
+    >>> from refconv.geometry import convolution
+    >>> w = np.full((1, 1, 1, 1), np.inf)
+    >>> matters(convolution((1, 1, 1, 1), w.shape, None, 1, 1, 1, 1, "zeros"), w)
+    True
+    """
+    padded = geometry.padding_mode == "zeros" and any(side > 0 for sides in geometry.padding for side in sides)
+    return padded and weight.dtype not in formats.INTEGERS and not np.isfinite(formats.parts(weight)).all()
+
+
+def outputs(geometry: Geometry, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The unrounded outputs, and NaN and infinity where operands make them come out (elsewhere 0).
+
+    Parameters
+    ----------
+    geometry
+        Of the call.
+    x, w, bias
+        Operands, floats or complex numbers. What is returned is real: of complex outputs the parts, as
+        `refconv.formats.parts` has them.
+
+    Examples
+    --------
+    >>> from refconv.geometry import convolution
+    >>> x, w = np.ones((1, 1, 1, 1)), np.array([[[[2.0, np.inf]]]])
+    >>> g = convolution(x.shape, w.shape, None, 1, ((0, 0), (0, 1)), 1, 1, "zeros")
+    >>> ops.conv2d(x, w, padding=((0, 0), (0, 1))).item(), outputs(g, x, w, None)[0].item()
+    (nan, 2.0)
+    """
+    with np.errstate(all="ignore"):
+        if x.dtype not in formats.COMPLEX:
+            return _sums(geometry, [(x, w)], bias)
+        b = (None, None) if bias is None else (bias.real, bias.imag)
+        real = _sums(geometry, [(x.real, w.real), (-x.imag, w.imag)], b[0])
+        imaginary = _sums(geometry, [(x.real, w.imag), (x.imag, w.real)], b[1])
+        value, special = (np.stack(each, axis=-1) for each in zip(real, imaginary, strict=True))
+    return tuple(each.reshape(*each.shape[:-2], -1) for each in (value, special))  # type: ignore[return-value]
+
+
+def _sums(
+    g: Geometry, products: list[tuple[np.ndarray, np.ndarray]], bias: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    def total(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        found: np.ndarray = ops.conv2d(
+            x.astype(float), w.astype(float), None, g.stride, g.padding, g.dilation, g.groups
+        )
+        return found
+
+    def infinite(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        """Number of products that are +infinity."""
+        found: np.ndarray = (
+            total(x > 0, w == np.inf)
+            + total(x < 0, w == -np.inf)
+            + total(x == np.inf, w > 0)
+            + total(x == -np.inf, w < 0)
+        )
+        return found
+
+    value = nan = plus = minus = np.zeros(())
+    if bias is not None:
+        column = bias.astype(float)[:, None, None]
+        value, nan, plus, minus = _finite(column), np.isnan(column), column == np.inf, column == -np.inf
+    for x, w in products:
+        value = value + total(_finite(x), _finite(w))
+        nan = nan + total(np.isnan(x), w == w) + total(x == x, np.isnan(w)) + total(np.isnan(x), np.isnan(w))
+        nan = nan + total(np.isinf(x), w == 0) + total(x == 0, np.isinf(w))
+        plus, minus = plus + infinite(x, w), minus + infinite(-x, w)
+    special = np.where(plus > 0, np.inf, np.where(minus > 0, -np.inf, 0))
+    special = np.where((nan > 0) | ((plus > 0) & (minus > 0)), np.nan, special)
+    return np.where(special == 0, value, special), special
+
+
+def _finite(array: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(array), array, 0).astype(float)
