@@ -23,6 +23,7 @@ from refconv.geometry import LARGEST
 
 if TYPE_CHECKING:
     from refconv.benchmark import Row, Setting
+    from refconv.bounds import ErrorModel
     from refconv.verification.campaign import Progress as Callback
     from refconv.verification.candidates import Candidate
     from refconv.verification.report import Report
@@ -60,6 +61,13 @@ _Arrays = Annotated[
         "an attribute arrays = 'torch', else numpy."
     ),
 ]
+_Model = Annotated[
+    str | None,
+    typer.Option(
+        help="How the sums are computed: direct:float16, tf32, bf16x3, tensor_core:A100, winograd:4,3, fft, exact, ... "
+        "If not given: directly, in float32, or float64 for 64 bits."
+    ),
+]
 _Json = Annotated[
     Path | None,
     typer.Option(dir_okay=False, writable=True, callback=_folder_exists, help="Write the report to this file."),
@@ -89,6 +97,7 @@ def verify(
         str,
         typer.Option(metavar="JSON", help='What else TARGET takes: {"string_padding": true, "unbatched": true}.'),
     ] = "{}",
+    model: _Model = None,
     json: _Json = None,
 ) -> None:
     """Put TARGET, a conv2d, to the test.
@@ -102,11 +111,13 @@ def verify(
         limits = campaign.checked(_json_object(supports))
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(str(error), param_hint="--supports") from None
+    claim = _parsed_model(model)
     candidate = _load(target, arrays)
     with _progress(Console(stderr=True)) as progress:
         report = campaign.run(
-            candidate, "conv2d", dtypes=dtype or [], cases=cases, seed=seed, supports=limits, progress=progress
-        )
+            candidate, "conv2d", dtypes=dtype or [], cases=cases, seed=seed, supports=limits, model=claim,
+            progress=progress,
+        )  # fmt: skip
     _print(report, target)
     if json is not None:
         report.to_json(json)
@@ -140,7 +151,7 @@ def bench(  # noqa: PLR0913 - the command's options
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="float32 or float64: what sums are accumulated in. If not given: each that there is."),
+        typer.Option(help="float32, float64 or exact: what sums are accumulated in. If not given: each but exact."),
     ] = None,
     against: Annotated[str, typer.Option(help="The peer; so far there is torch only.")] = "torch",
     threads: Annotated[
@@ -199,6 +210,56 @@ def _judge(results: dict[Setting, tuple[Row, ...]], target: str | None) -> None:
     if failed:
         typer.echo(f"{target}: FAILED")
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def tolerance(
+    network: Annotated[
+        list[str] | None, typer.Option(help="Whose layers; repeat it for several. resnet50 if there is no --case.")
+    ] = None,
+    case: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SHAPES", help="N,C,H,W:K,C/groups,R,S[:stride=2,padding=1x0,dilation=1]; repeat it."),
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="Any float or complex dtype.")] = "float32",
+    model: _Model = None,
+) -> None:
+    """Print which rtol and atol to write into an assert_close, for each layer.
+
+    They accept every output that the error model admits, and no more than they must.
+    Exit codes: 0 all good, 2 wrong usage.
+    """
+    from refconv import advice, networks
+
+    (dtype,) = _dtypes([dtype])
+    if dtype in map(str, formats.INTEGERS):
+        raise typer.BadParameter(
+            f"{dtype!r}: integers must be equal, there is nothing to tolerate", param_hint="--dtype"
+        )
+    claim = _parsed_model(model)
+    try:
+        layers = [advice.parsed(each) for each in case or ()]
+        for name in dict.fromkeys(network or ([] if case else ["resnet50"])):
+            layers += networks.layers(name)
+        with _progress(Console(stderr=True)) as progress:
+            rows = []
+            for layer in layers:
+                rows.append(advice.advise(layer, dtype, claim))
+                progress("layers", len(rows), len(layers))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+    console.print(advice.table(rows, dtype))
+    console.print(advice.explanation(rows))
+
+
+def _parsed_model(text: str | None) -> ErrorModel | None:
+    from refconv.bounds import ErrorModel
+
+    try:
+        return None if text is None else ErrorModel.parse(text)
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(str(error), param_hint="--model") from None
 
 
 @app.command()

@@ -168,3 +168,58 @@ def test_wrong_supports(supports):
     done = call("verify", GOOD, "--supports", supports)
     assert done.exit_code == 2
     assert "--supports" in done.stderr
+
+
+TF32 = """
+import numpy as np
+import refconv
+
+def tf32(values):
+    return (np.array(values).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
+
+def conv2d(x, w, *rest):
+    return refconv.conv2d(tf32(x), tf32(w), *rest)
+"""
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_verify_under_a_model(tmp_path):
+    """TF32 is wrong as float32 and right as TF32; the program that shows the fault names the model."""
+    file = tmp_path / "candidate.py"
+    file.write_text(TF32)
+    target = f"{file}:conv2d"
+    assert call("verify", target, "--cases", "100", "--model", "tf32:truncate").exit_code == 0
+    assert call("verify", target, "--cases", "100").exit_code == 1
+    done = call("verify", target, "--cases", "100", "--model", "direct:float64")
+    assert done.exit_code == 1
+    assert "refconv.ErrorModel.parse('direct:float64'))" in done.stdout
+    done = call("verify", target, "--model", "tf31")
+    assert done.exit_code == 2
+    assert "model='tf31'" in words(done.stderr)
+
+
+def test_tolerance():
+    done = call("tolerance", "--network", "resnet50", "--case", "1,8,9,9:4,8,3,3:padding=1", "--dtype", "float16")
+    assert done.exit_code == 0
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith((" resnet50", " case"))]
+    assert len(rows) == 24
+    assert rows[0][:5] == ["case", "8x9x9", "->", "4,", "3x3"]
+    assert rows[0][5] == "72"
+    assert "Why, for" in done.stdout
+    assert "dropped tap" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--case", "1,2,3"], "case='1,2,3'"),
+        (["--dtype", "float12"], "float12"),
+        (["--dtype", "int8"], "integers must be equal"),
+        (["--network", "nonet"], "nonet"),
+        (["--model", "winograd:4,3"], "model='winograd:4,3'"),
+    ],
+)
+def test_wrong_usage_of_tolerance(arguments, said):
+    done = call("tolerance", *arguments)
+    assert done.exit_code == 2
+    assert said in words(done.stderr)

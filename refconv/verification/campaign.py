@@ -15,6 +15,7 @@ from hypothesis.errors import Flaky
 from hypothesis.strategies import SearchStrategy
 
 from refconv import formats
+from refconv.bounds import ErrorModel
 from refconv.case import OPERATORS, Case
 from refconv.compare import Comparison
 from refconv.geometry import choice, integer
@@ -44,7 +45,7 @@ LARGEST_SEED = 2**63 - 1
 Progress = Callable[[str, int, int], None]
 
 
-def verify(
+def verify(  # noqa: PLR0913 - the contract's options
     candidate: Callable[..., Any],
     op: str = "conv2d",
     *,
@@ -53,6 +54,7 @@ def verify(
     seed: int = 0,
     arrays: str = "numpy",
     supports: Mapping[str, bool] | None = None,
+    model: ErrorModel | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Put a candidate to the test: on generated cases, on torch's documentation examples, and on real images.
@@ -77,6 +79,9 @@ def verify(
     supports : mapping of str to bool, optional
         What may be generated besides: `{"string_padding": True}` for "same" and "valid", `{"unbatched": True}` for
         inputs (C_in, H, W).
+    model : ErrorModel, optional
+        What the candidate says of how it computes; by default that it sums directly, in float32 or wider. Outputs that
+        are suspicious under it count as failures.
     progress : callable, optional
         Called with a section's name, the number of cases done and the number of cases in all.
 
@@ -98,7 +103,7 @@ def verify(
     (True, [])
     """
     found = Candidate(candidate, arrays, find(candidate))
-    return run(found, op, dtypes=dtypes, cases=cases, seed=seed, supports=supports, progress=progress)
+    return run(found, op, dtypes=dtypes, cases=cases, seed=seed, supports=supports, model=model, progress=progress)
 
 
 def run(
@@ -109,6 +114,7 @@ def run(
     cases: int,
     seed: int,
     supports: Mapping[str, bool] | None = None,
+    model: ErrorModel | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """As `verify`, for a candidate of known origin."""
@@ -122,13 +128,13 @@ def run(
     results = []
     covered: Counter[str] = Counter()
     for dtype in dict.fromkeys(choice("dtype", dtype, names) for dtype in dtypes):
-        generated = _Section(candidate, GENERATED, dtype, progress)
+        generated = _Section(candidate, GENERATED, dtype, model, progress)
         strategy = recipes(op, dtypes=[dtype], unbatched=limits["unbatched"], string_padding=limits["string_padding"])
         generated.generate(strategy, cases, seed)
         covered += generated.covered
         results.append(generated.result())
         for section, sources in FIXED.items():
-            fixed = _Section(candidate, section, dtype, progress)
+            fixed = _Section(candidate, section, dtype, model, progress)
             try:
                 fixed.go_through(sources(dtype, seed))
             except DataUnavailable as reason:
@@ -151,8 +157,10 @@ def checked(supports: Mapping[str, Any]) -> dict[str, bool]:
 class _Section:
     """A section while it runs: what was judged so far, and what failed."""
 
-    def __init__(self, candidate: Candidate, name: str, dtype: str, progress: Progress | None) -> None:
-        self.candidate, self.name, self.dtype, self.progress = candidate, name, dtype, progress
+    def __init__(
+        self, candidate: Candidate, name: str, dtype: str, model: ErrorModel | None, progress: Progress | None
+    ) -> None:
+        self.candidate, self.name, self.dtype, self.model, self.progress = candidate, name, dtype, model, progress
         self.n_cases = self.n_unsupported = self.max_ulp = 0
         self.max_bound_ratio = 0.0
         self.covered: Counter[str] = Counter()
@@ -198,7 +206,7 @@ class _Section:
         """Judge one case. A fault is noted and raised; after the first, Hypothesis shrinks and nothing is counted."""
         case, counting = source.case(), not self.faults
         try:
-            comparison = judge(self.candidate, case)
+            comparison = judge(self.candidate, case, self.model)
         except Unsupported:
             self.n_unsupported += counting
             return
@@ -235,7 +243,7 @@ class _Section:
     def _failure(self, fault: Fault, source: Source) -> Failure:
         case = source.case()
         text = fault.text + "\n  (not every call with this case fails)" * self.unreliable
-        snippet = program(self.candidate, case, source, fault.property)
+        snippet = program(self.candidate, case, source, fault.property, self.model)
         return Failure(fault.property, self.name, self.dtype, case, fault.comparison, text, snippet)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from refconv.arrays import to_numpy
+from refconv.bounds import ErrorModel
 from refconv.case import Case
 from refconv.compare import Comparison
 from refconv.errors import BackendUnavailable
@@ -39,8 +40,8 @@ class Fault(Exception):
         self.comparison = comparison
 
 
-def judge(candidate: Candidate, case: Case) -> Comparison:
-    """Call the candidate and compare; its verdict is good if this returns.
+def judge(candidate: Candidate, case: Case, model: ErrorModel | None = None) -> Comparison:
+    """Call the candidate and compare under the error model that it claims; its verdict is good if this returns.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def judge(candidate: Candidate, case: Case) -> Comparison:
         actual = to_numpy("result", result)
     except (TypeError, BackendUnavailable) as error:
         raise Fault(LAYOUT, str(error)) from error
-    comparison = case.check(actual)
+    comparison = case.check(actual, model)
     if comparison.problem:
         raise Fault(LAYOUT, str(comparison), comparison)
     if not comparison.ok:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from refconv.bounds import ErrorModel
 from refconv.case import Case
 from refconv.verification import judgement
 from refconv.verification.candidates import MODULE_NAME, Candidate
@@ -20,7 +21,7 @@ LITERAL_LINES = 5  # that the arrays may take together; those of a larger case a
 LINE_LENGTH = 110
 
 
-def program(candidate: Candidate, case: Case, source: Source, property_: str) -> str:
+def program(candidate: Candidate, case: Case, source: Source, property_: str, model: ErrorModel | None = None) -> str:
     """A program of at most `MAX_LINES` lines, which ends with exit status 1 for as long as the fault is there.
 
     Parameters
@@ -31,6 +32,8 @@ def program(candidate: Candidate, case: Case, source: Source, property_: str) ->
         How the arrays were made.
     property_
         Which property of `judgement` does not hold.
+    model
+        What the candidate is judged by.
     """
     arrays = _literals(case)
     if len(arrays) > LITERAL_LINES:
@@ -38,7 +41,7 @@ def program(candidate: Candidate, case: Case, source: Source, property_: str) ->
     imports, load = _load(candidate)
     libraries = ["import numpy as np", "import refconv"] + ["import torch"] * (candidate.arrays == "torch")
     lines = [*imports, *libraries, "", *load, "", *arrays, *_case(case), _arguments(candidate)]
-    return "\n".join([*lines, *_ending(candidate, property_)]) + "\n"
+    return "\n".join([*lines, *_ending(candidate, property_, model)]) + "\n"
 
 
 def _load(candidate: Candidate) -> tuple[list[str], list[str]]:
@@ -91,7 +94,7 @@ def _arguments(candidate: Candidate) -> str:
     return f"arguments = [{copy}(each) if isinstance(each, np.ndarray) else each for each in case.arguments()]"
 
 
-def _ending(candidate: Candidate, property_: str) -> list[str]:
+def _ending(candidate: Candidate, property_: str, model: ErrorModel | None) -> list[str]:
     """Lines that call the candidate and demand the property."""
     if property_ == judgement.INPUTS:
         return [
@@ -109,4 +112,5 @@ def _ending(candidate: Candidate, property_: str) -> list[str]:
             "except SystemExit as error:",
             '    raise AssertionError(f"the candidate ended the program: {error!r}") from error',
         ]
-    return ["refconv.assert_close(candidate(*arguments), case)"]
+    claim = "" if model is None else f", refconv.ErrorModel.parse({str(model)!r})"
+    return [f"refconv.assert_close(candidate(*arguments), case{claim})"]
