@@ -1,0 +1,51 @@
+"""The judge on trial: nothing sound is rejected under its honest model, no fault passes as a direct float32 sum."""
+
+import pytest
+import torch
+from evidence import DEFAULT, FILLS, TERMS, caught, claim, corpus, detected, samples, tally
+from implementations import FAULTS, SOUND, winograd_supports
+
+pytestmark = pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """For outputs of this size a second one only waits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_the_corpus_is_wide():
+    """All fills, and sums from one term to thousands; Winograd's part has only what its algorithm takes."""
+    general, winograd = corpus(), corpus(winograd=True)
+    assert {sample.fill for sample in general} == {sample.fill for sample in winograd} == set(FILLS)
+    terms = [sample.case.geometry.terms for sample in general]
+    assert min(terms) == 1
+    assert max(terms) > 4000
+    assert all(winograd_supports(sample.case) for sample in winograd)
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_nothing_sound_is_rejected(name):
+    """Under the model that it claims, in at least 2,000 cases."""
+    assert all(SOUND[name].supports(sample.case) for sample in samples(name))
+    found = tally(name)
+    assert found.verdicts.total() >= 2000
+    first = "\n".join(str(comparison) for _, comparison in found.rejected[:3])
+    assert not found.rejected, f"{len(found.rejected)} rejected, among them:\n{first}"
+
+
+@pytest.mark.parametrize("terms", TERMS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_default_fills_give_every_fault_away(fault, terms):
+    """Claimed as a direct float32 sum, by one of them at least."""
+    assert any(detected(fault, claim(terms, fill, 0)) for fill in DEFAULT)
+
+
+@pytest.mark.parametrize("name", SOUND)
+@pytest.mark.parametrize("fault", ["one element unwritten", "one NaN"])
+def test_no_model_accepts_everything(name, fault):
+    """Not even the loosest, on any geometry."""
+    assert caught(name, fault, every=8) == "100%"
