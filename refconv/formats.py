@@ -65,6 +65,11 @@ def number(accumulator: np.dtype) -> np.dtype:
     return WIDE[1] if accumulator is EXACT else accumulator
 
 
+def numbers(accumulator: np.dtype) -> int:
+    """How many of these an accumulator consists of."""
+    return 2 if accumulator is EXACT else 1
+
+
 @cache
 def result_dtype(dtype: np.dtype) -> np.dtype:
     """Dtype of a result over inputs of `dtype`: the same for floats and complex; int32, int64, uint64 for integers."""

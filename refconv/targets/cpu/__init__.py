@@ -15,7 +15,7 @@ import numpy as np
 
 from refconv import redone
 from refconv.correlation import Correlation, pieces
-from refconv.formats import DELIVERED, EXACT, FLOATS, INT64, INTEGERS, number
+from refconv.formats import DELIVERED, EXACT, FLOATS, INT64, INTEGERS, number, numbers
 from refconv.targets.cpu import pairs, superaccumulator, threads
 from refconv.targets.cpu.convert import converter, mark
 from refconv.targets.cpu.job import (
@@ -161,7 +161,7 @@ def warm_up() -> Iterator[tuple[int, int]]:
     pieces: list[Callable[[], Any]] = [kernel]
     for accumulator in (np.dtype("float32"), np.dtype("float64"), INT64, EXACT):
         lanes = registers()[0] // number(accumulator).itemsize
-        some = tiles(1 + (accumulator is EXACT))
+        some = tiles(numbers(accumulator))
         shapes = dict.fromkeys((channels, each) for channels, vectors in some for each in (vectors, 1))
         pieces += [partial(microkernel, accumulator, *shape, lanes, each) for shape in shapes for each in (True, False)]
         if accumulator is EXACT:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from refconv.formats import EXACT, number
+from refconv.formats import EXACT, number, numbers
 from refconv.nest import correlate
 from refconv.targets.cpu.compiled import cfunction, inner
 from refconv.targets.cpu.job import Job
@@ -26,8 +26,8 @@ def microkernel(accumulator: np.dtype, channels: int, vectors: int, lanes: int, 
 
     All but the last are addresses; x and sums those of the first position. `whole`: of sums that one job computes.
     """
-    type_, numbers = number(accumulator), 1 + (accumulator is EXACT)
-    tile, of_sums = Tile(type_, channels, vectors, lanes, numbers), type_.type
+    type_, parts = number(accumulator), numbers(accumulator)
+    tile, of_sums = Tile(type_, channels, vectors, lanes, parts), type_.type
 
     def nest(at, x, w, bias, sums, positions):
         job = load_record(Job, at)
@@ -38,7 +38,7 @@ def microkernel(accumulator: np.dtype, channels: int, vectors: int, lanes: int, 
             view(of_sums, x, job.in_channels * job.panel_channel),
             view(np.int64, job.offsets, job.terms),
             view(of_sums, w, channels * job.terms),
-            view(of_sums, bias, channels * numbers).reshape(channels, numbers),
+            view(of_sums, bias, channels * parts).reshape(channels, parts),
             view(of_sums, sums, 2 * channels * job.sums_row).reshape(2, channels, job.sums_row),
             positions,
             part,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba.core.registry import cpu_target
 
-from refconv.formats import EXACT, number
+from refconv.formats import number, numbers
 from refconv.layout import Layout, Size, channel_elements, layout
 from refconv.padding import Sides
 
@@ -75,7 +75,7 @@ class Problem(NamedTuple):
     @property
     def numbers(self) -> int:
         """How many of these a sum is."""
-        return 1 + (self.accumulator is EXACT)
+        return numbers(self.accumulator)
 
     @property
     def converts_weights(self) -> bool:

@@ -120,17 +120,14 @@ def _fused(builder: Any, tile: TileType, x: Any, w: Any, total: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), [x, w, total])
 
 
-def _two_products(builder: Any, x: Any, w: Any, high: Any, low: Any) -> tuple[Any, Any]:
+def _two_products(builder: Any, tile: TileType, x: Any, w: Any, high: Any, low: Any) -> tuple[Any, Any]:
     """high + low + x * w: what the sum of high and the product is too coarse for goes to low.
 
     No number but `low` and what is added to it is rounded where `high` is as `pairs` has it start.
     """
-    name = f"llvm.fma.v{x.type.count}f64"
-    fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(x.type, [x.type] * 3), name)
-    moved = builder.call(fma, [x, w, high])
+    moved = _fused(builder, tile, x, w, high)
     taken = builder.fsub(moved, high)
-    rest = builder.call(fma, [x, w, builder.fneg(taken)])
-    return moved, builder.fadd(low, rest)
+    return moved, builder.fadd(low, _fused(builder, tile, x, w, builder.fneg(taken)))
 
 
 @intrinsic
@@ -177,7 +174,7 @@ def _tile_fma(typing_context: Any, tile: Any, block: Any, x: Any, x_at: Any, w: 
                     total = _fused(builder, tile, values, weights, total)
                 else:
                     low = builder.extract_value(block, tile.sums + at)
-                    total, low = _two_products(builder, values, weights, total, low)
+                    total, low = _two_products(builder, tile, values, weights, total, low)
                     block = builder.insert_value(block, low, tile.sums + at)
                 block = builder.insert_value(block, total, at)
         return block
