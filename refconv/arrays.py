@@ -5,12 +5,14 @@ Knows array libraries by their objects only: none but NumPy is imported here unl
 
 import sys
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from refconv.errors import BackendUnavailable
 from refconv.formats import NARROW, SUPPORTED
+
+Operands: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # input, weight, and bias, if there is one
 
 
 def to_numpy(name: str, array: Any) -> np.ndarray:

@@ -3,6 +3,7 @@
 Knows operators, bounds and comparisons; not how cases are made, and none of the libraries that are judged.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from refconv import formats, ops, sampling, skipping, suspicion, tolerances
-from refconv.arrays import to_numpy
+from refconv.arrays import Operands, to_numpy
 from refconv.bounds import ErrorModel, Sums, convolution_sums
 from refconv.bounds.rounding import OUTWARDS
 from refconv.compare import Comparison, Standard, as_text, compare, either, errors, mismatch, misshapen
@@ -102,8 +103,7 @@ class Case:
         """The oracle's output, rounded; `precision` as `refconv.conv2d` has it."""
         if precision == "exact":
             return self._expected.copy()
-        out: np.ndarray = self._call(self.input, self.weight, self.bias, precision=precision)
-        return out
+        return ops.convolve(self.geometry, *self._arrays, precision=precision)
 
     def bound(self, model: ErrorModel | None = None) -> np.ndarray:
         """Largest admissible error of each element against the exact, unrounded value.
@@ -196,6 +196,8 @@ class Case:
         ------
         GeometryError, TypeError
             For a model that such a call can't have; never for `actual`.
+        OverflowError
+            As `refconv.conv2d` does, if the integers that must come out do not fit their dtype.
 
         Examples
         --------
@@ -313,16 +315,14 @@ class Case:
 
     @cached_property
     def _expected(self) -> np.ndarray:
-        out: np.ndarray = self._call(*self._arrays, precision="exact")
-        return out
+        return ops.convolve(self.geometry, *self._arrays, precision="exact")
 
     @cached_property
     def _value(self) -> np.ndarray:
         """The exact value as float64 (complex128) has it; of narrower formats with an error of the oracle's own."""
         if self.input.dtype in formats.INTEGERS or self._is_double:
             return self._expected
-        out: np.ndarray = self._call(*(_map(_widened, each) for each in self._arrays))
-        return out
+        return ops.convolve(self.geometry, *_mapped(_widened, self._arrays))
 
     @property
     def _is_double(self) -> bool:
@@ -331,11 +331,10 @@ class Case:
     @cached_property
     def _special(self) -> np.ndarray:
         """NaN and infinity where they must come out, whatever the finite numbers are; elsewhere a number."""
-        wide = [_map(_widened, each) for each in self._arrays]
+        wide = _mapped(_widened, self._arrays)
         if all(each is None or np.isfinite(each).all() for each in wide):
             return np.zeros(())
-        out: np.ndarray = self._call(*(_map(_signs, each) for each in wide))
-        return out
+        return ops.convolve(self.geometry, *_mapped(_signs, wide))
 
     @cached_property
     def _standards(self) -> dict[ErrorModel | None, Standard]:
@@ -365,13 +364,8 @@ class Case:
         return suspicion.random_signs(_real(self.weight))
 
     @property
-    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    def _arrays(self) -> Operands:
         return self.input, self.weight, self.bias
-
-    def _call(self, x: Any, w: Any, b: Any, **options: Any) -> Any:
-        return ops.conv2d(
-            x, w, b, self.stride, self.padding, self.dilation, self.groups, padding_mode=self.padding_mode, **options
-        )
 
 
 def assert_close(actual: Any, case: Case, model: ErrorModel | None = None, **options: Any) -> None:
@@ -406,8 +400,10 @@ def assert_close(actual: Any, case: Case, model: ErrorModel | None = None, **opt
         raise AssertionError(str(comparison))
 
 
-def _map(function: Any, array: np.ndarray | None) -> np.ndarray | None:
-    return None if array is None else function(array)
+def _mapped(function: Callable[[np.ndarray], np.ndarray], operands: Operands) -> Operands:
+    """Operands that a function changed, all that there are."""
+    x, w, bias = operands
+    return function(x), function(w), None if bias is None else function(bias)
 
 
 def _widened(array: np.ndarray) -> np.ndarray:

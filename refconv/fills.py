@@ -10,10 +10,10 @@ from typing import TypeAlias
 import ml_dtypes
 import numpy as np
 
+from refconv.arrays import Operands
 from refconv.formats import COMPLEX, FLOATS, NARROW, part, result_dtype, rounded, underflow_unit, unit_roundoff
 from refconv.geometry import choice
 
-Operands: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 Shape: TypeAlias = tuple[int, ...]
 _Fill: TypeAlias = Callable[[np.random.Generator, Sequence[Shape], np.dtype, int], list[np.ndarray]]
 _ElementFill: TypeAlias = Callable[[np.random.Generator, Shape, np.dtype, int], np.ndarray]

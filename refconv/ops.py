@@ -546,6 +546,14 @@ def geometry_of(
     )  # fmt: skip
 
 
+def convolve(g: Geometry, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None, **options: Any) -> np.ndarray:
+    """`conv2d` of other operands of a call's shapes, by its geometry."""
+    out: np.ndarray = conv2d(
+        x, w, bias, g.stride, g.padding, g.dilation, g.groups, padding_mode=g.padding_mode, **options
+    )
+    return out
+
+
 def common_dtype(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.dtype:
     """The one dtype of all arrays, or the input's where they may differ."""
     _check_dtypes(None if b is None else b.dtype, ("input", x.dtype), ("weight", w.dtype))

@@ -187,7 +187,7 @@ class Checksums:
     def _exactly(self, n: int, image: np.ndarray) -> _Image:
         """Integers: equal modulo 2**64."""
         x = self._image(n).astype(np.int64)
-        wanted = self._call(x, self.filter, self.bias, 1, overflow="wrap")[0, 0]
+        wanted = self._call(x, self.filter, self.bias, overflow="wrap")
         found = np.zeros(wanted.shape, np.int64)
         for factor, channel in zip(self.factors, image, strict=True):
             found += factor * channel.astype(np.int64)
@@ -199,7 +199,7 @@ class Checksums:
         x = self._image(n)
         finite = np.isfinite(x)
         x = np.where(finite, x, 0).astype(self.wide)
-        wanted = parts(self._call(x, self.filter, self.bias, 1)[0, 0])
+        wanted = parts(self._call(x, self.filter, self.bias))
         bound, absolute = self._bound(x)
         found = np.zeros(wanted.shape)
         all_finite = np.ones(wanted.shape, bool)
@@ -213,7 +213,7 @@ class Checksums:
         bound += 2 * (g.out_channels + g.groups * g.terms + 5) * 2.0**-53 * (absolute + bound)
         judged = np.isfinite(bound)
         if not finite.all():
-            reached = self._call((~finite).astype(float), np.ones(self.filter.shape), None, 1)[0, 0] > 0
+            reached = self._call((~finite).astype(float), np.ones(self.filter.shape)) > 0
             judged &= ~(np.repeat(reached, 2, axis=-1) if self.wide.kind == "c" else reached)
         with np.errstate(invalid="ignore"):
             close = all_finite & (np.abs(found - wanted) <= bound)
@@ -279,11 +279,9 @@ class Checksums:
         g = self.case.geometry
         return self.case.input.reshape(g.batch, g.in_channels, *g.size)[n : n + 1]
 
-    def _call(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, groups: int, **options: str) -> np.ndarray:
-        g = self.case.geometry
-        found: np.ndarray = ops.conv2d(
-            x, w, b, g.stride, g.padding, g.dilation, groups, padding_mode=g.padding_mode, **options
-        )
+    def _call(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None, **options: str) -> np.ndarray:
+        """The sums over one filter of all channels."""
+        found: np.ndarray = ops.convolve(replace(self.case.geometry, groups=1), x, w, bias, **options)[0, 0]
         return found
 
 

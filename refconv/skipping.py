@@ -54,10 +54,7 @@ def _sums(
     g: Geometry, products: list[tuple[np.ndarray, np.ndarray]], bias: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     def total(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-        found: np.ndarray = ops.conv2d(
-            x.astype(float), w.astype(float), None, g.stride, g.padding, g.dilation, g.groups
-        )
-        return found
+        return ops.convolve(g, x.astype(float), w.astype(float))
 
     def infinite(x: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Number of products that are +infinity."""

@@ -13,8 +13,9 @@ from typing import NamedTuple, TypedDict, TypeVar, Unpack
 import hypothesis.strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from refconv.arrays import Operands
 from refconv.case import OPERATORS, Case
-from refconv.fills import Operands, known, names, operands
+from refconv.fills import known, names, operands
 from refconv.formats import SUPPORTED
 from refconv.geometry import LARGEST, Geometry, Padding, choice, convolution, integer
 from refconv.padding import MODES

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from refconv import formats, ops
+from refconv.arrays import Operands
 from refconv.bounds.rounding import direct_sum, exact_sum, rounded
 from refconv.bounds.sums import Sums
 from refconv.geometry import Geometry
@@ -15,7 +16,7 @@ from refconv.geometry import Geometry
 
 def convolution_sums(
     geometry: Geometry,
-    operands: tuple[np.ndarray, np.ndarray, np.ndarray | None],
+    operands: Operands,
     value: np.ndarray,
     special: np.ndarray,
     *,
@@ -84,9 +85,7 @@ class _Call:
     is_complex: bool
 
     def correlate(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-        g = self.geometry
-        out: np.ndarray = ops.conv2d(x, w, bias, g.stride, g.padding, g.dilation, g.groups, padding_mode=g.padding_mode)
-        return self.arrange(out)
+        return self.arrange(ops.convolve(self.geometry, x, w, bias))
 
     def arrange(self, outputs: np.ndarray) -> np.ndarray:
         """As `formats.parts` has them: of complex outputs the parts side by side along the last axis."""
@@ -97,9 +96,7 @@ class _Call:
         return outputs.reshape(self.shape)
 
 
-def _real(
-    x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, groups: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _real(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, groups: int) -> Operands:
     """Operands of a convolution of twice as many real channels, but for signs: in each group real parts come first."""
     images = x.reshape(len(x), groups, 1, x.shape[1] // groups, *x.shape[2:])
     images = np.concatenate([images.real, images.imag], axis=2)
