@@ -76,9 +76,9 @@ def lowered(case):
 def quiet(function):
     """Without NumPy's warnings of what special values lead to."""
 
-    def run(*arguments):
+    def run(*arguments, **options):
         with np.errstate(all="ignore"):
-            return function(*arguments)
+            return function(*arguments, **options)
 
     return run
 
@@ -216,22 +216,36 @@ def bf16x3(case):
     return low.image(low.added(second @ first + np.where(np.isnan(corrections), np.float32(0), corrections)))
 
 
-def tensor_core(block, fraction_bits, case):
-    """Blocks of products and the sum so far: aligned to the largest, truncated, added, truncated to float32.
+@quiet
+def tensor_core(case, block, fraction_bits):
+    """Blocks of exact products and the sum so far, aligned to the largest exponent, truncated, added, truncated.
 
     Fasi, Higham, Mikaitis and Pranesh, "Numerical behavior of NVIDIA tensor cores", PeerJ Computer Science 7:e330
-    (2021), section 3. Of float16 operands, or of TF32, whose products float64 holds.
+    (2021), section 3. Of operands whose products float64 holds.
     """
     low = lowered(case)
-    total = np.zeros((*low.filters.shape[:2], low.columns.shape[1], 1))
-    for first in range(0, low.geometry.terms, block):
-        terms = slice(first, first + block)
-        products = low.filters[:, :, None, terms].astype(float) * low.columns[:, None, :, terms]
-        addends = np.concatenate([total, products], axis=-1)
-        unit = np.frexp(np.abs(addends).max(axis=-1, keepdims=True))[1] - 1 - fraction_bits
-        aligned = np.ldexp(np.trunc(np.ldexp(addends, -unit)), unit)
-        total = _cut(aligned.sum(axis=-1, keepdims=True))
-    return low.image(low.added(total[..., 0].astype("float32")))
+    x, w = low.columns.astype(float)[:, None], low.filters.astype(float)[:, :, None]
+    products, exponents = x * w, _exponent(x) + _exponent(w)  # of products not normalised
+    total = np.zeros(products.shape[:-1])
+    for first in range(0, products.shape[-1], block):
+        some = slice(first, first + block)
+        addends = np.concatenate([products[..., some], total[..., None]], axis=-1)
+        largest = np.concatenate([exponents[..., some], _exponent(total)[..., None]], axis=-1).max(axis=-1)
+        quantum = np.ldexp(1.0, np.maximum(largest - fraction_bits, -1000))
+        total = _truncated((np.trunc(addends / quantum[..., None]) * quantum[..., None]).sum(axis=-1))
+    total = total if low.bias is None else (total + low.bias).astype("float32")
+    return rounded(low.image(total), case.input.dtype)
+
+
+def _exponent(values):
+    """Of the leading bit; very small for 0."""
+    return np.where(values == 0, -5000, np.frexp(values)[1] - 1)
+
+
+def _truncated(values):
+    """float64 numbers as float32 has them, cut off toward zero, subnormal ones too."""
+    quantum = np.ldexp(1.0, np.maximum(np.frexp(values)[1] - 24, -149))
+    return np.trunc(values / quantum) * quantum
 
 
 # --- by transforms ---------------------------------------------------------------------------------------------------
@@ -265,27 +279,30 @@ WINOGRAD = {
 }
 
 
-@quiet
 def winograd(m, case):
     """F(m x m, 3 x 3) in float32, tiles from the upper left corner on."""
+    return by_tiles(case, WINOGRAD[m])
+
+
+@quiet
+def by_tiles(case, matrices, shift=0):
+    """Minimal filtering in float32, by the matrices of input, weights and output; tiles begin `shift` before these."""
     g, low = case.geometry, lowered(case)
-    data, taps, inverse = (np.array(each, "float32") for each in WINOGRAD[m])
-    (P, Q), size = g.output_size, m + 2
-    rows, columns = -(-P // m), -(-Q // m)
+    data, taps, inverse = (np.array(each, "float32") for each in matrices)
+    (m, t), (P, Q) = inverse.shape, g.output_size
     images = case.input.astype("float32").reshape(g.batch, g.in_channels, *g.size)
-    padded = np.pad(images, ((0, 0), (0, 0), *g.padding))
-    padded = np.pad(padded, ((0, 0), (0, 0), (0, rows * m - P), (0, columns * m - Q)))
-    tiles = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(2, 3))[:, :, ::m, ::m]
-    u = taps @ case.weight.astype("float32") @ taps.T
-    v = data @ tiles @ data.T
-    v = v.reshape(g.batch, g.groups, -1, rows * columns, size * size)
-    u = u.reshape(g.groups, -1, g.in_channels // g.groups, size * size)
-    products = np.matmul(
-        u.transpose(3, 0, 1, 2)[:, None], v.transpose(4, 0, 1, 2, 3)
-    )  # (size^2, N, groups, K/g, tiles)
-    sums = np.moveaxis(products, 0, -1).reshape(g.batch, g.out_channels, rows, columns, size, size)
+    rows, columns = (-(-(size + shift) // m) for size in (P, Q))
+    ends = [
+        (shift, tiles * m + t - m - shift - size) for tiles, size in zip((rows, columns), g.padded_size, strict=True)
+    ]
+    padded = np.pad(np.pad(images, ((0, 0), (0, 0), *g.padding)), ((0, 0), (0, 0), *ends))
+    tiles = np.lib.stride_tricks.sliding_window_view(padded, (t, t), axis=(2, 3))[:, :, ::m, ::m]
+    u = (taps @ case.weight.astype("float32") @ taps.T).reshape(g.groups, -1, g.in_channels // g.groups, t * t)
+    v = (data @ tiles @ data.T).reshape(g.batch, g.groups, -1, rows * columns, t * t)
+    products = np.matmul(u.transpose(3, 0, 1, 2)[:, None], v.transpose(4, 0, 1, 2, 3))  # (t^2, N, groups, K/g, tiles)
+    sums = np.moveaxis(products, 0, -1).reshape(g.batch, g.out_channels, rows, columns, t, t)
     out = (inverse @ sums @ inverse.T).swapaxes(3, 4).reshape(g.batch, g.out_channels, rows * m, columns * m)
-    out = out[:, :, :P, :Q]
+    out = out[:, :, shift : shift + P, shift : shift + Q]
     out = out if case.bias is None else out + case.bias.astype("float32")[:, None, None]
     return np.ascontiguousarray(out if low.batched else out[0])
 
@@ -295,22 +312,26 @@ def winograd_supports(case):
     return g.kernel == (3, 3) and g.stride == g.dilation == (1, 1)
 
 
+def power_of_two(elements, taps):
+    """Of a transform that nothing wraps around in."""
+    return 1 << (elements + taps - 2).bit_length()
+
+
 @quiet
-def fft(case):
-    """By float32 Fourier transforms of the padded input and the dilated filters, powers of two in size."""
+def fft(case, transforms=np.fft, length=power_of_two):
+    """By float32 Fourier transforms of the padded input and the dilated filters, of some length along each axis."""
     g = case.geometry
     images = case.input.astype("float32").reshape(g.batch, g.groups, -1, *g.size)
     padded = np.pad(images, ((0, 0), (0, 0), (0, 0), *g.padding))
     dilated = np.zeros((*case.weight.shape[:2], *(d * (k - 1) + 1 for d, k in zip(g.dilation, g.kernel, strict=True))))
     dilated[:, :, :: g.dilation[0], :: g.dilation[1]] = case.weight
-    size = [1 << (a + b - 2).bit_length() for a, b in zip(padded.shape[3:], dilated.shape[2:], strict=True)]
-    x = np.fft.rfft2(padded, size)[:, :, None]
-    w = np.fft.rfft2(dilated.astype("float32"), size).reshape(
-        g.groups, -1, *dilated.shape[1:2], size[0], size[1] // 2 + 1
-    )
-    out = np.fft.irfft2((x * w.conj()).sum(axis=3), size).reshape(g.batch, g.out_channels, *size)
+    size = [length(a, b) for a, b in zip(padded.shape[3:], dilated.shape[2:], strict=True)]
+    x = transforms.rfft2(padded, size)[:, :, None]
+    w = transforms.rfft2(dilated.astype("float32"), size).conj()
+    w = w.reshape(g.groups, -1, *w.shape[1:])
+    out = transforms.irfft2((x * w).sum(axis=3), size).reshape(g.batch, g.out_channels, *size)
     out = out[:, :, :: g.stride[0], :: g.stride[1]][:, :, : g.output_size[0], : g.output_size[1]]
-    out = out if case.bias is None else out + case.bias[:, None, None]
+    out = out if case.bias is None else out + case.bias.astype("float32")[:, None, None]
     return np.ascontiguousarray(out if case.input.ndim == 4 else out[0])
 
 
@@ -383,10 +404,10 @@ SOUND = {
     "bfloat16 operands": Implementation(of_operands(bfloat16), ErrorModel.direct("float32", "bfloat16")),
     "bf16x3": Implementation(bf16x3, ErrorModel.bf16x3()),
     "tensor core A100, TF32": Implementation(
-        of_operands(tf32, quiet(partial(tensor_core, 4, 24))), ErrorModel.tensor_core("A100", "tf32")
+        of_operands(tf32, partial(tensor_core, block=4, fraction_bits=24)), ErrorModel.tensor_core("A100", "tf32")
     ),
     "tensor core H100, float16": Implementation(
-        narrowed(quiet(partial(tensor_core, 16, 25))), ErrorModel.tensor_core("H100"), dtype="float16"
+        partial(tensor_core, block=16, fraction_bits=25), ErrorModel.tensor_core("H100"), dtype="float16"
     ),
     "float16, torch": Implementation(partial(torch_conv2d, mkldnn=False), _DIRECT, dtype="float16"),
     "float16, bias after rounding": Implementation(

@@ -103,15 +103,15 @@ DIRECT = {
         FLOAT32,
     ),
     "split in two": (arithmetic.split_in_two, ErrorModel.bf16x3(), FLOAT32),
-    "V100": (partial(arithmetic.tensor_core, block=4, fraction_bits=23), ErrorModel.tensor_core("V100"), HALVES),
-    "A100": (partial(arithmetic.tensor_core, block=8, fraction_bits=24), ErrorModel.tensor_core("A100"), HALVES),
+    "V100": (partial(implementations.tensor_core, block=4, fraction_bits=23), ErrorModel.tensor_core("V100"), HALVES),
+    "A100": (partial(implementations.tensor_core, block=8, fraction_bits=24), ErrorModel.tensor_core("A100"), HALVES),
     "A100, TF32": (
-        implementations.of_operands(truncated, partial(arithmetic.tensor_core, block=4, fraction_bits=24)),
+        implementations.of_operands(truncated, partial(implementations.tensor_core, block=4, fraction_bits=24)),
         ErrorModel.tensor_core("A100", "tf32_truncated"),
         FLOAT32,
     ),
     "few bits": (
-        partial(arithmetic.tensor_core, block=32, fraction_bits=13),
+        partial(implementations.tensor_core, block=32, fraction_bits=13),
         ErrorModel.tensor_core(block=32, fraction_bits=13),
         ("float8_e4m3fn", "float8_e5m2"),
     ),
@@ -328,14 +328,12 @@ def test_transforms_are_correlations(m, r):
 def test_transforms_are_the_published_ones(m):
     """Lavin and Gray's, but for factors that move between matrices: the product for each point is the same."""
     data, weight, output = implementations.WINOGRAD[m]
-    ours = transforms(m, 3)
-    published = [np.array(each) for each in (output, weight, data)]
-    for point in range(m + 2):
-        mine = [np.array(each, float) for each in ours]
-        both = [
-            np.einsum("i,k,j->ikj", a[:, point], b[point], c[point]) for a, b, c in (mine, published)
-        ]  # fmt: skip
-        np.testing.assert_allclose(*both, rtol=2.0**-50, atol=0)
+    published = [
+        [[Fraction(value).limit_denominator(24) for value in row] for row in each] for each in (output, weight, data)
+    ]
+    for point, i, k, j in np.ndindex(m + 2, m, 3, m + 2):
+        ours, theirs = (a[i][point] * b[point][k] * c[point][j] for a, b, c in (transforms(m, 3), published))
+        assert ours == theirs
 
 
 # --- what models allow -----------------------------------------------------------------------------------------------
