@@ -9,12 +9,13 @@ No test: `test_compare.py` asserts what must hold.
 import itertools
 import sys
 
+import implementations
 import numpy as np
-import torch
+from implementations import lowered, quiet
 
 from refconv import Case, ErrorModel
 from refconv.formats import part
-from refconv.suspicion import random_significands, random_signs, statistics
+from refconv.suspicion import statistics
 
 DIRECT = ErrorModel.direct("float32")
 LENGTHS = (1, 3, 9, 27, 144, 576, 1152, 4608, 20_000)
@@ -22,45 +23,18 @@ OUTPUTS = ((1, 1), (4, 2), (64, 8))  # positions and filters
 MULTIPLICATIONS = 1_000_000  # for each line of the table and each number of outputs
 
 
-def sequential(x, w):
-    total = np.zeros((len(w), len(x)), "float32")
-    for column, tap in zip(x.T, w.T, strict=True):
-        total += tap[:, None] * column
-    return total
+@quiet
+def fused(case):
+    """One fused multiply-add after the other: in float64 the products are exact."""
+    low = lowered(case)
+    total = np.zeros((*low.filters.shape[:2], low.columns.shape[1]), "float32")
+    for term in range(low.columns.shape[-1]):
+        total = (total + low.filters[:, :, None, term].astype(float) * low.columns[:, None, :, term]).astype("float32")
+    return low.image(total)
 
 
-def fused(x, w):
-    total = np.zeros((len(w), len(x)), "float32")
-    for column, tap in zip(x.T.astype(float), w.T.astype(float), strict=True):
-        total = (total + tap[:, None] * column).astype("float32")
-    return total
-
-
-def pairwise(x, w):
-    terms = w[:, None] * x
-    while terms.shape[-1] > 1:
-        half = terms.shape[-1] // 2
-        terms = np.concatenate(
-            [terms[..., :half] + terms[..., half : 2 * half], terms[..., 2 * half :]], axis=-1
-        )  # fmt: skip
-    return terms[..., 0]
-
-
-def split(x, w):
-    """As threads share a sum."""
-    stretches = zip(*(np.array_split(each, min(8, x.shape[1]), axis=1) for each in (x, w)), strict=True)
-    return sum(sequential(*each) for each in stretches)
-
-
-SOUND = {
-    "sequential": sequential,
-    "with FMA": fused,
-    "reversed": lambda x, w: sequential(x[:, ::-1], w[:, ::-1]),
-    "pairwise": pairwise,
-    "split": split,
-    "BLAS": lambda x, w: w @ x.T,
-    "torch": lambda x, w: torch.nn.functional.linear(torch.tensor(w), torch.tensor(x)).numpy(),
-}
+NAMES = ("torch, oneDNN", "im2col and sgemm", "sequential, no FMA", "reversed", "pairwise", "split into 8")
+SOUND = (fused, *(implementations.SOUND[name].run for name in NAMES))
 FILLS = {
     "normal": lambda random, shape: random.standard_normal(shape),
     "uniform": lambda random, shape: random.uniform(-1, 1, shape),
@@ -68,13 +42,10 @@ FILLS = {
 }
 
 
-def shares(x, w, out):
-    """The four statistics of a product of filters and positions, as shares of their limits; none if not judged."""
-    case = Case(input=x[:, :, None, None], weight=w[:, :, None, None])
-    errors = out.T.reshape(case.sums.value.shape).astype(float) - case.sums.value
-    if not (random_significands(x) and random_significands(w)):
-        return None  # single numbers may look as if they were not
-    found = statistics(errors, case.sums, DIRECT, part(out.dtype), random_signs=random_signs(w))
+def shares(case, out):
+    """The four statistics of an output, as shares of their limits; none if not judged."""
+    errors = out.astype(float) - case.sums.value
+    found = statistics(errors, case.sums, DIRECT, part(out.dtype), random_signs=case.random_signs)
     return [each.value / each.limit for each in found]
 
 
@@ -84,9 +55,12 @@ def largest(n, fill, random):
     for positions, filters in OUTPUTS:
         repeats = max(1, min(200, MULTIPLICATIONS // (n * positions * filters * len(SOUND))))
         for _ in range(repeats):
-            x, w = (FILLS[fill](random, (count, n)).astype("float32") for count in (positions, filters))
-            for sound in SOUND.values():
-                found = shares(x, w, sound(x, w))
+            x, w = (FILLS[fill](random, (count, n, 1, 1)).astype("float32") for count in (positions, filters))
+            case = Case(input=x, weight=w)
+            if not case.random:
+                continue  # single numbers may look as if they were not
+            for sound in SOUND:
+                found = shares(case, sound(case))
                 if found:
                     worst, tried = np.maximum(worst, found), tried + 1
     return worst, tried

@@ -1,7 +1,7 @@
 """Exact sums beside torch's in float64, beside the naive loops compiled, and how many sums are redone.
 
-Knows refconv's conv2d and torch's; nothing of how either works. To run it without asv, printing a table:
-`python asv_bench/benchmarks/exact.py`.
+Knows refconv's conv2d, and how `refconv bench` compares it with torch's; nothing of how either works. To run it without
+asv, printing a table: `python asv_bench/benchmarks/exact.py`.
 """
 
 import functools
@@ -9,11 +9,10 @@ import statistics
 import time
 from collections.abc import Callable
 
-import numba
 from numba import njit, prange
 
 import refconv
-from refconv import networks
+from refconv import benchmark, networks
 
 LAYERS = {str(layer): layer for layer in networks.layers("resnet50")}
 DTYPES = ("float64", "float32")
@@ -58,20 +57,9 @@ def ratio(ours: Call, theirs: Call) -> float:
 
 @functools.cache
 def beside_torch(layer: str, dtype: str) -> float:
-    """torch's time in float64, for as many threads, over refconv's."""
-    import torch
-
-    x, w, *options = arguments(layer, dtype)
-    tensors = [torch.from_numpy(each.astype("float64")) for each in (x, w)]
-    before = torch.get_num_threads()
-    torch.set_num_threads(numba.get_num_threads())
-    try:
-        return ratio(
-            functools.partial(refconv.conv2d, x, w, *options, precision="exact"),
-            functools.partial(torch.nn.functional.conv2d, *tensors, *options),
-        )
-    finally:
-        torch.set_num_threads(before)
+    """torch's time in float64 over refconv's, as `refconv bench --precision exact` has it."""
+    (row,) = benchmark.compare([LAYERS[layer]], dtype, "exact")
+    return row.ratio()
 
 
 @functools.cache
