@@ -1,6 +1,6 @@
 """How far sound sums stay below the limits of `refconv.suspicion`: what its constants rest on.
 
-    python tests/calibration.py         # the table in docs/numerics.md; some minutes
+    python tests/calibration.py         # the table in docs/numerics.md; half a minute
     python tests/calibration.py 5       # from another seed
 
 No test: `test_compare.py` asserts what must hold.
