@@ -3,7 +3,7 @@
 Knows operators, bounds and comparisons; not how cases are made, and none of the libraries that are judged.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from typing import Any
@@ -11,14 +11,21 @@ from typing import Any
 import numpy as np
 
 from refconv import formats, ops, sampling, skipping, suspicion, tolerances
-from refconv.arrays import Operands, to_numpy
-from refconv.bounds import ErrorModel, Sums, convolution_sums
+from refconv.arrays import to_numpy
+from refconv.bounds import ErrorModel, Sums, sums_of
 from refconv.bounds.rounding import OUTWARDS
 from refconv.compare import Comparison, Standard, as_text, compare, either, errors, mismatch, misshapen
-from refconv.geometry import Geometry, Padding, Pair, choice, integer
+from refconv.errors import GeometryError
+from refconv.geometry import Geometry, Padding, Pair, choice, integer, per_axis
+from refconv.operators import OPERATORS, Call, Operator, compute
 from refconv.receptive import receptive_field
 
-OPERATORS = ("conv2d",)
+ARRAYS = ("input", "weight", "bias", "grad_output")
+TAKEN = {
+    name: frozenset({"op", *each.parameters, *(["padding_mode"] if each.has_padding_mode else [])})
+    for name, each in OPERATORS.items()
+}
+QUANTISATION = tuple(f"{array}_{each}" for array in ("input", "weight", "output") for each in ("scale", "zero_point"))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -27,15 +34,17 @@ class Case:
 
     Parameters
     ----------
-    op : {"conv2d"}
-        The operator.
-    input, weight, bias, stride, padding, dilation, groups, padding_mode
-        As `refconv.conv2d` takes them; arrays of any kind, held as NumPy arrays.
+    op : str
+        The operator: "conv2d", "conv_transpose2d", "conv2d_input", "conv2d_weight", "conv2d_bias", "conv2d_integer" or
+        "conv2d_quantized".
+    input, weight, bias, stride, padding, dilation, groups, ...
+        As the operator of `refconv` takes them; arrays of any kind, held as NumPy arrays. What it does not take must
+        not be given.
 
     Raises
     ------
     GeometryError, TypeError
-        As `refconv.conv2d` does.
+        As the operator does.
 
     Examples
     --------
@@ -46,32 +55,95 @@ class Case:
     'identical'
     """
 
-    input: np.ndarray
-    weight: np.ndarray
+    op: str = "conv2d"
+    input: np.ndarray = None  # type: ignore[assignment]  # an operator that takes it insists
+    weight: np.ndarray = None  # type: ignore[assignment]
     bias: np.ndarray | None = None
+    grad_output: np.ndarray = None  # type: ignore[assignment]
+    input_size: Sequence[int] | None = None
+    weight_size: Sequence[int] | None = None
     stride: Pair = 1
     padding: Padding = 0
+    output_padding: Pair = 0
     dilation: Pair = 1
     groups: int = 1
     padding_mode: str = "zeros"
-    op: str = "conv2d"
+    input_scale: Any = None
+    input_zero_point: Any = 0
+    weight_scale: Any = None
+    weight_zero_point: Any = 0
+    output_scale: Any = None
+    output_zero_point: Any = 0
 
     def __post_init__(self) -> None:
-        choice("op", self.op, OPERATORS)
-        for name in ("input", "weight", "bias"):
+        choice("op", self.op, tuple(OPERATORS))
+        self._check_given()
+        for name in (*ARRAYS, *QUANTISATION):
             given = getattr(self, name)
-            if given is not None:
-                found = to_numpy(name, given)
-                # Over bytes: memory that nobody can write to, whatever flags are set.
-                object.__setattr__(self, name, np.ndarray(found.shape, found.dtype, found.tobytes()))
-        ops.common_dtype(self.input, self.weight, self.bias)
+            if given is not None and (
+                name in ARRAYS or (hasattr(given, "shape") and not isinstance(given, np.generic))
+            ):
+                self._keep(name, _frozen(to_numpy(name, given)))
+        if not self._operator.is_quantized:
+            ops.common_dtype(self._first, self._first if self._second is None else self._second, self.bias)
+        self._keep_tuples()
+        if self._operator.is_quantized:
+            _ = self._expected  # zero points and scales, too, are to be right from the start
+
+    def _check_given(self) -> None:
+        """Refuse what the operator does not take, and insist on what it must have."""
+        taken = self._taken
+        for each in fields(self):
+            name, given = each.name, getattr(self, each.name)
+            if name in taken:
+                if given is None and name != "bias":
+                    raise TypeError(f"{name}=None: must be given for {self.op}")
+            elif given is not each.default and (type(given) is not type(each.default) or given != each.default):
+                raise TypeError(f"{name}={given!r}: {self.op} does not take it")
+
+    def _keep_tuples(self) -> None:
+        """What the caller holds may change: keep tuples only."""
         g = self.geometry
-        # What the caller holds may change: keep tuples only.
-        kept = {"stride": g.stride, "dilation": g.dilation, "groups": g.groups}
+        kept: dict[str, Any] = {"stride": g.stride, "dilation": g.dilation, "groups": g.groups}
         if not isinstance(self.padding, str):
             kept["padding"] = g.padding
-        for name, value in kept.items():
-            object.__setattr__(self, name, value)
+        for name in ("input_size", "weight_size"):
+            if getattr(self, name) is not None:
+                kept[name] = tuple(map(int, getattr(self, name)))
+        kept["output_padding"] = per_axis("output_padding", self.output_padding, 0)
+        for name in kept.keys() & self._taken:
+            self._keep(name, kept[name])
+
+    @property
+    def _taken(self) -> frozenset[str]:
+        """Names of the fields that the operator takes."""
+        return TAKEN[self.op]
+
+    def _keep(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def _operator(self) -> Operator:
+        return OPERATORS[self.op]
+
+    @property
+    def _first(self) -> np.ndarray:
+        found: np.ndarray = getattr(self, self._operator.first)
+        return found
+
+    @property
+    def _second(self) -> np.ndarray | None:
+        return getattr(self, self._operator.second) if self._operator.second else None
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The tensors of the call, by name, in its order.
+
+        >>> list(Case(input=np.ones((1, 1, 1)), weight=np.ones((1, 1, 1, 1))).arrays)
+        ['input', 'weight']
+        """
+        found = {name: getattr(self, name) for name in self._operator.parameters if name in ARRAYS}
+        return {name: array for name, array in found.items() if array is not None}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles are made anew, for a copied array could be written to."""
@@ -79,31 +151,42 @@ class Case:
 
     @cached_property
     def geometry(self) -> Geometry:
-        """Shapes and options, normalised: pairs as tuples, padding as ((top, bottom), (left, right))."""
-        return ops.geometry_of(
-            self.input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, self.padding_mode
-        )
+        """Shapes and options, normalised: pairs as tuples, padding as ((top, bottom), (left, right)).
+
+        Of the forward convolution concerned: that of which a gradient is a gradient, or of which a transposed
+        convolution is the gradient.
+        """
+        return self._operator.geometry(self)
+
+    @cached_property
+    def call(self) -> Call:
+        """The call without its numbers, of an operator without zero points."""
+        return Call(self.op, self.geometry, per_axis("output_padding", self.output_padding, 0))
 
     def arguments(self) -> tuple[Any, ...]:
-        """The positional arguments of a candidate: input, weight, bias, stride, padding, dilation, groups.
+        """The positional arguments of a candidate: for a conv2d input, weight, bias, stride, padding, dilation, groups.
 
         Stride and dilation are pairs, padding is (h, w), a string if it was given as one, else four-sided.
         """
-        g = self.geometry
-        padding: Any = g.padding
-        if isinstance(self.padding, str):
-            padding = self.padding
-        elif all(before == after for before, after in g.padding):
-            padding = tuple(before for before, _ in g.padding)
-        # Views: a candidate may change their shape.
-        x, w, b = (each if each is None else each.view() for each in (self.input, self.weight, self.bias))
-        return x, w, b, g.stride, padding, g.dilation, g.groups
+        return tuple(self._argument(name) for name in self._operator.parameters)
+
+    def keywords(self) -> dict[str, Any]:
+        """What comes by keyword: the padding mode, unless it is zeros."""
+        return {} if self.padding_mode == "zeros" else {"padding_mode": self.padding_mode}
+
+    def _argument(self, name: str) -> Any:
+        value = getattr(self, name)
+        if isinstance(value, np.ndarray):
+            return value.view()  # a candidate may change its shape
+        if name == "padding" and not isinstance(value, str) and all(before == after for before, after in value):
+            return tuple(before for before, _ in value)
+        return value
 
     def expected(self, precision: str = "exact") -> np.ndarray:
         """The oracle's output, rounded; `precision` as `refconv.conv2d` has it."""
         if precision == "exact":
             return self._expected.copy()
-        return ops.convolve(self.geometry, *self._arrays, precision=precision)
+        return compute(self.op, self.arguments(), self.padding_mode, precision)
 
     def bound(self, model: ErrorModel | None = None) -> np.ndarray:
         """Largest admissible error of each element against the exact, unrounded value.
@@ -134,7 +217,7 @@ class Case:
         True
         """
         found = self._limits(self._model(model))
-        if self.input.dtype in formats.INTEGERS:
+        if self._dtype in formats.INTEGERS:
             return found
         limits, value = formats.parts(found), formats.parts(self._value)
         # Integers whose float64 sums are exact have no error of the oracle's own.
@@ -147,16 +230,15 @@ class Case:
 
     def _limits(self, model: ErrorModel | None) -> np.ndarray:
         """As `ErrorModel.bound` has it: 0 where only the exact value rounded once will do."""
-        dtype = formats.result_dtype(self.input.dtype)
         if model is None:
             return np.zeros(self._expected.shape)
-        found = model.bound(self.sums, formats.part(dtype))
-        return found.view(np.complex128) if dtype in formats.COMPLEX else found
+        found = model.bound(self.sums, formats.part(self._dtype))
+        return found.view(np.complex128) if self._dtype in formats.COMPLEX else found
 
     @cached_property
     def sums(self) -> Sums:
         """The sums behind the outputs, of floats and complex numbers: what error models look at."""
-        return convolution_sums(self.geometry, self._arrays, self._value, self._special, exact=self._is_double)
+        return sums_of(self.call, self._operands, self._value, self._special, exact=self._is_double)
 
     def check(
         self,
@@ -182,8 +264,8 @@ class Case:
         allow_suspicious : bool
             Whether "suspicious" is good enough.
         sample : int, optional
-            Judge so many outputs one by one, chosen at random, and all others by checksums only: for outputs so large
-            that the oracle would take too long. See `refconv.sampling`.
+            Judge so many outputs of a conv2d one by one, chosen at random, and all others by checksums only: for
+            outputs so large that the oracle would take too long. See `refconv.sampling`.
         seed : int
             Another seed chooses other outputs and checksums.
 
@@ -224,6 +306,8 @@ class Case:
             found = np.array(to_numpy("actual", actual))
         except TypeError as error:
             return mismatch(np.empty(0), self.unwritten, str(error), str(self))
+        if sample is not None and self.op != "conv2d":
+            raise GeometryError(f"sample={sample}: must not be given for {self.op}")
         if sample is not None and integer("sample", sample, 1) < self.unwritten.size:
             comparison = sampling.check(self, found, model, sample, seed, strict=strict)
         else:
@@ -236,12 +320,13 @@ class Case:
         unlike = misshapen(actual, standard.expected, str(self))
         if unlike:
             return unlike
-        if model is not None and not strict and skipping.matters(self.geometry, self.weight):
+        if model is not None and not strict and skipping.matters(self.call, self._second):
             standard = either(actual, standard, self._skipping(standard, model))
         comparison = compare(actual, standard, str(self))
         if comparison.worst is None:
             return comparison
-        comparison = replace(comparison, receptive_field=receptive_field(self.geometry, comparison.worst))
+        if self.op == "conv2d":
+            comparison = replace(comparison, receptive_field=receptive_field(self.geometry, comparison.worst))
         if model is None or not self.random:
             return comparison
         difference, out = errors(actual, standard), formats.part(actual.dtype)
@@ -259,17 +344,29 @@ class Case:
         self, model: ErrorModel | None, expected: np.ndarray, exact: np.ndarray, bound: np.ndarray
     ) -> Standard:
         if model is None:
-            product = np.ones(exact.shape)  # integers: nothing is too small to be seen
-            return Standard(expected=expected, exact=exact, bound=bound, unit=np.zeros(exact.shape), product=product)
-        unit = formats.unit_roundoff(model.accumulator) * self.sums.absolute
-        product = self.sums.squares / max(1, self.sums.terms) ** 0.5
-        if exact.dtype in formats.COMPLEX:
-            unit, product = (np.ascontiguousarray(each).view(exact.dtype) for each in (unit, product))
-        return Standard(expected=expected, exact=exact, bound=bound, unit=unit, product=product, model=str(model))
+            one = np.ones(exact.shape)  # integers: nothing is too small to be seen
+            return Standard(
+                expected=expected, exact=exact, bound=bound, unit=np.zeros(exact.shape), mean=one, typical=one.copy
+            )
+        terms = max(1, self.sums.terms)
+
+        def arranged(array: np.ndarray) -> np.ndarray:
+            return np.ascontiguousarray(array).view(exact.dtype) if exact.dtype in formats.COMPLEX else array
+
+        unit, mean = arranged(formats.unit_roundoff(model.accumulator) * self.sums.absolute), self.sums.absolute / terms
+        return Standard(
+            expected=expected,
+            exact=exact,
+            bound=bound,
+            unit=unit,
+            mean=arranged(mean),
+            typical=lambda: arranged(self.sums.squares / terms**0.5),
+            model=str(model),
+        )
 
     def _skipping(self, standard: Standard, model: ErrorModel) -> Standard:
         """The standard of an implementation that skips padded taps."""
-        value, special = skipping.outputs(self.geometry, *self._arrays)
+        value, special = skipping.outputs(self.call, *self._operands)
         bound = model.bound(replace(self.sums, value=value, special=special), formats.part(standard.expected.dtype))
         value, bound = value.view(standard.exact.dtype), bound.view(standard.bound.dtype)
         return self._make_standard(model, formats.rounded(value, standard.expected.dtype), value, bound)
@@ -303,38 +400,57 @@ class Case:
             return tolerances.tightest(self.standard(model), self.sums.terms)
 
     def __str__(self) -> str:
-        g = self.geometry
-        mode = "" if self.padding_mode == "zeros" else f", padding_mode={self.padding_mode!r}"
-        return (
-            f"{self.op}(input={as_text(self.input)}, weight={as_text(self.weight)}, "
-            f"bias={'None' if self.bias is None else as_text(self.bias)}, stride={g.stride}, "
-            f"padding={self.arguments()[4]!r}, dilation={g.dilation}, groups={g.groups}{mode})"
-        )
+        arguments = zip(self._operator.parameters, self.arguments(), strict=True)
+        mode = [f"{name}={value!r}" for name, value in self.keywords().items()]
+        return f"{self.op}({', '.join([*(f'{name}={_text(value)}' for name, value in arguments), *mode])})"
 
     __repr__ = __str__
 
     @cached_property
     def _expected(self) -> np.ndarray:
-        return ops.convolve(self.geometry, *self._arrays, precision="exact")
+        """The exact value, rounded once: that of the float64 sum, wherever its own error can't matter."""
+        if not self._operator.is_quantized and self._dtype not in formats.INTEGERS and not self._is_double:
+            found, certain = self._certainly_rounded()
+            if certain:
+                return found
+        return compute(self.op, self.arguments(), self.padding_mode, "exact")
+
+    def _certainly_rounded(self) -> tuple[np.ndarray, bool]:
+        """The float64 value rounded, and whether the exact one is rounded to the same everywhere."""
+        with np.errstate(all="ignore"):
+            value, error = formats.parts(self._value), self.sums.value_error
+            # Of integers below 2**53 every sum is exact.
+            exact = self.sums.integral & (self.sums.absolute < 1 / formats.unit_roundoff("float64"))
+            error = np.where(exact | ~np.isfinite(value), 0, error)
+            part = formats.part(self._dtype)
+            found, low, high = (formats.rounded(each, part) for each in (value, value - error, value + error))
+        # A sum that overflows on the way is no sum of narrow numbers; what is not finite is so for its operands.
+        certain = ((low == high) | np.isnan(value)).all() and not (np.isinf(value) & (self.sums.special == 0)).any()
+        return found.view(self._dtype).reshape(self._value.shape), bool(certain)
+
+    @cached_property
+    def _dtype(self) -> np.dtype:
+        """Of the output."""
+        return self._expected.dtype if self._operator.is_quantized else formats.result_dtype(self._first.dtype)
 
     @cached_property
     def _value(self) -> np.ndarray:
         """The exact value as float64 (complex128) has it; of narrower formats with an error of the oracle's own."""
-        if self.input.dtype in formats.INTEGERS or self._is_double:
+        if self._dtype in formats.INTEGERS or self._is_double:
             return self._expected
-        return ops.convolve(self.geometry, *_mapped(_widened, self._arrays))
+        return self.call.apply(*_mapped(_widened, self._operands))
 
     @property
     def _is_double(self) -> bool:
-        return formats.part(self.input.dtype) == np.float64
+        return formats.part(self._first.dtype) == np.float64
 
     @cached_property
     def _special(self) -> np.ndarray:
         """NaN and infinity where they must come out, whatever the finite numbers are; elsewhere a number."""
-        wide = _mapped(_widened, self._arrays)
+        wide = _mapped(_widened, self._operands)
         if all(each is None or np.isfinite(each).all() for each in wide):
             return np.zeros(())
-        return ops.convolve(self.geometry, *_mapped(_signs, wide))
+        return self.call.apply(*_mapped(_signs, wide))
 
     @cached_property
     def _standards(self) -> dict[ErrorModel | None, Standard]:
@@ -344,28 +460,33 @@ class Case:
         """The model that is meant; None for integers, of which every one is exact."""
         if model is not None and not isinstance(model, ErrorModel):
             raise TypeError(f"model={model!r}: must be an ErrorModel")
-        dtype = formats.result_dtype(self.input.dtype)
-        return None if dtype in formats.INTEGERS else model or ErrorModel.inferred(dtype)
+        return None if self._dtype in formats.INTEGERS else model or ErrorModel.inferred(self._dtype)
 
     @property
     def unwritten(self) -> np.ndarray:
         """An array of the output's shape and dtype, without memory of its own."""
-        shape = self.geometry.output_shape[self.input.ndim == 3 :]
-        return np.broadcast_to(np.zeros((), formats.result_dtype(self.input.dtype)), shape)
+        shape = self.geometry.output_shape if self._operator.is_quantized else self.call.shape
+        if len(shape) == 4 and self._first.ndim == 3 and self.op != "conv2d_weight":
+            shape = shape[1:]
+        return np.broadcast_to(np.zeros((), self._dtype), shape)
 
     @cached_property
     def random(self) -> bool:
         """Whether the operands are such that errors of roundings have mean 0."""
-        return all(map(suspicion.random_significands, map(_real, self._arrays[:2])))
+        return all(suspicion.random_significands(_real(each)) for each in self._operands[:2] if each is not None)
 
     @cached_property
     def random_signs(self) -> bool:
         """Whether the weights' signs are random, so that partial sums are not much larger than the sums."""
-        return suspicion.random_signs(_real(self.weight))
+        signs = _real(self._first if self._second is None else self._second)
+        if self.op == "conv2d":
+            return suspicion.random_signs(signs)
+        signs = signs[None] if self._second is not self.weight and self._first.ndim == 3 else signs
+        return suspicion.random_signs(np.swapaxes(signs, 0, 1))  # its second axis is not summed over
 
     @property
-    def _arrays(self) -> Operands:
-        return self.input, self.weight, self.bias
+    def _operands(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        return self._first, self._second, self.bias
 
 
 def assert_close(actual: Any, case: Case, model: ErrorModel | None = None, **options: Any) -> None:
@@ -400,10 +521,21 @@ def assert_close(actual: Any, case: Case, model: ErrorModel | None = None, **opt
         raise AssertionError(str(comparison))
 
 
-def _mapped(function: Callable[[np.ndarray], np.ndarray], operands: Operands) -> Operands:
+def _frozen(array: np.ndarray) -> np.ndarray:
+    """A copy over bytes: memory that nobody can write to, whatever flags are set."""
+    return np.ndarray(array.shape, array.dtype, array.tobytes())
+
+
+def _text(value: Any) -> str:
+    return as_text(value) if isinstance(value, np.ndarray) and value.ndim else repr(value)
+
+
+def _mapped(
+    function: Callable[[np.ndarray], np.ndarray], operands: tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Operands that a function changed, all that there are."""
     x, w, bias = operands
-    return function(x), function(w), None if bias is None else function(bias)
+    return function(x), None if w is None else function(w), None if bias is None else function(bias)
 
 
 def _widened(array: np.ndarray) -> np.ndarray:

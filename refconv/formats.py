@@ -3,6 +3,7 @@
 Knows numbers only: no shape, no kernel, no array library but NumPy.
 """
 
+from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -97,9 +98,8 @@ def parts(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array).view(part(array.dtype)) if array.dtype in COMPLEX else array
 
 
-def _info(dtype: npt.DTypeLike) -> Any:
-    """Limits of a floating format; ml_dtypes knows the narrow ones too."""
-    return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+# Limits of a floating format; ml_dtypes knows the narrow ones too.
+_info: Callable[[Any], Any] = cache(ml_dtypes.finfo)
 
 
 def unit_roundoff(dtype: npt.DTypeLike) -> float:

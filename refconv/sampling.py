@@ -70,7 +70,7 @@ def _one_by_one(
     part = gathered(case, chosen)
     standard = part.standard(model)
     found = actual[chosen].reshape(standard.expected.shape)
-    if not strict and skipping.matters(case.geometry, case.weight):
+    if not strict and skipping.matters(case.call, case.weight):
         standard = either(found, standard, gathered(case, chosen, skip=True).standard(model))
     comparison = compare(found, standard, str(case))
     statistics: tuple[suspicion.Statistic, ...] = ()

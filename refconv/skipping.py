@@ -1,33 +1,37 @@
 """Skipped taps: what comes out where taps that lie in a padding of zeros are left out instead of multiplied.
 
-It is something else only where a weight is not finite: a padded 0 times infinity is NaN. Knows forward convolutions.
+It is something else only where a weight (of the weight gradient, the output gradient) is not finite: a padded 0 times
+infinity is NaN. Knows the operators.
 """
 
 import numpy as np
 
-from refconv import formats, ops
-from refconv.geometry import Geometry
+from refconv import formats
+from refconv.operators import Call
 
 
-def matters(geometry: Geometry, weight: np.ndarray) -> bool:
-    """Whether skipping padded taps can be seen at all.
+def matters(call: Call, second: np.ndarray | None) -> bool:
+    """Whether skipping padded taps can be seen at all; of gradients of complex numbers it is not known.
 
     >>> from refconv.geometry import convolution
     >>> w = np.full((1, 1, 1, 1), np.inf)
-    >>> matters(convolution((1, 1, 1, 1), w.shape, None, 1, 1, 1, 1, "zeros"), w)
+    >>> matters(Call("conv2d", convolution((1, 1, 1, 1), w.shape, None, 1, 1, 1, 1, "zeros")), w)
     True
     """
-    padded = geometry.padding_mode == "zeros" and any(side > 0 for sides in geometry.padding for side in sides)
-    return padded and weight.dtype not in formats.INTEGERS and not np.isfinite(formats.parts(weight)).all()
+    if second is None or second.dtype in formats.INTEGERS or not call.meets_zeros:
+        return False
+    if second.dtype in formats.COMPLEX and call.op in ("conv2d_input", "conv2d_weight"):
+        return False
+    return not np.isfinite(formats.parts(second)).all()
 
 
-def outputs(geometry: Geometry, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def outputs(call: Call, x: np.ndarray, w: np.ndarray | None, bias: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """The unrounded outputs, and NaN and infinity where operands make them come out (elsewhere 0).
 
     Parameters
     ----------
-    geometry
-        Of the call.
+    call
+        Operator and geometry.
     x, w, bias
         Operands, floats or complex numbers. What is returned is real: of complex outputs the parts, as
         `refconv.formats.parts` has them.
@@ -36,25 +40,27 @@ def outputs(geometry: Geometry, x: np.ndarray, w: np.ndarray, bias: np.ndarray |
     --------
     >>> from refconv.geometry import convolution
     >>> x, w = np.ones((1, 1, 1, 1)), np.array([[[[2.0, np.inf]]]])
-    >>> g = convolution(x.shape, w.shape, None, 1, ((0, 0), (0, 1)), 1, 1, "zeros")
-    >>> ops.conv2d(x, w, padding=((0, 0), (0, 1))).item(), outputs(g, x, w, None)[0].item()
+    >>> call = Call("conv2d", convolution(x.shape, w.shape, None, 1, ((0, 0), (0, 1)), 1, 1, "zeros"))
+    >>> call.apply(x, w).item(), outputs(call, x, w, None)[0].item()
     (nan, 2.0)
     """
+    if w is None:
+        raise TypeError("w=None: only products have taps")
     with np.errstate(all="ignore"):
         if x.dtype not in formats.COMPLEX:
-            return _sums(geometry, [(x, w)], bias)
+            return _sums(call, [(x, w)], bias)
         b = (None, None) if bias is None else (bias.real, bias.imag)
-        real = _sums(geometry, [(x.real, w.real), (-x.imag, w.imag)], b[0])
-        imaginary = _sums(geometry, [(x.real, w.imag), (x.imag, w.real)], b[1])
+        real = _sums(call, [(x.real, w.real), (-x.imag, w.imag)], b[0])
+        imaginary = _sums(call, [(x.real, w.imag), (x.imag, w.real)], b[1])
         value, special = (np.stack(each, axis=-1) for each in zip(real, imaginary, strict=True))
-    return tuple(each.reshape(*each.shape[:-2], -1) for each in (value, special))  # type: ignore[return-value]
+    return tuple(each.reshape(*each.shape[:-2], 2 * each.shape[-2]) for each in (value, special))  # type: ignore[return-value]
 
 
 def _sums(
-    g: Geometry, products: list[tuple[np.ndarray, np.ndarray]], bias: np.ndarray | None
+    call: Call, products: list[tuple[np.ndarray, np.ndarray]], bias: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     def total(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-        return ops.convolve(g, x.astype(float), w.astype(float))
+        return call.apply(x.astype(float), w.astype(float))
 
     def infinite(x: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Number of products that are +infinity."""

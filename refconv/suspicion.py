@@ -103,8 +103,7 @@ def statistics(
     _, repeats = np.unique(value, return_counts=True)
     independent = errors.size**2 / float(np.square(repeats.astype(float)).sum())
     if operands >= u:
-        g = sums.geometry
-        independent = min(independent, g.out_channels, g.batch * math.prod(g.output_size))
+        independent = min(independent, sums.independent)
     independent = math.sqrt(independent)
     relative = errors / deviation
     few = SQUARES * (1 + FEW_ELEMENTS / independent)

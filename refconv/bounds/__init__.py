@@ -3,8 +3,8 @@
 Knows formats, geometry and arrays of float64; not where the oracle's sums come from, nor what they are compared with.
 """
 
-from refconv.bounds.forward import convolution_sums
+from refconv.bounds.calls import sums_of
 from refconv.bounds.models import ErrorModel
 from refconv.bounds.sums import Sums
 
-__all__ = ["ErrorModel", "Sums", "convolution_sums"]
+__all__ = ["ErrorModel", "Sums", "sums_of"]

@@ -30,6 +30,8 @@ class Direct:
     accumulator: np.dtype
     operands: str = "exact"
 
+    forward_only = False
+
     @property
     def statistical(self) -> bool:
         """Whether roundings are to nearest, so that their errors have mean 0."""
@@ -79,6 +81,7 @@ class TensorCore:
     gpu: str = ""
 
     statistical = False  # it truncates
+    forward_only = False
 
     @property
     def unit(self) -> float:
@@ -131,6 +134,7 @@ class Exact:
     accumulator = np.dtype("float64")
     statistical = False
     unit = 0.0
+    forward_only = False
 
     def refusal(self, _geometry: Geometry) -> str:
         """Why the algorithm can't compute such a convolution, or nothing."""

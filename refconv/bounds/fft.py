@@ -39,6 +39,7 @@ class FFT:
 
     statistical = False
     unit = 0.0
+    forward_only = True
 
     def refusal(self, _geometry: Geometry) -> str:
         """Why the algorithm can't compute such a convolution, or nothing."""

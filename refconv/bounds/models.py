@@ -38,6 +38,10 @@ class Algorithm(Protocol):
     def unit(self) -> float:
         """Largest error of one product and its addition, relative to ``|x w|``, but for terms of higher order; or 0."""
 
+    @property
+    def forward_only(self) -> bool:
+        """Whether it is known for a conv2d only, not for gradients and transposed convolutions."""
+
     def refusal(self, geometry: Geometry, /) -> str:
         """Why it can't compute such a convolution, or nothing."""
 
@@ -386,6 +390,8 @@ class ErrorModel:
             If the algorithm can't compute such a convolution.
         """
         refusal = self.algorithm.refusal(sums.geometry)
+        if self.algorithm.forward_only and sums.call.op != "conv2d":
+            refusal = f"its errors are known of a conv2d only, not of a {sums.call.op}"
         if refusal:
             raise GeometryError(f"model={str(self)!r}: {refusal}")
         with np.errstate(all="ignore"):

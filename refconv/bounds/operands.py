@@ -81,11 +81,7 @@ class Operands:
         x, w = sums.x > self.most, sums.w > self.most
         if self.copies > 1:  # infinity less infinity
             x, w = x | sums.x_special, w | sums.w_special
-        if not x.any() and not w.any():
-            return np.zeros((), bool)
-        filters = w.any(axis=(1, 2, 3))  # padding, too, times infinity
-        reached = sums.correlate(x.astype(float), np.ones(w.shape), filters.astype(float)) > 0
-        free: np.ndarray = reached & ~np.isnan(sums.special)
+        free: np.ndarray = sums.touched(x, w) & ~np.isnan(sums.special)
         return free
 
     def exact(self, sums: Sums) -> bool:

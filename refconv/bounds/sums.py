@@ -1,6 +1,6 @@
 """The sums behind the outputs of a call, as far as a bound may depend on them.
 
-Knows magnitudes of operands, and how to correlate other non-negative ones in their place; not which operator it is.
+Knows magnitudes of operands, and how to put other non-negative ones in their place.
 """
 
 import math
@@ -13,6 +13,7 @@ import numpy as np
 
 from refconv.bounds.rounding import exact_sum, smallest_normal
 from refconv.geometry import Geometry
+from refconv.operators import Call
 
 Correlate: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
 
@@ -34,42 +35,54 @@ class Sums:
         S, the sums of the terms' absolute values, not below their exact values.
     special : ndarray
         NaN and infinity where the operands make them come out, whatever the finite numbers are; elsewhere any number.
-    geometry : Geometry
-        Of the convolution of `x` with `w`, batched.
+    call : Call
+        Operator and geometry, of which `x` and `w` are the arrays.
+    products : int
+        Number of real products in a sum, at most.
     x, w, bias : ndarray
-        Magnitudes of the operands, (N, C_in, H, W), (C_out, C_in // groups, R, S) and (C_out,) or None. What is not
-        finite counts as 0.
+        Magnitudes of the operands, with a batch axis where they have one: for a conv2d (N, C_in, H, W),
+        (C_out, C_in // groups, R, S) and (C_out,) or None. What is not finite counts as 0. Where an operator adds up
+        one array's elements only, w is the number 1.
     x_special, w_special : ndarray
         Where x and w are not finite.
     dtypes : tuple of dtype
         The operands' formats.
+    integral : bool
+        Whether all finite operands are integers, of complex numbers both parts.
     run : int
         Number of products that follow one another: those of one tap of the kernel.
     correlate : callable
         The oracle: the sums in float64 for other operands of these shapes, which are not negative.
     arrange : callable
-        From (N, C_out, P, Q) to the shape of `value`.
+        From the shape of a batched output to that of `value`.
     """
 
     value: np.ndarray
     value_error: np.ndarray
     absolute: np.ndarray
     special: np.ndarray
-    geometry: Geometry
+    call: Call
+    products: int
     x: np.ndarray
     w: np.ndarray
     bias: np.ndarray | None
     x_special: np.ndarray
     w_special: np.ndarray
     dtypes: tuple[np.dtype, np.dtype, np.dtype]
+    integral: bool
     run: int
     correlate: Correlate
     arrange: Callable[[np.ndarray], np.ndarray]
 
     @property
+    def geometry(self) -> Geometry:
+        """Of the forward convolution concerned."""
+        return self.call.geometry
+
+    @property
     def terms(self) -> int:
         """n, the number of real products in a sum, the bias counted as one."""
-        return self.geometry.terms + (self.bias is not None)
+        return self.products + (self.bias is not None)
 
     def of(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
         """Upper bound on the sums for other operands, which are not negative."""
@@ -77,7 +90,10 @@ class Sums:
             return exact_sum(self.terms, self.correlate(x, w, bias))
 
     def over_channels(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-        """Upper bound on the sums of x[n, c, p, q] w[k, c], or x[n, c] w[k, c], over the channels c of a group."""
+        """Upper bound on the sums of x[n, c, p, q] w[k, c], or x[n, c] w[k, c], over the channels c of a group.
+
+        Of a conv2d, as all that follows from it.
+        """
         g = self.geometry
         size = g.output_size if x.ndim > 2 else (1, 1)
         filters, channels = g.out_channels // g.groups, g.in_channels // g.groups
@@ -87,8 +103,29 @@ class Sums:
 
     def of_filters(self, values: np.ndarray) -> np.ndarray:
         """One number of each filter, (C_out,), for all its outputs."""
-        shape = self.geometry.output_shape
+        shape = self.call.shape
         return self.arrange(np.broadcast_to(values[: shape[1], None, None], shape))
+
+    def touched(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        """Outputs of whose terms marked elements of x or w are factors; more of them, where w meets padding."""
+        filters = None
+        if not x.any() and not w.any():
+            return np.zeros((), bool)
+        if self.call.op == "conv2d":
+            filters = w.any(axis=(1, 2, 3)).astype(float)  # padding, too, has such a factor
+        elif w.any():
+            return np.ones(self.value.shape, bool)
+        found: np.ndarray = self.correlate(x.astype(float), np.ones(w.shape), filters) > 0
+        return found
+
+    @cached_property
+    def independent(self) -> int:
+        """Number of different elements of x, or of w if there are fewer, that outputs can have their errors from."""
+        shape = self.call.shape
+        if len(shape) == 1:
+            return shape[0]
+        channels = shape[self.call.op != "conv2d_weight"]
+        return min(channels, math.prod(shape) // max(1, channels))
 
     def reached(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Outputs that depend on marked elements: x[n, c, p, q] or x[n, c] of their group, or any of their filter w."""
@@ -119,11 +156,6 @@ class Sums:
         """Upper bound on |e|."""
         magnitude: np.ndarray = np.abs(self.value) + self.value_error
         return magnitude
-
-    @cached_property
-    def integral(self) -> bool:
-        """Whether all finite operands are integers."""
-        return all(bool((each == np.rint(each)).all()) for each in (self.x, self.w, self.bias) if each is not None)
 
 
 def _scale(magnitudes: np.ndarray) -> float:

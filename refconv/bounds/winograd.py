@@ -91,6 +91,7 @@ class Winograd:
 
     statistical = False
     unit = 0.0
+    forward_only = True
 
     def __post_init__(self) -> None:
         transforms(self.m, self.r)

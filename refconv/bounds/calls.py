@@ -1,35 +1,35 @@
-"""The sums of a forward convolution, of floats or of complex numbers.
+"""The sums of a call, of floats or of complex numbers: what error models look at.
 
-Knows this operator only; nothing of error models.
+Knows the operators; nothing of error models.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refconv import formats, ops
+from refconv import formats
 from refconv.arrays import Operands
-from refconv.bounds.rounding import direct_sum, exact_sum, rounded
+from refconv.bounds.rounding import OUTWARDS, direct_sum, exact_sum, rounded
 from refconv.bounds.sums import Sums
-from refconv.geometry import Geometry
+from refconv.operators import Call
 
 
-def convolution_sums(
-    geometry: Geometry,
-    operands: Operands,
+def sums_of(
+    call: Call,
+    operands: tuple[np.ndarray, np.ndarray | None, np.ndarray | None],
     value: np.ndarray,
     special: np.ndarray,
     *,
     exact: bool = False,
 ) -> Sums:
-    """The sums behind the outputs of a conv2d.
+    """The sums behind the outputs of a call.
 
     Parameters
     ----------
-    geometry : Geometry
-        Of the call.
+    call : Call
+        Operator and geometry.
     operands : tuple of ndarray
-        Input, with or without a batch axis, weight, and bias or None: floats or complex numbers.
+        The first array, with or without a batch axis, the second and the bias, or None: floats or complex numbers.
     value, special : ndarray
         The oracle's output in float64 or complex128, and NaN and infinity where they must come out.
     exact : bool
@@ -39,61 +39,76 @@ def convolution_sums(
     --------
     >>> from refconv.geometry import convolution
     >>> x, w = np.ones((1, 2, 1, 1)), np.full((1, 2, 1, 1), -3.0)
-    >>> g = convolution(x.shape, w.shape, None, 1, 0, 1, 1, "zeros")
-    >>> sums = convolution_sums(g, (x, w, None), ops.conv2d(x, w), np.zeros(()))
+    >>> call = Call("conv2d", convolution(x.shape, w.shape, None, 1, 0, 1, 1, "zeros"))
+    >>> sums = sums_of(call, (x, w, None), call.apply(x, w), np.zeros(()))
     >>> sums.terms, sums.absolute.round(6).item(), sums.squares.round(6).item()
     (2, 6.0, 4.242641)
     """
-    x, w, bias = operands
+    x, second, bias = operands
     dtypes = [formats.part(np.dtype("float64") if each is None else each.dtype) for each in operands]
-    x = x.reshape(geometry.batch, geometry.in_channels, *geometry.size)
+    w = np.ones(()) if second is None else _with_batch(second)
+    x = _with_batch(x)
     is_complex = value.dtype in formats.COMPLEX
-    if is_complex:
-        x, w, bias = _real(x, w, bias, geometry.groups)
+    whole = is_complex and call.op == "conv2d"
+    if whole:
+        x, w, bias = _real(x, w, bias, call.geometry.groups)
     value, special = formats.parts(value), formats.parts(special)
-    real = replace(geometry, in_channels=x.shape[1], out_channels=w.shape[0])
-    call = _Call(real, value.shape, is_complex)
+    real = _Real(call, value.shape, is_complex)
+    if whole:
+        doubled = replace(call.geometry, in_channels=x.shape[1], out_channels=len(w))
+        real = replace(real, call=replace(call, geometry=doubled))
+    given = [x, w] if bias is None else [x, w, bias]
     magnitudes = _magnitude(x), _magnitude(w), None if bias is None else _magnitude(bias)
-    terms = real.terms + (bias is not None)
+    products = real.call.products * (1 + (is_complex and not whole))
+    terms = products + (bias is not None)
     with np.errstate(all="ignore"):
-        absolute = exact_sum(terms, call.correlate(*magnitudes))
+        absolute = exact_sum(terms, real.correlate(*magnitudes))
         value_error = rounded(np.zeros(()), value, "float64") if exact else direct_sum(terms, absolute, "float64")
     return Sums(
         value=value,
         value_error=value_error,
         absolute=absolute,
         special=special,
-        geometry=real,
+        call=real.call,
+        products=products,
         x=magnitudes[0],
         w=magnitudes[1],
         bias=magnitudes[2],
         x_special=~np.isfinite(x),
         w_special=~np.isfinite(w),
         dtypes=(dtypes[0], dtypes[1], dtypes[2]),
-        run=geometry.in_channels // geometry.groups,
-        correlate=call.correlate,
-        arrange=call.arrange,
+        integral=all(map(_is_integral, given)),
+        run=call.run,
+        correlate=real.correlate,
+        arrange=real.arrange,
     )
 
 
 @dataclass(frozen=True)
-class _Call:
-    """The real convolution behind a call, and how its outputs lie in the call's."""
+class _Real:
+    """The real call behind a call, and how its outputs lie in the call's."""
 
-    geometry: Geometry
+    call: Call
     shape: tuple[int, ...]
     is_complex: bool
 
     def correlate(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-        return self.arrange(ops.convolve(self.geometry, x, w, bias))
+        return self.arrange(self.call.apply(x, w, bias))
 
     def arrange(self, outputs: np.ndarray) -> np.ndarray:
         """As `formats.parts` has them: of complex outputs the parts side by side along the last axis."""
-        g = self.geometry
-        if self.is_complex:
+        if self.is_complex and self.call.op == "conv2d":
+            g = self.call.geometry
             each = g.output_shape[1] // (2 * g.groups)
             outputs = np.moveaxis(outputs.reshape(g.batch, g.groups, 2, each, *g.output_size), 2, -1)
+        elif self.is_complex:  # magnitudes stand for both parts
+            outputs = np.repeat(outputs, 2, axis=-1)
         return outputs.reshape(self.shape)
+
+
+def _with_batch(array: np.ndarray) -> np.ndarray:
+    """A single image with a batch axis; a weight has four axes already."""
+    return array[None] if array.ndim == 3 else array
 
 
 def _real(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, groups: int) -> Operands:
@@ -115,9 +130,18 @@ def _real(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, groups: int) ->
     )
 
 
+def _is_integral(array: np.ndarray) -> bool:
+    """Whether all finite numbers, of complex ones both parts, are integers."""
+    each = _magnitude(formats.parts(array))
+    return bool((each == np.rint(each)).all())
+
+
 def _magnitude(array: np.ndarray) -> np.ndarray:
-    """As float64; NaN and infinity are 0."""
+    """As float64, of complex numbers that of both parts together; NaN and infinity are 0."""
+    if array.dtype in formats.COMPLEX:
+        both: np.ndarray = OUTWARDS * (_magnitude(array.real) + _magnitude(array.imag))
+        return both
     with np.errstate(invalid="ignore"):  # signalling NaNs
-        wide: np.ndarray = np.abs(array.astype(np.float64))
-    wide[~np.isfinite(wide)] = 0
-    return wide
+        wide = np.abs(array.astype(np.float64))
+    finite: np.ndarray = np.where(np.isfinite(wide), wide, 0)
+    return finite
