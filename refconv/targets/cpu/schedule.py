@@ -19,6 +19,7 @@ from refconv.padding import Sides
 
 TILES = {8: 3, 4: 6, 1: 4}  # output channels of a tile, and vectors at most: more would not make it faster
 LONGEST_ROW = 2**16  # rows of larger images are long enough, and their bands need smaller tables
+SMALL = 2**17  # multiplications: with fewer, a better schedule saves less than the search for it takes
 UNITS_PER_THREAD = 8  # with fewer, threads wait long for the one that takes the last
 
 # The cost model, in cycles and bytes. A panel is read once for each tile of channels: from the first-level cache for
@@ -177,17 +178,24 @@ def tiles(numbers: int) -> Iterator[tuple[int, int]]:
 
 
 def cheapest(p: Problem) -> Schedule:
-    """The cheapest schedule."""
+    """The cheapest schedule; for small problems only the simplest are looked at."""
+    small = p.images * p.groups * p.channels * p.terms * math.prod(p.output) <= SMALL
     return min(
         (
             costed(p, *tile, band, threads)
-            for threads in {1, p.threads}
+            for threads in ({1} if small else {1, p.threads})
             for tile in tiles(p.numbers)
             if tile[0] <= p.channels
-            for band in _bands(p, *tile, threads)
+            for band in ({p.output} if small and _is_one_panel(p) else _bands(p, *tile, threads))
         ),
         key=lambda found: found.cycles,
     )
+
+
+def _is_one_panel(p: Problem) -> bool:
+    """Whether all outputs of an image may lie in one band."""
+    whole = layout(p.kernel, p.stride, p.dilation, p.output).channel
+    return p.in_channels * whole * p.number.itemsize <= PANEL_BYTES
 
 
 def costed(p: Problem, channels: int, vectors: int, band: Size, threads: int, split: int | None = None) -> Schedule:
