@@ -30,8 +30,8 @@ def operands(
     Parameters
     ----------
     fill : str
-        One of those below; for an integer dtype the first only, as large as the result's dtype allows. In complex
-        numbers each part is an element of its own.
+        One of those below; for an integer dtype the first, as large as the result's dtype allows, and `extreme` only.
+        In complex numbers each part is an element of its own.
     input_shape, weight_shape : tuple of int
         (N, C_in, H, W) and (C_out, C_in // groups, R, S).
     bias : bool
@@ -73,20 +73,67 @@ def operands(
         Subnormal numbers and zeros in the input or in the weights, and in the bias; the other tensor is uniform.
     special
         Normal, with about one NaN, infinity, negative zero or largest finite number in as many as a sum has terms.
+    extreme
+        Of integers only: the largest of the dtype, and a quarter of the smallest, so that sums grow; less than that
+        where a sum would not fit the result's dtype.
 
     Examples
     --------
     >>> operands("positions", (1, 1, 2, 2), (1, 1, 1, 2))[:2]
     (array([[[[1., 2.], [3., 4.]]]], dtype=float32), array([[[[1., 2.]]]], dtype=float32))
     """
-    type_ = np.dtype(dtype)
     shapes = [input_shape, weight_shape, weight_shape[:1]][: 2 + bias]
     terms = math.prod(weight_shape[1:]) + bias
-    x, w, *b = _drawn(_FILLS[choice("fill", fill, known(dtype))], np.random.default_rng(seed), type_, shapes, terms)
-    if fill == "integers" and type_ in NARROW and terms > _integers_of(type_):
-        # One less than may be: the judge takes a sum for exact below it only.
-        _thin_out(np.random.default_rng(seed), w, _integers_of(type_) - 1 - bias)
+    x, w, *b = tensors(fill, shapes, (dtype, dtype), terms=terms, seed=seed)
     return x, w, b[0] if bias else None
+
+
+def tensors(
+    fill: str, shapes: Sequence[Shape], dtypes: tuple[str, str], *, terms: int, seed: int = 0, kept: int = 0
+) -> list[np.ndarray]:
+    """As `operands`, for any operator: the two factors of its products, and what is added to a sum of them.
+
+    Parameters
+    ----------
+    fill, seed
+        As `operands` takes them.
+    shapes : two or three tuples of int
+        The second one has four axes.
+    dtypes : pair of str
+        Of the first and of the second tensor; two only of 8-bit integers. The third has the first one's.
+    terms : int
+        How many numbers a sum has at most, with what is added to it.
+    kept : {0, 1}
+        The axis of the second tensor that a sum does *not* go over: 0 of a forward convolution's weight, 1 of the
+        same weight in the gradient of its input.
+
+    Examples
+    --------
+    The gradient of a weight sums over batch, rows and columns of the output's gradient, (N, C_out, P, Q):
+
+    >>> x, grad = tensors("integers", [(9, 1, 4, 4), (9, 2, 4, 4)], ("float16", "float16"), terms=144, kept=1)
+    >>> int(abs(x).max()), int(abs(grad).max())
+    (3, 3)
+    """
+    first, second = map(np.dtype, dtypes)
+    shapes = list(shapes)
+    shapes[1] = _swapped(shapes[1], kept)
+    make = _FILLS[choice("fill", fill, known(dtypes[0]))]
+    random = np.random.default_rng(seed)
+    x, w, *b = _drawn(make, random, first, shapes, terms)
+    if second != first:
+        w = make(random, shapes[1:2], second, terms)[0]
+    if fill == "integers" and first in NARROW and terms > _integers_of(first):
+        # One less than may be: the judge takes a sum for exact below it only.
+        most = _integers_of(first) - 1 - len(b)
+        summed = math.prod(shapes[1][1:])
+        _thin_out(np.random.default_rng(seed), w, min(most, most * summed // (terms - len(b))))
+    return [x, np.ascontiguousarray(w.swapaxes(0, kept)), *b]
+
+
+def _swapped(shape: Shape, kept: int) -> Shape:
+    """The shape with the axis that a sum does not go over first, as `operands` has it."""
+    return (shape[kept], *(length for axis, length in enumerate(shape) if axis != kept))
 
 
 def names(dtype: str) -> tuple[str, ...]:
@@ -104,7 +151,12 @@ def known(dtype: str) -> tuple[str, ...]:
     >>> known("float32")[len(names("float32")) :]
     ('constant', 'one_hot', 'wide', 'cancelling', 'subnormal', 'special')
     """
-    return tuple(_FILLS) if part(np.dtype(dtype)) in FLOATS else ("integers",)
+    return _OF_FLOATS if part(np.dtype(dtype)) in FLOATS else _OF_INTEGERS
+
+
+def every() -> tuple[str, ...]:
+    """Fills that some dtype allows."""
+    return tuple(_FILLS)
 
 
 def _drawn(
@@ -136,7 +188,7 @@ def _integers(random: np.random.Generator, shape: Shape, dtype: np.dtype, terms:
         most = min(LARGEST_INTEGER, exact)
     else:
         exact, most = int(np.iinfo(result_dtype(dtype)).max), int(np.iinfo(dtype).max)
-    largest = min(most, math.isqrt(exact // terms)) if terms else most
+    largest = min(most, math.isqrt(exact // max(terms, 1)))
     if largest == 0 and dtype in NARROW:
         largest = 1
     if largest == 0:
@@ -145,6 +197,14 @@ def _integers(random: np.random.Generator, shape: Shape, dtype: np.dtype, terms:
         return random.integers(1, largest, shape, endpoint=True, dtype=np.uint64).astype(dtype)
     values = random.integers(1, 2 * largest, shape, endpoint=True, dtype=np.int64)
     return rounded(np.where(values > largest, largest - values, values), dtype)
+
+
+def _extreme(random: np.random.Generator, shape: Shape, dtype: np.dtype, terms: int) -> np.ndarray:
+    info = np.iinfo(dtype)
+    largest = math.isqrt(int(np.iinfo(result_dtype(dtype)).max) // max(terms, 1))
+    low, high = (int(min(max(each, -largest), largest)) for each in (info.min, info.max))
+    found: np.ndarray = np.where(random.random(shape) < 1 / 4, dtype.type(low), dtype.type(high))
+    return found
 
 
 def _normal(random: np.random.Generator, shape: Shape, dtype: np.dtype, _terms: int) -> np.ndarray:
@@ -240,4 +300,7 @@ _FILLS: dict[str, _Fill] = {
     "cancelling": _cancelling,
     "subnormal": _subnormal,
     "special": _each(_special),
+    "extreme": _each(_extreme),
 }
+_OF_INTEGERS = ("integers", "extreme")
+_OF_FLOATS = tuple(each for each in _FILLS if each != "extreme")

@@ -3,11 +3,44 @@
 Knows geometries, fills and cases; not who draws the numbers.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
 
 from refconv import fills
 from refconv.case import Case
 from refconv.geometry import Geometry, Padding
+
+LAYOUTS = ("NCHW", "NHWC")
+
+# How an array may lie in memory, the simplest first.
+ARRANGEMENTS = (
+    "contiguous", "offset", "channel_chunk", "channels_last", "transposed", "broadcast", "negative", "unaligned",
+    "row_pitch", "w_slice", "interleaved",
+)  # fmt: skip
+
+# The arrays of each operator that have four axes, in the order of the call.
+ARRAYS = {
+    "conv2d": ("input", "weight"),
+    "conv_transpose2d": ("input", "weight"),
+    "conv2d_input": ("weight", "grad_output"),
+    "conv2d_weight": ("input", "grad_output"),
+    "conv2d_bias": ("grad_output",),
+    "conv2d_integer": ("input", "weight"),
+    "conv2d_quantized": ("input", "weight"),
+}
+BIASED = ("conv2d", "conv_transpose2d", "conv2d_quantized")
+MODAL = ("conv2d", "conv2d_input", "conv2d_weight")  # that have padding modes
+QUANTISED = ("conv2d_integer", "conv2d_quantized")
+
+# Zero points and scales, the simplest first; with `MIXED` after it, the weight is of the other 8-bit dtype.
+QUANTISATIONS = ("plain", "input", "weight", "both", "per_channel", "extreme")
+MIXED = "/mixed"
+
+_OTHER = {"int8": "uint8", "uint8": "int8"}
 
 
 @dataclass(frozen=True)
@@ -17,15 +50,26 @@ class Recipe:
     Parameters
     ----------
     geometry
-        Shapes and options.
+        Shapes and options, of the forward convolution.
     padding
         The padding as the call has it, `"same"` for instance; what it means stands in the geometry.
     batched
-        Whether the input has a batch axis; without one the batch is 1.
+        Whether the arrays have a batch axis; without one the batch is 1.
     bias
         Whether there is a bias.
     dtype, fill, seed
         As `refconv.fills.operands` takes them.
+    op
+        The operator.
+    output_padding
+        Of a transposed convolution, whose result is of the geometry's size.
+    layout : {"NCHW", "NHWC"}
+        In which the arrays are handed over; those of the case are always NCHW.
+    memory
+        Names of arrays with the arrangement in memory that each is handed over in; contiguous if not named. What is to
+        be broadcast has the same values all along its first axis.
+    quantisation
+        Which zero points and scales there are: one of `QUANTISATIONS`, perhaps with `MIXED` after it.
 
     Examples
     --------
@@ -42,26 +86,24 @@ class Recipe:
     dtype: str = "float32"
     fill: str = "integers"
     seed: int = 0
+    op: str = "conv2d"
+    output_padding: tuple[int, int] = (0, 0)
+    layout: str = "NCHW"
+    memory: tuple[tuple[str, str], ...] = ()
+    quantisation: str = ""
 
     def case(self) -> Case:
         """The case."""
-        g = self.geometry
-        x, w, b = fills.operands(
-            self.fill, input_shape(g), weight_shape(g), bias=self.bias, dtype=self.dtype, seed=self.seed
-        )
-        return Case(
-            input=x if self.batched else x[0],
-            weight=w,
-            bias=b,
-            stride=g.stride,
-            padding=self.padding,
-            dilation=g.dilation,
-            groups=g.groups,
-            padding_mode=g.padding_mode,
-        )
+        return Case(op=self.op, **self._arrays(), **self._options())
 
     def code(self) -> list[str]:
-        """Lines of Python that make input, weight and bias."""
+        """Lines of Python that make the arrays, each under its name in the call."""
+        if self.op != "conv2d":
+            return [
+                "from refconv.recipes import Recipe",
+                f"case = Recipe.from_dict({self.as_dict()}).case()",
+                *(f"{name} = case.arrays[{name!r}]" for name in (*ARRAYS[self.op], *["bias"] * self.bias)),
+            ]
         g = self.geometry
         options = f"bias={self.bias}, dtype={self.dtype!r}, seed={self.seed}"
         lines = [
@@ -69,8 +111,124 @@ class Recipe:
             "input, weight, bias = operands(",
             f"    {self.fill!r}, {input_shape(g)}, {weight_shape(g)}, {options}",
             ")",
+            *([] if self.batched else ["input = input[0]"]),
         ]
-        return lines if self.batched else [*lines, "input = input[0]"]
+        return lines + [f"{name}[:] = {name}[:1]" for name, arrangement in self.memory if arrangement == "broadcast"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "Recipe":
+        """The recipe of such a dictionary, lists in place of tuples or not.
+
+        >>> from refconv.geometry import convolution
+        >>> recipe = Recipe(convolution((1, 1, 2, 2), (1, 1, 1, 2), None, 1, 0, 1, 1, "zeros"), (0, 0))
+        >>> Recipe.from_dict(recipe.as_dict()) == recipe
+        True
+        """
+        plain = {name: _tuples(value) for name, value in found.items() if name != "geometry"}
+        geometry = {name: _tuples(value) for name, value in found["geometry"].items()}
+        return cls(geometry=Geometry(**geometry), **plain)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each array with four axes, with a batch; in the order of the call."""
+        g = self.geometry
+        output = (g.batch, g.out_channels, *g.output_size)
+        known = {"input": input_shape(g), "weight": weight_shape(g), "grad_output": output}
+        if self.op == "conv_transpose2d":
+            # Output padding that reaches the stride is a longer output of the forward convolution, not of the call.
+            axes = zip(g.output_size, self.output_padding, g.stride, strict=True)
+            size = (size - extra // step for size, extra, step in axes)
+            known["input"] = (g.batch, g.out_channels, *size)
+        return {name: known[name] for name in ARRAYS[self.op]}
+
+    def terms(self) -> int:
+        """How many numbers a sum has at most, with the bias."""
+        g = self.geometry
+        if self.op in ("conv2d_weight", "conv2d_bias"):
+            return g.batch * math.prod(g.output_size)
+        if self.op not in ("conv2d_input", "conv_transpose2d"):
+            return g.terms + self.bias
+        return g.out_channels // g.groups * math.prod(g.kernel) * self._folded() + self.bias
+
+    def _folded(self) -> int:
+        """How many elements of the padded input may stand for the same one, by the padding mode."""
+        mode = self.geometry.padding_mode
+        if mode == "zeros":
+            return 1
+        return math.prod(1 + sum(sides) if mode == "replicate" else 3 for sides in self.geometry.padding)
+
+    def _arrays(self) -> dict[str, Any]:
+        """All arrays of the call, zero points and scales too."""
+        shapes, g = self.shapes(), self.geometry
+        # The first one is any array, the second the one whose sums are known: see `fills.tensors`.
+        names = ("grad_output", "weight") if self.op == "conv2d_input" else tuple(shapes)
+        if self.op == "conv2d_bias":
+            names = ("", *names)
+        wanted = [shapes.get(name, (1, 1, 1, 1)) for name in names]
+        if self.bias and self.op not in QUANTISED:
+            names, wanted = (*names, "bias"), [*wanted, (self._results(),)]
+        dtypes = (self.dtype, _OTHER[self.dtype] if self.quantisation.endswith(MIXED) else self.dtype)
+        kept = int(self.op not in ("conv2d", *QUANTISED))
+        made = fills.tensors(self.fill, wanted, dtypes, terms=self.terms(), seed=self.seed, kept=kept)
+        arrays = {name: array for name, array in zip(names, made, strict=True) if name}
+        if not self.batched:
+            arrays |= {name: arrays[name][0] for name in ("input", "grad_output") if name in arrays}
+        if self.op in QUANTISED:
+            arrays |= self._quantisation(dtypes, g.out_channels)
+        for name, arrangement in self.memory:
+            if arrangement == "broadcast":
+                arrays[name][:] = arrays[name][:1]
+        return arrays
+
+    def _results(self) -> int:
+        """Channels of the result, each of which has a bias."""
+        return self.geometry.in_channels if self.op == "conv_transpose2d" else self.geometry.out_channels
+
+    def _options(self) -> dict[str, Any]:
+        """All arguments of the call that are no arrays."""
+        g = self.geometry
+        if self.op == "conv2d_bias":
+            return {}
+        options: dict[str, Any] = {
+            "stride": g.stride, "padding": self.padding, "dilation": g.dilation, "groups": g.groups,
+        }  # fmt: skip
+        if self.op in MODAL:
+            options["padding_mode"] = g.padding_mode
+        if self.op == "conv_transpose2d":
+            options["output_padding"] = self.output_padding
+        if self.op == "conv2d_input":
+            options["input_size"] = input_shape(g)[not self.batched :]
+        if self.op == "conv2d_weight":
+            options["weight_size"] = weight_shape(g)
+        return options
+
+    def _quantisation(self, dtypes: tuple[str, str], channels: int) -> dict[str, Any]:
+        """Zero points and scales (and the bias of a quantised convolution), from the seed."""
+        kind = self.quantisation.removesuffix(MIXED)
+        random = np.random.default_rng([self.seed, 1])
+        many = kind == "per_channel"
+        points: dict[str, Any] = {}
+        for name, dtype in zip(("input", "weight"), dtypes, strict=True):
+            count = channels if many and name == "weight" else 1
+            found = _zero_points(random, kind, dtype, count) if kind in (name, "both", "per_channel", "extreme") else 0
+            points[f"{name}_zero_point"] = _of(found, dtype, many and name == "weight")
+        if self.op == "conv2d_integer":
+            return points
+        # Plain scales are powers of two, so that ties occur; the result spreads over most of its 256 values.
+        scales = np.exp2(
+            random.integers(-6, 0, 2 + channels) if kind == "plain" else random.uniform(-6, 0, 2 + channels)
+        )
+        spread = scales[0] * scales[1] * 2.0 ** round(math.log2(max(self.terms(), 1)) / 2) * 128
+        return points | {
+            "input_scale": np.float32(scales[0]),
+            "weight_scale": _of(scales[2:] if many else scales[1], "float32", many),
+            "output_scale": np.float32(spread),
+            "output_zero_point": _of(0 if kind == "plain" else _zero_points(random, kind, self.dtype, 1), self.dtype),
+            "bias": random.integers(-(2**14), 2**14, channels, dtype=np.int32) if self.bias else None,
+        }
 
 
 def input_shape(geometry: Geometry) -> tuple[int, ...]:
@@ -81,3 +239,23 @@ def input_shape(geometry: Geometry) -> tuple[int, ...]:
 def weight_shape(geometry: Geometry) -> tuple[int, ...]:
     """(C_out, C_in // groups, R, S)."""
     return (geometry.out_channels, geometry.in_channels // geometry.groups, *geometry.kernel)
+
+
+def _zero_points(random: np.random.Generator, kind: str, dtype: str, count: int) -> np.ndarray:
+    """Any but 0, or of those that are extreme."""
+    low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    if kind == "extreme":
+        return random.choice([low, high], count)
+    found = random.integers(low, high, count)  # 0 stands for the largest
+    return np.where(found == 0, high, found)
+
+
+def _of(value: Any, dtype: str, several: bool = False) -> Any:
+    """One number of a dtype, or several."""
+    found = np.asarray(value).astype(dtype)
+    return found if several else found.reshape(-1)[0]
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples, all the way down."""
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value

@@ -13,6 +13,7 @@ from refconv import GeometryError, conv2d
 from refconv.fills import LARGEST_INTEGER, names, operands
 from refconv.formats import result_dtype
 from refconv.geometry import Geometry
+from refconv.operators import OPERATORS
 from refconv.strategies import arrays, cases, geometries, recipes
 from refconv.verification.coverage import OF_GEOMETRY, classes
 
@@ -89,6 +90,15 @@ def test_shrinks_to_the_condition(condition, expected):
 @given(cases(dtypes=ALL, padding_modes=MODES, asymmetric_padding=True, max_multiplications=2000))
 def test_every_case_is_valid(case):
     assert conv2d(*case.arguments(), padding_mode=case.padding_mode).shape == case.expected().shape
+
+
+@pytest.mark.parametrize("op", sorted(OPERATORS))
+@given(st.data())
+@settings(max_examples=25, deadline=None)
+def test_cases_of_every_operator(op, data):
+    case = data.draw(cases(op, asymmetric_padding=True, padding_modes=MODES, max_multiplications=1000))
+    assert case.op == op
+    assert case.check(case.expected()).ok
 
 
 @given(st.data(), st.integers(1, 10_000))

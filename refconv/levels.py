@@ -1,0 +1,324 @@
+"""Levels: the conditions that convolution kernels break under, as factors, and which of their levels a case has.
+
+Levels are what a case really is, not what was asked for: an input grows until the kernel fits, and a stride of 1 leaves
+no remainder. Knows recipes; not how they are chosen.
+"""
+
+import math
+from functools import cache, lru_cache
+from typing import Any
+
+from refconv import fills
+from refconv.fitting import OF_VECTORS, Values, output_padding, output_size, values_of
+from refconv.formats import SUPPORTED
+from refconv.padding import MODES
+from refconv.recipes import ARRANGEMENTS, ARRAYS, BIASED, LAYOUTS, MIXED, MODAL, QUANTISATIONS, QUANTISED, Recipe
+
+# Large in one respect and cheap for all that: where an index, a counter or a buffer ends.
+LARGE: dict[str, dict[str, Any]] = {
+    "batch above 65536": {"batch": 65537},
+    "output channels above 65536": {"outputs": 65537},
+    "input channels above 65536": {"inputs": 65537},
+    "groups above 256": {"groups": 300, "inputs": 2, "height": 3, "width": 3, "rows": 2, "columns": 2},
+    "pixels above 65536": {"height": 257, "width": 259},
+    "pixels above 262144": {"height": 513, "width": 513, "stride_h": 2, "stride_w": 2},
+    "axis above 65536": {"height": 65537},
+    "axis above 4096": {"height": 4099, "rows": 2, "inputs": 2, "outputs": 2},
+    "axis above 2048": {"height": 2051, "rows": 3, "inputs": 2, "outputs": 2, "top": 1},
+    "kernel axis from 256": {"rows": 258, "height": 260, "width": 3, "inputs": 2, "outputs": 2, "batch": 2},
+    "kernel of 256 taps": {"rows": 17, "columns": 17, "height": 18, "width": 20, "inputs": 2, "batch": 2},
+    "sums above 4096": {"inputs": 513, "rows": 3, "columns": 3, "height": 4, "width": 3, "outputs": 3},
+    "sums above 16384": {"inputs": 2500, "rows": 4, "columns": 2, "height": 5, "width": 2, "outputs": 2},
+}
+
+
+def large(recipe: Recipe) -> tuple[str, ...]:
+    """In which respects a recipe is large, of `LARGE`.
+
+    >>> from refconv.fitting import fitted
+    >>> large(fitted("conv2d", Values(batch=65537)))
+    ('batch above 65536',)
+    """
+    return large_of(recipe.op, values_of(recipe))
+
+
+def large_of(op: str, v: Values) -> tuple[str, ...]:
+    """As `large`, by the recipe's numbers."""
+    if max(v[:8]) < 17:  # the most by far
+        return ()
+    axis, taps, pixels = max(v.height, v.width), max(v.rows, v.columns), v.height * v.width
+    terms = (v.outputs if op in ("conv2d_input", "conv_transpose2d") else v.inputs) * v.rows * v.columns
+    if op in ("conv2d_weight", "conv2d_bias"):
+        terms = v.batch * math.prod(output_size(v))
+    found = {
+        "batch above 65536": v.batch > 2**16,
+        "output channels above 65536": v.groups * v.outputs > 2**16,
+        "input channels above 65536": v.groups * v.inputs > 2**16,
+        "groups above 256": v.groups > 256,
+        "pixels above 65536": 2**16 < pixels <= 2**18 and axis < 2**16,
+        "pixels above 262144": pixels > 2**18,
+        "axis above 65536": axis > 2**16,
+        "axis above 4096": 2**12 < axis <= 2**16,
+        "axis above 2048": 2**11 < axis <= 2**12,
+        "kernel axis from 256": taps >= 256,
+        "kernel of 256 taps": v.rows * v.columns >= 256 > taps,
+        "sums above 4096": 2**12 < terms <= 2**14,
+        "sums above 16384": terms > 2**14,
+    }
+    return tuple(name for name, holds in found.items() if holds)
+
+
+# --- factors and their levels ----------------------------------------------------------------------------------------
+
+_SIZE = ("1", "2", "2**n", "2**n - 1", "2**n + 1", "odd", "even")
+_TAPS = ("1", "2", "3", "4", "5", "7", "other")
+_REACH = ("shorter", "as long", "longer")
+_STRIDE = ("1", "2", "3", "4", "5 or more")
+_STEP = ("below", "equal", "above")
+_DILATION = ("1", "2", "3", "4 or more", "idle")
+_PADDING = ("0", "1", "2 or more", "kernel - 1", "kernel or more", "8 or more", "17 or more")
+_REMAINDER = ("no stride", "0", "1", "2 or more")
+_OUTPUT = ("1", "odd", "2n", "4n", "8n", "16n")
+_CHANNELS = ("1", "2", "3", "4", "2**n", "2**n - 1", "2**n + 1", "other")
+_EXTRA = ("0", "1", "2 or more", "stride or more")
+
+# Every factor with its levels; which of the factors an operator has: see `_factors`.
+FACTORS: dict[str, tuple[str, ...]] = {
+    "batch": ("0", "1", "2", "odd", "even"),
+    "batch and C_in": ("unequal", "equal"),
+    "groups": ("1", "2", "3", "4", "5 or more"),
+    "depthwise": ("no", "multiplier 1", "multiplier 2", "multiplier 3 or more"),
+    "group's inputs and outputs": ("equal", "more inputs", "more outputs"),
+    "C_in": _CHANNELS,
+    "C_out": _CHANNELS,
+    "C_in / groups": ("1", "2", "odd", "even", "4n"),
+    "height": _SIZE,
+    "width": _SIZE,
+    "kernel rows": _TAPS,
+    "kernel columns": _TAPS,
+    "kernel's reach and height": _REACH,
+    "kernel's reach and width": _REACH,
+    "stride (h)": _STRIDE,
+    "stride (w)": _STRIDE,
+    "stride and kernel (h)": _STEP,
+    "stride and kernel (w)": _STEP,
+    "dilation (h)": _DILATION,
+    "dilation (w)": _DILATION,
+    "padding (h)": _PADDING,
+    "padding (w)": _PADDING,
+    "remainder (h)": _REMAINDER,
+    "remainder (w)": _REMAINDER,
+    "output height": _OUTPUT,
+    "output width": _OUTPUT,
+    "output pixels": ("1", "below 8", "8n", "8n + 1", "8n + 2 to 4", "8n + 5 to 7"),
+    "padding": ("none", "symmetric", "one-sided", "four-sided", "same", "valid"),
+    "padding mode": (*MODES, "idle"),
+    "output padding (h)": _EXTRA,
+    "output padding (w)": _EXTRA,
+    "batched": ("yes", "no"),
+    "bias": ("no", "yes"),
+    "layout": LAYOUTS,
+    "memory of input": ARRANGEMENTS,
+    "memory of weight": ARRANGEMENTS,
+    "memory of grad_output": ARRANGEMENTS,
+    "memory of bias": OF_VECTORS,
+    "zero points": QUANTISATIONS,
+    "weight's dtype": ("same", "other"),
+    "fill": fills.every(),
+    "dtype": tuple(map(str, SUPPORTED)),
+}
+
+# Those of a gradient of a bias, beside what is no matter of shapes.
+_OF_OUTPUT = ("batch", "C_out", "output height", "output width", "output pixels")
+_NO_SHAPE = ("batched", "bias", "layout", "fill", "dtype", "zero points", "weight's dtype")
+
+
+@cache
+def factors_of(op: str) -> tuple[str, ...]:
+    """The factors of an operator."""
+    left_out = {"memory of input", "memory of weight", "memory of grad_output"} - {f"memory of {x}" for x in ARRAYS[op]}
+    if op not in BIASED:
+        left_out |= {"bias", "memory of bias"}
+    if op not in MODAL:
+        left_out |= {"padding mode"}
+    if op != "conv_transpose2d":
+        left_out |= {"output padding (h)", "output padding (w)"}
+    if op not in QUANTISED:
+        left_out |= {"zero points", "weight's dtype"}
+    if op == "conv_transpose2d":
+        left_out |= {"remainder (h)", "remainder (w)"}  # is its output padding
+    if op == "conv2d_bias":
+        kept = (*_OF_OUTPUT, *_NO_SHAPE)
+        left_out |= {name for name in FACTORS if name not in kept and not name.startswith("memory")}
+    return tuple(name for name in FACTORS if name not in left_out)
+
+
+def levels(recipe: Recipe) -> dict[str, str]:
+    """The level of each factor, by what the case really is; and how it is large, if it is.
+
+    Examples
+    --------
+    >>> from refconv.fitting import fitted
+    >>> found = levels(fitted("conv2d", Values(rows=3, stride_h=2, height=6, groups=2)))
+    >>> found["remainder (h)"], found["groups"], found["stride (w)"], found["large"]
+    ('1', '2', '1', 'no')
+    """
+    v = values_of(recipe)
+    found = levels_of(recipe.op, v)
+    return {name: found[name] for name in factors_of(recipe.op)} | {"large": ", ".join(large_of(recipe.op, v)) or "no"}
+
+
+def levels_of(op: str, v: Values) -> dict[str, str]:
+    """The levels of all factors, of those too that the operator has not."""
+    out_h, out_w = output_size(v)
+    c, k = v.groups * v.inputs, v.groups * v.outputs
+    pads = max(v.top, v.bottom), max(v.left, v.right)
+    arrays = ARRAYS[op]
+    fill_h = v.height + v.top + v.bottom
+    fill_w = v.width + v.left + v.right
+    found = {
+        "batch": _batch(v.batch),
+        "batch and C_in": "equal" if v.batch == c else "unequal",
+        "groups": _count(v.groups, 5),
+        "depthwise": "no" if v.inputs > 1 or v.groups == 1 else _MULTIPLIER[min(v.outputs, 3)],
+        "group's inputs and outputs": _BALANCE[(v.inputs > v.outputs) + 2 * (v.inputs < v.outputs)],
+        "C_in": _channels(c),
+        "C_out": _channels(k),
+        "C_in / groups": _vector(v.inputs),
+        "height": _size(v.height),
+        "width": _size(v.width),
+        "kernel rows": _taps(v.rows),
+        "kernel columns": _taps(v.columns),
+        "kernel's reach and height": _compared(_REACH, v.dilation_h * (v.rows - 1) + 1, v.height),
+        "kernel's reach and width": _compared(_REACH, v.dilation_w * (v.columns - 1) + 1, v.width),
+        "stride (h)": _count(v.stride_h, 5),
+        "stride (w)": _count(v.stride_w, 5),
+        "stride and kernel (h)": _compared(_STEP, v.stride_h, v.rows),
+        "stride and kernel (w)": _compared(_STEP, v.stride_w, v.columns),
+        "dilation (h)": "idle" if v.rows == 1 < v.dilation_h else _count(v.dilation_h, 4),
+        "dilation (w)": "idle" if v.columns == 1 < v.dilation_w else _count(v.dilation_w, 4),
+        "padding (h)": _padding(pads[0], v.rows),
+        "padding (w)": _padding(pads[1], v.columns),
+        "remainder (h)": _remainder(v.stride_h, fill_h - v.dilation_h * (v.rows - 1) - 1),
+        "remainder (w)": _remainder(v.stride_w, fill_w - v.dilation_w * (v.columns - 1) - 1),
+        "output height": _output(out_h),
+        "output width": _output(out_w),
+        "output pixels": _pixels(out_h * out_w),
+        "padding": _sides(v),
+        "padding mode": v.mode if v.mode == "zeros" or any(pads) else "idle",
+        "batched": "yes" if v.batched else "no",
+        "bias": "yes" if v.bias else "no",
+        "layout": v.layout,
+        f"memory of {arrays[0]}": v.first,
+        f"memory of {arrays[-1]}": v.second if len(arrays) > 1 else v.first,
+        "memory of bias": v.third,
+        "fill": v.fill,
+        "dtype": v.dtype,
+    }
+    if op == "conv_transpose2d":
+        extras = zip("hw", output_padding(v), (v.stride_h, v.stride_w), strict=True)
+        found |= {f"output padding ({axis})": _extra(extra, step) for axis, extra, step in extras}
+    elif op in QUANTISED:
+        found["zero points"] = v.quantisation.removesuffix(MIXED)
+        found["weight's dtype"] = "other" if v.quantisation.endswith(MIXED) else "same"
+    return found
+
+
+_MULTIPLIER = ("no", *FACTORS["depthwise"][1:])
+_BALANCE = FACTORS["group's inputs and outputs"]
+
+
+@lru_cache(maxsize=4096)
+def _batch(batch: int) -> str:
+    return str(batch) if batch < 3 else "odd" if batch % 2 else "even"
+
+
+@lru_cache(maxsize=4096)
+def _count(number: int, last: int) -> str:
+    return str(number) if number < last else f"{last} or more"
+
+
+@lru_cache(maxsize=4096)
+def _near(number: int) -> str:
+    """How it lies to a power of two, if close."""
+    for step, name in ((0, "2**n"), (1, "2**n - 1"), (-1, "2**n + 1")):
+        if (number + step).bit_count() == 1:
+            return name
+    return ""
+
+
+@lru_cache(maxsize=4096)
+def _size(size: int) -> str:
+    return str(size) if size < 3 else _near(size) or ("odd" if size % 2 else "even")
+
+
+@lru_cache(maxsize=4096)
+def _channels(channels: int) -> str:
+    return str(channels) if channels < 5 else _near(channels) or "other"
+
+
+@lru_cache(maxsize=4096)
+def _vector(channels: int) -> str:
+    if channels < 3:
+        return str(channels)
+    return "odd" if channels % 2 else "even" if channels % 4 else "4n"
+
+
+@lru_cache(maxsize=4096)
+def _taps(taps: int) -> str:
+    return str(taps) if str(taps) in _TAPS else "other"
+
+
+def _compared(names: tuple[str, ...], left: int, right: int) -> str:
+    return names[(left >= right) + (left > right)]
+
+
+@lru_cache(maxsize=4096)
+def _padding(pad: int, taps: int) -> str:
+    for least in (17, 8):
+        if pad >= least:
+            return f"{least} or more"
+    if pad == 0:
+        return "0"
+    if pad >= taps:
+        return "kernel or more"
+    if pad == 1:
+        return "1"
+    return "kernel - 1" if pad == taps - 1 else "2 or more"
+
+
+@lru_cache(maxsize=4096)
+def _remainder(stride: int, room: int) -> str:
+    if stride == 1:
+        return "no stride"
+    return _REMAINDER[1 + min(room % stride, 2)]
+
+
+@lru_cache(maxsize=4096)
+def _output(size: int) -> str:
+    if size == 1 or size % 2:
+        return "1" if size == 1 else "odd"
+    return f"{min(size & -size, 16)}n"
+
+
+@lru_cache(maxsize=4096)
+def _pixels(pixels: int) -> str:
+    if pixels < 8:
+        return "1" if pixels == 1 else "below 8"
+    over = pixels % 8
+    return ("8n", "8n + 1")[over] if over < 2 else "8n + 2 to 4" if over < 5 else "8n + 5 to 7"
+
+
+def _sides(v: Values) -> str:
+    if v.padding == "symmetric":
+        return "symmetric" if v.top or v.left else "none"
+    if v.padding != "four-sided":
+        return v.padding
+    one_sided = any(
+        before != after and 0 in (before, after) for before, after in ((v.top, v.bottom), (v.left, v.right))
+    )
+    return "one-sided" if one_sided else "four-sided"
+
+
+def _extra(extra: int, stride: int) -> str:
+    return "stride or more" if extra >= stride else _count(extra, 2)

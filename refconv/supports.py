@@ -1,0 +1,156 @@
+"""What a candidate is said to take, as `refconv.verify` is told: checked by name and value, then asked of recipes.
+
+Knows geometries' options and recipes; not how cases are made, nor who is judged.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from refconv.errors import GeometryError
+from refconv.geometry import choice, integer
+from refconv.padding import MODES
+from refconv.recipes import ARRANGEMENTS, LAYOUTS, MODAL
+
+DEPTHWISE = "depthwise"
+
+
+@dataclass(frozen=True)
+class Supports:
+    """What may be generated. By default what torch.nn.functional.conv2d takes with its padding in numbers.
+
+    Parameters
+    ----------
+    groups : {"depthwise"} or tuple of int, optional
+        Only these, or one input channel in each group; any if not given.
+    batch, stride, dilation, kernel : tuple of int, optional
+        Only these (for both axes); any if not given.
+    padding_mode, layout : tuple of str
+        Only these.
+    string_padding, asymmetric_padding, unbatched : bool
+        Whether "same" and "valid", padding unequal on the sides of an axis, and a single image may be.
+    empty_batch, bias : bool
+        Whether a batch of none and a bias may be.
+    views : tuple of str
+        The arrangements in memory that arrays may have.
+    large : bool
+        Whether large but cheap sizes may be, such as a batch of 65537.
+    errors, deterministic : bool
+        What is claimed besides: that wrong arguments raise, and that the same call gives the same bits.
+
+    Examples
+    --------
+    >>> Supports.parse({"groups": 2, "padding_mode": "zeros", "unbatched": True}).groups
+    (2,)
+    """
+
+    groups: str | tuple[int, ...] | None = None
+    batch: tuple[int, ...] | None = None
+    stride: tuple[int, ...] | None = None
+    dilation: tuple[int, ...] | None = None
+    kernel: tuple[int, ...] | None = None
+    padding_mode: tuple[str, ...] = ("zeros",)
+    layout: tuple[str, ...] = ("NCHW",)
+    string_padding: bool = False
+    asymmetric_padding: bool = False
+    unbatched: bool = False
+    empty_batch: bool = True
+    bias: bool = True
+    views: tuple[str, ...] = ARRANGEMENTS
+    large: bool = True
+    errors: bool = False
+    deterministic: bool = False
+
+    @classmethod
+    def parse(cls, supports: Mapping[str, Any] | None) -> "Supports":
+        """From what the caller says: numbers and names alone or several of them, `"views"` also True or False.
+
+        Raises
+        ------
+        GeometryError, TypeError
+            Naming the key, its value and what it must be.
+
+        Examples
+        --------
+        >>> Supports.parse({"stride": 0})
+        Traceback (most recent call last):
+        refconv.errors.GeometryError: supports['stride']=0: must be at least 1 and at most 2147483647
+        """
+        if supports is None:
+            return cls()
+        if not isinstance(supports, Mapping):
+            raise TypeError(f"supports={supports!r}: must be a mapping of names to values")
+        known = tuple(each.name for each in fields(cls))
+        found = {choice("supports", name, known): _parsed(name, value) for name, value in supports.items()}
+        if "batch" in found and not found.get("empty_batch", True):
+            found["batch"] = tuple(each for each in found["batch"] if each)
+            if not found["batch"]:
+                raise GeometryError(f"supports['batch']={supports['batch']!r}: must not be 0 alone without empty_batch")
+        return cls(**found)
+
+    def allows(self, recipe: Any) -> bool:
+        """Whether the call of a recipe, or of what has its attributes, is one that is said to be taken.
+
+        >>> from refconv.geometry import convolution
+        >>> from refconv.recipes import Recipe
+        >>> recipe = Recipe(convolution((1, 2, 5, 5), (2, 1, 3, 3), None, 1, 0, 1, 2, "zeros"), (0, 0))
+        >>> Supports().allows(recipe), Supports(groups=(1,)).allows(recipe)
+        (True, False)
+        """
+        g, op = recipe.geometry, getattr(recipe, "op", "conv2d")  # a layer over real images has no op
+        numbers: tuple[tuple[tuple[int, ...] | None, Iterable[int]], ...] = (
+            (self.stride, g.stride),
+            (self.dilation, g.dilation),
+            (self.kernel, g.kernel),
+            (None if isinstance(self.groups, str) else self.groups, (g.groups,)),
+        )
+        unequal = any(before != after for before, after in g.padding)
+        named = isinstance(recipe.padding, str)
+        return (
+            (op == "conv2d_bias" or all(allowed is None or set(found) <= set(allowed) for allowed, found in numbers))
+            and (self.batch is None or g.batch in self.batch)
+            and (self.groups != DEPTHWISE or g.groups == g.in_channels)
+            and (op not in MODAL or g.padding_mode in self.padding_mode)
+            and recipe.layout in self.layout
+            and (self.string_padding or not named)
+            and (self.asymmetric_padding or named or not unequal)
+            and (self.unbatched or recipe.batched)
+            and (self.empty_batch or g.batch > 0)
+            and (self.bias or not recipe.bias)
+            and all(arrangement in self.views for _, arrangement in recipe.memory)
+        )
+
+
+_LEAST = {"groups": 1, "batch": 0, "stride": 1, "dilation": 1, "kernel": 1}
+_NAMES = {"padding_mode": MODES, "layout": LAYOUTS, "views": ARRANGEMENTS}
+
+
+def _parsed(name: str, value: Any) -> Any:
+    label = f"supports[{name!r}]"
+    if name == "groups" and isinstance(value, str):
+        return choice(label, value, (DEPTHWISE,))
+    if name in _LEAST:
+        return tuple(sorted({integer(label, each, _LEAST[name]) for each in _several(label, value)}))
+    if name == "views" and isinstance(value, bool):
+        return ARRANGEMENTS if value else ARRANGEMENTS[:1]
+    if name in _NAMES:
+        allowed = _NAMES[name]
+        found = [choice(label, each, allowed) for each in _several(label, value)]
+        if name == "views":
+            found.append(ARRANGEMENTS[0])  # what anything takes
+        return tuple(each for each in allowed if each in found)
+    if not isinstance(value, bool):
+        raise TypeError(f"{label}={value!r}: must be True or False")
+    return value
+
+
+def _several(label: str, value: Any) -> list[Any]:
+    """One value or several, as a list."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return [value]
+    if isinstance(value, Mapping):
+        raise TypeError(f"{label}={value!r}: must be one value or a list of them, not a mapping")
+    found = list(value)
+    if not found:
+        raise ValueError(f"{label}={value!r}: must name one at least")
+    return found

@@ -1,0 +1,312 @@
+"""Fitting, levels, plans and shrinking: always valid, what they say they are, and covering what they say they cover."""
+
+import pickle
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from refconv import geometry
+from refconv.factors import EVERY_LARGE, LARGE, large, levels, plan, smaller, space
+from refconv.fills import every, known
+from refconv.fitting import ANYTHING, MAX_MULTIPLICATIONS, PADDINGS, Values, fitted, rank, size_of, values_of
+from refconv.levels import FACTORS, factors_of
+from refconv.padding import MODES
+from refconv.recipes import (
+    ARRANGEMENTS,
+    ARRAYS,
+    LAYOUTS,
+    MIXED,
+    QUANTISATIONS,
+    QUANTISED,
+    Recipe,
+    input_shape,
+    weight_shape,
+)
+from refconv.supports import Supports
+from refconv.verification import memory
+from refconv.verification.coverage import Interactions, classes
+
+OPS = sorted(ARRAYS)
+BUDGET = 1000
+FEWEST_ROWS, MOST_ROWS = 100, 330  # of cases that pairs need
+
+
+def dtype_of(op):
+    return "int8" if op in QUANTISED else "float32"
+
+
+NUMBER, SMALL = st.integers(-1, 70), st.integers(0, 9)
+DRAWN = st.builds(
+    lambda **numbers: Values(**numbers),  # noqa: PLW0108 - of a NamedTuple Hypothesis draws all other fields too
+    **dict.fromkeys(("batch", "groups", "inputs", "outputs", "height", "width"), NUMBER),
+    **dict.fromkeys(("rows", "columns", "top", "left", "bottom", "right", "extra_h", "extra_w"), SMALL),
+    **dict.fromkeys(("stride_h", "stride_w", "dilation_h", "dilation_w"), st.integers(1, 6)),
+    depthwise=st.sampled_from((None, True, False)),
+    padding=st.sampled_from(PADDINGS),
+    mode=st.sampled_from(MODES),
+    layout=st.sampled_from(LAYOUTS),
+    **dict.fromkeys(("first", "second", "third"), st.sampled_from(ARRANGEMENTS)),
+    **dict.fromkeys(("batched", "bias"), st.booleans()),
+    quantisation=st.sampled_from([each + mixed for each in QUANTISATIONS for mixed in ("", MIXED)]),
+    fill=st.sampled_from(every()),
+    seed=st.integers(0, 2**32 - 1),
+)
+
+
+def drawn_recipe(op, values):
+    return fitted(op, values._replace(dtype=dtype_of(op)))
+
+
+@pytest.mark.parametrize("op", OPS)
+@given(DRAWN)
+@settings(deadline=None)
+def test_any_numbers_give_a_valid_recipe(op, values):
+    recipe = drawn_recipe(op, values)
+    g = recipe.geometry
+    found = geometry.convolution(
+        input_shape(g), weight_shape(g), None, g.stride, recipe.padding, g.dilation, g.groups, g.padding_mode
+    )
+    assert found == g
+    assert size_of(values_of(recipe)) <= MAX_MULTIPLICATIONS
+    if op == "conv_transpose2d":
+        shape = recipe.shapes()["input"]
+        options = g.stride, recipe.padding, recipe.output_padding, g.dilation, g.groups
+        assert geometry.transposed(shape, weight_shape(g), None, *options) == g
+
+
+@pytest.mark.parametrize("op", OPS)
+@given(DRAWN)
+@settings(deadline=None)
+def test_a_recipe_is_made_again_of_its_numbers(op, values):
+    recipe = drawn_recipe(op, values)
+    assert fitted(op, values_of(recipe)) == recipe
+    assert Recipe.from_dict(recipe.as_dict()) == recipe
+    assert hash(pickle.loads(pickle.dumps(recipe))) == hash(recipe)  # noqa: S301 - our own
+
+
+@pytest.mark.parametrize("op", OPS)
+@given(DRAWN)
+@settings(max_examples=25, deadline=None)
+def test_a_case_is_what_the_recipe_says(op, values):
+    recipe = fitted(op, values._replace(dtype=dtype_of(op)), limit=1000)
+    case = recipe.case()
+    assert case.op == op
+    if op != "conv2d_bias":
+        assert case.geometry == recipe.geometry
+    for name, shape in recipe.shapes().items():
+        dropped = not recipe.batched and name != "weight"
+        assert case.arrays[name].shape == shape[dropped:]
+    for name, arrangement in recipe.memory:
+        array = case.arrays[name]
+        assert arrangement != "broadcast" or (
+            array[1:].tobytes() == np.broadcast_to(array[:1], array[1:].shape).tobytes()
+        )
+    assert ("bias" in case.arrays) is recipe.bias
+    assert case.check(case.expected()).ok
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_code_makes_the_arrays_of_the_case(op):
+    for recipe in plan(op, [dtype_of(op)], ANYTHING, 20, 3):
+        names = {}
+        exec("\n".join(recipe.code()), names)  # noqa: S102 - what a report prints
+        for name, array in recipe.case().arrays.items():
+            assert names[name].tobytes() == array.tobytes()
+            assert names[name].dtype == array.dtype
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op not in QUANTISED])
+@given(DRAWN, st.sampled_from(("float16", "float32", "int8")))
+@settings(max_examples=20, deadline=None)
+def test_integers_are_exact_in_the_accumulator(op, values, dtype):
+    """No sum of absolute products rounds: then neither does any other order of the additions."""
+    recipe = fitted(op, values._replace(dtype=dtype, fill="integers"), limit=3000)
+    case = recipe.case()
+    if dtype == "int8":
+        assert case.expected().dtype == np.int32  # or it would have raised
+    elif 0 not in case.unwritten.shape:
+        assert (case.sums.absolute <= 1 / np.finfo(dtype).epsneg).all()
+
+
+@pytest.mark.parametrize("op", OPS)
+@given(DRAWN)
+@settings(deadline=None)
+def test_levels_are_known(op, values):
+    found = levels(drawn_recipe(op, values))
+    assert tuple(found) == (*factors_of(op), "large")
+    assert all(level in FACTORS[name] for name, level in found.items() if name != "large")
+
+
+@pytest.mark.parametrize("op", OPS)
+@given(DRAWN)
+@settings(max_examples=20, deadline=None)
+def test_smaller_recipes_are_simpler(op, values):
+    recipe = drawn_recipe(op, values)
+    for simpler in smaller(recipe):
+        assert rank(simpler) < rank(recipe)
+        assert min(rank(simpler)) >= 0
+        assert (simpler.op, simpler.dtype) == (recipe.op, recipe.dtype)
+        assert fitted(op, values_of(simpler)) == simpler
+
+
+@pytest.mark.parametrize("op", OPS)
+@given(DRAWN)
+@settings(max_examples=20, deadline=None)
+def test_shrinking_ends_at_the_simplest(op, values):
+    recipe = drawn_recipe(op, values)
+    for _ in range(5):
+        recipe = next(smaller(recipe), recipe)
+    assert recipe == fitted(op, Values(dtype=recipe.dtype))
+    assert not list(smaller(recipe))
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        (lambda g: g.groups > 1, {"groups": 2, "size": (1, 1), "kernel": (1, 1), "stride": (1, 1)}),
+        (lambda g: g.kernel[0] < g.kernel[1], {"kernel": (1, 2), "size": (1, 2), "padding": ((0, 0), (0, 0))}),
+        (lambda g: g.dilation[0] > 1 and g.kernel[0] > 1, {"dilation": (2, 1), "kernel": (2, 1), "size": (3, 1)}),
+        (lambda g: (g.padded_size[1] - g.kernel[1]) % g.stride[1] > 1, {"stride": (1, 3), "size": (1, 3)}),
+    ],
+)
+def test_shrinks_to_the_condition(condition, expected):
+    """From every case of a plan that meets it."""
+    for recipe in filter(lambda recipe: condition(recipe.geometry), plan("conv2d", ["float32"], ANYTHING, 40, 0)):
+        smallest = recipe
+        while (simpler := next((each for each in smaller(smallest) if condition(each.geometry)), None)) is not None:
+            smallest = simpler
+        assert {name: getattr(smallest.geometry, name) for name in expected} == expected
+        assert (smallest.bias, smallest.memory, smallest.layout, smallest.fill) == (False, (), "NCHW", "integers")
+
+
+@cache
+def planned(op):
+    return tuple(plan(op, [dtype_of(op)], Supports(), BUDGET, seed=1))
+
+
+@cache
+def covered(op, cases):
+    interactions = Interactions(op, (dtype_of(op),), Supports())
+    for recipe in planned(op)[:cases]:
+        interactions.add(recipe)
+    return interactions
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_every_possible_pair_is_covered(op):
+    assert covered(op, MOST_ROWS).missing_pairs() == []
+    pairs, possible = covered(op, MOST_ROWS).pairs
+    assert pairs == possible > 1000
+    assert covered(op, FEWEST_ROWS).missing_pairs()
+    assert all(done == there for done, there in covered(op, MOST_ROWS).shares().values())
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_most_triples_are_covered(op):
+    triples, possible = covered(op, BUDGET).triples
+    assert triples > 0.8 * possible
+
+
+def test_a_small_budget_covers_the_most_it_can():
+    """Half of the pairs in a tenth of the rows, which random cases of the same number are far from."""
+    pairs, possible = covered("conv2d", 25).pairs
+    random = Interactions("conv2d", ("float32",), Supports())
+    for values in space("conv2d", ("float32",), Supports()).random(np.random.default_rng(0), 25):
+        random.add(fitted("conv2d", values))
+    assert pairs > possible / 2
+    assert pairs > 1.1 * random.pairs[0]
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_every_way_of_being_large_comes_in_turn(op):
+    here = space(op, (dtype_of(op),), Supports())
+    names = {name for name, _ in here.large}
+    assert names <= set(LARGE)
+    assert len(names) >= 6
+    first = planned(op)[: EVERY_LARGE * len(names)]
+    assert {name for recipe in first for name in large(recipe)} >= names
+    for recipe in plan(op, [dtype_of(op)], Supports(large=False), 100):
+        assert max(*input_shape(recipe.geometry), *weight_shape(recipe.geometry)) <= 1536
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_a_plan_is_the_same_for_the_same_seed(op):
+    first = planned(op)[:60]
+    assert tuple(plan(op, [dtype_of(op)], Supports(), BUDGET, seed=1))[:60] == first
+    other = tuple(plan(op, [dtype_of(op)], Supports(), 60, seed=2))
+    assert not set(other) & set(first)
+
+
+def test_several_dtypes_are_a_factor():
+    dtypes = ("float32", "bfloat16", "int8")
+    recipes = list(plan("conv2d", dtypes, Supports(), 90))
+    assert {recipe.dtype for recipe in recipes} == set(dtypes)
+    assert all(recipe.fill in known(recipe.dtype) for recipe in recipes)
+    assert "dtype" in levels(recipes[0])
+
+
+def test_impossible_pairs_are_impossible():
+    """Of many random cases none has a pair that the search did not find: what is missing in a report could be there."""
+    here = space("conv2d", ("float32",), Supports())
+    ids = np.array([here.ids(v) for v in here.random(np.random.default_rng(7), 5000)])
+    assert all(here.possible[ids[:, a], ids[:, b]].all() for a, b in zip(here.left, here.right, strict=True))
+    pairs = {(a, b) for a, b in here.impossible}
+    assert ((("batch", "0"), ("batch and C_in", "equal"))) in pairs
+    assert ((("stride (h)", "1"), ("remainder (h)", "1"))) in pairs
+
+
+def test_interactions_merge_and_travel():
+    half = covered("conv2d", 200)
+    other = Interactions("conv2d", ("float32",), Supports())
+    for recipe in planned("conv2d")[200:MOST_ROWS]:
+        other.add(recipe)
+    whole = half + other
+    assert whole.pairs == covered("conv2d", MOST_ROWS).pairs
+    assert whole.triples == covered("conv2d", MOST_ROWS).triples
+    assert half.pairs < whole.pairs  # the parts stay as they were
+    travelled = pickle.loads(pickle.dumps(whole))  # noqa: S301 - our own
+    assert travelled.as_dict() == whole.as_dict()
+    assert travelled.missing_pairs() == []
+
+
+def test_interactions_of_several_dtypes_stand_side_by_side():
+    parts = [Interactions("conv2d_bias", (dtype,), Supports()) for dtype in ("float32", "float64")]
+    parts[0].add(fitted("conv2d_bias", Values()))
+    both = parts[0] + parts[1]
+    assert both.pairs == (parts[0].pairs[0], parts[0].pairs[1] + parts[1].pairs[1])
+    assert {pair[-1] for pair in both.missing_pairs()} == {("dtype", "float32"), ("dtype", "float64")}
+
+
+def test_what_is_refused_is_not_covered():
+    interactions = Interactions("conv2d_bias", ("float32",), Supports())
+    recipes = list(plan("conv2d_bias", ["float32"], Supports(), MOST_ROWS))
+    for recipe in recipes:
+        (interactions.add_unsupported if recipe.geometry.batch == 0 else interactions.add)(recipe)
+    missing = interactions.missing_pairs()
+    assert missing == interactions.refused_pairs()
+    assert len(missing) == interactions.refused == interactions.as_dict()["refused"]
+    assert {pair for pair in missing if ("batch", "0") in pair} >= {
+        pair for pair in covered("conv2d_bias", 0).missing_pairs() if ("batch", "0") in pair
+    }
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_arrays_can_lie_as_the_plan_has_them(op):
+    assert ARRANGEMENTS == memory.ARRANGEMENTS
+    for recipe in planned(op)[:100]:
+        arrays = recipe.case().arrays
+        for name, arrangement in recipe.memory:
+            laid_out = memory.arrange(arrays[name], arrangement)
+            assert laid_out.tobytes() == arrays[name].tobytes()
+
+
+def test_classes_of_a_recipe_are_those_of_its_case_and_more():
+    for op in OPS:
+        for recipe in planned(op)[:100]:
+            of_case, of_recipe = classes(recipe.case()), classes(recipe)
+            assert of_recipe[: len(of_case)] == of_case
+    found = classes(fitted("conv2d", Values(batch=65537, layout="NHWC", first="negative")))
+    assert found[-3:] == ["layout NHWC", "memory 'negative'", "batch above 65536"]

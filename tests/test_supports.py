@@ -1,0 +1,123 @@
+"""What a candidate is said to take: every name and value is checked, and nothing else is generated."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from refconv import GeometryError
+from refconv.factors import plan, smaller, space
+from refconv.fitting import ANYTHING, Values, fitted, values_of
+from refconv.recipes import ARRANGEMENTS, ARRAYS, LAYOUTS, QUANTISED
+from refconv.supports import Supports
+
+NUMBERS = st.lists(st.integers(1, 7), min_size=1, max_size=3)
+FLAGS = ("asymmetric_padding", "string_padding", "unbatched", "empty_batch", "bias", "large", "errors", "deterministic")
+MAPPINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "groups": st.one_of(st.just("depthwise"), st.integers(1, 4), NUMBERS),
+        "batch": st.one_of(st.integers(1, 4), st.lists(st.integers(0, 4), min_size=1)),
+        "stride": NUMBERS,
+        "dilation": st.one_of(st.integers(1, 3), NUMBERS),
+        "kernel": NUMBERS,
+        "padding_mode": st.sampled_from(["zeros", "circular", ("zeros", "reflect"), ["replicate", "zeros"]]),
+        "layout": st.sampled_from(["NCHW", "NHWC", LAYOUTS]),
+        "views": st.one_of(st.booleans(), st.lists(st.sampled_from(ARRANGEMENTS), min_size=1)),
+        **dict.fromkeys(FLAGS, st.booleans()),
+    },
+)
+NUMBERS_OF_ALL = st.integers(0, 2**32 - 1).map(
+    lambda seed: space("conv2d", ("float32",), ANYTHING).random(np.random.default_rng(seed), 1)[0]
+)
+OPS = st.sampled_from(sorted(ARRAYS))
+
+
+def dtype_of(op):
+    return "int8" if op in QUANTISED else "float32"
+
+
+@given(OPS, MAPPINGS, NUMBERS_OF_ALL, st.integers(0, 2000))
+@settings(deadline=None)
+def test_what_is_fitted_keeps_to_it(op, mapping, values, limit):
+    if not mapping.get("empty_batch", True) and not np.any(mapping.get("batch", 1)):
+        with pytest.raises(ValueError, match=r"supports\['batch'\]"):
+            Supports.parse(mapping)
+        return
+    supports = Supports.parse(mapping)
+    recipe = fitted(op, values._replace(dtype=dtype_of(op)), supports, limit)
+    assert supports.allows(recipe)
+    assert fitted(op, values_of(recipe), supports, limit) == recipe
+    assert all(map(supports.allows, smaller(recipe, supports)))
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        {"groups": 1, "stride": 2, "kernel": 3, "dilation": [1, 6], "views": False, "bias": False},
+        {"groups": "depthwise", "padding_mode": ("zeros", "circular"), "asymmetric_padding": True, "unbatched": True},
+        {"batch": 2, "string_padding": True, "layout": "NHWC", "large": False, "empty_batch": False},
+    ],
+)
+@pytest.mark.parametrize("op", sorted(ARRAYS))
+def test_a_plan_keeps_to_it(op, mapping):
+    supports = Supports.parse(mapping)
+    recipes = list(plan(op, [dtype_of(op)], supports, 70))
+    assert len(recipes) == 70
+    assert all(map(supports.allows, recipes))
+
+
+@pytest.mark.parametrize(
+    ("mapping", "values"),
+    [
+        ({"groups": 1}, Values(groups=2)),
+        ({"groups": "depthwise"}, Values(inputs=2)),
+        ({"batch": [1, 2]}, Values(batch=3)),
+        ({"stride": 1}, Values(stride_w=2)),
+        ({"dilation": [1]}, Values(dilation_h=2)),
+        ({"kernel": [1, 3]}, Values(rows=2, height=2)),
+        ({}, Values(mode="reflect")),
+        ({}, Values(layout="NHWC")),
+        ({}, Values(padding="same")),
+        ({}, Values(padding="four-sided", top=1)),
+        ({}, Values(batched=False)),
+        ({"empty_batch": False}, Values(batch=0)),
+        ({"bias": False}, Values(bias=True)),
+        ({"views": False}, Values(first="negative")),
+        ({"views": ["offset"]}, Values(second="negative")),
+    ],
+)
+def test_what_is_not_named_is_not_allowed(mapping, values):
+    supports = Supports.parse(mapping)
+    assert supports.allows(fitted("conv2d", Values()))
+    assert not supports.allows(fitted("conv2d", values))
+    assert supports.allows(fitted("conv2d", values, supports))
+
+
+def test_defaults():
+    assert Supports.parse(None) == Supports.parse({}) == Supports()
+    assert Supports.parse({"views": True, "padding_mode": ("zeros",), "layout": "NCHW"}) == Supports()
+    assert Supports.parse({"views": False}).views == ("contiguous",)
+    assert Supports.parse({"kernel": (5, 3, 3)}).kernel == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "error", "message"),
+    [
+        ({"strings": True}, GeometryError, "supports='strings'"),
+        ({"unbatched": 1}, TypeError, r"supports\['unbatched'\]=1: must be True or False"),
+        ({"groups": "dense"}, GeometryError, r"supports\['groups'\]='dense': must be one of 'depthwise'"),
+        ({"groups": 0}, GeometryError, r"supports\['groups'\]=0: must be at least 1"),
+        ({"stride": True}, TypeError, r"supports\['stride'\]=True: must be an integer"),
+        ({"kernel": []}, ValueError, r"supports\['kernel'\]=\[\]: must name one at least"),
+        ({"dilation": "2"}, TypeError, r"supports\['dilation'\]='2': must be an integer"),
+        ({"batch": {"least": 1}}, TypeError, r"supports\['batch'\]=.*not a mapping"),
+        ({"layout": ("NCHW", "CHWN")}, GeometryError, r"supports\['layout'\]='CHWN'"),
+        ({"padding_mode": "mirror"}, GeometryError, r"supports\['padding_mode'\]='mirror'"),
+        ({"views": ["upside_down"]}, GeometryError, r"supports\['views'\]='upside_down'"),
+        ([("bias", True)], TypeError, "supports=.*must be a mapping"),
+    ],
+)
+def test_wrong_names_and_values(mapping, error, message):
+    with pytest.raises(error, match=message):
+        Supports.parse(mapping)
