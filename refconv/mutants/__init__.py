@@ -1,0 +1,72 @@
+"""Wrong convolutions, as real kernels were wrong: what a suite must find, and what a candidate may behave like.
+
+Knows geometries and formats; NumPy is all that it loads. Each mutant changes a step or two of a correct kernel
+(`kernels`), so that it reads as what it is.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from refconv.geometry import choice
+from refconv.mutants.registry import KERNELS, REGISTRY, Mutant
+
+__all__ = ["Mutant", "all", "base", "by_name"]
+
+_FILES = (
+    "axes", "ignored", "paths", "groups", "orientation", "biases", "sizes", "degenerate", "pads", "tiles", "memory",
+    "gradients", "large", "precision", "zero_points", "state",
+)  # fmt: skip
+for _file in _FILES:
+    import_module(f"refconv.mutants.{_file}")
+
+
+def all() -> tuple[Mutant, ...]:  # noqa: A001 - the public name
+    """All mutants, in a fixed order.
+
+    Examples
+    --------
+    >>> import refconv.mutants
+    >>> len(refconv.mutants.all()) > 100
+    True
+    """
+    return tuple(REGISTRY.values())
+
+
+def by_name(name: str) -> Mutant:
+    """The mutant of a name.
+
+    Examples
+    --------
+    >>> by_name("dilation-height-for-width").entry
+    'RB002'
+    """
+    try:
+        return REGISTRY[name]
+    except KeyError:
+        raise ValueError(f"name={name!r}: must be the name of a mutant; see refconv.mutants.all()") from None
+
+
+def base(op: str) -> Callable[..., Any]:
+    """The correct implementation that the mutants of an operator share.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> base("conv2d")(np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2)))
+    array([[[[4.]]]])
+    """
+    return partial(_run, choice("op", op, tuple(KERNELS)))
+
+
+def _run(op: str, *arguments: Any, **keywords: Any) -> Any:
+    return KERNELS[op](*arguments, **keywords).run()
+
+
+def __getattr__(name: str) -> Mutant:
+    """A mutant by its name, so that `refconv.mutants:stride-swapped` is a target of the command line."""
+    try:
+        return by_name(name)
+    except ValueError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None

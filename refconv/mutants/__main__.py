@@ -1,0 +1,47 @@
+"""`python -m refconv.mutants`: the table of all mutants, in Markdown, as docs/mutants.md has it.
+
+Knows the registry only.
+"""
+
+import sys
+from itertools import groupby
+
+from refconv.mutants import all as all_mutants
+from refconv.mutants.registry import KERNELS
+from refconv.mutants.sources import LEFT_OUT, SOURCES
+
+HEAD = """\
+# Wrong convolutions
+
+`refconv.mutants` has convolutions that are wrong as real kernels were wrong. They measure what a test suite finds
+(`refconv mutants --score`), and a candidate that fails is compared with them, to say what it behaves like. Each is a
+candidate itself: `refconv verify refconv.mutants:stride-swapped`. Those of an operator share a correct kernel,
+`refconv.mutants.base(op)`, of which each changes a step or two.
+
+An entry (RB002) is one of a corpus of real bugs, with its issue; mutants without one are akin to these. The limits of
+some are scaled, so that a test can reach them: the summary says so. A mistake in several operators is one row here; the
+mutant of an operator has its name appended (`stride-swapped-transposed`).
+
+This file is written by `python -m refconv.mutants`.
+"""
+
+
+def table() -> str:
+    """The whole text."""
+    mutants = sorted(all_mutants(), key=lambda mutant: (mutant.kind, mutant.family))
+    lines = [HEAD]
+    for kind, members in groupby(mutants, key=lambda mutant: mutant.kind):
+        lines += [f"## {kind}", "", "| Mutant | Operators | Entries | Behaves like |", "|---|---|---|---|"]
+        for family, variants in groupby(members, key=lambda mutant: mutant.family):
+            same = list(variants)
+            operators = [op for op in KERNELS if op in {each.op for each in same}]
+            entries = sorted({f"{each.entry} ({each.source})" for each in same if each.entry})
+            lines.append(f"| {family} | {', '.join(operators)} | {', '.join(entries)} | {same[0].summary} |")
+        lines.append("")
+    lines += ["## Left out", "", "Entries that no call of the operators can show:", "", "| Entry | Why |", "|---|---|"]
+    lines += [f"| {entry} ({SOURCES[entry]}) | {why} |" for entry, why in LEFT_OUT.items()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table())

@@ -1,0 +1,203 @@
+"""Mutants that take one axis' parameter for the other's.
+
+Knows kernels and the registry.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from refconv.geometry import per_axis
+from refconv.mutants.backward import Transposed
+from refconv.mutants.kernels import Array, Call
+from refconv.mutants.registry import EVERY, mutant
+from refconv.padding import ZERO
+
+FORWARD = "conv2d"
+WAYS: dict[str, tuple[Callable[[Any, Any], list[Any]], str]] = {
+    "height-for-width": (lambda h, w: [h, h], "of the height used for the width"),
+    "width-for-height": (lambda h, w: [w, w], "of the width used for the height"),
+    "swapped": (lambda h, w: [w, h], "of height and width swapped"),
+}
+ENTRIES = {
+    "dilation-height-for-width": "RB002",
+    "size-by-dilation-height-for-width": "RB002",
+    "size-by-kernel-height-for-width": "RB002",  # what is left when only the dilation is put right
+    "stride-swapped": "RB005",
+    "dilation-swapped": "RB005",
+}
+
+
+def _parameter(names: tuple[str, ...], way: Callable[[Any, Any], list[Any]]) -> Callable[[Call], None]:
+    def prepare(c: Call) -> None:
+        for name in names:
+            setattr(c, name, way(*getattr(c, name)))
+
+    return prepare
+
+
+def _extent(way: Callable[[Any, Any], list[Any]]) -> Callable[[Call], None]:
+    """Loops over another number of taps, through weights that lie in memory as they do."""
+
+    def prepare(c: Call) -> None:
+        R, S = c.kernel
+        c.kernel = way(R, S)
+        rows, columns = (range(size) for size in c.kernel)
+        step = columns.stop if c.kernel == [S, R] else S
+        flat = [(r * step + s) % (R * S) for r in rows for s in columns]
+        c.w = c.w.reshape(*c.w.shape[:2], R * S)[..., flat].reshape(*c.w.shape[:2], *c.kernel)
+
+    return prepare
+
+
+def _size(names: tuple[str, ...], way: Callable[[Any, Any], list[Any]]) -> Callable[[Call], None]:
+    """Only the size of the result is computed from them."""
+
+    def prepare(c: Call) -> None:
+        kept = {name: getattr(c, name) for name in names}
+        _parameter(names, way)(c)
+        c.resize()
+        for name, value in kept.items():
+            setattr(c, name, value)
+
+    return prepare
+
+
+for _way, (_function, _words) in WAYS.items():
+    for _name, _attributes in (("stride", ("stride",)), ("dilation", ("dilation",)), ("padding", ("before", "after"))):
+        mutant(
+            kind="axis_mixup",
+            name=f"{_name}-{_way}",
+            op=EVERY,
+            entry=ENTRIES.get(f"{_name}-{_way}", ""),
+            summary=f"{_name} {_words}",
+        )(_parameter(_attributes, _function))
+        mutant(
+            kind="axis_mixup",
+            name=f"size-by-{_name}-{_way}",
+            op=(FORWARD, "conv_transpose2d"),
+            entry=ENTRIES.get(f"size-by-{_name}-{_way}", ""),
+            summary=f"{_name} {_words}, in the size of the result only",
+        )(_size(_attributes, _function))
+    mutant(
+        kind="axis_mixup",
+        name=f"kernel-{_way}",
+        op=(FORWARD, "conv_transpose2d", "conv2d_input", "conv2d_integer", "conv2d_quantized"),
+        summary=f"extent of the kernel {_words}",
+    )(_extent(_function))
+    mutant(
+        kind="axis_mixup",
+        name=f"size-by-kernel-{_way}",
+        op=(FORWARD, "conv_transpose2d"),
+        entry=ENTRIES.get(f"size-by-kernel-{_way}", ""),
+        summary=f"extent of the kernel {_words}, in the size of the result only",
+    )(_size(("kernel",), _function))
+
+
+@mutant(
+    kind="axis_mixup",
+    entry="RB001",
+    summary="the width of the result computed with kernel, stride and dilation of the height",
+)
+def width_by_the_height(c: Call) -> None:
+    """The height's kernel, stride and dilation in the width of the result."""
+    _size(("kernel", "stride", "dilation"), WAYS["height-for-width"][0])(c)
+
+
+@mutant(
+    kind="axis_mixup",
+    entry="RB002",
+    summary="the width of the result computed with kernel and dilation of the height",
+)
+def width_by_kernel_and_dilation_of_height(c: Call) -> None:
+    """The height's kernel and dilation in the width of the result."""
+    _size(("kernel", "dilation"), WAYS["height-for-width"][0])(c)
+
+
+@mutant(
+    kind="axis_mixup",
+    entry="RB007",
+    summary='the pads that "same" comes to swapped between height and width',
+    when=lambda c: c.given_padding == "same",
+    supports={"string_padding": True},
+)
+def same_padding_swapped(c: Call) -> None:
+    """Pads per axis returned in the wrong order."""
+    c.before.reverse()
+    c.after.reverse()
+
+
+@mutant(
+    kind="axis_mixup",
+    op=EVERY,
+    entry="RB008",
+    summary="pads (top, bottom, left, right) taken for (top, left, bottom, right)",
+    supports={"asymmetric_padding": True},
+)
+def pads_in_another_order(c: Call) -> None:
+    """Bottom for left, and left for bottom."""
+    c.before[1], c.after[0] = c.after[0], c.before[1]
+
+
+@mutant(
+    kind="axis_mixup",
+    op="conv_transpose2d",
+    entry="RB010",
+    step="parse",
+    summary="groups and dilation taken for each other",
+)
+def groups_and_dilation_swapped(c: Transposed, *arguments: Any) -> None:
+    """The entry point of the transposed operator has them in the other order."""
+    input, weight, bias, stride, padding, output_padding, groups, dilation = arguments
+    Transposed.parse(
+        c, input, weight, bias, stride, padding, output_padding, per_axis("dilation", dilation, 1)[0], groups
+    )
+
+
+@mutant(kind="axis_mixup", op=EVERY, entry="RB005", summary="stride and dilation of height and width swapped")
+def stride_and_dilation_swapped(c: Call) -> None:
+    """Both in the other order, while the size of the result is right."""
+    c.stride.reverse()
+    c.dilation.reverse()
+
+
+def _image(c: Call) -> str:
+    """The name of the operand that is an image."""
+    return "x" if hasattr(c, "x") else "y"
+
+
+@mutant(kind="axis_mixup", op=EVERY, summary="an image read as if height and width were swapped in its memory")
+def image_transposed(c: Call) -> None:
+    """(N, C, W, H)."""
+    N, C, H, W = getattr(c, _image(c)).shape
+    setattr(c, _image(c), getattr(c, _image(c)).reshape(N, C, W, H).swapaxes(2, 3))
+
+
+@mutant(kind="axis_mixup", op=EVERY, summary="an image read as if its rows were as long as its columns are")
+def pitch_by_height(c: Call) -> None:
+    """Row r begins at r * H, not at r * W."""
+    array = getattr(c, _image(c))
+    N, C, H, W = array.shape
+    index = (np.arange(H)[:, None] * H + np.arange(W)) % (H * W)
+    setattr(c, _image(c), array.reshape(N, C, H * W)[..., index])
+
+
+@mutant(kind="axis_mixup", op=EVERY, step="finish", summary="the result written with height and width swapped")
+def result_transposed(c: Call, sums: Array) -> Array:
+    """In memory, while its shape is right."""
+    return np.ascontiguousarray(sums.swapaxes(2, 3)).reshape(sums.shape)
+
+
+@mutant(kind="axis_mixup", op=EVERY, step="source", summary="columns past the height taken for padding")
+def columns_bounded_by_height(c: Call, axis: int) -> Array:
+    """The bound of the other axis."""
+    found = Call.source(c, axis)
+    return np.where(found >= c.size[0], ZERO, found)
+
+
+@mutant(kind="axis_mixup", op=EVERY, step="source", summary="rows past the width taken for padding")
+def rows_bounded_by_width(c: Call, axis: int) -> Array:
+    """The bound of the other axis."""
+    found = Call.source(c, axis)
+    return np.where(found >= c.size[1], ZERO, found)

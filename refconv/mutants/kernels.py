@@ -1,0 +1,281 @@
+"""The correct kernels that all mutants share: a call of each operator as a few steps, any of which a mutant replaces.
+
+Written over NumPy alone, apart from refconv's kernels: it knows geometries (what is valid, and the sizes) and formats,
+nothing of cases and judges. Fast for small calls, and without loops over batch, channels or groups.
+
+All operators are written in terms of the *forward* convolution concerned: x is what it takes, w its weight, y what it
+gives. So `out_size` is the size of y, for a gradient and for a transposed convolution too.
+"""
+
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+
+from refconv import formats, geometry, ops
+from refconv.geometry import Geometry
+from refconv.padding import ZERO, element
+
+Array: TypeAlias = np.ndarray
+
+
+class Call:
+    """One call of an operator: its operands as wide numbers, its parameters, and the steps of its computation.
+
+    Attributes
+    ----------
+    raw : dict of str to ndarray
+        The arrays as they were given, by the names of the arguments.
+    x, w, y, b : ndarray
+        Operands in float64, complex128 or int64, x and y with a batch axis. Which there are depends on the operator.
+    size, kernel, out_size, stride, before, after, dilation : list of int
+        Per spatial axis; `before` and `after` is the padding.
+    inputs, outputs : ndarray or None
+        The channels of x and of y that belong to each group, (groups, channels of a group); None: as they come.
+    outside : int
+        What zero padding consists of.
+    given_padding : Any
+        The padding as the call had it: "same", for instance.
+    output_padding : tuple of int
+        Of a transposed convolution.
+    """
+
+    op: ClassVar[str] = ""
+    x: Array
+    w: Array
+    y: Array
+    b: Array | None = None
+    output_padding: tuple[int, ...] = (0, 0)
+    inputs: Array | None = None
+    outputs: Array | None = None
+    outside: int = 0
+
+    def __init__(self, *arguments: Any, padding_mode: str = "zeros", **keywords: Any) -> None:
+        self.raw: dict[str, Array] = {}
+        self.mode = padding_mode
+        self.parse(*arguments, **keywords)
+
+    def parse(self, *arguments: Any, **keywords: Any) -> None:
+        """Take the arguments over, and refuse what is impossible."""
+        raise NotImplementedError
+
+    def load(self, name: str, array: Array) -> Array:  # noqa: ARG002 - for mutants
+        """The elements of an operand, whatever its memory looks like."""
+        return array
+
+    def run(self) -> Array:
+        """Carry out the call."""
+        if 0 in self.shape:
+            return self.empty()
+        self.prepare()
+        with np.errstate(all="ignore"):
+            return self.store(self.add_bias(self.finish(self.compute())))
+
+    def empty(self) -> Array:
+        """The result if it has no elements."""
+        return np.zeros(self.shape if self.batched else self.shape[1:], self.dtype)
+
+    def prepare(self) -> None:
+        """Change the parameters: where most mutants go wrong."""
+
+    def compute(self) -> Array:
+        """The sums, without bias."""
+        raise NotImplementedError
+
+    def finish(self, sums: Array) -> Array:
+        """Change the sums: where what is written last goes wrong."""
+        return sums
+
+    def add_bias(self, sums: Array) -> Array:
+        """The sums with the bias of each channel added."""
+        return sums if self.b is None else sums + self.b[:, None, None]
+
+    def store(self, sums: Array) -> Array:
+        """The result, rounded to its dtype, once."""
+        found = np.ascontiguousarray(sums if self.batched else sums[0])
+        if self.dtype.kind in "iu":
+            return found.astype(self.dtype)
+        return formats.rounded(found + 0.0, self.dtype)  # never -0.0, which depends on how products are added up
+
+    def deliver(self, result: Array, out: Array) -> None:
+        """Write a result to an array of the caller's."""
+        out[...] = result
+
+    # --- what the operators share
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether each group has one input channel, and there is more than one."""
+        return self.groups == self.in_channels > 1
+
+    @property
+    def multiplier(self) -> int:
+        """Output channels of a group."""
+        return self.out_channels // self.groups
+
+    @property
+    def filter_size(self) -> int:
+        """Input channels of a group."""
+        return self.in_channels // self.groups
+
+    def take(self, name: str, array: Any, *, batched: bool | None = None) -> Array:
+        """An operand in wide numbers; with a batch axis, unless `batched` is None."""
+        given = self.raw[name] = array if isinstance(array, np.ndarray) else np.asarray(array)
+        found = self.load(name, given)
+        if batched is False:
+            found = found[None]
+        return wide(found)
+
+    def adopt(self, g: Geometry, dtype: np.dtype, padding: Any, *, batched: bool) -> None:
+        """Take over what a geometry says."""
+        self.geometry, self.given_padding, self.batched = g, padding, batched
+        self.dtype = formats.result_dtype(dtype)
+        self.batch, self.in_channels, self.out_channels, self.groups = g.batch, g.in_channels, g.out_channels, g.groups
+        self.size, self.kernel, self.out_size = list(g.size), list(g.kernel), list(g.output_size)
+        self.stride, self.dilation = list(g.stride), list(g.dilation)
+        self.before, self.after = ([side[i] for side in g.padding] for i in (0, 1))
+        self.shape: tuple[int, ...] = g.output_shape
+
+    def extent(self, axis: int) -> int:
+        """From the first tap to the last, along an axis."""
+        return self.dilation[axis] * (self.kernel[axis] - 1) + 1
+
+    def remainder(self, axis: int) -> int:
+        """What the last window leaves over of the padded input, along an axis."""
+        return (self.size[axis] + self.before[axis] + self.after[axis] - self.extent(axis)) % self.stride[axis]
+
+    def resize(self) -> None:
+        """Compute the size of the result from the parameters."""
+        self.out_size = [
+            max(0, (self.size[i] + self.before[i] + self.after[i] - self.extent(i)) // self.stride[i] + 1)
+            for i in (0, 1)
+        ]
+
+    def positions(self, axis: int) -> Array:
+        """Where in x (padding: below 0, or from its size on) each tap reads for each output along an axis."""
+        taps, outputs = np.arange(self.kernel[axis]), np.arange(self.out_size[axis])
+        return taps[:, None] * self.dilation[axis] + outputs * self.stride[axis] - self.before[axis]
+
+    def source(self, axis: int) -> Array:
+        """Which element of x stands at each of these positions; `ZERO` where none does."""
+        size = self.size[axis]
+        found = element(self.positions(axis), size, self.mode)
+        return np.where((found >= 0) & (found < size), found, ZERO)
+
+    def gather(self) -> Array:
+        """What each tap reads for each output, (N, C_in, R, P, S, Q)."""
+        rows, columns = self.source(0), self.source(1)
+        if not self.x.size:
+            return np.full((*self.x.shape[:2], *rows.shape, *columns.shape), self.outside, self.x.dtype)
+        found = self.x.take(rows.reshape(-1), 2).take(columns.reshape(-1), 3)
+        found[:, :, rows.reshape(-1) == ZERO] = self.outside
+        found[..., columns.reshape(-1) == ZERO] = self.outside
+        return found.reshape(*self.x.shape[:2], *rows.shape, *columns.shape)
+
+    def windows(self) -> Array:
+        """The same as a matrix for each group: (groups, N * P * Q, C_in // groups * R * S)."""
+        found = self.gather()
+        if self.inputs is not None:
+            found = found[:, self.inputs.reshape(-1)]
+        N, _, R, P, S, Q = found.shape
+        grouped = found.reshape(N, self.groups, self.filter_size, R, P, S, Q).transpose(1, 0, 4, 6, 2, 3, 5)
+        return grouped.reshape(self.groups, N * P * Q, self.filter_size * R * S)
+
+    def filters(self) -> Array:
+        """The weights as a matrix for each group: (groups, C_out // groups, C_in // groups * R * S)."""
+        w = self.w if self.outputs is None else self.w[self.outputs.reshape(-1)]
+        return w.reshape(self.groups, self.multiplier, self.filter_size * w.shape[2] * w.shape[3])
+
+    def pixels(self) -> Array:
+        """The elements of y as a matrix for each group: (groups, N * P * Q, C_out // groups)."""
+        y = self.y if self.outputs is None else self.y[:, self.outputs.reshape(-1)]
+        N, _, P, Q = y.shape
+        grouped = y.reshape(N, self.groups, self.multiplier, P, Q).transpose(1, 0, 3, 4, 2)
+        return grouped.reshape(self.groups, N * P * Q, self.multiplier)
+
+    def image(self, sums: Array) -> Array:
+        """Sums for each group, (groups, N * P * Q, C_out // groups), as (N, C_out, P, Q)."""
+        grouped = sums.reshape(self.groups, self.batch, *self.out_size, self.multiplier).transpose(1, 0, 4, 2, 3)
+        found = grouped.reshape(self.batch, self.out_channels, *self.out_size)
+        return found if self.outputs is None else placed(found, self.outputs, 1)
+
+    def dot(self, left: Array, right: Array) -> Array:
+        """Products of matrices, one for each group: here is where sums are accumulated."""
+        found: Array = left @ right
+        return found
+
+    def scatter(self, spread: Array) -> Array:
+        """The sum, in (N, C_in, H, W), of what each tap writes for each element of y, (N, C_in, R, P, S, Q)."""
+        found = spread
+        for axis in (0, 1):  # rows first: (N, C_in, H, S, Q)
+            source = self.source(axis)
+            out = np.zeros((*found.shape[: 2 + axis], self.size[axis], *found.shape[4 + axis :]), found.dtype)
+            ahead = (slice(None),) * (2 + axis)
+            for tap, targets in enumerate(source):
+                inside = targets != ZERO
+                part = found[(*ahead, tap)][(*ahead, inside)]  # type: ignore[arg-type] # NumPy's word for an index
+                if self.mode == "zeros":
+                    out[(*ahead, targets[inside])] += part  # no target twice, as long as the stride is not 0
+                else:
+                    np.add.at(out, (*ahead, targets[inside]), part)
+            found = out
+        return found
+
+    def spread(self) -> Array:
+        """What each tap writes for each element of y: (N, C_in, R, P, S, Q)."""
+        sums = self.dot(self.pixels(), self.filters())
+        N, (P, Q), (R, S) = self.y.shape[0], self.y.shape[2:], self.w.shape[2:]
+        grouped = sums.reshape(self.groups, N, P, Q, self.filter_size, R, S).transpose(1, 0, 4, 5, 2, 6, 3)
+        found = grouped.reshape(N, self.in_channels, R, P, S, Q)
+        return found if self.inputs is None else placed(found, self.inputs, 1)
+
+
+class Windowed(Call):
+    """What convolutions of any kind of numbers share."""
+
+    def operands(self, x: Array, w: Array, b: Array | None, options: tuple[Any, ...]) -> None:
+        """The operands and options of a forward convolution, of any dtypes."""
+        geometry.check_weight("weight", w.shape, 2)
+        batched = geometry.check_batched("input", x.shape, 2)
+        shapes = x.shape if batched else (1, *x.shape), w.shape, None if b is None else b.shape
+        self.adopt(self.check(*shapes, *options, self.mode), x.dtype, options[1], batched=batched)
+        self.x, self.w = self.take("input", x, batched=batched), self.take("weight", w)
+        self.b = None if b is None else self.take("bias", b)
+
+    def check(self, *shapes_and_options: Any) -> Geometry:
+        """The geometry of a call that is possible."""
+        return geometry.convolution(*shapes_and_options)
+
+    def compute(self) -> Array:
+        """The sums, without bias."""
+        return self.image(self.dot(self.windows(), self.filters().swapaxes(1, 2)))
+
+
+class Forward(Windowed):
+    """conv2d(input, weight, bias, stride, padding, dilation, groups)."""
+
+    op = "conv2d"
+
+    def parse(
+        self, input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+        groups: Any = 1,
+    ) -> None:  # fmt: skip
+        """Take the arguments over, and refuse what is impossible."""
+        x, w = np.asarray(input), np.asarray(weight)
+        b = None if bias is None else np.asarray(bias)
+        ops.common_dtype(x, w, b)
+        self.operands(x, w, b, (stride, padding, dilation, groups))
+
+
+def wide(array: Array) -> Array:
+    """Numbers as a kernel of unlimited patience would accumulate them."""
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64)  # sums are those modulo 2**64, of uint64 too
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+
+
+def placed(array: Array, channels: Array, axis: int) -> Array:
+    """An array whose channels, in the order in which the groups have them, go where they belong."""
+    found = np.zeros_like(array)
+    found[(slice(None),) * axis + (channels.reshape(-1),)] = array
+    return found

@@ -1,0 +1,168 @@
+"""What a mutant is, and the decorator that makes one of a changed step of a kernel.
+
+Knows the correct kernels; no mutant.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from refconv.mutants.backward import BiasGradient, InputGradient, Transposed, WeightGradient
+from refconv.mutants.kernels import Call, Forward
+from refconv.mutants.quantised import Integer, Quantized
+from refconv.mutants.sources import SOURCES
+
+KERNELS: dict[str, type[Call]] = {
+    each.op: each for each in (Forward, Transposed, InputGradient, WeightGradient, BiasGradient, Integer, Quantized)
+}
+# What is appended to the name of a mutant of several operators.
+SUFFIXES = {
+    "conv2d": "",
+    "conv_transpose2d": "-transposed",
+    "conv2d_input": "-input-gradient",
+    "conv2d_weight": "-weight-gradient",
+    "conv2d_bias": "-bias-gradient",
+    "conv2d_integer": "-integer",
+    "conv2d_quantized": "-quantized",
+}
+SPATIAL = ("conv2d", "conv_transpose2d", "conv2d_input", "conv2d_weight")
+EVERY = (*SPATIAL, "conv2d_integer", "conv2d_quantized")  # operators with windows
+DTYPES = dict.fromkeys(KERNELS, ("float32",)) | dict.fromkeys(("conv2d_integer", "conv2d_quantized"), ("int8", "uint8"))
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A wrong implementation of an operator. Callable as a candidate is; picklable, by its name.
+
+    Parameters
+    ----------
+    name : str
+        Short and unique.
+    kind : str
+        The class of the bug: "axis_mixup", for instance.
+    op : str
+        The operator.
+    source : str
+        The issue that it stems from, "tenstorrent/tt-metal#19542"; empty if it is akin to others only.
+    entry : str
+        The entry of the corpus of bugs, "RB002", or empty.
+    summary : str
+        One line that reads after "behaves like".
+    kernel : type of Call
+        The wrong kernel.
+    dtypes : tuple of str
+        In which it shows.
+    supports : mapping
+        What it must be given for it to show, as `refconv.verify` takes it.
+    style : {"return", "out"}
+        How it is called.
+    family : str
+        The name without the operator: the same mistake in several operators.
+    """
+
+    name: str
+    kind: str
+    op: str
+    source: str
+    entry: str
+    summary: str
+    kernel: type[Call] = field(repr=False)
+    dtypes: tuple[str, ...] = ("float32",)
+    supports: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    style: str = "return"
+    family: str = ""
+
+    def __post_init__(self) -> None:
+        """Found as an attribute of the package, as a function would be."""
+        for name, value in (("__module__", "refconv.mutants"), ("__name__", self.name), ("__doc__", self.summary)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What is called: the mutant itself."""
+        return self
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        """The wrong result of a call; written to the last argument if the style is "out"."""
+        if self.style == "return":
+            return self.kernel(*arguments, **keywords).run()
+        call = self.kernel(*arguments[:-1], **keywords)
+        call.deliver(call.run(), arguments[-1])
+        return None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its name: its class has none of its own."""
+        return _named, (self.name,)
+
+
+def _named(name: str) -> Mutant:
+    from refconv.mutants import by_name
+
+    return by_name(name)
+
+
+REGISTRY: dict[str, Mutant] = {}
+
+
+def mutant(
+    *,
+    kind: str,
+    summary: str,
+    op: str | tuple[str, ...] = "conv2d",
+    entry: str = "",
+    step: str = "prepare",
+    when: Callable[[Any], bool] | None = None,
+    suffix: bool = False,
+    **options: Any,
+) -> Callable[[_T], _T]:
+    """Register a mutant of each operator: what is decorated replaces a step of its kernel, or several if it is a class.
+
+    Parameters
+    ----------
+    kind, summary, entry
+        As `Mutant` has them; the source is that of the entry.
+    op : str or tuple of str
+        The operator, or several: a mutant for each.
+    step : str
+        The method of `Call` that a decorated function replaces.
+    when : callable, optional
+        On which calls it does; all if not given.
+    suffix : bool
+        Whether the operator is appended to the name of a single mutant, too.
+    **options
+        dtypes, supports, style and name, as `Mutant` has them; the name is the function's by default.
+    """
+    operators = (op,) if isinstance(op, str) else op
+
+    def register(changed: _T) -> _T:
+        plain = options.pop("name", changed.__name__.replace("_", "-").lower())  # type: ignore[attr-defined]
+        for each in operators:
+            name = plain + SUFFIXES[each] if suffix or len(operators) > 1 else plain
+            if name in REGISTRY:
+                raise ValueError(f"{name}: there is another mutant of this name")
+            kernel = _kernel(KERNELS[each], changed, step, when)
+            given = {"dtypes": DTYPES[each], "family": plain} | options
+            REGISTRY[name] = Mutant(name, kind, each, SOURCES.get(entry, ""), entry, summary, kernel, **given)
+        return changed
+
+    return register
+
+
+def _kernel(base: type[Call], changed: Any, step: str, when: Callable[[Any], bool] | None) -> type[Call]:
+    """The kernel with a step, or several, replaced."""
+    if isinstance(changed, type):
+        return type(changed.__name__, (changed, base), {})
+    getattr(base, step)  # an error here, not a mutant that equals its base
+    method = changed if when is None else _gated(changed, getattr(base, step), when)
+    return type(changed.__name__, (base,), {step: method})
+
+
+def _gated(changed: Callable[..., Any], kept: Callable[..., Any], when: Callable[[Any], bool]) -> Any:
+    """A method that is `changed` on some calls and `kept` on the others."""
+
+    def method(call: Call, *arguments: Any) -> Any:
+        return (changed if when(call) else kept)(call, *arguments)
+
+    return method
