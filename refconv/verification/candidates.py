@@ -6,18 +6,24 @@ Knows how to find a function and which arrays it wants; not how it is judged.
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import reduce
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from refconv.case import Case
 from refconv.geometry import choice
+from refconv.operators import OPERATORS
+from refconv.verification import calls, kinds
+from refconv.verification.calls import Outcome, Unsupported
+from refconv.verification.native import LIBRARIES, Native
 
-ARRAYS = ("numpy", "torch")
+__all__ = ["ARRAYS", "MODULE_NAME", "STYLES", "Candidate", "Outcome", "TargetError", "Unsupported", "find", "load"]
+
+ARRAYS = kinds.KINDS
+STYLES = ("return", "out")
 MODULE_NAME = "refconv_candidate"  # under which a file is loaded: no file's own name can hide another module's
 
 
@@ -32,41 +38,97 @@ class Candidate:
     Parameters
     ----------
     function
-        Called positionally, as torch.nn.functional.conv2d is.
-    arrays : {"numpy", "torch"}
+        Called positionally, as torch.nn.functional.conv2d is. An attribute `device` says where torch tensors are to be.
+    arrays : {"numpy", "torch", "cupy", "jax"}
         The kind of arrays that it takes and returns.
     target
-        Where it can be loaded from, `module:attribute` or `path/to/file.py:attribute`; empty if from nowhere.
+        Where it can be loaded from, `module:attribute`, `path/to/file.py:attribute` or `path/to/lib.so:symbol`; empty
+        if from nowhere.
+    style : {"return", "out"}
+        Whether it returns its result, or writes it to an array that it gets as its last positional argument.
+    op
+        The operator that it claims to be.
     """
 
     function: Callable[..., Any]
-    arrays: str
-    target: str
+    arrays: str = "numpy"
+    target: str = ""
+    style: str = "return"
+    op: str = "conv2d"
 
     def __post_init__(self) -> None:
-        choice("arrays", self.arrays, ARRAYS)
-        if importlib.util.find_spec(self.arrays) is None:
-            raise ModuleNotFoundError(f"arrays={self.arrays!r}: {self.arrays} is not installed", name=self.arrays)
+        kinds.check(self.arrays)
+        choice("style", self.style, STYLES)
+        choice("op", self.op, tuple(OPERATORS))
+        if self.style == "out" and self.arrays == "jax":
+            raise ValueError("style='out': jax arrays can't be written to")
         if not callable(self.function):
             raise TypeError(f"candidate={self.function!r}: must be callable")
 
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """All that tells it from others: of a file also what stands in it."""
+        path = Path(self.target.rpartition(":")[0])
+        content = sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        return self.target, self.op, self.arrays, self.style, content
+
     def arguments(self, case: Case) -> list[Any]:
-        """The arguments of a call: fresh, writable copies of the arrays, of the candidate's kind."""
-        return [self._array(each) if isinstance(each, np.ndarray) else each for each in case.arguments()]
+        """The positional arguments of a call: fresh, writable copies of the arrays, of the candidate's kind."""
+        return calls.Arguments(case, self._way()).positional
 
-    def returns(self, result: Any) -> bool:
-        """Whether a result is of the candidate's kind of arrays."""
-        return isinstance(result, np.ndarray if self.arrays == "numpy" else _torch().Tensor)
+    def call(self, case: Case, *, layout: str = "NCHW", memory: Iterable[tuple[str, str]] = ()) -> Outcome:
+        """Call the function, and look at all that it did but the numbers.
 
-    def _array(self, array: np.ndarray) -> Any:
-        return array.copy() if self.arrays == "numpy" else _torch().tensor(array)
+        The result is a copy. Where elements of an output look as if they had not been written, there is a second call.
+
+        Parameters
+        ----------
+        case : Case
+            The call.
+        layout : {"NCHW", "NHWC"}
+            How images are handed over and come back; for "NHWC" there is a keyword `layout="NHWC"` too.
+        memory : iterable of (str, str)
+            Names of arrays and how each lies in memory, see `refconv.verification.memory.arrange`; others are
+            contiguous. What a candidate of the style "out" writes to is named "output".
+
+        Raises
+        ------
+        Unsupported
+            If the candidate raises NotImplementedError, or its kind of arrays has no such dtype.
+        ValueError
+            For arrays that can't lie so, or a name that no array has.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import refconv
+        >>> case = Case(input=np.ones((1, 1, 2, 2)), weight=np.ones((1, 1, 1, 1)))
+        >>> Candidate(refconv.conv2d).call(case, memory=[("input", "row_pitch")])
+        Outcome(result=array([[[[1., 1.], [1., 1.]]]]), faults=())
+        """
+        return calls.call(self.function, case, self._way(choice("layout", layout, ("NCHW", "NHWC")), memory))
+
+    def _way(self, layout: str = "NCHW", memory: Iterable[tuple[str, str]] = ()) -> calls.Way:
+        device = str(getattr(self.function, "device", "cpu")) if self.arrays == "torch" else "cpu"
+        return calls.Way(self.arrays, device, self.style, layout, dict(memory))
 
 
-def load(target: str, arrays: str | None = None) -> Candidate:
+def load(
+    target: str, arrays: str | None = None, abi: str | None = None, op: str = "conv2d", style: str = "return"
+) -> Candidate:
     """The candidate of a target, as the command line takes it.
 
     Unless `arrays` says otherwise, torch tensors go to what comes from torch or has an attribute `arrays = "torch"`,
-    NumPy arrays to all others.
+    NumPy arrays to all others. Likewise an attribute `style = "out"` says that a function writes its result.
+
+    Parameters
+    ----------
+    target : str
+        `module:attribute`, `path/to/file.py:attribute`, or `path/to/lib.so:symbol` of a shared library.
+    arrays, op, style
+        As `Candidate` has them.
+    abi : {"c"}, optional
+        How a shared library is called, see `refconv.verification.native`.
 
     Raises
     ------
@@ -77,7 +139,14 @@ def load(target: str, arrays: str | None = None) -> Candidate:
     """
     place, colon, attribute = target.rpartition(":")
     if not colon or not place or not attribute:
-        raise TargetError(f"{target!r}: must be module:attribute or path/to/file.py:attribute")
+        raise TargetError(
+            f"{target!r}: must be module:attribute or path/to/file.py:attribute, or path/to/lib.so:symbol"
+        )
+    if place.endswith(LIBRARIES):
+        return _native(Path(place), attribute, target, arrays, op)
+    if abi is not None:
+        choice("abi", abi, ("c",))
+        raise TargetError(f"{target!r}: the C ABI is for shared libraries, path/to/lib.so:symbol")
     module = _file(Path(place)) if place.endswith(".py") else _module(place)
     try:
         function = reduce(getattr, attribute.split("."), module)
@@ -87,7 +156,9 @@ def load(target: str, arrays: str | None = None) -> Candidate:
     if not callable(function):
         raise TargetError(f"{target!r}: must be callable, not {type(function).__name__}")
     default = "torch" if place.partition(".")[0] == "torch" else "numpy"
-    return Candidate(function, arrays or str(getattr(function, "arrays", default)), target)
+    if style == "return":
+        style = str(getattr(function, "style", style))
+    return Candidate(function, arrays or str(getattr(function, "arrays", default)), target, style, op)
 
 
 def find(function: Any) -> str:
@@ -120,9 +191,26 @@ def _module(name: str) -> Any:
         raise _import_error(name, error) from error
 
 
-def _file(path: Path) -> Any:
+def _native(path: Path, symbol: str, target: str, arrays: str | None, op: str) -> Candidate:
+    if arrays not in (None, "numpy"):
+        raise TargetError(f"{target!r}: a C function takes memory, not arrays={arrays!r}")
+    _check_file(path)
+    try:
+        function = Native(str(path.absolute()), symbol, choice("op", op, tuple(OPERATORS)))
+    except OSError as error:
+        raise TargetError(f"loading {path} failed: {error}") from error
+    except AttributeError as error:
+        raise TargetError(f'{target!r}: no symbol {symbol}; C++ names it so if it is declared extern "C"') from error
+    return Candidate(function, "numpy", target, "out", op)
+
+
+def _check_file(path: Path) -> None:
     if not path.is_file():
         raise TargetError(f"no file {path} (looked in {Path.cwd()})")
+
+
+def _file(path: Path) -> Any:
+    _check_file(path)
     sys.path.insert(0, str(path.parent))  # as for a script: its neighbours can be imported
     spec = importlib.util.spec_from_file_location(MODULE_NAME, path)
     if spec is None or spec.loader is None:
@@ -137,9 +225,3 @@ def _file(path: Path) -> Any:
 
 def _import_error(place: str, error: BaseException) -> TargetError:
     return TargetError(f"importing {place} raised {type(error).__name__}: {error}")
-
-
-def _torch() -> Any:
-    import torch
-
-    return torch

@@ -1,0 +1,267 @@
+"""Calls: what one call of a function gets, and all that it can do wrong whatever it computes.
+
+Knows cases, kinds of arrays and memory; not where functions come from, and not which numbers are right.
+"""
+
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from refconv.case import Case
+from refconv.errors import BackendUnavailable
+from refconv.operators import OPERATORS
+from refconv.verification import kinds
+from refconv.verification.kinds import Handed
+from refconv.verification.memory import OTHER, bits, place, poison, reserve
+from refconv.verification.names import INPUTS, KIND, LAYOUT, OUTSIDE, RETURNS, WRITTEN
+
+OUTPUT = "output"  # the name of what is written to
+
+# What has channels where the layout says; weights always are (C_out, C_in // groups, R, S).
+IMAGES, IMAGE_SIZES = ("input", "grad_output"), ("input_size",)
+OTHER_RESULTS = ("conv2d_weight", "conv2d_bias")  # of these operators the result is no image
+
+
+class Unsupported(Exception):
+    """The candidate says that it does not do this case, or its kind of arrays can't hold it."""
+
+
+class Raised(Exception):
+    """The candidate has raised something else: the message is its traceback."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What came of a call.
+
+    Attributes
+    ----------
+    result : ndarray or None
+        What was returned or written, in NCHW whatever the layout was; None if that can't be looked at.
+    faults : tuple of (str, str)
+        Each property of a call that did not hold, and what happened.
+    held : ndarray or None
+        The result in the memory that the candidate gave back, where that can be looked at: it is not to change.
+    """
+
+    result: np.ndarray | None
+    faults: tuple[tuple[str, str], ...] = ()
+    held: np.ndarray | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
+    """How a case is put to a function.
+
+    Attributes
+    ----------
+    arrays, device, style
+        As `Candidate` has them.
+    layout : {"NCHW", "NHWC"}
+        Of images.
+    memory : mapping of str to str
+        Arrangements by the names of arrays; others are contiguous.
+    """
+
+    arrays: str = "numpy"
+    device: str = "cpu"
+    style: str = "return"
+    layout: str = "NCHW"
+    memory: Mapping[str, str] = field(default_factory=dict)
+
+
+def call(function: Callable[..., Any], case: Case, way: Way) -> Outcome:
+    """Call a function, as `Candidate.call` says."""
+    made = Arguments(case, way)
+    try:
+        returned = _run(function, made, way)
+    except Raised as raised:
+        return Outcome(None, ((RETURNS, str(raised)),))
+    faults = [*made.changed(), *made.strays()]
+    result, more = _written(made, returned) if made.output else _returned(way, returned)
+    faults += more
+    if made.output:
+        try:
+            faults += _unwritten(function, case, way, made)
+        except Raised as raised:
+            faults.append((RETURNS, f"the same call again: {raised}"))
+    if result is not None and way.layout == "NHWC" and case.op not in OTHER_RESULTS and result.ndim >= 3:
+        result = np.moveaxis(result, -1, -3)
+    # A copy: a function may return the same memory every time.
+    return Outcome(None if result is None else np.array(result, order="C"), tuple(faults), result)
+
+
+class Arguments:
+    """What a function is called with, fresh and writable, and what has become of it.
+
+    Attributes
+    ----------
+    positional : list
+        The positional arguments.
+    keywords : dict
+        The others.
+    output : Handed or None
+        What the function is to write to, if it does: the last positional argument.
+
+    Raises
+    ------
+    Unsupported
+        If the kind of arrays has no such dtype.
+    ValueError
+        If an array can't be arranged as it should be, or there is none of that name.
+    """
+
+    def __init__(self, case: Case, way: Way, fill: int | None = None) -> None:
+        self._way = way
+        self._inputs: dict[str, tuple[np.ndarray, Handed, np.ndarray]] = {}
+        self.output: Handed | None = None
+        self.positional = [
+            self._argument(name, value)
+            for name, value in zip(OPERATORS[case.op].parameters, case.arguments(), strict=True)
+        ]
+        self.keywords: dict[str, Any] = case.keywords()
+        if way.layout == "NHWC":
+            self.keywords["layout"] = way.layout
+        if way.style == "out":
+            self._fill = poison(case.unwritten.dtype) if fill is None else fill
+            self.positional.append(self._output(case))
+        for name in way.memory:
+            if name not in self._inputs and not (name == OUTPUT and self.output):
+                raise ValueError(f"memory of {name!r}: there is no such array")
+
+    def changed(self) -> Iterator[tuple[str, str]]:
+        """Inputs that are not as they were."""
+        for name, (given, handed, before) in self._inputs.items():
+            if not _same(given, handed.array, self._way.arrays):
+                yield INPUTS, f"the candidate has changed its argument {name}"
+            elif not np.array_equal(before, handed.bytes):
+                yield INPUTS, f"the candidate has written to the memory around its argument {name}"
+
+    def strays(self) -> Iterator[tuple[str, str]]:
+        """What was written outside the output."""
+        if self.output is None:
+            return
+        found = self.output.place
+        (strays,) = np.nonzero((self.output.bytes != self._fill) & ~found.inside)
+        if not len(strays):
+            return
+        size = found.view.itemsize
+        elements = np.unique((strays - found.offset) // size)
+        (inside,) = np.nonzero(found.inside)
+        end = (inside[-1] + 1 - found.offset) // size if len(inside) else 0
+        before, behind = int((elements < 0).sum()), int((elements >= end).sum())
+        where = {"before it": before, "between its elements": len(elements) - before - behind, "behind it": behind}
+        counts = ", ".join(f"{count} {place}" for place, count in where.items() if count)
+        yield OUTSIDE, f"the candidate has written to elements that do not belong to the output: {counts}"
+
+    def untouched(self) -> np.ndarray:
+        """For each element of the output, whether it is still what it was before."""
+        assert self.output is not None  # noqa: S101 - asked only where there is one
+        found: np.ndarray = (bits(self.output.view) == self._fill).all(axis=-1)
+        return found
+
+    def _argument(self, name: str, value: Any) -> Any:
+        last = self._way.layout == "NHWC"
+        if last and name in IMAGE_SIZES:
+            return (*value[:-3], *value[-2:], value[-3])
+        if not isinstance(value, np.ndarray) and (self._way.arrays == "numpy" or not isinstance(value, np.generic)):
+            return value
+        given = np.asarray(value)
+        if last and name in IMAGES:
+            given = np.moveaxis(given, -3, -1)
+        handed = self._handed(name, place(given, self._way.memory.get(name, "contiguous")))
+        self._inputs[name] = given, handed, handed.bytes.copy()
+        return handed.array
+
+    def _output(self, case: Case) -> Any:
+        shape = case.unwritten.shape
+        if self._way.layout == "NHWC" and case.op not in OTHER_RESULTS:
+            shape = (*shape[:-3], *shape[-2:], shape[-3])
+        name = self._way.memory.get(OUTPUT, "contiguous")
+        if name == "broadcast":
+            raise ValueError("memory of 'output': elements that share memory can't be written to")
+        found = reserve(shape, case.unwritten.dtype, name, self._fill)
+        self.output = self._handed(OUTPUT, found)
+        return self.output.array
+
+    def _handed(self, name: str, found: Any) -> Handed:
+        try:
+            return kinds.handed(found, self._way.arrays, self._way.device)
+        except TypeError as error:
+            raise Unsupported(f"{name}: {error}") from error
+
+
+def _run(function: Callable[..., Any], made: Arguments, way: Way) -> Any:
+    """Call the function, and wait until it is done."""
+    # A warning is no verdict, and must not become one where the caller turns warnings into errors.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            returned = function(*made.positional, **made.keywords)
+            kinds.finish(returned, way.arrays, way.device)
+        except NotImplementedError as error:
+            raise Unsupported(str(error)) from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit, pytest's outcomes: whatever it is, it is no result
+            raise Raised(_traceback(error)) from error
+    return returned
+
+
+def _returned(way: Way, returned: Any) -> tuple[np.ndarray | None, list[tuple[str, str]]]:
+    """The result of a function that returns it, and what is wrong with its type."""
+    unlike = kinds.unlike(returned, way.arrays, way.device)
+    if unlike:
+        return None, [(KIND, unlike)]
+    try:
+        return kinds.on_host("result", returned, way.arrays), []
+    except (TypeError, BackendUnavailable) as error:
+        return None, [(LAYOUT, str(error))]
+
+
+def _written(made: Arguments, returned: Any) -> tuple[np.ndarray | None, list[tuple[str, str]]]:
+    """What a function has written, and what is wrong with what it returned besides."""
+    assert made.output is not None  # noqa: S101 - asked only where there is one
+    if returned is None or returned is made.output.array:
+        return made.output.view, []
+    kind = f"{type(returned).__module__}.{type(returned).__name__}"
+    return made.output.view, [(KIND, f"must return None or the output that it was given, not a {kind}")]
+
+
+def _unwritten(function: Callable[..., Any], case: Case, way: Way, made: Arguments) -> list[tuple[str, str]]:
+    """Elements of the output that were not written.
+
+    What is written may look like poison. But not like two kinds of it: what does is written anew, over the other kind.
+    """
+    untouched = made.untouched()
+    if not untouched.any():
+        return []
+    again = Arguments(case, way, OTHER)
+    _run(function, again, way)
+    untouched &= again.untouched()
+    if not untouched.any():
+        return []
+    first = tuple(map(int, np.argwhere(untouched)[0]))
+    text = f"{int(untouched.sum())} of {untouched.size} elements were not written, the first at {first}"
+    return [(WRITTEN, text)]
+
+
+def _same(given: np.ndarray, argument: Any, kind: str) -> bool:
+    """Whether an argument still has the shape, dtype and bits that it was given."""
+    try:
+        left = kinds.on_host("argument", argument, kind)
+    except (TypeError, BackendUnavailable, RuntimeError):  # it has become something else, or is gone
+        return False
+    return (given.shape, given.dtype) == (left.shape, left.dtype) and given.tobytes() == left.tobytes()
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback from the candidate on; what lies above it is refconv's own."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename in (__file__, kinds.__file__):
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames)).rstrip()

@@ -1,0 +1,291 @@
+"""Memory: equal arrays that lie differently, as views do, with poison around them.
+
+Knows shapes, strides and dtypes; not what an array means, who reads it, and no array library but NumPy.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from refconv import formats
+from refconv.geometry import choice
+
+Shape: TypeAlias = tuple[int, ...]
+_Cut: TypeAlias = Callable[[np.ndarray], np.ndarray]
+
+GUARD = 4096  # bytes of poison on both sides: more than a vector or a row, and no other alignment than the memory's
+START, PITCH, SLICES = 3, 3, 3  # elements, odd: what assumes a vector's alignment is wrong
+
+# Bytes of poison. All ones is a NaN in every floating format; as an integer it would be -1, which is no large number.
+_NAN, _LARGE = 0xFF, 0x7F
+# In no format NaN or so large that a sum with it could be it: an output that was added to does not look untouched.
+OTHER = 0x3F
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """An array in memory of its own.
+
+    Attributes
+    ----------
+    memory : ndarray
+        All that there is, as one axis: of the array's dtype, or bytes if that could not be.
+    view : ndarray
+        The array; what it leaves out of the memory is poison.
+    """
+
+    memory: np.ndarray
+    view: np.ndarray
+
+    @property
+    def offset(self) -> int:
+        """Bytes from the beginning of the memory to the first element."""
+        return int(_address(self.view) - _address(self.memory))
+
+    @property
+    def bytes(self) -> np.ndarray:
+        """All of the memory."""
+        return self.memory.view(np.uint8)
+
+    @cached_property
+    def inside(self) -> np.ndarray:
+        """For each byte of the memory, whether it belongs to the array."""
+        found = np.zeros(self.memory.nbytes, bool)
+        shape, strides = (*self.view.shape, self.view.itemsize), (*self.view.strides, 1)
+        np.ndarray(shape, bool, found, self.offset, strides)[...] = True
+        return found
+
+
+def arrange(array: np.ndarray, name: str) -> np.ndarray:
+    """An array of equal shape, dtype and bits, which lies in memory as `name` says. What lies around it is poison.
+
+    Poison is NaN, or a large integer: a kernel that reads the memory in another way than the strides say shows it.
+
+    Parameters
+    ----------
+    array : ndarray
+        Of any layout.
+    name : str
+        One of those below.
+
+    Raises
+    ------
+    ValueError
+        For a name that there is not, and for what such an array can't have.
+
+    Notes
+    -----
+    contiguous
+        In C order.
+    offset
+        The same, from an element on that is not the first in memory.
+    channel_chunk
+        As `x.chunk(2, dim=1)[1]`: the second half of the channels of an array with twice as many.
+    channels_last
+        The axis of the channels is the last one in memory.
+    transposed
+        As `w.transpose(0, 1)`: two axes are swapped in memory. The first two, or if one of them is of length 1 the last
+        two, or other two.
+    broadcast
+        Strides of 0 along all axes of which the values allow it, see `broadcastable`.
+    negative
+        As `x[::-1, ::-1, ::-1, ::-1]`.
+    unaligned
+        One byte after where such a number would lie. Not for numbers of one byte.
+    row_pitch
+        Rows lie farther apart than they are long.
+    w_slice
+        As `weight5d[:, :, 1]`.
+    interleaved
+        As the real part of complex numbers: every stride is twice as large.
+
+    Examples
+    --------
+    >>> x = np.arange(6, dtype="int8").reshape(1, 2, 3)
+    >>> for name in "contiguous", "channels_last", "row_pitch", "negative":
+    ...     print(name, arrange(x, name).strides)
+    contiguous (6, 3, 1)
+    channels_last (1, 3, 1)
+    row_pitch (12, 6, 1)
+    negative (-6, -3, -1)
+    """
+    return place(array, name).view
+
+
+def place(array: np.ndarray, name: str = "contiguous") -> Place:
+    """As `arrange`, with the memory that it lies in."""
+    fixed = _constant_axes(array) if name == "broadcast" else ()
+    if name == "broadcast" and not fixed:
+        raise ValueError("memory='broadcast': the values must be the same all along an axis")
+    found = reserve(array.shape, array.dtype, name, poison(array.dtype), fixed)
+    found.view[...] = array
+    return found
+
+
+def reserve(shape: Shape, dtype: np.dtype, name: str, poison: int, fixed: Sequence[int] = ()) -> Place:
+    """Memory full of poison, and a view of it.
+
+    Parameters
+    ----------
+    shape, dtype, name
+        Of the view.
+    poison : int
+        What every byte is.
+    fixed : sequence of int
+        The axes along which a broadcast view has only one element.
+    """
+    choice("memory", name, ARRANGEMENTS)
+    if len(shape) < _ARRANGEMENTS[name][0]:
+        raise ValueError(f"memory={name!r}: an array of shape {shape} has too few axes")
+    if name == "unaligned" and dtype.itemsize == 1:
+        raise ValueError(f"memory='unaligned': {dtype} has one byte, which lies right everywhere")
+    outer, cut = _broadcast(shape, fixed) if name == "broadcast" else _ARRANGEMENTS[name][1](shape)
+    elements = math.prod(outer)
+    # What reads so many elements from the first one on reads poison, not what does not belong to the candidate.
+    behind = GUARD + (0 if name == "contiguous" else math.prod(shape) * dtype.itemsize)
+    first = GUARD // dtype.itemsize
+    memory = np.empty(first + elements + -(-behind // dtype.itemsize), dtype)
+    if name == "unaligned":
+        memory = np.empty(memory.nbytes + dtype.itemsize, np.uint8)
+    memory.view(np.uint8)[:] = poison
+    shifted = memory[1 : 1 - dtype.itemsize].view(dtype) if name == "unaligned" else memory
+    return Place(memory, cut(shifted[first : first + elements].reshape(outer)))
+
+
+def possible(name: str, kind: str, dtype: npt.DTypeLike, ndim: int = 4) -> bool:
+    """Whether a kind of arrays ("numpy", "torch", "cupy", "jax") can lie so.
+
+    >>> possible("negative", "numpy", "int8"), possible("negative", "torch", "int8")
+    (True, False)
+    """
+    choice("memory", name, ARRANGEMENTS)
+    if ndim < _ARRANGEMENTS[name][0] or (name == "unaligned" and np.dtype(dtype).itemsize == 1):
+        return False
+    # torch knows strides in elements, and none below 0; JAX arrays have no strides.
+    return {
+        "numpy": True,
+        "torch": name not in ("negative", "unaligned"),
+        "cupy": name != "unaligned",
+        "jax": name == "contiguous",
+    }[kind]
+
+
+def broadcastable(array: np.ndarray) -> bool:
+    """Whether the values allow a stride of 0: along some axis they are all the same, or there is only one.
+
+    >>> broadcastable(np.array([[1, 2], [1, 2]])), broadcastable(np.array([[1, 2], [3, 4]]))
+    (True, False)
+    """
+    return bool(_constant_axes(array))
+
+
+def poison(dtype: np.dtype) -> int:
+    """The byte of which NaN consists, or of integers a large one.
+
+    >>> np.full(4, poison(np.dtype("float32")), "uint8").view("float32")
+    array([nan], dtype=float32)
+    """
+    return _LARGE if dtype in formats.INTEGERS else _NAN
+
+
+def bits(array: np.ndarray) -> np.ndarray:
+    """The bytes of each element, along a last axis."""
+    dense = np.ascontiguousarray(array).reshape(array.shape)  # what has no axes would get one
+    return dense[..., None].view(np.uint8)
+
+
+def _constant_axes(array: np.ndarray) -> tuple[int, ...]:
+    found = bits(array)
+    return tuple(
+        axis
+        for axis, length in enumerate(array.shape)
+        if length == 1 or (length > 1 and bool((found == found.take([0], axis)).all()))
+    )
+
+
+def _contiguous(shape: Shape) -> tuple[Shape, _Cut]:
+    return shape, lambda outer: outer
+
+
+def _offset(shape: Shape) -> tuple[Shape, _Cut]:
+    return (START + math.prod(shape),), lambda outer: outer[START:].reshape(shape)
+
+
+def _channel_chunk(shape: Shape) -> tuple[Shape, _Cut]:
+    axis, channels = _channel_axis(shape), shape[_channel_axis(shape)]
+    outer = (*shape[:axis], 2 * channels, *shape[axis + 1 :])
+    return outer, lambda outer: outer[(slice(None),) * axis + (slice(channels, None),)]
+
+
+def _channels_last(shape: Shape) -> tuple[Shape, _Cut]:
+    axis = _channel_axis(shape)
+    outer = (*shape[:axis], *shape[axis + 1 :], shape[axis])
+    return outer, lambda outer: np.moveaxis(outer, -1, axis)
+
+
+def _channel_axis(shape: Shape) -> int:
+    """Of what has two spatial axes, with a batch or without; the only axis of a bias."""
+    return max(0, len(shape) - 3)
+
+
+def _transposed(shape: Shape) -> tuple[Shape, _Cut]:
+    last = len(shape) - 1
+    pairs = [(0, 1), (last - 1, last), *((left, right) for right in range(last + 1) for left in range(right))]
+    left, right = next((pair for pair in pairs if min(shape[pair[0]], shape[pair[1]]) > 1), (0, 1))
+    outer = list(shape)
+    outer[left], outer[right] = shape[right], shape[left]
+    return tuple(outer), lambda outer: outer.swapaxes(left, right)
+
+
+def _broadcast(shape: Shape, fixed: Sequence[int]) -> tuple[Shape, _Cut]:
+    outer = tuple(1 if axis in fixed else length for axis, length in enumerate(shape))
+
+    def cut(outer: np.ndarray) -> np.ndarray:
+        strides = tuple(0 if axis in fixed else step for axis, step in enumerate(outer.strides))
+        # Not np.broadcast_to: what a candidate gets can be written to. Nor as_strided: it does not know ml_dtypes.
+        return np.ndarray(shape, outer.dtype, outer.reshape(-1).view(np.uint8), 0, strides)
+
+    return outer, cut
+
+
+def _negative(shape: Shape) -> tuple[Shape, _Cut]:
+    return shape, lambda outer: outer[(slice(None, None, -1),) * len(shape)]
+
+
+def _row_pitch(shape: Shape) -> tuple[Shape, _Cut]:
+    return (*shape[:-1], shape[-1] + PITCH), lambda outer: outer[..., :-PITCH]
+
+
+def _w_slice(shape: Shape) -> tuple[Shape, _Cut]:
+    return (*shape[:2], SLICES, *shape[2:]), lambda outer: outer[(slice(None),) * min(2, len(shape)) + (1,)]
+
+
+def _interleaved(shape: Shape) -> tuple[Shape, _Cut]:
+    return (*shape, 2), lambda outer: outer[..., 0]
+
+
+# For each name the fewest axes, and what makes of a shape that of an array in C order, and how to cut the view from it.
+_ARRANGEMENTS: dict[str, tuple[int, Callable[[Shape], tuple[Shape, _Cut]]]] = {
+    "contiguous": (0, _contiguous),
+    "offset": (0, _offset),
+    "channel_chunk": (1, _channel_chunk),
+    "channels_last": (3, _channels_last),
+    "transposed": (2, _transposed),
+    "broadcast": (1, _contiguous),  # see `_broadcast`: it depends on the values
+    "negative": (1, _negative),
+    "unaligned": (0, _contiguous),
+    "row_pitch": (1, _row_pitch),
+    "w_slice": (1, _w_slice),
+    "interleaved": (1, _interleaved),
+}
+ARRANGEMENTS = tuple(_ARRANGEMENTS)
+
+
+def _address(array: np.ndarray) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address

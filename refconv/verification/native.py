@@ -1,0 +1,131 @@
+"""Native: functions of a shared library, called as candidates are, through the C ABI of `refconv.h`.
+
+Knows ctypes and operators; not what is judged. What a C function gets is said in `refconv.h`, which lies beside this
+file; its path is `HEADER`.
+"""
+
+import ctypes
+from itertools import chain
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from refconv.operators import OPERATORS
+
+HEADER = Path(__file__).with_name("refconv.h")
+LIBRARIES = (".so", ".dylib", ".dll")  # what files of shared libraries are called
+DONE, UNSUPPORTED = 0, 1  # what a function returns
+
+FIELDS = (
+    "n", "c_in", "h", "w", "c_out", "r", "s", "stride_h", "stride_w", "pad_top", "pad_bottom", "pad_left", "pad_right",
+    "dilation_h", "dilation_w", "groups", "out_h", "out_w", "output_padding_h", "output_padding_w",
+)  # fmt: skip
+
+# The arrays that a function gets, in this order, and after them the one that it writes to.
+OPERANDS = {
+    "conv2d": ("input", "weight", "bias"),
+    "conv_transpose2d": ("input", "weight", "bias"),
+    "conv2d_input": ("weight", "grad_output"),
+    "conv2d_weight": ("input", "grad_output"),
+    "conv2d_bias": ("grad_output",),
+    "conv2d_integer": ("input", "weight", "input_zero_point", "weight_zero_point"),
+    "conv2d_quantized": (
+        "input", "input_scale", "input_zero_point", "weight", "weight_scale", "weight_zero_point",
+        "output_scale", "output_zero_point", "bias",
+    ),
+}  # fmt: skip
+_PER_CHANNEL = ("weight_scale", "weight_zero_point")
+
+
+class Convolution(ctypes.Structure):
+    """`refconv_conv2d` of `refconv.h`."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in FIELDS]
+
+
+class Native:
+    """A function of a shared library, called as `Candidate` calls functions that write their result.
+
+    Parameters
+    ----------
+    path, symbol : str
+        Where it is.
+    op : str
+        The operator that it claims to be.
+
+    Raises
+    ------
+    OSError
+        If the library can't be loaded.
+    AttributeError
+        If it has no such symbol.
+    """
+
+    arrays = "numpy"
+    style = "out"
+    supports: ClassVar[dict[str, bool]] = {"views": False}
+
+    def __init__(self, path: str, symbol: str, op: str = "conv2d") -> None:
+        self.path, self.symbol, self.op = path, symbol, op
+        self._function = ctypes.CDLL(path)[symbol]
+        self._function.restype = ctypes.c_int
+        pointers = len(OPERANDS[op]) + 1
+        self._function.argtypes = [ctypes.POINTER(Convolution), *[ctypes.c_void_p] * pointers]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Native, (self.path, self.symbol, self.op)
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> None:
+        """Call the function; the last argument is the output.
+
+        Raises
+        ------
+        NotImplementedError
+            If the function says so, or for what the C ABI does not have: other padding modes than zeros, other layouts
+            than NCHW, views.
+        RuntimeError
+            If the function returns an error.
+        """
+        if keywords:
+            raise NotImplementedError(f"the C ABI has no {', '.join(keywords)}")
+        *given, output = arguments
+        named = dict(zip(OPERATORS[self.op].parameters, given, strict=True))
+        convolution = _convolution(self.op, named)
+        operands = [_operand(name, named, convolution.c_out) for name in OPERANDS[self.op]]
+        arrays = [None if each is None else _contiguous(each) for each in [*operands, output]]
+        pointers = [None if each is None else each.ctypes.data for each in arrays]
+        code = self._function(ctypes.byref(convolution), *pointers)
+        if code == UNSUPPORTED:
+            raise NotImplementedError(f"{self.symbol} returned {code}")
+        if code != DONE:
+            raise RuntimeError(f"{self.symbol} returned {code}")
+
+
+def _operand(name: str, named: dict[str, Any], c_out: int) -> np.ndarray | None:
+    """An array as it is; scales and zero points, which may be single or plain numbers, as `refconv.h` says."""
+    value = named[name]
+    if name.endswith("_scale"):
+        value = np.asarray(value, np.float32)
+    elif isinstance(value, int):
+        value = np.asarray(value, named["weight" if name == "weight_zero_point" else "input"].dtype)
+    return np.array(np.broadcast_to(value, (c_out,))) if name in _PER_CHANNEL else value
+
+
+def _contiguous(value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        raise NotImplementedError("the C ABI has contiguous arrays only")
+    return array
+
+
+def _convolution(op: str, named: dict[str, Any]) -> Convolution:
+    """What a function is told of a call; raises as `refconv.conv2d` does if it is impossible."""
+    g = OPERATORS[op].geometry(SimpleNamespace(**{"bias": None, "padding_mode": "zeros"} | named))
+    input, output = (g.batch, g.in_channels, *g.size), g.output_shape
+    if op == "conv_transpose2d":  # the other way round; where the output padding is large, `output` is too
+        input, output = (g.batch, *named["input"].shape[-3:]), input
+    sides, (_, c_out, *size) = chain.from_iterable(g.padding), output
+    kernel, padding = (*g.kernel, *g.stride, *sides, *g.dilation, g.groups), named.get("output_padding", (0, 0))
+    return Convolution(*input, c_out, *kernel, *size, *padding)

@@ -1,0 +1,51 @@
+/* The C ABI of refconv: what `refconv verify path/to/lib.so:symbol` calls.
+ *
+ * A function of any name, for conv2d:
+ *
+ *     int my_conv2d(const refconv_conv2d *geometry, const float *input, const float *weight, const float *bias,
+ *                   float *output);
+ *
+ * It returns REFCONV_DONE, or REFCONV_UNSUPPORTED for a case that it does not do (such cases are counted, and count as
+ * nothing else), or any other number for an error. It may be written in C, C++ (extern "C"), Rust (extern "C",
+ * #[repr(C)]) or CUDA: all pointers are to memory of the host. One symbol is for one dtype, or for several if it can
+ * tell them apart: it is called with the dtypes that `refconv verify --dtype` names, and isn't told which.
+ *
+ * All arrays are in C order, without gaps, aligned as malloc aligns, and (N, C, H, W); a single image has n = 1.
+ * The output is not cleared before. Every element of it must be written, and nothing else.
+ *
+ * The operators (`refconv verify --op`), and the arguments after the geometry, the last of which is the output:
+ *
+ *   conv2d            input (n, c_in, h, w), weight (c_out, c_in / groups, r, s), bias (c_out) or NULL,
+ *                     output (n, c_out, out_h, out_w)
+ *   conv_transpose2d  input (n, c_in, h, w), weight (c_in, c_out / groups, r, s), bias (c_out) or NULL,
+ *                     output (n, c_out, out_h, out_w)
+ *   conv2d_input      weight, grad_output (n, c_out, out_h, out_w), grad_input (n, c_in, h, w)
+ *   conv2d_weight     input, grad_output, grad_weight (c_out, c_in / groups, r, s)
+ *   conv2d_bias       grad_output, grad_bias (c_out); only n, c_out, out_h and out_w matter
+ *   conv2d_integer    input, weight, input_zero_point (1), weight_zero_point (c_out), output of int32
+ *   conv2d_quantized  input, input_scale (1), input_zero_point (1), weight, weight_scale (c_out),
+ *                     weight_zero_point (c_out), output_scale (1), output_zero_point (1), bias (c_out) of int32 or NULL,
+ *                     output; scales are float
+ *
+ * The gradients have the geometry of the convolution that they are gradients of.
+ */
+#ifndef REFCONV_H
+#define REFCONV_H
+
+#include <stdint.h>
+
+#define REFCONV_DONE 0
+#define REFCONV_UNSUPPORTED 1
+
+typedef struct {
+    int64_t n, c_in, h, w;                             /* the input */
+    int64_t c_out, r, s;                               /* the weight */
+    int64_t stride_h, stride_w;
+    int64_t pad_top, pad_bottom, pad_left, pad_right;  /* may differ: return REFCONV_UNSUPPORTED if they must not */
+    int64_t dilation_h, dilation_w;
+    int64_t groups;
+    int64_t out_h, out_w;                              /* the output */
+    int64_t output_padding_h, output_padding_w;        /* of conv_transpose2d; else 0 */
+} refconv_conv2d;
+
+#endif
