@@ -1,0 +1,358 @@
+"""Where an output is wrong, and how: regions of elements and patterns of values, each under a name.
+
+Knows arrays and geometries; not who computed them, and nothing of mutants.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from refconv.geometry import Geometry
+
+BLOCKS = (2, 4, 8, 16, 32)
+MOSTLY = 0.75  # of the shapes: now and then there is something else to a size
+NEARLY_ALL = 0.98  # of the elements: by chance some wrong ones are right
+
+
+@dataclass(frozen=True, eq=False)
+class Wrong:
+    """An output of the right shape in which elements are wrong, all arrays (N, C, H, W) or (C_out, C_in, R, S).
+
+    Attributes
+    ----------
+    op : str
+        The operator: it tells what the axes are.
+    geometry : Geometry or None
+        Of the forward convolution concerned.
+    mask : ndarray of bool
+        The wrong elements.
+    actual, expected : ndarray
+        What came and what had to.
+    bias : ndarray or None
+        That of the call.
+    """
+
+    op: str
+    geometry: Geometry | None
+    mask: np.ndarray
+    actual: np.ndarray
+    expected: np.ndarray
+    bias: np.ndarray | None = None
+
+    @property
+    def groups(self) -> int:
+        """Number of blocks that the channel axis falls into."""
+        return self.geometry.groups if self.geometry else 1
+
+
+Region = Callable[[Wrong], np.ndarray | None]  # a mask that can be broadcast; None where there is no such region
+
+
+def regions(wrongs: Sequence[Wrong]) -> tuple[str, ...]:
+    """Names of the regions that hold all wrong elements of all outputs; the smallest first.
+
+    Parameters
+    ----------
+    wrongs : sequence of Wrong
+        Outputs of one candidate, each with a wrong element.
+
+    Returns
+    -------
+    tuple of str
+        Empty if there is no output; "everywhere" where nearly all elements are wrong.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mask = np.zeros((1, 1, 3, 5), bool)
+    >>> mask[..., 4] = True
+    >>> regions([Wrong("conv2d", None, mask, mask, mask)])[:2]
+    ('last column', 'columns beyond the last whole block of 2')
+    """
+    wrongs = [each for each in wrongs if each.mask.ndim == 4 and each.mask.any()]
+    if not wrongs:
+        return ()
+    found = []
+    for name, region in _REGIONS.items():
+        share = _share(region, wrongs)
+        if share < 1:
+            found.append((share, name))
+    wide = sum(each.mask.sum() for each in wrongs) >= NEARLY_ALL * sum(each.mask.size for each in wrongs)
+    return tuple(name for _, name in sorted(found, key=lambda each: each[0])) or ("everywhere",) * bool(wide)
+
+
+def _share(region: Region, wrongs: Sequence[Wrong]) -> float:
+    """Share of the elements that a region has, where it is a real part; 1 if a wrong element lies outside."""
+    shares = []
+    for each in wrongs:
+        inside = region(each)
+        if inside is None or (each.mask & ~inside).any():
+            return 1.0
+        shares.append(float(np.broadcast_to(inside, each.mask.shape).mean()))
+    return sum(shares) / len(shares)
+
+
+def _along(axis: int, chosen: Callable[[np.ndarray, Wrong], np.ndarray]) -> Region:
+    """The elements whose index along an axis is among those chosen."""
+
+    def region(wrong: Wrong) -> np.ndarray:
+        index = np.arange(wrong.mask.shape[axis])
+        found: np.ndarray = chosen(index, wrong).reshape([-1 if each == axis else 1 for each in range(4)])
+        return found
+
+    return region
+
+
+def _beyond(block: int) -> Callable[[np.ndarray, Wrong], np.ndarray]:
+    return lambda index, _: index >= len(index) // block * block
+
+
+def _pixels_beyond(block: int) -> Region:
+    def region(wrong: Wrong) -> np.ndarray:
+        height, width = wrong.mask.shape[2:]
+        pixels = height * width
+        found: np.ndarray = (np.arange(pixels) >= pixels // block * block).reshape(1, 1, height, width)
+        return found
+
+    return region
+
+
+def _in_group(index: np.ndarray, wrong: Wrong) -> np.ndarray:
+    """Number of the group of each channel."""
+    groups: np.ndarray = index // max(1, len(index) // wrong.groups)
+    return groups
+
+
+def _residue(axis: int) -> Callable[[np.ndarray, Wrong], np.ndarray]:
+    """Elements of an input gradient, or a transposed convolution, off the first residue of the stride."""
+
+    def chosen(index: np.ndarray, wrong: Wrong) -> np.ndarray:
+        g = wrong.geometry
+        if g is None or wrong.op not in ("conv2d_input", "conv_transpose2d"):
+            return np.ones(len(index), bool)
+        off: np.ndarray = (index + g.padding[axis - 2][0]) % g.stride[axis - 2] != 0
+        return off
+
+    return chosen
+
+
+def padded(wrong: Wrong, side: int | None = None) -> np.ndarray | None:
+    """Outputs of a forward convolution whose receptive field meets the padding: (before, after) or any side."""
+    g = wrong.geometry
+    if g is None or wrong.op in ("conv2d_weight", "conv_transpose2d", "conv2d_input"):
+        return None
+    meets = []
+    for axis in range(2):
+        first = np.arange(g.output_size[axis]) * g.stride[axis] - g.padding[axis][0]
+        last = first + g.dilation[axis] * (g.kernel[axis] - 1)
+        both = first < 0, last >= g.size[axis]
+        meets.append(both[0] | both[1] if side is None else both[side])
+    found = meets[0][:, None] | meets[1]
+    return found[None, None] if found.shape == wrong.mask.shape[2:] else None
+
+
+_AXES = (("image", "images"), ("channel", "channels"), ("row", "rows"), ("column", "columns"))
+
+
+def _named_regions() -> Iterator[tuple[str, Region]]:
+    for axis, (one, many) in enumerate(_AXES):
+        yield f"last {one}", _along(axis, lambda index, _: index == len(index) - 1)
+        yield f"first {one}", _along(axis, lambda index, _: index == 0)
+        yield f"{many} after the first", _along(axis, lambda index, _: index > 0)
+        yield f"{many} from 65536 on", _along(axis, lambda index, _: index >= 2**16)
+    for axis in (2, 3):
+        many = _AXES[axis][1]
+        yield f"{many} off the stride's first residue", _along(axis, _residue(axis))
+        yield f"every second of the {many}", _along(axis, lambda index, _: index % 2 == 1)
+    for block, axis in product(BLOCKS, (1, 2, 3)):
+        yield f"{_AXES[axis][1]} beyond the last whole block of {block}", _along(axis, _beyond(block))
+    for block in BLOCKS[1:]:
+        yield f"pixels beyond the last whole block of {block}", _pixels_beyond(block)
+    yield "groups after the first", _along(1, lambda index, wrong: _in_group(index, wrong) > 0)
+    yield "last group", _along(1, lambda index, wrong: _in_group(index, wrong) == wrong.groups - 1)
+    yield "where the receptive field meets the padding", padded
+    yield "where it meets the padding above or to the left", lambda wrong: padded(wrong, 0)
+    yield "where it meets the padding below or to the right", lambda wrong: padded(wrong, 1)
+
+
+_REGIONS: dict[str, Region] = dict(_named_regions())
+
+
+class Shapes(NamedTuple):
+    """The shape of an output, and what it had to be."""
+
+    actual: tuple[int, ...]
+    expected: tuple[int, ...]
+    geometry: Geometry | None
+
+    def at(self, axis: int) -> tuple[int, int] | None:
+        """Both along an axis, counted from the last; None if there is none, or not as many axes."""
+        if len(self.actual) != len(self.expected) or -axis > len(self.expected):
+            return None
+        return self.actual[axis], self.expected[axis]
+
+
+class _Axis(NamedTuple):
+    """A geometry along one axis."""
+
+    size: int
+    kernel: int
+    stride: int
+    dilation: int
+    padding: tuple[int, int]
+
+
+def values(wrong: Wrong) -> tuple[str, ...]:
+    """Names of what is the matter with the values of the wrong elements.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> expected = np.arange(1.0, 5).reshape(1, 1, 2, 2)
+    >>> actual = expected.swapaxes(2, 3)
+    >>> values(Wrong("conv2d", None, actual != expected, actual, expected))
+    ('the right values in other places',)
+    """
+    return tuple(name for name, holds in _VALUES.items() if wrong.mask.any() and holds(wrong))
+
+
+def _floats(wrong: Wrong) -> tuple[np.ndarray, np.ndarray]:
+    return wrong.actual.astype(np.complex128), wrong.expected.astype(np.complex128)
+
+
+def _moved(wrong: Wrong) -> bool:
+    actual, expected = (np.sort(each, axis=None) for each in (wrong.actual, wrong.expected))
+    return len(np.unique(expected)) > 1 and np.array_equal(actual, expected)
+
+
+def _offset(wrong: Wrong) -> bool:
+    """Whether what is missing from each channel is its bias, or the difference between two of them."""
+    if wrong.bias is None or wrong.mask.ndim != 4 or len(wrong.bias) > 64:
+        return False
+    actual, expected = _floats(wrong)
+    bias = wrong.bias.astype(np.complex128)
+    with np.errstate(all="ignore"):
+        right = (expected - bias[:, None, None])[..., None] + np.append(bias, 0)
+        close = np.isclose(actual[..., None], right, rtol=1e-4, atol=1e-6 * np.abs(bias).max(initial=0))
+    # One other bias for a whole channel of an image, in every one that is wrong.
+    return bool(close.all(axis=(2, 3)).any(axis=-1)[wrong.mask.any(axis=(2, 3))].all())
+
+
+def _scaled(wrong: Wrong) -> bool:
+    actual, expected = (each[wrong.mask] for each in _floats(wrong))
+    with np.errstate(all="ignore"):
+        ratio = actual / expected
+    return len(ratio) > 1 and bool(np.isfinite(ratio).all() and ratio[0] and np.allclose(ratio, ratio[0], rtol=1e-5))
+
+
+def _nan(array: np.ndarray) -> np.ndarray:
+    return np.isnan(array.astype(np.complex128))
+
+
+def _wrapped(bits: int) -> Callable[[Wrong], bool]:
+    def holds(wrong: Wrong) -> bool:
+        if wrong.actual.dtype.kind not in "iu":
+            return False
+        difference = wrong.actual[wrong.mask].astype(object) - wrong.expected[wrong.mask].astype(object)
+        return all(each % 2**bits == 0 for each in difference)
+
+    return holds
+
+
+_VALUES: dict[str, Callable[[Wrong], bool]] = {
+    "NaN where there must be none": lambda wrong: bool((_nan(wrong.actual) & ~_nan(wrong.expected)).any()),
+    "no NaN where there must be one": lambda wrong: bool((~_nan(wrong.actual) & _nan(wrong.expected)).any()),
+    "zero": lambda wrong: not wrong.actual[wrong.mask].any(),
+    "the bias is missing or another channel's": _offset,
+    "the right values in other places": _moved,
+    "a constant factor": _scaled,
+    "off by multiples of 2**16": _wrapped(16),
+    "off by multiples of 2**8": _wrapped(8),
+}
+
+
+def sizes(shapes: Sequence[Shapes], op: str) -> tuple[str, ...]:
+    """What is the matter with wrong shapes: which axes, and by which formula all of them come about.
+
+    Examples
+    --------
+    >>> from refconv.geometry import convolution
+    >>> geometry = convolution((1, 1, 7, 7), (1, 1, 3, 3), None, 1, 0, (2, 1), 1, "zeros")
+    >>> sizes([Shapes((1, 1, 5, 5), (1, 1, 3, 5), geometry)], "conv2d")
+    ('height 5, not 3: without the dilation',)
+    """
+    found = []
+    for axis, name in enumerate(_NAMES.get(op, _NAMES["conv2d"]), -4):
+        wrong = [both for both in (each.at(axis) for each in shapes) if both and both[0] != both[1]]
+        if wrong:
+            got, wanted = wrong[0]
+            why = _formula(shapes, op, axis) if axis >= -2 else ""
+            found.append(f"{name} {got}, not {wanted}" + (f": {why}" if why else ""))
+    axes = [each for each in shapes if len(each.actual) != len(each.expected)]
+    return (*(f"{len(each.actual)} axes, not {len(each.expected)}" for each in axes[:1]), *found)
+
+
+FORWARD = ("conv2d", "conv2d_integer", "conv2d_quantized")
+INPUT_LIKE = ("conv2d_input", "conv_transpose2d")  # whose results have the size of the forward convolution's input
+_NAMES = {
+    "conv2d": ("batch", "channels", "height", "width"),
+    "conv2d_weight": ("filters", "channels", "kernel height", "kernel width"),
+}
+
+
+def _formula(shapes: Sequence[Shapes], op: str, axis: int) -> str:
+    """By which wrong formula (almost) all sizes come about, those that are right among them."""
+    formulas = _FORMULAS if op in FORWARD else _INPUT_FORMULAS if op in INPUT_LIKE else {}
+    for name, size in formulas.items():
+        if sum(_is_of(each, axis, size) for each in shapes) >= MOSTLY * len(shapes):
+            return name
+    return ""
+
+
+def _is_of(shapes: Shapes, axis: int, size: Callable[[_Axis, _Axis], int]) -> bool:
+    g, both = shapes.geometry, shapes.at(axis)
+    if g is None or not both:
+        return False
+    axes = [_Axis(*each) for each in zip(g.size, g.kernel, g.stride, g.dilation, g.padding, strict=True)]
+    return both[0] == max(0, size(axes[axis], axes[-3 - axis]))
+
+
+def _size(a: _Axis, **changed: int) -> int:
+    """The output's size, if something else is put for one of its numbers."""
+    size, taps, step, dilation, padding = ({**a._asdict(), "padding": sum(a.padding)} | changed).values()
+    return int((size + padding - dilation * (taps - 1) - 1) // step) + 1
+
+
+_FORMULAS: dict[str, Callable[[_Axis, _Axis], int]] = {
+    "without the dilation": lambda a, _: _size(a, dilation=1),
+    "without the stride": lambda a, _: _size(a, stride=1),
+    "without the padding": lambda a, _: _size(a, padding=0),
+    "with the padding of one side": lambda a, _: _size(a, padding=a.padding[0]),
+    "with the other axis' dilation": lambda a, b: _size(a, dilation=b.dilation),
+    "with the other axis' stride": lambda a, b: _size(a, stride=b.stride),
+    "with the other axis' kernel": lambda a, b: _size(a, kernel=b.kernel),
+    "with the other axis' padding": lambda a, b: _size(a, padding=sum(b.padding)),
+    "with the other axis' kernel and dilation": lambda a, b: _size(a, kernel=b.kernel, dilation=b.dilation),
+    "with the other axis' kernel, stride and dilation": lambda a, b: _size(
+        a, kernel=b.kernel, stride=b.stride, dilation=b.dilation
+    ),
+    "rounded up": lambda a, _: 1 - (-(_size(a, stride=1) - 1) // a.stride),
+}
+
+
+def _over(a: _Axis) -> int:
+    """What the last step of the stride leaves over; a transposed convolution calls it output padding."""
+    return (a.size + sum(a.padding) - a.dilation * (a.kernel - 1) - 1) % a.stride
+
+
+_INPUT_FORMULAS: dict[str, Callable[[_Axis, _Axis], int]] = {
+    "without what the stride leaves over": lambda a, _: a.size - _over(a),
+    "with one at most of what the stride leaves over": lambda a, _: a.size - max(0, _over(a) - 1),
+    "without the dilation": lambda a, _: a.size - (a.dilation - 1) * (a.kernel - 1),
+    "with what the stride leaves over counted in strides": lambda a, _: a.size + _over(a) * (a.stride - 1),
+    "not cropped by the padding": lambda a, _: a.size + sum(a.padding),
+    "cropped on one side only": lambda a, _: a.size + a.padding[1],
+}
