@@ -4,15 +4,81 @@ Knows results; not how they were obtained.
 """
 
 import json
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich import box
 from rich.table import Table
 
-from refconv.case import Case
+import refconv
 from refconv.compare import Comparison
+from refconv.recipes import Recipe
+
+if TYPE_CHECKING:
+    from refconv.verification.diagnosis import Diagnosis
+
+
+class Call(Protocol):
+    """What a failure is about: a case, or a call that must be refused."""
+
+    def __str__(self) -> str:
+        """The call, in one line."""
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Its positional arguments."""
+
+
+class Interactions(Protocol):
+    """Which combinations of factor levels were covered by cases that were judged."""
+
+    @property
+    def pairs(self) -> tuple[int, int]:
+        """Numbers of pairs covered, and of pairs possible."""
+
+    @property
+    def triples(self) -> tuple[int, int]:
+        """Numbers of triples covered, and of triples possible at most."""
+
+    def shares(self) -> Mapping[tuple[str, str], tuple[int, int]]:
+        """For each two factors, the numbers of pairs of their levels that are covered, and that are possible."""
+
+    def missing_pairs(self) -> Sequence[Any]:
+        """What is possible, but was not covered."""
+
+    def refused_pairs(self) -> Sequence[Any]:
+        """Those of them that were tried, but only in cases that the candidate does not support."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same and more, as JSON has it."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How often a property was checked.
+
+    Parameters
+    ----------
+    checked, failed : int
+        Cases on which it was checked, and those of them on which it does not hold.
+    skipped : str
+        Why it was not checked at all; empty if it was.
+
+    Examples
+    --------
+    >>> Tally(20, 1) + Tally(30) + Tally(skipped="not claimed")
+    Tally(checked=50, failed=1, skipped='')
+    """
+
+    checked: int = 0
+    failed: int = 0
+    skipped: str = ""
+
+    def __add__(self, other: "Tally") -> "Tally":
+        checked = self.checked + other.checked
+        return Tally(checked, self.failed + other.failed, "" if checked else self.skipped or other.skipped)
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,31 +88,46 @@ class Failure:
     Attributes
     ----------
     property : str
-        What does not hold: "returns", "inputs unmodified", "kind of array", "shape and dtype" or "values".
+        What does not hold: "returns", "inputs unmodified", "values", ...
     section, dtype : str
         Where in the campaign it was found.
     case : Case
-        The call.
+        The call; for the property "errors" one that must be refused.
     comparison : Comparison or None
         The judge's findings, where there was an output to compare.
     text : str
         What is wrong: the comparison, or the candidate's traceback.
     snippet : str
         A Python program that shows the fault.
+    example : str
+        The same as a line for a Hypothesis test: `@example(...)`.
+    diagnosis : Diagnosis or None
+        What the candidate behaves like.
+    recipe : Recipe or None
+        How the case is made, unless it is a fixed one.
+    expected : str
+        The reason for which it was expected to fail; empty if it was not.
     """
 
     property: str
     section: str
     dtype: str
-    case: Case
+    case: Call
     comparison: Comparison | None
     text: str
     snippet: str
+    example: str = ""
+    diagnosis: "Diagnosis | None" = None
+    recipe: Recipe | None = None
+    expected: str = ""
 
     def __str__(self) -> str:
-        where = f"{self.section}, {self.dtype}: {self.property}"
+        lines = [f"{self.section}, {self.dtype}: {self.property}"]
+        lines += [f"expected: {self.expected}"] if self.expected else []
         # The text of a comparison begins with the case.
-        return "\n".join([where, self.text] if self.comparison else [where, str(self.case), self.text])
+        lines += [self.text] if self.comparison else [str(self.case), self.text]
+        lines += [str(self.diagnosis)] if self.diagnosis else []
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -67,6 +148,8 @@ class Result:
         At most one for each property.
     skipped : str
         Why the section was not run; empty if it was.
+    tallies : dict of str to Tally
+        How often each property was checked.
     """
 
     section: str
@@ -77,12 +160,13 @@ class Result:
     max_ulp: int = 0
     failures: tuple[Failure, ...] = ()
     skipped: str = ""
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
         """One or two words."""
         if self.failures:
-            return "failed"
+            return "expected" if all(failure.expected for failure in self.failures) else "failed"
         if self.skipped:
             return "skipped"
         return "passed" if self.n_cases else "nothing judged"
@@ -98,15 +182,39 @@ class Report:
         One for each section and dtype.
     coverage : dict of str to int
         For each class of geometry, the number of generated cases that were judged.
+    interactions : Interactions or None
+        Which pairs and triples of factor levels these cases cover.
+    notes : tuple of str
+        What the reader should know besides.
+    op, target : str
+        The operator, and where the candidate is loaded from; empty if from nowhere.
+    seconds : float
+        How long it took.
+    seed : int
+        What the cases were made from.
+    model : str
+        What the candidate was judged by; empty if that follows from the dtypes.
+    deterministic : bool
+        Whether it says that the same call gives the same bits.
     """
 
     results: tuple[Result, ...]
     coverage: dict[str, int]
+    interactions: Interactions | None = None
+    notes: tuple[str, ...] = ()
+    op: str = "conv2d"
+    target: str = ""
+    seconds: float = 0.0
+    seed: int = 0
+    model: str = ""
+    deterministic: bool = False
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed, and something was judged in every section that was not skipped."""
-        return not self.failures and all(result.n_cases or result.skipped for result in self.results)
+        """Whether nothing failed but what was expected to, and something was judged in every section not skipped."""
+        if not self.n_cases or not all(failure.expected for failure in self.failures):
+            return False
+        return all(result.n_cases or result.skipped for result in self.results)
 
     @property
     def n_cases(self) -> int:
@@ -120,19 +228,54 @@ class Report:
 
     @property
     def failures(self) -> list[Failure]:
-        """All failures."""
+        """All failures, expected ones included."""
         return [failure for result in self.results for failure in result.failures]
 
+    @property
+    def dtypes(self) -> list[str]:
+        """The dtypes, each once."""
+        return list(dict.fromkeys(result.dtype for result in self.results))
+
+    @property
+    def properties(self) -> dict[str, dict[str, Tally]]:
+        """For each property and dtype how often it was checked, over all sections."""
+        found: dict[str, dict[str, Tally]] = {}
+        for result in self.results:
+            for name, tally in result.tallies.items():
+                of_dtype = found.setdefault(name, {})
+                of_dtype[result.dtype] = of_dtype.get(result.dtype, Tally()) + tally
+        return found
+
     def to_json(self, path: str | Path) -> None:
-        """Write the report to a file."""
+        """Write the report to a file, for programs; `refconv replay` reads its failures."""
         content = {
+            "refconv": refconv.__version__,
             "ok": self.ok,
-            "n_cases": self.n_cases,
-            "n_unsupported": self.n_unsupported,
-            "results": [_plain(result) for result in self.results],
-            "coverage": self.coverage,
+            **{name: getattr(self, name) for name in ("op", "target", "seed", "model", "deterministic", "seconds")},
+            **{name: getattr(self, name) for name in ("n_cases", "n_unsupported", "notes", "coverage")},
+            "results": [_result(result) for result in self.results],
+            "interactions": self.interactions and self.interactions.as_dict(),
         }
-        Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        Path(path).write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+    def to_html(self, path: str | Path, environment: Mapping[str, str] | None = None) -> None:
+        """Write the report to a file, for people: one page that needs nothing else.
+
+        Parameters
+        ----------
+        path
+            The file.
+        environment : mapping of str to str, optional
+            Versions and machine, `refconv.info.environment()` for instance, to be shown at the end.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If jinja2 or matplotlib is not installed.
+        """
+        from refconv.verification.page import page
+
+        Path(path).write_text(page(self, environment or {}), encoding="utf-8")
 
     def table(self) -> Table:
         """The results as a table for the terminal."""
@@ -142,31 +285,100 @@ class Report:
             table.add_column(title, justify="right")
         table.add_column("result")
         for result in self.results:
-            figures = (f"{result.max_bound_ratio:.3g}", str(result.max_ulp)) if result.n_cases else ("", "")
+            ulp = str(result.max_ulp) if result.max_ulp < 10**8 else f"{result.max_ulp:.2g}"
+            figures = (f"{result.max_bound_ratio:.3g}", ulp) if result.n_cases else ("", "")
             table.add_row(
                 result.section, result.dtype, str(result.n_cases), str(result.n_unsupported), *figures, result.verdict
             )
         return table
 
+    def property_table(self) -> Table:
+        """The properties as a table for the terminal: all dtypes together, those that failed by name."""
+        table = Table("property", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
+        for title in ("checked", "failed"):
+            table.add_column(title, justify="right")
+        table.add_column(" ")
+        for name, of_dtype in self.properties.items():
+            total = sum(of_dtype.values(), Tally())
+            failed = [dtype for dtype, tally in of_dtype.items() if tally.failed]
+            remark = ", ".join(failed) or (f"not checked: {total.skipped}" if total.skipped else "")
+            counts = (str(total.checked), str(total.failed or "")) if total.checked else ("", "")
+            table.add_row(name, *counts, remark)
+        return table
 
-def _plain(result: Result) -> dict[str, Any]:
+    def coverage_lines(self) -> list[str]:
+        """What the judged cases cover, in a line or two; none if nobody counted."""
+        if self.interactions is None:
+            return []
+        (done, possible), (triples, at_most) = self.interactions.pairs, self.interactions.triples
+        pairs = f"pairs {done:,} of {possible:,} ({_percent(done, possible)})"
+        lines = [f"{pairs}, triples {triples:,} of at most {at_most:,} ({_percent(triples, at_most)})"]
+        refused, missing = self.not_covered
+        for title, found in (("pairs that the candidate refuses", refused), ("pairs not covered", missing)):
+            more = f" and {len(found) - MOST_NAMED:,} more" if len(found) > MOST_NAMED else ""
+            lines += [f"{title}: {'; '.join(map(as_text, found[:MOST_NAMED]))}{more}"] if found else []
+        return lines
+
+    @property
+    def not_covered(self) -> tuple[list[Any], list[Any]]:
+        """The pairs that are possible and were not covered: those that the candidate refuses, and the others."""
+        if self.interactions is None:
+            return [], []
+        refused = list(self.interactions.refused_pairs())
+        known = set(map(tuple, refused))
+        return refused, [pair for pair in self.interactions.missing_pairs() if tuple(pair) not in known]
+
+
+MOST_NAMED = 5  # pairs that the terminal names; the page names all
+
+
+def as_text(combination: Iterable[Any]) -> str:
+    """Factor levels as a person reads them.
+
+    >>> as_text([("stride", "2"), ("dilation h", "3")]), as_text(["stride=2", "padding=1"])
+    ('stride 2, dilation h 3', 'stride=2, padding=1')
+    """
+    return ", ".join(each if isinstance(each, str) else " ".join(map(str, each)) for each in combination)
+
+
+def _percent(done: int, possible: int) -> str:
+    """Never rounded up to all.
+
+    >>> _percent(1999, 2000), _percent(5, 5), _percent(0, 0)
+    ('99%', '100%', '100%')
+    """
+    return f"{math.floor(100 * done / possible) if possible else 100}%"
+
+
+def _result(result: Result) -> dict[str, Any]:
     """A result as JSON has it."""
-    fields = {name: getattr(result, name) for name in ("section", "dtype", "n_cases", "n_unsupported", "max_ulp")}
-    failures = [
-        {
-            "property": failure.property,
-            "case": str(failure.case),
-            "text": failure.text,
-            "snippet": failure.snippet,
-        }
-        for failure in result.failures
-    ]
-    # JSON has no infinity.
-    ratio = str(result.max_bound_ratio) if result.max_bound_ratio == float("inf") else result.max_bound_ratio
+    names = ("section", "dtype", "n_cases", "n_unsupported", "max_bound_ratio", "max_ulp", "verdict", "skipped")
     return {
-        **fields,
-        "max_bound_ratio": ratio,
-        "verdict": result.verdict,
-        "skipped": result.skipped,
-        "failures": failures,
+        **{name: getattr(result, name) for name in names},
+        "properties": {
+            name: {"checked": tally.checked, "failed": tally.failed, "skipped": tally.skipped}
+            for name, tally in result.tallies.items()
+        },
+        "failures": [_failure(failure) for failure in result.failures],
     }
+
+
+def _failure(failure: Failure) -> dict[str, Any]:
+    """A failure as JSON has it."""
+    return {
+        **{name: getattr(failure, name) for name in ("property", "dtype", "text", "snippet", "example", "expected")},
+        "case": str(failure.case),
+        "diagnosis": failure.diagnosis
+        and {"text": str(failure.diagnosis), "kind": failure.diagnosis.kind, "mutant": failure.diagnosis.mutant},
+        "recipe": failure.recipe and failure.recipe.as_dict(),
+        "way": getattr(failure.case, "way", ""),  # of being wrong, for a call that must be refused
+    }
+
+
+def _finite(value: Any) -> Any:
+    """The same, infinities and NaN as text: JSON has none."""
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

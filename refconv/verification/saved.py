@@ -1,0 +1,72 @@
+"""Saved failures: what a report's JSON file holds of them, to be tried again.
+
+Knows the file; not how a case is judged.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from refconv.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A failure that was written to a file.
+
+    Attributes
+    ----------
+    op, dtype, property : str
+        What failed.
+    recipe : Recipe or None
+        How its case is made; None for what is not made from a recipe: images, calls that must be refused.
+    case : str
+        The case, as a person reads it.
+    way : str
+        How the call is wrong, if it must be refused.
+    model : str
+        What the candidate was judged by; empty if that follows from the dtype.
+    deterministic : bool
+        Whether it said that the same call gives the same bits.
+    """
+
+    op: str
+    dtype: str
+    property: str
+    recipe: Recipe | None
+    case: str
+    way: str = ""
+    model: str = ""
+    deterministic: bool = False
+
+
+def load(path: str | Path) -> list[Saved]:
+    """The failures of a file that `Report.to_json` wrote, in its order.
+
+    Raises
+    ------
+    OSError
+        If it can't be read.
+    ValueError
+        If it is no such file: the message names it and says what is wrong.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+        raise ValueError(f"{path}: must be a JSON file written by refconv verify: {error}") from None
+    try:
+        op = content["op"]
+        failures = [failure for result in content["results"] for failure in result["failures"]]
+        claims = {name: content.get(name, default) for name, default in (("model", ""), ("deterministic", False))}
+        return [_saved(op, failure, claims) for failure in failures]
+    except KeyError as error:
+        raise ValueError(f"{path}: must be a report written by refconv verify, but has no {error}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: must be a report written by refconv verify: {error}") from error
+
+
+def _saved(op: str, failure: dict[str, Any], claims: dict[str, Any]) -> Saved:
+    recipe = failure["recipe"]
+    found = None if recipe is None else Recipe.from_dict(recipe)
+    return Saved(op, failure["dtype"], failure["property"], found, failure["case"], failure.get("way", ""), **claims)
