@@ -25,8 +25,8 @@ from refconv.networks import Layer
 from refconv.ops import conv2d
 from refconv.targets.cpu import threads
 from refconv.verification.campaign import Progress
-from refconv.verification.candidates import Candidate
-from refconv.verification.judgement import RETURNS, Fault, Unsupported, judge
+from refconv.verification.candidates import Candidate, Unsupported
+from refconv.verification.names import LAYOUT, RETURNS, VALUES
 
 DTYPES = tuple(map(str, formats.WIDE))
 PEERS = ("torch",)
@@ -324,11 +324,15 @@ def _torch(case: Case, dtype: str) -> Call:
 def _judged(candidate: Candidate, case: Case) -> tuple[str, str, bool]:
     """A verdict in a word or two, what is wrong, and whether anything comes back that can be timed."""
     try:
-        return judge(candidate, case).verdict, "", True
+        outcome = candidate.call(case)
     except Unsupported:
         return UNSUPPORTED, "", False
-    except Fault as fault:
-        return f"wrong: {fault.property}", fault.text, fault.property != RETURNS
+    for property_, text in outcome.faults:
+        return f"wrong: {property_}", text, property_ != RETURNS
+    comparison = case.check(outcome.result)
+    if comparison.ok:
+        return comparison.verdict, "", True
+    return f"wrong: {LAYOUT if comparison.problem else VALUES}", str(comparison), True
 
 
 def _in_turns(

@@ -3,7 +3,7 @@
 import sys
 from importlib.util import find_spec
 
-NEEDED = ("hypothesis", "rich", "typer")
+NEEDED = ("rich", "typer")
 
 
 def main() -> None:

@@ -39,13 +39,27 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _dtypes(names: list[str] | None) -> list[str]:
+def _dtypes(names: list[str] | None) -> list[str] | None:
+    """The dtypes, each looked at; none for those that the operator has by default."""
     supported = [str(dtype) for dtype in formats.SUPPORTED]
-    names = names or ["float32"]
-    for name in names:
+    for name in names or ():
         if name not in supported:
             raise typer.BadParameter(f"{name!r}: must be one of {', '.join(supported)}")
-    return names
+    return names or None
+
+
+def _operator(name: str) -> str:
+    from refconv.operators import OPERATORS
+
+    if name not in OPERATORS:
+        raise typer.BadParameter(f"{name!r}: must be one of {', '.join(OPERATORS)}")
+    return name
+
+
+def _known_style(name: str) -> str:
+    if name not in ("return", "out"):
+        raise typer.BadParameter(f"{name!r}: must be return or out")
+    return name
 
 
 def _folder_exists(path: Path | None) -> Path | None:
@@ -54,11 +68,21 @@ def _folder_exists(path: Path | None) -> Path | None:
     return path
 
 
+_Op = Annotated[
+    str,
+    typer.Option(
+        callback=_operator,
+        help="What TARGET is: conv2d, conv_transpose2d, conv2d_input, conv2d_weight, "
+        "conv2d_bias, conv2d_integer or conv2d_quantized.",
+    ),
+]
+_Style = Annotated[str, typer.Option(callback=_known_style, help="return, or out: TARGET writes to its last argument.")]
+_Abi = Annotated[str | None, typer.Option(help="c: TARGET is a function of a shared library, see refconv.h.")]
 _Arrays = Annotated[
     str | None,
     typer.Option(
-        help="numpy or torch: what TARGET takes and returns. If not given, torch for what comes from torch or has "
-        "an attribute arrays = 'torch', else numpy."
+        help="numpy, torch, cupy or jax: what TARGET takes and returns. If not given, what its attribute arrays says, "
+        "torch for what comes from torch, else numpy."
     ),
 ]
 _Model = Annotated[
@@ -84,45 +108,177 @@ def refconv_(
 
 
 @app.command()
-def verify(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="module:attribute or path/to/file.py:attribute")],
+def verify(  # noqa: PLR0913 - the command's options
+    target: Annotated[
+        str,
+        typer.Argument(metavar="TARGET", help="module:attribute, path/to/file.py:attribute or path/to/lib.so:symbol"),
+    ],
+    *,
+    op: _Op = "conv2d",
     dtype: Annotated[
         list[str] | None,
-        typer.Option(callback=_dtypes, help="A dtype to test, float32 if none is given; repeat it for several."),
+        typer.Option(
+            callback=_dtypes, help="A dtype to test, float32 (or uint8 and int8) if none is given; repeat it."
+        ),
     ] = None,
     cases: Annotated[int, typer.Option(min=1, max=LARGEST, help="Generated cases for each dtype.")] = 1000,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Time for generated cases, instead of a number.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Another seed gives other cases.")] = 0,
     arrays: _Arrays = None,
+    style: _Style = "return",
+    abi: _Abi = None,
     supports: Annotated[
         str,
-        typer.Option(metavar="JSON", help='What else TARGET takes: {"string_padding": true, "unbatched": true}.'),
+        typer.Option(
+            metavar="JSON", help='What TARGET takes: {"groups": "depthwise", "unbatched": true, "errors": true}.'
+        ),
     ] = "{}",
     model: _Model = None,
+    jobs: Annotated[int, typer.Option(min=1, max=LARGEST, help="Processes.")] = 1,
+    dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of a dask.distributed scheduler.")] = None,
+    isolate: Annotated[
+        bool | None,
+        typer.Option(help="Whether TARGET runs in a process of its own; by default if it can be loaded there."),
+    ] = None,
+    time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds that a case may take there.")] = 20.0,
+    expected_failures: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A file of known failures: op/dtype/property  # reason."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, callback=_folder_exists, help="What is done is kept here, and not done again."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, writable=True, callback=_folder_exists, help="Write an HTML page to this file."),
+    ] = None,
     json: _Json = None,
 ) -> None:
-    """Put TARGET, a conv2d, to the test.
+    """Put TARGET to the test.
 
-    TARGET is called as torch.nn.functional.conv2d is: (input, weight, bias, stride, padding, dilation, groups).
+    TARGET is called as torch's function is, a conv2d with (input, weight, bias, stride, padding, dilation, groups).
     Exit codes: 0 all good, 1 it failed, 2 wrong usage or TARGET can't be loaded.
     """
     from refconv.verification import campaign
+    from refconv.verification.expected import Expected
 
+    claim = _parsed_model(model)
+    candidate = _load(target, arrays, op, style, abi)
     try:
-        limits = campaign.checked(_json_object(supports))
+        limits, supported = campaign.limits(candidate.function, _json_object(supports))
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(str(error), param_hint="--supports") from None
-    claim = _parsed_model(model)
-    candidate = _load(target, arrays)
-    with _progress(Console(stderr=True)) as progress:
-        report = campaign.run(
-            candidate, "conv2d", dtypes=dtype or [], cases=cases, seed=seed, supports=limits, model=claim,
-            progress=progress,
-        )  # fmt: skip
-    _print(report, target)
+    with _progress(Console(stderr=True)) as progress, _distributed(dask) as executor:
+        try:
+            settings = campaign.Settings(
+                cases=cases, seconds=seconds, seed=seed, model=claim, supports=limits, supported=supported,
+                jobs=jobs, executor=executor, isolate=isolate, time_limit=time_limit, resume=resume, progress=progress,
+                expected=Expected() if expected_failures is None else Expected.read(expected_failures),
+            )  # fmt: skip
+            found = campaign.run(candidate, settings, dtype)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+    _print(found, target)
     if json is not None:
-        report.to_json(json)
-    if not report.ok:
+        found.to_json(json)
+    if report is not None:
+        from refconv.info import environment
+
+        found.to_html(report, environment())
+    if not found.ok:
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def replay(
+    failures: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="What verify --json wrote.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="As `verify` takes it.")],
+    arrays: _Arrays = None,
+    style: _Style = "return",
+    abi: _Abi = None,
+    model: _Model = None,
+) -> None:
+    """Try the failures of a report again, on TARGET.
+
+    Exit codes: 0 none is left, 1 some are, 2 wrong usage or TARGET can't be loaded.
+    """
+    from refconv.verification import saved
+    from refconv.verification.replay import again
+
+    claim = _parsed_model(model)
+    try:
+        known = saved.load(failures)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="FAILURES") from None
+    candidates = {op: _load(target, arrays, op, style, abi) for op in dict.fromkeys(each.op for each in known)}
+    left = 0
+    for each in known:
+        found = again(candidates[each.op], each, claim)
+        left += found.failed
+        typer.echo(f"{found.verdict}: {each.op}, {each.dtype}, {each.property}: {each.case}")
+        if found.text:
+            typer.echo(f"{found.text}\n")
+    typer.echo(f"{target}: {left} of {len(known)} failures are left")
+    if left:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def mutants(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="All if none is given.")] = None,
+    score: Annotated[bool, typer.Option("--score", help="Put each to the test, and print how it is found.")] = False,
+    cases: Annotated[int, typer.Option(min=1, max=LARGEST, help="Cases for each.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Another seed gives other cases.")] = 0,
+    jobs: Annotated[int | None, typer.Option(min=1, max=LARGEST, help="Processes; as many as processors.")] = None,
+    json: _Json = None,
+) -> None:
+    """List the known bugs that refconv looks for, as wrong kernels; with --score, measure that it finds them.
+
+    Exit codes: 0 all good, 1 one was not found, 2 wrong usage.
+    """
+    from refconv import mutants as known
+
+    try:
+        wanted = [known.by_name(name) for name in names] if names else list(known.all())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+    if not score:
+        for each in wanted:
+            console.print(
+                f"{each.name}  [{each.kind}, {each.op}]  {each.summary}{f' ({each.source})' if each.source else ''}"
+            )
+        return
+    from refconv.verification import scoring
+
+    with _progress(Console(stderr=True)) as progress:
+        rows = scoring.score(wanted, cases, seed, jobs, progress)
+    console.print(scoring.table(rows))
+    for line in scoring.summary(rows):
+        console.print(line)
+    if json is not None:
+        json.write_text(scoring.as_json(rows), encoding="utf-8")
+    if not all(row.found for row in rows):
+        raise typer.Exit(FAILED)
+
+
+@contextmanager
+def _distributed(address: str | None) -> Iterator[Any]:
+    """An executor on the workers of a dask scheduler; none without an address."""
+    if address is None:
+        yield None
+        return
+    try:
+        import distributed
+    except ModuleNotFoundError:
+        raise typer.BadParameter("needs dask: pip install 'refconv[dask]'", param_hint="--dask") from None
+    try:
+        client: Any = distributed.Client(address, timeout=20)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{address!r}: no scheduler there ({error})", param_hint="--dask") from None
+    with client:
+        yield client.get_executor()
 
 
 def _json_object(text: str) -> dict[str, Any]:
@@ -231,7 +387,7 @@ def tolerance(
     """
     from refconv import advice, networks
 
-    (dtype,) = _dtypes([dtype])
+    _dtypes([dtype])
     if dtype in map(str, formats.INTEGERS):
         raise typer.BadParameter(
             f"{dtype!r}: integers must be equal, there is nothing to tolerate", param_hint="--dtype"
@@ -297,12 +453,14 @@ def _check_compiler() -> None:
         raise typer.Exit(WRONG_USAGE) from None
 
 
-def _load(target: str, arrays: str | None) -> Candidate:
+def _load(
+    target: str, arrays: str | None, op: str = "conv2d", style: str = "return", abi: str | None = None
+) -> Candidate:
     from refconv.verification.candidates import TargetError, load
 
     sys.path.insert(0, str(Path.cwd()))  # as for `python -m`
     try:
-        return load(target, arrays)
+        return load(target, arrays, abi, op, style)
     except (TargetError, ValueError, ModuleNotFoundError) as error:
         typer.echo(f"refconv: can't load the target: {error}", err=True)
         raise typer.Exit(WRONG_USAGE) from None
@@ -332,16 +490,23 @@ def _plain_line(console: Console, label: str, done: int, total: int) -> None:
 
 
 def _print(report: Report, target: str) -> None:
-    """The table, what was covered, and the smallest case of each property violated, with its program."""
+    """The tables, what was covered, and the smallest case of each property violated, with its program."""
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     console.print(report.table())
+    console.print(report.property_table())
     classes = ", ".join(f"{name} {count}" for name, count in report.coverage.items())
     console.print(f"Generated cases by class: {classes or 'none'}", soft_wrap=False)
+    for line in report.coverage_lines():
+        console.print(line, soft_wrap=False)
     for result in report.results:
         if result.skipped:
             console.print(f"{result.section}, {result.dtype}: skipped: {result.skipped}")
+    for note in report.notes:
+        console.print(f"Note: {note}")
     shown = {failure.property: failure for failure in reversed(report.failures)}
     for failure in reversed(shown.values()):
         console.print(f"\nFAILED {failure}\n\nThis program shows it:\n")
         console.print(failure.snippet)
+        if failure.example:
+            console.print(f"For a test of yours: {failure.example}")
     console.print(f"{target}: {'passed' if report.ok else 'FAILED'}, {report.n_cases} cases judged")

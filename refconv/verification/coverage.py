@@ -1,36 +1,229 @@
-"""Coverage: which classes of geometry a case belongs to, the conditions under which convolution kernels break.
+"""Coverage: which conditions the judged cases met, one by one and in combination.
 
-Knows cases; not who was judged on them.
+Knows cases and recipes, and the levels of their factors; not who was judged on them.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from refconv.case import Case
+from refconv.factors import Space, Triples, large, space, values_of
 from refconv.geometry import Geometry
+from refconv.recipes import Recipe
+from refconv.supports import Supports
+
+MOST_NAMED = 1000  # of the pairs that are missing, in JSON
+Level = tuple[str, str]  # a factor and its level
+Pair = tuple[Level, ...]
 
 
-def classes(case: Case) -> list[str]:
-    """Names of the classes that a case belongs to.
+def classes(source: Any) -> list[str]:
+    """Names of the classes that a case belongs to, or what it is made from.
 
     >>> import numpy as np
     >>> classes(Case(input=np.ones((1, 2, 1, 3)), weight=np.ones((2, 1, 1, 2)), groups=2))
     ['batch 1', 'depthwise', 'unequal size', 'unequal kernel']
     """
-    g = case.geometry
-    found = [name for name, belongs in OF_GEOMETRY.items() if belongs(g)]
-    if isinstance(case.padding, str):
-        found.append(f"padding {case.padding!r}")
-        if case.padding == "same" and any(taps % 2 == 0 for taps in g.kernel):
+    met = _met(source)
+    g, padding = met.geometry, met.padding
+    # The gradient of a bias has a geometry for the sake of its output: all else of it is made up.
+    known = OF_BIAS if getattr(source, "op", "") == "conv2d_bias" else tuple(OF_GEOMETRY)
+    found = [name for name in known if OF_GEOMETRY[name](g)]
+    if isinstance(padding, str):
+        found.append(f"padding {padding!r}")
+        if padding == "same" and any(taps % 2 == 0 for taps in g.kernel):
             found.append("even kernel with 'same'")
     elif any(before != after for before, after in g.padding):
         found.append("four-sided padding")
     if g.padding_mode != "zeros":
         found.append(f"padding mode {g.padding_mode!r}")
-    if case.input.ndim == 3:
-        found.append("unbatched")
-    if case.bias is not None:
-        found.append("bias")
+    if any(met.output_padding):
+        found.append("output padding")
+    found += [name for name, holds in (("unbatched", not met.batched), ("bias", met.bias)) if holds]
+    if isinstance(source, Recipe):
+        found += [f"layout {source.layout}"] * (source.layout != "NCHW")
+        found += sorted({f"memory {arrangement!r}" for _, arrangement in source.memory})
+        found += [f"zero points {source.quantisation!r}"] * bool(source.quantisation)
+        found += large(source)
     return found
+
+
+class _Met(NamedTuple):
+    """What a case and a recipe both say."""
+
+    geometry: Geometry
+    padding: Any
+    output_padding: tuple[int, ...]
+    batched: bool
+    bias: bool
+
+
+def _met(source: Any) -> _Met:
+    op, extra = getattr(source, "op", "conv2d"), getattr(source, "output_padding", (0, 0))
+    if not isinstance(source, Case):
+        return _Met(source.geometry, source.padding, extra, source.batched, source.bias)
+    batched = all(array.ndim != 3 for array in source.arrays.values())
+    return _Met(
+        source.geometry, source.padding, extra if op == "conv_transpose2d" else (0, 0), batched, source.bias is not None
+    )
+
+
+def size(source: Any) -> int:
+    """How large what a case is made from is, to find the smallest: the elements of input, weight and output.
+
+    >>> from refconv.factors import Values, fitted
+    >>> size(fitted("conv2d", Values(height=3, rows=2)))
+    7
+    """
+    g: Geometry = getattr(source, "recipe", source).geometry
+    output = g.batch * g.out_channels * math.prod(g.output_size)
+    weight = g.out_channels * g.in_channels // g.groups * math.prod(g.kernel)
+    return g.batch * g.in_channels * math.prod(g.size) + weight + output
+
+
+class Interactions:
+    """Which pairs and triples of levels the cases covered that were judged, each dtype by itself.
+
+    Those that only unsupported cases had are counted apart: attempted is not covered.
+
+    Parameters
+    ----------
+    op, dtypes, supports
+        As `refconv.factors.plan` took them: they say what is possible.
+
+    Examples
+    --------
+    >>> from refconv.factors import plan
+    >>> found = Interactions("conv2d_bias", ("float32",), Supports())
+    >>> for recipe in plan("conv2d_bias", ["float32"], Supports(), 250):
+    ...     found.add(recipe)
+    >>> covered, possible = found.pairs
+    >>> covered == possible, found.missing_pairs()
+    (True, [])
+    """
+
+    def __init__(self, op: str, dtypes: tuple[str, ...], supports: Supports) -> None:
+        self._parts = {(op, dtypes, supports): _Part.of(space(op, dtypes, supports))}
+
+    def add(self, recipe: Recipe) -> None:
+        """Count a case that was judged."""
+        here, part = self._part()
+        ids = np.array(here.ids(values_of(recipe)))
+        part.covered[ids[here.left], ids[here.right]] = True
+        part.triples.add(ids)
+
+    def add_unsupported(self, recipe: Recipe) -> None:
+        """Count a case that the candidate does not support."""
+        here, part = self._part()
+        ids = np.array(here.ids(values_of(recipe)))
+        part.refused[ids[here.left], ids[here.right]] = True
+
+    def _part(self) -> tuple[Space, "_Part"]:
+        ((key, part),) = self._parts.items()  # what was merged is not added to
+        return space(*key), part
+
+    def __add__(self, other: "Interactions") -> "Interactions":
+        """What either covered."""
+        merged = object.__new__(Interactions)
+        merged._parts = dict(self._parts)
+        for key, part in other._parts.items():
+            merged._parts[key] = merged._parts[key] | part if key in merged._parts else part
+        return merged
+
+    @property
+    def pairs(self) -> tuple[int, int]:
+        """Numbers of pairs covered, and of pairs possible: for all of these a recipe was found that has them."""
+        covered = sum(int(part.covered.sum()) for part in self._parts.values())
+        return covered, sum(int(part.possible(space(*key)).sum()) for key, part in self._parts.items())
+
+    @property
+    def triples(self) -> tuple[int, int]:
+        """Numbers of triples covered, and of those of which all three pairs are possible.
+
+        The second is an upper bound: three pairs may be possible that are not so together.
+        """
+        return (
+            sum(len(part.triples) for part in self._parts.values()),
+            sum(space(*key).triples() for key in self._parts),
+        )
+
+    @property
+    def refused(self) -> int:
+        """Number of the pairs missing that unsupported cases had."""
+        return sum(int((part.refused & ~part.covered).sum()) for part in self._parts.values())
+
+    def missing_pairs(self) -> list[Pair]:
+        """The pairs that are possible and were not covered, each as two (factor, level); of several dtypes, with it."""
+        return self._named(lambda here, part: part.possible(here) & ~part.covered)
+
+    def refused_pairs(self) -> list[Pair]:
+        """Those of them that unsupported cases had."""
+        return self._named(lambda _, part: part.refused & ~part.covered)
+
+    def _named(self, which: Callable[[Space, "_Part"], np.ndarray]) -> list[Pair]:
+        found = []
+        for key, part in self._parts.items():
+            here, (_, dtypes, _) = space(*key), key
+            dtype = [("dtype", ", ".join(dtypes))] * (len(self._parts) > 1)
+            found += [(here.names[a], here.names[b], *dtype) for a, b in np.argwhere(which(here, part)).tolist()]
+        return found
+
+    def shares(self) -> Mapping[tuple[str, str], tuple[int, int]]:
+        """For each two factors, the numbers of pairs of their levels that are covered, and that are possible."""
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        for key, part in self._parts.items():
+            here = space(*key)
+            starts = np.flatnonzero(np.diff(here.factor_of, prepend=-1))
+            done, possible = (
+                np.add.reduceat(np.add.reduceat(flags.astype(int), starts, 0), starts, 1)
+                for flags in (part.covered, part.possible(here))
+            )
+            for a, b in zip(here.left, here.right, strict=True):
+                names = here.factors[a], here.factors[b]
+                so_far = found.get(names, (0, 0))
+                found[names] = so_far[0] + int(done[a, b]), so_far[1] + int(possible[a, b])
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: the counts, the matrix of factors, and the first of what is missing by name."""
+        return {
+            "pairs": list(self.pairs),
+            "triples": list(self.triples),
+            "refused": self.refused,
+            "missing": [_listed(pair) for pair in self.missing_pairs()[:MOST_NAMED]],
+            "shares": [
+                {"factors": list(factors), "covered": covered, "possible": possible}
+                for factors, (covered, possible) in self.shares().items()
+            ],
+        }
+
+
+class _Part(NamedTuple):
+    """What was covered of one space, as flags for two levels whose numbers ascend."""
+
+    covered: np.ndarray
+    refused: np.ndarray
+    triples: Triples
+
+    @classmethod
+    def of(cls, here: Space) -> "_Part":
+        """Nothing yet."""
+        return cls(np.zeros_like(here.possible), np.zeros_like(here.possible), Triples(here))
+
+    def possible(self, here: Space) -> np.ndarray:
+        """What is, once: a case may show what the search missed."""
+        found: np.ndarray = np.triu(here.possible) | self.covered
+        return found
+
+    def __or__(self, other: "_Part") -> "_Part":
+        return _Part(self.covered | other.covered, self.refused | other.refused, self.triples | other.triples)
+
+
+def _listed(pair: Pair) -> list[list[str]]:
+    return [list(level) for level in pair]
 
 
 def _depthwise(g: Geometry) -> bool:
@@ -78,3 +271,4 @@ OF_GEOMETRY: dict[str, Callable[[Geometry], bool]] = {
     "size near a power of two": lambda g: any(map(_near_power_of_two, g.size)),
     "channels near a power of two": lambda g: any(map(_near_power_of_two, (g.in_channels, g.out_channels))),
 }
+OF_BIAS = ("batch 0", "batch 1", "batch above 1")

@@ -15,7 +15,7 @@ import numpy as np
 from refconv import fills
 from refconv.case import Case
 from refconv.formats import FLOATS
-from refconv.geometry import convolution
+from refconv.geometry import Geometry, convolution
 from refconv.recipes import Recipe
 
 DIGITS_PER_CLASS = 2
@@ -69,6 +69,14 @@ class DigitLayer:
     weight_shape: tuple[int, ...]
     dtype: str
     seed: int
+
+    # As a recipe has them.
+    padding, batched, bias, fill, layout, memory = (0, 0), True, True, "digits", "NCHW", ()
+
+    @property
+    def geometry(self) -> Geometry:
+        """Shapes and options."""
+        return convolution((1, 1, 28, 28), self.weight_shape, None, 1, 0, 1, 1, "zeros")
 
     def case(self) -> Case:
         """The case."""

@@ -1,47 +1,115 @@
-"""Programs: a failing case as a small Python program that shows the fault when it is run.
+"""Programs: a failing case as a small Python program that shows the fault when it is run, and as a line of a test.
 
-Knows cases, candidates and the properties that a call can violate. A program depends on NumPy, refconv and the
-candidate only (and on the library of the arrays that it takes).
+Knows cases, candidates and properties. A program depends on NumPy, refconv and the candidate only (and on the library
+of the arrays that it takes).
 """
 
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from refconv.bounds import ErrorModel
-from refconv.case import Case
-from refconv.verification import judgement
+from refconv.case import ARRAYS, QUANTISATION, Case
+from refconv.operators import OPERATORS
+from refconv.recipes import Recipe
+from refconv.verification import names as properties
 from refconv.verification.candidates import MODULE_NAME, Candidate
-from refconv.verification.layers import Source
+from refconv.verification.misuse import Wrong
 
 MAX_LINES = 25
 LITERAL_LINES = 5  # that the arrays may take together; those of a larger case are made anew, as they were made
 LINE_LENGTH = 110
 
+# What a plain call shows; the others take more than one call, or more than the result to look at.
+PLAIN = (properties.RETURNS, properties.INPUTS, properties.KIND, properties.LAYOUT, properties.VALUES)
 
-def program(candidate: Candidate, case: Case, source: Source, property_: str, model: ErrorModel | None = None) -> str:
-    """A program of at most `MAX_LINES` lines, which ends with exit status 1 for as long as the fault is there.
+
+def program(
+    candidate: Candidate, source: Any, property_: str, model: ErrorModel | None = None, *, deterministic: bool = False
+) -> str:
+    """A program of at most `MAX_LINES` lines, which ends with an exit status other than 0 while the fault is there.
 
     Parameters
     ----------
-    candidate, case
-        What fails, and on what.
+    candidate
+        What fails.
     source
-        How the arrays were made.
+        How the case is made: a recipe, for instance.
     property_
-        Which property of `judgement` does not hold.
+        Which property does not hold.
     model
         What the candidate is judged by.
+    deterministic
+        Whether it says that the same call gives the same bits.
     """
+    is_plain = candidate.style == "return" and candidate.arrays in ("numpy", "torch") and property_ in PLAIN
+    if is_plain and not isinstance(source, Wrong) and not source.memory and source.layout == "NCHW":
+        text = _plain(candidate, source, property_, model)
+        if text.count("\n") <= MAX_LINES:
+            return text
+    return _examined(candidate, source, property_, model, deterministic)
+
+
+def example(source: Any) -> str:
+    """A line for a Hypothesis test of cases; empty for a call that is no case."""
+    if isinstance(source, Wrong):
+        return ""
+    case = source.case()
+    literals = {name: _literal(array) for name, array in case.arrays.items()}
+    if sum(map(len, literals.values())) <= LITERAL_LINES * LINE_LENGTH:
+        return (
+            f"@example(refconv.Case({', '.join(f'{name}={text}' for name, text in _fields(case, literals).items())}))"
+        )
+    if isinstance(source, Recipe):
+        return f"@example(refconv.recipes.Recipe.from_dict({source.as_dict()!r}).case())"
+    return f"@example({type(source).__module__}.{source!r}.case())"
+
+
+def _plain(candidate: Candidate, source: Any, property_: str, model: ErrorModel | None) -> str:
+    """The arrays, the case, one call."""
+    case = source.case()
     arrays = _literals(case)
     if len(arrays) > LITERAL_LINES:
         arrays = source.code()
     imports, load = _load(candidate)
     libraries = ["import numpy as np", "import refconv"] + ["import torch"] * (candidate.arrays == "torch")
     lines = [*imports, *libraries, "", *load, "", *arrays, *_case(case), _arguments(candidate)]
-    return "\n".join([*lines, *_ending(candidate, property_, model)]) + "\n"
+    return "\n".join([*lines, *_ending(candidate, case, property_, model)]) + "\n"
+
+
+def _examined(candidate: Candidate, source: Any, property_: str, model: ErrorModel | None, deterministic: bool) -> str:
+    """As the campaign did it: for what one call does not show."""
+    options = f"{candidate.arrays!r}, op={candidate.op!r}, style={candidate.style!r}"
+    if candidate.target:
+        names, load = "examine, load", [f"candidate = load({candidate.target!r}, {options})"]
+    else:
+        names = "Candidate, examine"
+        load = ["function = ...  # put the candidate here: it cannot be imported from where it was defined"]
+        load.append(f"candidate = Candidate(function, {options})")
+    imports = ["import refconv", f"from refconv.verification import {names}"]
+    recipe = source.recipe if isinstance(source, Wrong) else source
+    if isinstance(recipe, Recipe):
+        imports.insert(1, "from refconv.recipes import Recipe")
+        made = f"Recipe.from_dict({recipe.as_dict()!r})"
+    else:
+        imports.append(f"from {type(recipe).__module__} import {type(recipe).__name__}")
+        made = repr(recipe)
+    if isinstance(source, Wrong):
+        imports.append("from refconv.verification.misuse import Wrong")
+        made = f"Wrong({made}, {source.way!r})"
+    claim = "" if model is None else f", refconv.ErrorModel.parse({str(model)!r})"
+    claim += ", deterministic=True" * deterministic
+    found = [f"found = examine(candidate, case, {property_!r}{claim})", "assert found is None, found.text"]
+    return "\n".join([*imports, "", *load, *_wrapped(f"case = {made}", "    "), *found]) + "\n"
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    return textwrap.wrap(
+        text, LINE_LENGTH - 4, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _load(candidate: Candidate) -> tuple[list[str], list[str]]:
@@ -66,27 +134,39 @@ def _load(candidate: Candidate) -> tuple[list[str], list[str]]:
 def _literals(case: Case) -> list[str]:
     """Lines that write the arrays out, to the last bit."""
     lines = []
-    for name in ("input", "weight", "bias"):
-        array: np.ndarray | None = getattr(case, name)
-        if array is not None and array.size > LITERAL_LINES * LINE_LENGTH:
+    for name, array in case.arrays.items():
+        if array.size > LITERAL_LINES * LINE_LENGTH:
             return [""] * (LITERAL_LINES + 1)
         lines += textwrap.wrap(f"{name} = {_literal(array)}", LINE_LENGTH, subsequent_indent="    ")
     return lines
 
 
-def _literal(array: np.ndarray | None) -> str:
-    if array is None:
-        return "None"
-    if not array.size:
-        return f"np.zeros({array.shape}, {array.dtype.name!r})"
-    numbers = re.sub(r"\b(nan|inf)\b", r"np.\1", repr(array.tolist()))  # repr of a float is exact
-    return f"np.array({numbers}, {array.dtype.name!r})"
+def _literal(value: Any) -> str:
+    if isinstance(value, np.generic):
+        return f"np.{value.dtype.name}({value!s})"
+    if not isinstance(value, np.ndarray):
+        return repr(value)
+    if not value.size:
+        return f"np.zeros({value.shape}, {value.dtype.name!r})"
+    numbers = re.sub(r"\b(nan|inf)\b", r"np.\1", repr(value.tolist()))  # repr of a float is exact
+    return f"np.array({numbers}, {value.dtype.name!r})"
+
+
+def _fields(case: Case, arrays: dict[str, str]) -> dict[str, str]:
+    """The arguments of `Case`, as text."""
+    found = {"op": repr(case.op)} if case.op != "conv2d" else {}
+    for name, value in zip(OPERATORS[case.op].parameters, case.arguments(), strict=True):
+        if name in ARRAYS:
+            found |= {name: arrays[name]} if name in arrays else {}
+        else:
+            found[name] = _literal(value) if name in QUANTISATION else repr(value)
+    return found | {name: repr(value) for name, value in case.keywords().items()}
 
 
 def _case(case: Case) -> list[str]:
-    _, _, _, stride, padding, dilation, groups = case.arguments()
-    options = f"stride={stride}, padding={padding!r}, dilation={dilation}, groups={groups}"
-    return ["case = refconv.Case(", f"    input=input, weight=weight, bias=bias, {options}", ")"]
+    given = _fields(case, {name: name for name in case.arrays})
+    options = ", ".join(f"{name}={text}" for name, text in given.items())
+    return ["case = refconv.Case(", *(f"    {line}" for line in _wrapped(options)), ")"]
 
 
 def _arguments(candidate: Candidate) -> str:
@@ -94,23 +174,24 @@ def _arguments(candidate: Candidate) -> str:
     return f"arguments = [{copy}(each) if isinstance(each, np.ndarray) else each for each in case.arguments()]"
 
 
-def _ending(candidate: Candidate, property_: str, model: ErrorModel | None) -> list[str]:
+def _ending(candidate: Candidate, case: Case, property_: str, model: ErrorModel | None) -> list[str]:
     """Lines that call the candidate and demand the property."""
-    if property_ == judgement.INPUTS:
+    call = f"candidate(*arguments{', **case.keywords()' if case.keywords() else ''})"
+    if property_ == properties.INPUTS:
         return [
-            "candidate(*arguments)",
-            "for given, left in zip(case.arguments()[:3], arguments):",
+            call,
+            "for given, left in zip(case.arguments(), arguments):",
             "    np.testing.assert_array_equal(left, given)",
         ]
-    if property_ == judgement.KIND:
+    if property_ == properties.KIND:
         kind = "np.ndarray" if candidate.arrays == "numpy" else "torch.Tensor"
-        return ["result = candidate(*arguments)", f"assert isinstance(result, {kind}), type(result)"]
-    if property_ == judgement.RETURNS:
+        return [f"result = {call}", f"assert isinstance(result, {kind}), type(result)"]
+    if property_ == properties.RETURNS:
         return [
             "try:",
-            "    candidate(*arguments)",
+            f"    {call}",
             "except SystemExit as error:",
             '    raise AssertionError(f"the candidate ended the program: {error!r}") from error',
         ]
     claim = "" if model is None else f", refconv.ErrorModel.parse({str(model)!r})"
-    return [f"refconv.assert_close(candidate(*arguments), case{claim})"]
+    return [f"refconv.assert_close({call}, case{claim})"]

@@ -1,0 +1,219 @@
+"""Misuse: calls with impossible arguments, which a candidate that says so must refuse as refconv does.
+
+Knows recipes, and how each of their arguments can be wrong; nothing of numbers.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from refconv.case import Case
+from refconv.operators import OPERATORS
+from refconv.recipes import Recipe
+from refconv.verification import names, properties
+from refconv.verification.candidates import Candidate, Unsupported
+
+Fields = dict[str, Any]
+
+
+def _with(name: str, change: Callable[[Any], Any]) -> Callable[[Fields], Fields]:
+    return lambda given: {name: change(given[name])}
+
+
+def _kernel_too_large(given: Fields) -> Fields:
+    """One row more than the padded input has."""
+    size = given["input"].shape[-2] if "input" in given else given["input_size"][-2]
+    rows = size + sum(given["padding"][0]) + 1
+    if "weight" in given:
+        weight = given["weight"]
+        return {"weight": np.ones((*weight.shape[:2], rows, weight.shape[3]), weight.dtype), "dilation": (1, 1)}
+    return {"weight_size": (*given["weight_size"][:2], rows, given["weight_size"][3]), "dilation": (1, 1)}
+
+
+def _nothing_left(given: Fields) -> Fields:
+    """So much cropping that a transposed convolution has no result."""
+    _ = given["output_padding"]  # only a transposed convolution's padding takes away
+    rows, taps = given["input"].shape[-2], given["weight"].shape[-2]
+    whole = (rows - 1) * given["stride"][0] + given["dilation"][0] * (taps - 1) + 1
+    return {"padding": (whole // 2 + 1, given["padding"][1][0]), "output_padding": (0, 0)}
+
+
+def _too_much_output_padding(given: Fields) -> Fields:
+    return {"output_padding": (max(given["stride"][0], given["dilation"][0]), given["output_padding"][1])}
+
+
+def _more(array: np.ndarray, axis: int) -> np.ndarray:
+    """One element more along an axis."""
+    return np.concatenate([array, array.take([0], axis)], axis)
+
+
+# What is wrong, and how: each takes the fields of a right call, and returns those that change.
+WAYS: Mapping[str, Callable[[Fields], Fields]] = {
+    "stride 0": _with("stride", lambda stride: (0, stride[1])),
+    "stride -1": _with("stride", lambda stride: (stride[0], -1)),
+    "dilation 0": _with("dilation", lambda dilation: (dilation[0], 0)),
+    "dilation -1": _with("dilation", lambda dilation: (-1, dilation[1])),
+    "padding -1": _with("padding", lambda padding: (padding[0][0], -1)),
+    "groups 0": _with("groups", lambda _: 0),
+    "groups -1": _with("groups", lambda _: -1),
+    "groups that do not divide the channels": _with("groups", lambda groups: 7 * groups + 6),
+    "a kernel that is longer than the padded input": _kernel_too_large,
+    "padding that leaves no result": _nothing_left,
+    "output padding not below stride and dilation": _too_much_output_padding,
+    "output padding -1": _with("output_padding", lambda extra: (extra[0], -1)),
+    "a stride with 'same'": lambda given: {"padding": "same", "stride": (2, given["stride"][1])},
+    "a channel too many in the input": _with("input", lambda x: _more(x, -3)),
+    "a channel too many in the weight": _with("weight", lambda w: _more(w, 1)),
+    "a bias too long": _with("bias", lambda b: _more(b, 0)),
+    "an input with two axes": _with("input", lambda x: x[..., 0, 0]),
+    "a weight with three axes": _with("weight", lambda w: w[..., 0]),
+    "a row too many in the output gradient": _with("grad_output", lambda y: _more(y, -2)),
+    "an output gradient with two axes": _with("grad_output", lambda y: y[..., 0, 0] if y.ndim == 4 else y[..., 0]),
+    "an input size with a channel too many": _with("input_size", lambda n: (*n[:-3], n[-3] + 1, *n[-2:])),
+    "a weight size with a channel too many": _with("weight_size", lambda n: (n[0], n[1] + 1, *n[2:])),
+    "a padding mode that there is not": lambda given: (
+        {"padding_mode": "mirror"} if given["padding_mode"] != "zeros" else {}
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A recipe for a call that is wrong in one way.
+
+    Examples
+    --------
+    >>> from refconv.geometry import convolution
+    >>> recipe = Recipe(convolution((1, 1, 2, 2), (1, 1, 1, 1), None, 1, 0, 1, 1, "zeros"), (0, 0))
+    >>> Wrong(recipe, "stride 0").misuse()
+    stride 0: conv2d(input=float32[1, 1, 2, 2], weight=float32[1, 1, 1, 1], bias=None, stride=(0, 1), ...
+    """
+
+    recipe: Recipe
+    way: str
+
+    def misuse(self) -> "Misuse | None":
+        """The call; None if it can't be wrong in this way, or would be right."""
+        case = self.recipe.case()
+        if not case.geometry.batch:
+            return None  # of an empty batch libraries ask little
+        given = {each.name: getattr(case, each.name) for each in fields(case)}
+        given["padding"] = case.geometry.padding  # four-sided, even where the call says "same"
+        named = isinstance(case.padding, str)
+        operator = OPERATORS[case.op]
+        taken = {*operator.parameters, *(["padding_mode"] if operator.has_padding_mode else [])}
+        given = {name: value for name, value in given.items() if name in taken and value is not None}
+        try:
+            changed = WAYS[self.way](given)
+            if isinstance(changed.get("padding"), str) and not named:
+                return None  # it may be that the candidate takes no names at all
+        except (KeyError, IndexError):
+            return None  # such a call has no such argument
+        if not changed:
+            return None
+        wrong = given | changed
+        try:
+            Case(op=case.op, **wrong)
+        except (ValueError, TypeError) as error:
+            return Misuse(case, wrong, self.way, str(error))
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Misuse:
+    """A call that refconv refuses: looks to a candidate like a case.
+
+    Attributes
+    ----------
+    right : Case
+        The call before it was made wrong.
+    given : dict
+        The arguments, by name.
+    way : str
+        What is wrong.
+    reason : str
+        refconv's message.
+    """
+
+    right: Case
+    given: Fields
+    way: str
+    reason: str
+
+    @property
+    def op(self) -> str:
+        """The operator."""
+        return self.right.op
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The tensors, by name."""
+        return {name: self.given[name] for name in self.right.arrays}
+
+    @property
+    def unwritten(self) -> np.ndarray:
+        """An output of the shape that the right call's has."""
+        return self.right.unwritten
+
+    def arguments(self) -> tuple[Any, ...]:
+        """The positional arguments."""
+        return tuple(self._plain(name) for name in OPERATORS[self.op].parameters)
+
+    def keywords(self) -> dict[str, Any]:
+        """What comes by keyword."""
+        mode = self.given.get("padding_mode", "zeros")
+        return {} if mode == "zeros" else {"padding_mode": mode}
+
+    def _plain(self, name: str) -> Any:
+        value = self.given.get(name)
+        if name == "padding" and value is not None and all(map(_is_symmetric, value)):
+            return tuple(before for before, _ in value)
+        return value
+
+    def __str__(self) -> str:
+        text = ", ".join(f"{name}={_text(self._plain(name))}" for name in OPERATORS[self.op].parameters)
+        return f"{self.way}: {self.op}({text})"
+
+    __repr__ = __str__
+
+
+def _is_symmetric(sides: Any) -> bool:
+    return isinstance(sides, tuple) and sides[0] == sides[1]
+
+
+def _text(value: Any) -> str:
+    return f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) and value.ndim else repr(value)
+
+
+def wrongs(recipes: Iterator[Recipe]) -> list[Wrong]:
+    """For each way the first few recipes that it can be wrong in."""
+    found: dict[str, list[Wrong]] = {way: [] for way in WAYS}
+    for recipe in recipes:
+        if all(len(each) >= EACH for each in found.values()):
+            break
+        for way, some in found.items():
+            wrong = Wrong(recipe, way)
+            if len(some) < EACH and wrong.misuse() is not None:
+                some.append(wrong)
+    return [wrong for some in found.values() for wrong in some]
+
+
+EACH = 3  # calls for each way of being wrong
+
+
+def examine(candidate: Candidate, wrong: Wrong) -> "properties.Examination":
+    """Whether a candidate refuses a call, by any exception."""
+    misuse = wrong.misuse()
+    if misuse is None:
+        return properties.UNSUPPORTED
+    try:
+        outcome = candidate.call(misuse)  # type: ignore[arg-type]  # it looks like a case
+    except Unsupported:
+        return properties.UNSUPPORTED
+    refused = any(name == names.RETURNS for name, _ in outcome.faults)
+    text = f"{misuse}\n  must be refused, as refconv does: {misuse.reason}\n  but "
+    text += "nothing was raised" if outcome.result is None else f"an array of shape {outcome.result.shape} came back"
+    findings = () if refused else (properties.Finding(names.ERRORS, text),)
+    return properties.Examination(True, (names.ERRORS,), findings)

@@ -1,0 +1,376 @@
+"""Properties: everything that can be wrong about a candidate on one case, each under its own name.
+
+Knows candidates, cases and recipes; not where these come from, and nothing of processes or reports.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from refconv import operators, ops
+from refconv.bounds import ErrorModel
+from refconv.case import QUANTISATION, Case
+from refconv.compare import Comparison
+from refconv.formats import FLOATS
+from refconv.recipes import Recipe
+from refconv.verification.calls import OUTPUT, Outcome, Unsupported
+from refconv.verification.candidates import Candidate
+from refconv.verification.memory import possible
+from refconv.verification.names import (
+    ADJOINT,
+    BATCH,
+    DETERMINISTIC,
+    GROUPS,
+    INPUTS,
+    KIND,
+    LAYOUT,
+    OUTSIDE,
+    RETURNS,
+    STALE,
+    VALUES,
+    VIEWS,
+    WRITTEN,
+)  # fmt: skip
+
+OUTPUTS = ("contiguous", "row_pitch", "contiguous", "offset", "channels_last")
+EVERY = 3  # each so many-th case is looked at further
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """A property that does not hold; `crash` if the candidate ended its process, or did not end."""
+
+    property: str
+    text: str
+    comparison: Comparison | None = None
+    crash: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """What came of one case.
+
+    Attributes
+    ----------
+    supported : bool
+        Whether the candidate did it at all.
+    checked : tuple of str
+        The properties that were looked at.
+    findings : tuple of Finding
+        Those that do not hold.
+    max_ulp, max_bound_ratio
+        As the judge's comparison has them.
+    """
+
+    supported: bool = True
+    checked: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    max_ulp: int = 0
+    max_bound_ratio: float = 0.0
+
+    def lacks(self, property_: str) -> Finding | None:
+        """The finding about a property, if it does not hold."""
+        return next((each for each in self.findings if each.property == property_), None)
+
+
+UNSUPPORTED = Examination(supported=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Examiner:
+    """Puts cases to a candidate, in this process.
+
+    Parameters
+    ----------
+    candidate
+        Who is examined.
+    model
+        What it says of how it computes.
+    deterministic
+        Whether it says that the same call gives the same bits.
+    supports
+        Which cases it says that it takes; None for all.
+    views
+        Whether what it is to write to may be a view.
+    """
+
+    candidate: Candidate
+    model: ErrorModel | None = None
+    deterministic: bool = False
+    supports: Callable[[Case], bool] | None = None
+    views: bool = True
+
+    def examine(self, recipe: Recipe, wanted: str = "") -> Examination:
+        """Look at one case, at all that a call shows, and at one property more: `wanted`, or one by the seed."""
+        case = recipe.case()
+        if self.supports is not None and not self.supports(case):
+            return UNSUPPORTED
+        try:
+            return self._examine(recipe, case, wanted)
+        except Unsupported:
+            return UNSUPPORTED
+
+    def _examine(self, recipe: Recipe, case: Case, wanted: str) -> Examination:
+        outcome = self.candidate.call(case, layout=recipe.layout, memory=self._memory(recipe))
+        checked = [RETURNS, INPUTS]
+        findings = [Finding(*fault) for fault in outcome.faults]
+        if self.candidate.style == "out":
+            checked += [WRITTEN, OUTSIDE]
+        else:
+            checked.append(KIND)
+        if outcome.result is None:
+            return Examination(
+                True, tuple(dict.fromkeys([RETURNS, *(each.property for each in findings)])), tuple(findings)
+            )
+        comparison = case.check(outcome.result, self.model)
+        checked += [LAYOUT, VALUES]
+        if not comparison.ok and not any(each.property == WRITTEN for each in findings):
+            findings.append(self._wrong(recipe, case, comparison))
+        if self._memory(recipe):
+            checked.append(VIEWS)
+        if not findings:
+            for property_ in self._further(recipe, case, wanted):
+                if property_ == ADJOINT and comparison.verdict != "identical":
+                    continue  # an algorithm that may round integers
+                checked.append(property_)
+                findings += _CHECKS[property_](self, recipe, case, outcome)
+        checked += [each.property for each in findings]
+        figures = comparison.max_ulp, comparison.max_bound_ratio if comparison.worst is not None else 0.0
+        return Examination(True, tuple(dict.fromkeys(checked)), tuple(findings), *figures)
+
+    def _wrong(self, recipe: Recipe, case: Case, comparison: Comparison) -> Finding:
+        """Whose fault a wrong result is: the numbers', or the memory's that they lie in."""
+        if comparison.problem:
+            return Finding(LAYOUT, str(comparison), comparison)
+        memory = self._memory(recipe)
+        if memory and not self._fails(recipe, case, memory=()):
+            where = ", ".join(f"{name} {how}" for name, how in memory)
+            return Finding(
+                VIEWS, f"right for contiguous arrays, but for these views ({where}):\n{comparison}", comparison
+            )
+        return Finding(VALUES, str(comparison), comparison)
+
+    def _fails(self, recipe: Recipe, case: Case, memory: tuple[tuple[str, str], ...]) -> bool:
+        outcome = self.candidate.call(case, layout=recipe.layout, memory=memory)
+        return outcome.result is None or not case.check(outcome.result, self.model).ok
+
+    def _further(self, recipe: Recipe, case: Case, wanted: str) -> Iterator[str]:
+        """The properties to be looked at besides."""
+        possible = [
+            name for name in _CHECKS if _APPLIES[name](recipe, case) and (name != DETERMINISTIC or self.deterministic)
+        ]
+        if wanted:
+            yield from (name for name in possible if name == wanted)
+            return
+        if ADJOINT in possible:  # it takes no further call
+            yield ADJOINT
+            possible.remove(ADJOINT)
+        # Not every case: a call more makes it twice as dear.
+        if possible and recipe.seed % EVERY == 0:
+            yield possible[recipe.seed // EVERY % len(possible)]
+
+    def _memory(self, recipe: Recipe) -> tuple[tuple[str, str], ...]:
+        """How arrays lie in memory: what is written to is a view now and then, by the seed."""
+        if self.candidate.style != "out" or not self.views:
+            return recipe.memory
+        how = OUTPUTS[recipe.seed % len(OUTPUTS)]
+        fits = possible(how, self.candidate.arrays, recipe.dtype, recipe.case().unwritten.ndim)
+        return (*recipe.memory, (OUTPUT, how)) if fits and how != "contiguous" else recipe.memory
+
+    def call(self, recipe: Recipe, case: Case) -> np.ndarray | None:
+        """The candidate's result, None if there is none."""
+        return self.candidate.call(case, layout=recipe.layout, memory=self._memory(recipe)).result
+
+
+# --- the further properties: each takes another call of the candidate
+
+
+def _deterministic(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
+    result, again = _result(outcome), by.call(recipe, case)
+    if again is not None and _same_bits(result, again):
+        return []
+    text = (
+        "the second call returned nothing" if again is None else f"{_different(result, again)} differ in a second call"
+    )
+    return [Finding(DETERMINISTIC, text)]
+
+
+def _forgets(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
+    result, second = _result(outcome), operators.OPERATORS[case.op].second
+    other = replace(case, **{second: getattr(replace(recipe, seed=recipe.seed ^ 1).case(), second)})
+    found = by.call(recipe, other)
+    if found is None:
+        return [Finding(STALE, "nothing comes back for another array of the same shape")]
+    if outcome.held is not None and not _same_bits(outcome.held, result):
+        return [Finding(STALE, "what the call before has returned was changed by this one")]
+    comparison = other.check(found, by.model)
+    if comparison.ok or not case.check(found, by.model).ok:
+        return []  # or wrong, but not for what was before: other cases will show it
+    why = f"with other numbers in {second}, of the same shape, the result is still that of the {second} before"
+    return [Finding(STALE, f"{why}:\n{comparison}", comparison)]
+
+
+def _batch(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
+    result, images = _result(outcome), case.geometry.batch
+    for n in _some(images):
+        one = slice(n, n + 1)
+        part = replace(
+            case, **{name: getattr(case, name)[one] for name in case.arrays if name in _IMAGES}, **_one_image(case)
+        )
+        fault = _part(by, BATCH, f"image {n} of {images} alone", recipe, part, result[one])
+        if fault:
+            return [fault]
+    return []
+
+
+def _groups(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
+    result, groups = _result(outcome), case.groups
+    for number in _some(groups):
+        part = _group(case, number)
+        axis = 0 if case.op == "conv2d_weight" else 1
+        each = result.shape[axis] // groups
+        mine = result[(slice(None),) * axis + (slice(number * each, (number + 1) * each),)]
+        fault = _part(by, GROUPS, f"group {number} of {groups} alone", recipe, part, mine)
+        if fault:
+            return [fault]
+    return []
+
+
+def _result(outcome: Outcome) -> np.ndarray:
+    assert outcome.result is not None  # noqa: S101 - only what came back is looked at further
+    return outcome.result
+
+
+def _part(by: Examiner, property_: str, which: str, recipe: Recipe, part: Case, whole: np.ndarray) -> Finding | None:
+    """Judge a part by itself; the same bits are asked of who claims to be deterministic."""
+    found = by.candidate.call(part, layout=recipe.layout).result
+    if found is None:
+        return Finding(property_, f"{which}: nothing comes back")
+    comparison = part.check(found, by.model)
+    if not comparison.ok:
+        return Finding(property_, f"right together, but {which}:\n{comparison}", comparison)
+    if by.deterministic and not _same_bits(found, whole):
+        return Finding(property_, f"{which}: {_different(found, whole)} differ from those together")
+    return None
+
+
+def _adjoint(_by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
+    """Both sides are sums of integers, exactly: <f(x), y> and <x, f*(y)> with random y, f* being the oracle's."""
+    result = _result(outcome)
+    y = np.random.default_rng(recipe.seed).integers(-3, 4, result.shape).astype(np.float64)
+    bias = Fraction(0)
+    if case.bias is not None:
+        bias = _dot(y.sum(axis=tuple(each for each in range(y.ndim) if each != y.ndim - 3)), case.bias)
+    left, right = _dot(result, y) - bias, _adjoint_side(case, y)
+    if left == right:
+        return []
+    return [Finding(ADJOINT, f"<f(x), y> = {left}, but <x, f*(y)> = {right}: they must be equal")]
+
+
+_IMAGES = ("input", "grad_output")
+
+
+def _one_image(case: Case) -> dict[str, Any]:
+    return {} if case.input_size is None else {"input_size": (1, *case.input_size[1:])}
+
+
+def _some(count: int) -> list[int]:
+    """The last, and the first."""
+    return sorted({count - 1, 0})
+
+
+def _group(case: Case, number: int) -> Case:
+    """The call of one group by itself."""
+    groups = case.groups
+
+    def mine(array: np.ndarray, axis: int) -> np.ndarray:
+        each = array.shape[axis] // groups
+        return array[(slice(None),) * axis + (slice(number * each, (number + 1) * each),)]
+
+    changed: dict[str, Any] = {name: mine(array, int(name in _IMAGES)) for name, array in case.arrays.items()}
+    if case.input_size is not None:
+        changed["input_size"] = (case.input_size[0], case.input_size[1] // groups, *case.input_size[2:])
+    if case.weight_size is not None:
+        changed["weight_size"] = (case.weight_size[0] // groups, *case.weight_size[1:])
+    for name in QUANTISATION:
+        value = getattr(case, name)
+        if getattr(value, "ndim", 0):
+            changed[name] = mine(value, 0)
+    return replace(case, groups=1, **changed)
+
+
+def _adjoint_side(case: Case, y: np.ndarray) -> Fraction:
+    """<x, f*(y)>, x being the first array of the call."""
+    g, weight = case.geometry, case.arrays.get("weight", np.zeros(0)).astype(float)
+    where = (g.stride, g.padding, g.dilation, g.groups)
+    if case.op == "conv2d":
+        return _dot(case.input, ops.conv2d_input(case.input.shape, weight, y, *where, padding_mode=g.padding_mode))
+    if case.op == "conv2d_bias":
+        return _dot(case.grad_output, np.broadcast_to(y[:, None, None], case.grad_output.shape))
+    if case.op == "conv2d_weight":
+        first, second = (
+            case.grad_output,
+            ops.conv2d(case.input.astype(float), y, None, *where, padding_mode=g.padding_mode),
+        )
+        return _dot(first, second)
+    first = case.input if case.op == "conv_transpose2d" else case.grad_output
+    forward = ops.conv2d(y, weight, None, *where, padding_mode=g.padding_mode)
+    # Output padding that reaches the stride makes the forward result longer: what is beyond the input is zero.
+    return _dot(first, forward[..., : first.shape[-2], : first.shape[-1]])
+
+
+def _dot(left: np.ndarray, right: np.ndarray) -> Fraction:
+    """The sum of products, exactly."""
+    with np.errstate(all="ignore"):
+        products = left.astype(np.float64) * right.astype(np.float64)  # integers below 2**53
+    if not np.isfinite(products).all():
+        return Fraction(0)
+    return (
+        Fraction(int(products.sum()))
+        if np.abs(products).sum() < 2.0**53
+        else sum(map(Fraction, products.flat), Fraction(0))
+    )
+
+
+def _same_bits(left: np.ndarray, right: np.ndarray) -> bool:
+    return (left.shape, left.dtype) == (right.shape, right.dtype) and left.tobytes() == right.tobytes()
+
+
+def _different(left: np.ndarray, right: np.ndarray) -> str:
+    if (left.shape, left.dtype) != (right.shape, right.dtype):
+        return "shape and dtype"
+    one, other = (np.ascontiguousarray(each).view(np.uint8).reshape(each.size, -1) for each in (left, right))
+    return f"{int((one != other).any(axis=1).sum())} of {left.size} elements"
+
+
+def _has_adjoint(recipe: Recipe, case: Case) -> bool:
+    exact = (
+        recipe.fill == "integers" and recipe.dtype in map(str, FLOATS) and not operators.OPERATORS[case.op].is_quantized
+    )
+    return exact and all(array.size for array in case.arrays.values())
+
+
+def _has_second(_recipe: Recipe, case: Case) -> bool:
+    second = operators.OPERATORS[case.op].second
+    return bool(second) and bool(getattr(case, second).size)
+
+
+_CHECKS: Mapping[str, Callable[[Examiner, Recipe, Case, Outcome], list[Finding]]] = {
+    DETERMINISTIC: _deterministic,
+    STALE: _forgets,
+    BATCH: _batch,
+    GROUPS: _groups,
+    ADJOINT: _adjoint,
+}
+_APPLIES: Mapping[str, Callable[[Recipe, Case], bool]] = {
+    DETERMINISTIC: lambda _recipe, _case: True,
+    STALE: _has_second,
+    BATCH: lambda recipe, case: (
+        recipe.batched and case.geometry.batch > 1 and case.op not in ("conv2d_weight", "conv2d_bias")
+    ),
+    GROUPS: lambda recipe, case: recipe.batched and case.groups > 1 and case.op != "conv2d_bias",
+    ADJOINT: _has_adjoint,
+}

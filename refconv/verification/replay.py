@@ -1,0 +1,41 @@
+"""Replay: failures of an earlier report, tried again on a candidate.
+
+Knows saved failures and examiners; not how either came about.
+"""
+
+from dataclasses import dataclass
+
+from refconv.bounds import ErrorModel
+from refconv.verification.candidates import Candidate
+from refconv.verification.misuse import Wrong
+from refconv.verification.saved import Saved
+from refconv.verification.worker import Isolated, Spec
+
+
+@dataclass(frozen=True)
+class Again:
+    """What came of a failure that was tried again; `failed` unless the property holds now."""
+
+    verdict: str
+    failed: bool
+    text: str = ""
+
+
+def again(candidate: Candidate, failure: Saved, model: ErrorModel | None = None, limit: float = 20.0) -> Again:
+    """Try a failure again, in a process of its own with so many seconds; if no model is given, by that of then."""
+    if failure.recipe is None:
+        return Again("not tried, for no recipe makes it", failed=False)
+    claim = failure.model or None if model is None else str(model)
+    spec = Spec(candidate.target, candidate.arrays, candidate.style, candidate.op, claim, failure.deterministic)
+    worker = Isolated(spec, limit)
+    try:
+        case = Wrong(failure.recipe, failure.way) if failure.way else failure.recipe
+        found = worker.examine(case, failure.property)
+    finally:
+        worker.close()
+    if not found.supported:
+        return Again("not supported any more", failed=False)
+    finding = found.lacks(failure.property)
+    if finding is None:
+        return Again("passes", failed=False)
+    return Again("FAILS", failed=True, text=finding.text)

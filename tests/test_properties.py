@@ -1,0 +1,196 @@
+"""Properties: each is violated by who violates it, and by nobody else; each has a program that shows it."""
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+
+import refconv
+from refconv import mutants
+from refconv.geometry import convolution
+from refconv.operators import OPERATORS
+from refconv.recipes import Recipe
+from refconv.supports import Supports
+from refconv.verification import PROPERTIES, Candidate, campaign, examine, layers, misuse
+from refconv.verification.program import MAX_LINES, example, program
+
+verify = functools.partial(refconv.verify, isolate=False, cases=150)
+
+
+@pytest.fixture(autouse=True)
+def generated_only(monkeypatch):
+    monkeypatch.setattr(campaign, "FIXED", {})
+
+
+def of_the_first_image(input, *rest):
+    """All images are the first."""
+    return refconv.conv2d(np.broadcast_to(input[:1], input.shape), *rest)
+
+
+def right_together(input, weight, bias, stride, padding, dilation, groups):
+    """Wrong for one image, which nobody asks for but to compare."""
+    out = refconv.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    return out if len(input) != 1 else out + 1
+
+
+def right_in_groups(input, weight, bias, stride, padding, dilation, groups):
+    out = refconv.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    return out if groups > 1 or input.shape[1] != 2 else out + 1
+
+
+calls = itertools.count()
+
+
+def never_the_same(*arguments):
+    """Within the bound, but another sum each time."""
+    return np.nextafter(refconv.conv2d(*arguments), np.float32(np.inf * (-1) ** next(calls)))
+
+
+kept = {}
+
+
+def keeps_weights(input, weight, *rest):
+    key = (input.shape, weight.shape, *rest[1:])
+    return refconv.conv2d(input, kept.setdefault(key, weight.copy()), *rest)
+
+
+def hands_out_its_buffer(*arguments, buffers={}):  # noqa: B006 - that is the mistake
+    out = refconv.conv2d(*arguments)
+    buffer = buffers.setdefault(out.shape, out)
+    buffer[...] = out
+    return buffer
+
+
+def reads_as_contiguous(input, *rest):
+    flat = np.lib.stride_tricks.as_strided(input, input.shape, np.zeros(input.shape, input.dtype).strides)
+    return refconv.conv2d(flat if input.size else input, *rest)
+
+
+def refuses_nothing(*arguments):
+    try:
+        return refconv.conv2d(*arguments)
+    except (ValueError, TypeError):
+        return np.zeros((1, 1, 1, 1), "float32")
+
+
+def leaves_one_out(*arguments):
+    *given, out = arguments
+    found = refconv.conv2d(*given)
+    out.reshape(-1)[:-1] = found.reshape(-1)[:-1]
+
+
+def writes_behind(*arguments):
+    *given, out = arguments
+    out[...] = refconv.conv2d(*given)
+    if out.size:
+        np.lib.stride_tricks.as_strided(out, (out.size + 1,), (out.itemsize,))[-1] = 1
+
+
+CLAIMS = {"deterministic": True, "errors": True, "views": False, "large": False}
+VIOLATED = [
+    (right_together, "batch", {"supports": CLAIMS | {"batch": [2, 3]}}),
+    (right_in_groups, "groups", {"supports": CLAIMS | {"groups": [2, 3]}}),
+    (never_the_same, "deterministic", {"supports": CLAIMS, "model": refconv.ErrorModel.direct("float16")}),
+    (keeps_weights, "no stale state", {"supports": CLAIMS}),
+    (hands_out_its_buffer, "no stale state", {"supports": CLAIMS}),
+    (reads_as_contiguous, "views", {"supports": {"large": False}}),
+    (refuses_nothing, "errors", {"supports": CLAIMS}),
+    (leaves_one_out, "every output written", {"style": "out", "supports": {"views": False}}),
+    (writes_behind, "nothing outside written", {"style": "out", "supports": {"views": False}}),
+    (of_the_first_image, "values", {"supports": CLAIMS}),
+]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "property_", "options"), VIOLATED, ids=lambda each: getattr(each, "__name__", None)
+)
+def test_who_violates_a_property_is_told_so(candidate, property_, options):
+    report = verify(candidate, **options)
+    failures = {failure.property: failure for failure in report.failures}
+    assert property_ in failures
+    assert len(failures[property_].snippet.splitlines()) <= MAX_LINES
+    tally = report.properties[property_]["float32"]
+    assert 0 < tally.failed <= tally.checked
+
+
+@pytest.mark.parametrize("op", OPERATORS)
+@pytest.mark.parametrize("style", ["return", "out"])
+def test_the_oracle_violates_none(op, style):
+    function = getattr(refconv, op)
+
+    def out(*arguments, **keywords):
+        arguments[-1][...] = function(*arguments[:-1], **keywords)
+
+    claims = {"deterministic": True, "errors": True, "unbatched": True, "layout": ["NCHW", "NHWC"], "large": False}
+    if OPERATORS[op].has_padding_mode:
+        claims |= {"padding_mode": ["zeros", "reflect", "circular", "replicate"]}
+    if OPERATORS[op].is_quantized:  # these have one layout
+        claims |= {"layout": "NCHW"}
+    report = verify(function if style == "return" else out, op, style=style, supports=claims, cases=60)
+    assert report.ok, report.failures
+    checked = {name for name, of_dtype in report.properties.items() if sum(of_dtype.values(), start=NOTHING).checked}
+    without = {"every output written", "nothing outside written"} if style == "return" else {"kind of array"}
+    assert checked >= {"returns", "inputs unmodified", "values", "deterministic", "errors"} - without
+
+
+NOTHING = refconv.verification.report.Tally()
+
+
+def test_pure_functions_have_no_state():
+    """Right by chance for the first numbers, wrong for others: that is no memory."""
+
+    def skips_small_weights(input, weight, *rest):
+        return refconv.conv2d(input, np.where(abs(weight) < 4, 0, weight).astype("float32"), *rest)
+
+    assert {failure.property for failure in verify(skips_small_weights, cases=300).failures} == {"values"}
+
+
+def sources():
+    geometry = convolution((2, 4, 5, 5), (4, 2, 3, 3), None, (2, 1), ((1, 0), (0, 1)), (1, 2), 2, "zeros")
+    for op in OPERATORS:
+        dtype = "int8" if OPERATORS[op].is_quantized else "bfloat16"
+        kind = "plain" if OPERATORS[op].is_quantized else ""
+        padding = ((1, 0), (0, 1))
+        yield op, Recipe(geometry, padding, dtype=dtype, op=op, fill="integers", quantisation=kind, bias=op == "conv2d")
+    yield "conv2d", misuse.Wrong(Recipe(geometry, ((1, 0), (0, 1))), "stride 0")
+    yield "conv2d", layers.digit_layers("float32", 0)[0]
+
+
+SOURCES = [pytest.param(*each, id=f"{each[0]}-{type(each[1]).__name__}") for each in sources()]
+
+
+@pytest.mark.parametrize(("op", "source"), SOURCES)
+@pytest.mark.parametrize("style", ["return", "out"])
+@pytest.mark.parametrize("property_", PROPERTIES)
+def test_every_property_has_a_program(op, source, style, property_):
+    """It is short, and Python; where the candidate is sound it runs to its end."""
+    candidate = Candidate(getattr(refconv, op), target=f"refconv:{op}", style=style, op=op)
+    text = program(candidate, source, property_, refconv.ErrorModel.direct("float32"), deterministic=True)
+    assert len(text.splitlines()) <= MAX_LINES
+    compile(text, "program", "exec")
+    line = example(source)
+    assert line.startswith("@example(") is not isinstance(source, misuse.Wrong)
+    if line:
+        compile(f"{line}\ndef test(case): pass", "example", "exec")
+
+
+@pytest.mark.parametrize(("op", "source"), SOURCES)
+def test_programs_of_sound_candidates_end_well(op, source):
+    wrong = isinstance(source, misuse.Wrong)
+    for property_ in ["errors"] if wrong else ["values", "inputs unmodified", "returns", "batch"]:
+        text = program(Candidate(getattr(refconv, op), target=f"refconv:{op}", op=op), source, property_)
+        exec(compile(text, "program", "exec"), {})  # noqa: S102 - a program of ours
+
+
+def test_misuse_is_refused_by_the_oracle_and_by_every_mutants_base():
+    for op in OPERATORS:
+        dtype = "int8" if OPERATORS[op].is_quantized else "float32"
+        supports = Supports.parse({"asymmetric_padding": True, "string_padding": True})
+        found = misuse.wrongs(refconv.factors.plan(op, [dtype], supports, 200, 3))
+        assert {each.way for each in found} >= (
+            {"stride 0"} if op != "conv2d_bias" else {"an output gradient with two axes"}
+        )
+        for wrong in found:
+            for function in (getattr(refconv, op), mutants.base(op)):
+                assert examine(Candidate(function, op=op), wrong, "errors") is None, wrong

@@ -1,0 +1,191 @@
+"""Candidates in processes of their own: crashes and hangs are findings, and who examines changes nothing."""
+
+import json
+import multiprocessing
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+import kernels_that_crash as kernels
+import pytest
+
+import refconv
+from refconv.verification import campaign
+from refconv.verification.candidates import TargetError
+from refconv.verification.worker import Isolated, Spec
+
+TARGET = "kernels_that_crash:conv2d"
+
+
+@pytest.fixture(autouse=True)
+def generated_only(monkeypatch):
+    monkeypatch.setattr(campaign, "FIXED", {})
+
+
+def told(report):
+    """All that a report says of the candidate, but for how long it took and who examined it."""
+    found = [
+        (failure.property, failure.dtype, failure.recipe, failure.text.split("\n")[0]) for failure in report.failures
+    ]
+    results = [(each.section, each.dtype, each.n_cases, each.n_unsupported, each.max_ulp) for each in report.results]
+    return results, found, report.coverage, report.interactions.pairs, dict(report.properties)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "said", "holds"),
+    [
+        (kernels.segmentation_fault, "Segmentation fault", lambda g: g.stride[1] > 1),
+        (kernels.aborts, "Abort", lambda g: g.groups > 1),
+    ],
+)
+def test_a_crash_is_reported_and_shrunk(candidate, said, holds):
+    report = refconv.verify(candidate, cases=60)
+    (failure,) = report.failures
+    assert failure.property == "returns"
+    assert said in failure.text
+    assert "exit status -" in failure.text
+    assert holds(failure.case.geometry)
+    assert failure.case.input.size + failure.case.weight.size <= 6
+    assert report.n_cases >= campaign.MOST_CRASHED
+
+
+def test_an_endless_loop_is_reported_and_shrunk():
+    report = refconv.verify(kernels.never_returns, cases=40, time_limit=2)
+    (failure,) = report.failures
+    assert failure.property == "returns"
+    assert "did not return within" in failure.text
+    assert failure.case.dilation[0] > 1
+    assert failure.case.input.size + failure.case.weight.size <= 6
+
+
+def test_a_sound_candidate_passes_there_whatever_it_prints():
+    report = refconv.verify(kernels.prints, cases=30)
+    assert report.ok
+    assert report.notes == ()
+
+
+def test_what_a_candidate_remembers_is_no_wrong_value():
+    report = refconv.verify(kernels.remembers_weights, cases=100)
+    assert {failure.property for failure in report.failures} >= {"no stale state"}
+    assert "values" not in {failure.property for failure in report.failures}
+
+
+def test_the_same_cases_and_findings_whoever_examines():
+    """In this process, in one of its own, in two of them, in an executor's."""
+    options = {"cases": 120, "seed": 5}
+    alone = told(refconv.verify(kernels.wrong_stride, isolate=False, **options))
+    assert told(refconv.verify(kernels.wrong_stride, **options)) == alone
+    assert told(refconv.verify(kernels.wrong_stride, jobs=2, **options)) == alone
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as executor:
+        assert told(refconv.verify(kernels.wrong_stride, executor=executor, **options)) == alone
+    assert alone[1]
+
+
+def test_on_a_dask_cluster():
+    """Two real workers, each a process, and the command line by their address."""
+    distributed = pytest.importorskip("distributed")
+    alone = told(refconv.verify(kernels.wrong_stride, isolate=False, cases=60))
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        with distributed.Client(cluster) as client, client.get_executor() as executor:
+            report = refconv.verify(kernels.wrong_stride, executor=executor, cases=60)
+            assert told(report) == alone
+        done = subprocess.run(
+            [sys.executable, "-m", "refconv", "verify", TARGET, "--cases", "30", "--dask", cluster.scheduler_address],
+            capture_output=True, text=True, cwd=Path(__file__).parent, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_lost_worker_loses_no_result(monkeypatch, tmp_path):
+    monkeypatch.setenv("REFCONV_TEST_MARKER", str(tmp_path / "killed"))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+        report = refconv.verify(kernels.kills_the_first_worker, executor=executor, cases=60)
+    assert report.ok
+    assert report.n_cases == 60
+    assert any("was lost" in note for note in report.notes)
+
+
+def test_a_campaign_is_resumed(tmp_path):
+    path = tmp_path / "journal"
+    options = {"cases": 100, "isolate": False, "resume": path}
+    kernels.calls.clear()
+    kernels.stops.add(60)
+    with pytest.raises(KeyboardInterrupt):
+        refconv.verify(kernels.counts, **options)
+    lines = path.read_text().splitlines()
+    assert 1 < len(lines) < 5
+    path.write_text("\n".join(lines) + '\n["generated ca')  # it was stopped while it wrote
+    kernels.stops.clear()
+    kernels.calls.clear()
+    resumed = refconv.verify(kernels.counts, **options)
+    assert any(note.startswith("resumed: ") for note in resumed.notes)
+    again = len(kernels.calls)
+    kernels.calls.clear()
+    assert told(resumed) == told(refconv.verify(kernels.counts, cases=100, isolate=False))
+    assert again < len(kernels.calls)
+    for other in ({"cases": 101}, {"arrays": "torch"}, {"seed": 1}):
+        with pytest.raises(ValueError, match="is of another campaign"):
+            refconv.verify(kernels.counts, **options | other)
+    path.write_text(path.read_text() + "[1, 2]\n")
+    with pytest.raises(ValueError, match=r"line .* can't be read"):
+        refconv.verify(kernels.counts, **options)
+    path.write_text("something else\n")
+    with pytest.raises(ValueError, match="must be a file that a campaign wrote"):
+        refconv.verify(kernels.counts, **options)
+    with pytest.raises(ValueError, match="resume="):
+        refconv.verify(lambda *_: None, **options)
+
+
+def test_supports_may_be_a_function():
+    for options in ({"isolate": False}, {"jobs": 2}):
+        report = refconv.verify(kernels.conv2d, supports=kernels.depthwise_only, cases=30, **options)
+        assert report.ok
+        assert report.n_unsupported > report.coverage["batch 1"] / 2
+
+
+def test_who_cannot_be_loaded_stays_here_and_the_report_says_so():
+
+    def inside(*arguments):
+        return refconv.conv2d(*arguments)
+
+    report = refconv.verify(inside, cases=10)
+    assert report.ok
+    assert "examined in this process" in report.notes[0]
+    with pytest.raises(ValueError, match="jobs=2"):
+        refconv.verify(inside, cases=10, jobs=2)
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ValueError, match="executor="):
+        refconv.verify(inside, cases=10, executor=executor)
+
+
+def test_a_worker_that_cannot_load_says_why():
+    spec = Spec("kernels_that_crash:nothing", "numpy", "return", "conv2d")
+    with pytest.raises(TargetError, match="has no nothing"):
+        Isolated(spec, 1.0).start()
+
+
+def test_seconds_instead_of_cases():
+    start = time.monotonic()
+    report = refconv.verify(kernels.conv2d, seconds=3, cases=5, isolate=False)
+    assert report.ok
+    assert report.n_cases > 5
+    assert time.monotonic() - start < 30
+
+
+def test_a_report_is_replayed(tmp_path):
+    path = tmp_path / "failures.json"
+    refconv.verify(kernels.wrong_stride, cases=100).to_json(path)
+    assert json.loads(path.read_text())["results"][0]["failures"]
+
+    def replay(target):
+        return subprocess.run(
+            [sys.executable, "-m", "refconv", "replay", str(path), target],
+            capture_output=True, text=True, cwd=Path(__file__).parent, check=False,
+        )  # fmt: skip
+
+    failing, sound = replay("kernels_that_crash:wrong_stride"), replay(TARGET)
+    assert failing.returncode == 1, failing.stderr
+    assert "FAILS: conv2d, float32, " in failing.stdout
+    assert sound.returncode == 0, sound.stderr
+    assert "passes: conv2d" in sound.stdout
