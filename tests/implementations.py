@@ -45,7 +45,9 @@ class Lowered:
         windows = np.lib.stride_tricks.sliding_window_view(padded, extents, axis=(2, 3))
         steps = (slice(None, None, step) for step in (*g.stride, *g.dilation))
         windows = windows[(slice(None), slice(None), *steps)]
-        windows = windows.reshape(g.batch, g.groups, -1, *windows.shape[2:]).transpose(1, 0, 3, 4, 2, 5, 6)
+        windows = windows.reshape(g.batch, g.groups, g.in_channels // g.groups, *windows.shape[2:]).transpose(
+            1, 0, 3, 4, 2, 5, 6
+        )
         return windows.reshape(g.groups, -1, g.terms)
 
     def inside(self):

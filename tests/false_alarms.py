@@ -1,0 +1,114 @@
+"""Sound implementations put to the test: how many cases, and whether any of them fails.
+
+Run it as ``python tests/false_alarms.py [--cases 20000] [NAME]...``. What fails is a false alarm of refconv, or a bug
+of theirs: those that are known are described in docs/findings/.
+"""
+
+# ruff: noqa: T201 - it prints
+
+import argparse
+import functools
+import itertools
+import time
+
+import implementations
+import numpy as np
+import torch
+
+import refconv
+from refconv import ErrorModel
+
+direct = ErrorModel.direct
+
+
+def of_case(run, supports=None):
+    """An implementation of a case as a candidate."""
+
+    def candidate(input, weight, bias, stride, padding, dilation, groups):
+        return run(
+            refconv.Case(
+                input=input, weight=weight, bias=bias, stride=stride, padding=padding, dilation=dilation, groups=groups
+            )
+        )
+
+    if supports:
+        candidate.supports = supports
+    return candidate
+
+
+def all_finite(case):
+    """But for docs/findings/torch-bfloat16-nan.md."""
+    return all(np.isfinite(array.astype("float32")).all() for array in case.arrays.values())
+
+
+def of_few_channels(case):
+    """But for docs/findings/jax-output-channels.md."""
+    return case.geometry.out_channels <= 2**15
+
+
+def jax_conv2d(case, calls=itertools.count(1)):  # noqa: B008 - one for all calls
+    """As the corpus has it; what it has compiled for shapes that never come again would fill the memory."""
+    if next(calls) % 200 == 0:
+        import jax
+
+        jax.clear_caches()
+    return implementations.jax_conv2d(case)
+
+
+def torch_conv2d(*arguments):
+    return torch.nn.functional.conv2d(*arguments)
+
+
+torch_conv2d.supports = all_finite
+
+# But for docs/findings/torch-channels-last-crash.md.
+TORCH = {"views": ["offset", "channel_chunk", "transposed", "broadcast", "row_pitch", "interleaved"]}
+SOME = {"empty_batch": False}  # the emulations do not care for it
+CONTIGUOUS = {"views": False}
+TILES = SOME | {"kernel": 3, "stride": 1, "dilation": 1}  # what F(m x m, 3 x 3) computes
+FLUSHES = direct("float32", flush_to_zero=True)
+CANDIDATES = {
+    "torch float32": (torch.nn.functional.conv2d, "float32", {"arrays": "torch", "supports": TORCH}),
+    "torch float64": (torch.nn.functional.conv2d, "float64", {"arrays": "torch", "supports": TORCH}),
+    "torch bfloat16": (torch_conv2d, "bfloat16", {"arrays": "torch", "model": FLUSHES, "supports": TORCH}),
+    "onnxruntime": (of_case(implementations.onnx_conv2d), "float32", {"supports": CONTIGUOUS}),
+    "im2col + sgemm": (of_case(implementations.im2col), "float32", {"supports": SOME}),
+    "winograd 2": (
+        of_case(functools.partial(implementations.winograd, 2)), "float32",
+        {"model": ErrorModel.winograd(2, 3), "supports": TILES},
+    ),
+    "winograd 4": (
+        of_case(functools.partial(implementations.winograd, 4)), "float32",
+        {"model": ErrorModel.winograd(4, 3), "supports": TILES},
+    ),
+    "fft": (of_case(implementations.fft), "float32", {"model": ErrorModel.fft(), "supports": SOME}),
+    "jax": (
+        of_case(jax_conv2d, of_few_channels), "float32",
+        {"model": FLUSHES, "supports": CONTIGUOUS | SOME},
+    ),
+}  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CANDIDATES)}; all if none is given")
+    parser.add_argument("--cases", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    for name in options.names or CANDIDATES:
+        candidate, dtype, more = CANDIDATES[name]
+        start = time.perf_counter()
+        report = refconv.verify(
+            candidate, dtypes=(dtype,), cases=options.cases, seed=options.seed, isolate=False, **more
+        )
+        seconds = time.perf_counter() - start
+        ratio = max(each.max_bound_ratio for each in report.results)
+        counts = f"{report.n_cases} cases in {seconds:.0f} s, {report.n_unsupported} unsupported"
+        violated = f"{len(report.failures)} properties violated, largest error {ratio:.3g} of its bound"
+        print(f"{name}: {counts}, {violated}", flush=True)
+        for failure in report.failures:
+            print(f"\n{failure}\n\n{failure.snippet}\n{failure.example}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
