@@ -6,7 +6,8 @@ PYTHON ?= $(shell for p in python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 # Errors only; `make test PIP_FLAGS=` shows what pip does.
 PIP_FLAGS ?= -qq
-PYTEST_FLAGS ?=
+# As many processes as there are processors.
+PYTEST_FLAGS ?= -n auto
 VERIFY_FLAGS ?= --dtype float32 --dtype float64 --cases 1000 --seed 0
 # What torch takes besides a pair and a batch.
 TORCH_FLAGS ?= --supports '{"string_padding": true, "unbatched": true}'
