@@ -53,7 +53,6 @@ MOST_REFUSED = 20
 # Cases that fail in one section until it is ended: more say nothing new.
 MOST_FAILED = 200
 MISUSED = 300  # recipes that calls with wrong arguments are made from
-MOST_CRASHED = MOST_CRASHES  # each may have taken the whole of its time
 
 FRESH = 4  # cases that are tried as the first call of a process, to tell what is wrong from what remembers
 
@@ -351,7 +350,7 @@ class _Section:
                 return
 
     def _ended(self) -> bool:
-        return self.crashed >= MOST_CRASHED or sum(map(len, self.failed.values())) >= MOST_FAILED
+        return self.crashed >= MOST_CRASHES or sum(map(len, self.failed.values())) >= MOST_FAILED
 
     def _note(self, source: Source, found: Examination) -> None:
         generated = self.interactions

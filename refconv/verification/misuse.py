@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from refconv.case import Case
+from refconv.case import TAKEN, Case
 from refconv.operators import OPERATORS
 from refconv.recipes import Recipe
 from refconv.verification import names, properties
@@ -102,9 +102,7 @@ class Wrong:
         given = {each.name: getattr(case, each.name) for each in fields(case)}
         given["padding"] = case.geometry.padding  # four-sided, even where the call says "same"
         named = isinstance(case.padding, str)
-        operator = OPERATORS[case.op]
-        taken = {*operator.parameters, *(["padding_mode"] if operator.has_padding_mode else [])}
-        given = {name: value for name, value in given.items() if name in taken and value is not None}
+        given = {name: value for name, value in given.items() if name in TAKEN[case.op] - {"op"} and value is not None}
         try:
             changed = WAYS[self.way](given)
             if isinstance(changed.get("padding"), str) and not named:

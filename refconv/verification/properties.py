@@ -16,7 +16,7 @@ from refconv.case import QUANTISATION, Case
 from refconv.compare import Comparison
 from refconv.formats import FLOATS
 from refconv.recipes import Recipe
-from refconv.verification.calls import OUTPUT, Outcome, Unsupported
+from refconv.verification.calls import IMAGES, OUTPUT, Outcome, Unsupported
 from refconv.verification.candidates import Candidate
 from refconv.verification.memory import possible
 from refconv.verification.names import (
@@ -114,7 +114,7 @@ class Examiner:
             return UNSUPPORTED
 
     def _examine(self, recipe: Recipe, case: Case, wanted: str) -> Examination:
-        outcome = self.candidate.call(case, layout=recipe.layout, memory=self._memory(recipe))
+        outcome = self.candidate.call(case, layout=recipe.layout, memory=self._memory(recipe, case))
         checked = [RETURNS, INPUTS]
         findings = [Finding(*fault) for fault in outcome.faults]
         if self.candidate.style == "out":
@@ -129,7 +129,7 @@ class Examiner:
         checked += [LAYOUT, VALUES]
         if not comparison.ok and not any(each.property == WRITTEN for each in findings):
             findings.append(self._wrong(recipe, case, comparison))
-        if self._memory(recipe):
+        if self._memory(recipe, case):
             checked.append(VIEWS)
         if not findings:
             for property_ in self._further(recipe, case, wanted):
@@ -145,7 +145,7 @@ class Examiner:
         """Whose fault a wrong result is: the numbers', or the memory's that they lie in."""
         if comparison.problem:
             return Finding(LAYOUT, str(comparison), comparison)
-        memory = self._memory(recipe)
+        memory = self._memory(recipe, case)
         if memory and not self._fails(recipe, case, memory=()):
             where = ", ".join(f"{name} {how}" for name, how in memory)
             return Finding(
@@ -172,17 +172,17 @@ class Examiner:
         if possible and recipe.seed % EVERY == 0:
             yield possible[recipe.seed // EVERY % len(possible)]
 
-    def _memory(self, recipe: Recipe) -> tuple[tuple[str, str], ...]:
+    def _memory(self, recipe: Recipe, case: Case) -> tuple[tuple[str, str], ...]:
         """How arrays lie in memory: what is written to is a view now and then, by the seed."""
         if self.candidate.style != "out" or not self.views:
             return recipe.memory
         how = OUTPUTS[recipe.seed % len(OUTPUTS)]
-        fits = possible(how, self.candidate.arrays, recipe.dtype, recipe.case().unwritten.ndim)
+        fits = possible(how, self.candidate.arrays, recipe.dtype, case.unwritten.ndim)
         return (*recipe.memory, (OUTPUT, how)) if fits and how != "contiguous" else recipe.memory
 
     def call(self, recipe: Recipe, case: Case) -> np.ndarray | None:
         """The candidate's result, None if there is none."""
-        return self.candidate.call(case, layout=recipe.layout, memory=self._memory(recipe)).result
+        return self.candidate.call(case, layout=recipe.layout, memory=self._memory(recipe, case)).result
 
 
 # --- the further properties: each takes another call of the candidate
@@ -218,7 +218,7 @@ def _batch(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[F
     for n in _some(images):
         one = slice(n, n + 1)
         part = replace(
-            case, **{name: getattr(case, name)[one] for name in case.arrays if name in _IMAGES}, **_one_image(case)
+            case, **{name: getattr(case, name)[one] for name in case.arrays if name in IMAGES}, **_one_image(case)
         )
         fault = _part(by, BATCH, f"image {n} of {images} alone", recipe, part, result[one])
         if fault:
@@ -231,8 +231,7 @@ def _groups(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[
     for number in _some(groups):
         part = _group(case, number)
         axis = 0 if case.op == "conv2d_weight" else 1
-        each = result.shape[axis] // groups
-        mine = result[(slice(None),) * axis + (slice(number * each, (number + 1) * each),)]
+        mine = _of_group(result, axis, number, groups)
         fault = _part(by, GROUPS, f"group {number} of {groups} alone", recipe, part, mine)
         if fault:
             return [fault]
@@ -270,9 +269,6 @@ def _adjoint(_by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> lis
     return [Finding(ADJOINT, f"<f(x), y> = {left}, but <x, f*(y)> = {right}: they must be equal")]
 
 
-_IMAGES = ("input", "grad_output")
-
-
 def _one_image(case: Case) -> dict[str, Any]:
     return {} if case.input_size is None else {"input_size": (1, *case.input_size[1:])}
 
@@ -282,15 +278,18 @@ def _some(count: int) -> list[int]:
     return sorted({count - 1, 0})
 
 
+def _of_group(array: np.ndarray, axis: int, number: int, groups: int) -> np.ndarray:
+    """A group's part of an array, along the axis of the channels."""
+    each = array.shape[axis] // groups
+    return array[(slice(None),) * axis + (slice(number * each, (number + 1) * each),)]
+
+
 def _group(case: Case, number: int) -> Case:
     """The call of one group by itself."""
     groups = case.groups
-
-    def mine(array: np.ndarray, axis: int) -> np.ndarray:
-        each = array.shape[axis] // groups
-        return array[(slice(None),) * axis + (slice(number * each, (number + 1) * each),)]
-
-    changed: dict[str, Any] = {name: mine(array, int(name in _IMAGES)) for name, array in case.arrays.items()}
+    changed: dict[str, Any] = {
+        name: _of_group(array, int(name in IMAGES), number, groups) for name, array in case.arrays.items()
+    }
     if case.input_size is not None:
         changed["input_size"] = (case.input_size[0], case.input_size[1] // groups, *case.input_size[2:])
     if case.weight_size is not None:
@@ -298,7 +297,7 @@ def _group(case: Case, number: int) -> Case:
     for name in QUANTISATION:
         value = getattr(case, name)
         if getattr(value, "ndim", 0):
-            changed[name] = mine(value, 0)
+            changed[name] = _of_group(value, 0, number, groups)
     return replace(case, groups=1, **changed)
 
 
