@@ -88,7 +88,8 @@ def statistics(
     rounding = formats.unit_roundoff(out) * np.abs(sums.value) + sums.value_error
     underflow = n * formats.underflow_unit(model.accumulator) + formats.underflow_unit(out)
     scale = u * np.minimum(sums.absolute, sums.squares)  # the latter is not quite 0 where all terms are
-    usable = np.isfinite(errors) & np.isfinite(sums.value) & (underflow < NEGLIGIBLE * scale)
+    usable = np.isfinite(errors) & np.isfinite(sums.value) & np.isfinite(sums.absolute)
+    usable &= np.isfinite(size) & (underflow < NEGLIGIBLE * scale)
     if not usable.any():
         return ()
     errors, value, size, rounding = (each[usable] for each in (errors, sums.value, size, rounding))
@@ -106,11 +107,15 @@ def statistics(
         independent = min(independent, sums.independent)
     independent = math.sqrt(independent)
     relative = errors / deviation
+    mean = SUM / independent
+    if sums.bias is not None:
+        # A sum is a multiple of its unit in the last place: to all sums of a binade, adding the same number errs alike.
+        mean += float((u * size / deviation).mean())
     few = SQUARES * (1 + FEW_ELEMENTS / independent)
     return (
         Statistic("largest error", float((np.abs(errors) / limit).max()), 1.0),
-        Statistic("mean error", abs(float(relative.mean())), SUM / independent),
-        Statistic("mean error away from zero", abs(float((relative * np.sign(value)).mean())), SUM / independent),
+        Statistic("mean error", abs(float(relative.mean())), mean),
+        Statistic("mean error away from zero", abs(float((relative * np.sign(value)).mean())), mean),
         Statistic("mean square of the errors", float(np.square(relative).mean()), few),
     )
 
