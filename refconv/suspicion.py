@@ -88,8 +88,9 @@ def statistics(
     rounding = formats.unit_roundoff(out) * np.abs(sums.value) + sums.value_error
     underflow = n * formats.underflow_unit(model.accumulator) + formats.underflow_unit(out)
     scale = u * np.minimum(sums.absolute, sums.squares)  # the latter is not quite 0 where all terms are
-    usable = np.isfinite(errors) & np.isfinite(sums.value) & np.isfinite(sums.absolute)
-    usable &= np.isfinite(size) & (underflow < NEGLIGIBLE * scale)
+    usable = underflow < NEGLIGIBLE * scale
+    for each in (errors, sums.value, sums.absolute, sums.squares):
+        usable &= np.isfinite(each)
     if not usable.any():
         return ()
     errors, value, size, rounding = (each[usable] for each in (errors, sums.value, size, rounding))

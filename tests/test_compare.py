@@ -669,6 +669,22 @@ def test_outputs_that_repeat_count_once():
         assert comparison.ok, str(comparison)
 
 
+def test_sums_of_a_binade_share_the_rounding_of_the_bias():
+    """One product of each output and one bias for all: the mean of the errors is that of adding the bias."""
+    for seed in range(20):
+        x, w, b = operands("normal", (1, 1, 1, 5000), (1, 1, 1, 1), bias=True, seed=seed)
+        comparison = Case(input=x, weight=w, bias=b).check(x * w + b)
+        assert comparison.ok, str(comparison)
+
+
+def test_no_statistics_of_what_is_not_finite():
+    """Sums near the largest float64: their squares are infinite."""
+    x, w, _ = operands("special", (1, 5, 15, 16), (1, 5, 3, 5), bias=False, dtype="float64", seed=739878688)
+    case = Case(input=x, weight=w)
+    comparison = case.check(torch.nn.functional.conv2d(torch.tensor(x), torch.tensor(w)).numpy())
+    assert comparison.ok, str(comparison)
+
+
 def test_bounds_do_not_warn():
     """Whatever the caller's settings are."""
     x, w = np.full((1, 1, 1, 2), 1e-200 + 1e-200j), np.full((1, 1, 1, 1), 1e-200 + 0j)
