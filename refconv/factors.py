@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from refconv import fills
-from refconv.fitting import OF_VECTORS, Rules, Values, fitted, recipe_of, rules, settled, smaller, values_of
+from refconv.fitting import OF_OUTPUT, OF_VECTORS, Rules, Values, fitted, recipe_of, rules, settled, smaller, values_of
 from refconv.levels import FACTORS, LARGE, factors_of, large, large_of, levels, levels_of
 from refconv.padding import MODES
-from refconv.recipes import ARRANGEMENTS, LAYOUTS, MIXED, QUANTISATIONS, Recipe
+from refconv.recipes import ARRANGEMENTS, LAYOUTS, MIXED, OUTPUT, QUANTISATIONS, Recipe
 from refconv.supports import Supports
 
 __all__ = ["Space", "Values", "fitted", "large", "levels", "plan", "smaller", "space", "values_of"]
@@ -49,7 +49,7 @@ DRAWN: dict[str, Sequence[Any]] = {
     "padding": ("symmetric",) * 6 + ("four-sided",) * 4 + ("same", "same", "valid"),
     "mode": MODES, "batched": (True, True, True, False), "bias": (False, True), "layout": LAYOUTS,
     "first": ("contiguous",) * 8 + ARRANGEMENTS[1:], "second": ("contiguous",) * 8 + ARRANGEMENTS[1:],
-    "third": ("contiguous",) * 4 + OF_VECTORS[1:],
+    "third": ("contiguous",) * 4 + OF_VECTORS[1:], "output": ("contiguous",) * 8 + OF_OUTPUT[1:],
     "quantisation": [each + mixed for mixed in ("", MIXED) for each in QUANTISATIONS],
 }  # fmt: skip
 
@@ -105,7 +105,7 @@ def _fields(factor: str) -> frozenset[str]:
     if factor in ("padding", "padding mode", "output pixels"):
         return _ALONG["h"] | _ALONG["w"]
     if factor.startswith("memory of"):
-        return _OF_BATCH | {"first", "second", "third", "bias"}
+        return _OF_BATCH | {"first", "second", "third", "output", "bias"}
     return _OTHER.get(factor, _OF_CHANNELS)
 
 
@@ -123,7 +123,7 @@ class Space:
     def __init__(self, op: str, dtypes: tuple[str, ...], supports: Supports) -> None:
         self.rules: Rules = rules(op, supports)
         self.op, self.dtypes, self.supports = op, dtypes, supports
-        self.factors = factors_of(op)
+        self.factors = tuple(each for each in factors_of(op) if supports.out or each != f"memory of {OUTPUT}")
         names = [[(factor, level) for level in _offered(factor, dtypes)] for factor in self.factors]
         starts = np.cumsum([0, *map(len, names)])
         self.names = list(itertools.chain.from_iterable(names))
@@ -194,6 +194,8 @@ class Space:
         found["padding"] = tuple(each for each in DRAWN["padding"] if each in self.rules.paddings)
         found["layout"] = supports.layout
         found["first"] = found["second"] = ("contiguous",) * (len(supports.views) - 1) + supports.views
+        if not supports.out:
+            found["output"] = ("contiguous",)
         often = {"integers": 5, "normal": 2, "positions": 2}
         found["dtype and fill"] = [
             (dtype, fill) for dtype in self.dtypes for fill in fills.known(dtype) for _ in range(often.get(fill, 1))
@@ -341,7 +343,7 @@ def _large_one(here: Space, rng: np.random.Generator, name: str, changes: dict[s
 def _free(here: Space, rng: np.random.Generator) -> dict[str, Any]:
     """All that costs nothing, at random; but no values that are the same all along an axis, which hide an index."""
     (other,) = here.random(rng, 1)
-    names = ("bias", "layout", "first", "second", "third", "quantisation", "dtype", "fill", "batched")
+    names = ("bias", "layout", "first", "second", "third", "output", "quantisation", "dtype", "fill", "batched")
     found = {name: getattr(other, name) for name in names}
     return {name: "contiguous" if value == "broadcast" else value for name, value in found.items()}
 
@@ -376,7 +378,7 @@ def _layer(here: Space, rng: np.random.Generator) -> Values:
         dilation_h=dilation, dilation_w=dilation,
     )._replace(**_free(here, rng))  # fmt: skip
     if rng.integers(2):  # views are for one half: fast paths are not for all of them
-        v = v._replace(first="contiguous", second="contiguous", third="contiguous")
+        v = v._replace(first="contiguous", second="contiguous", third="contiguous", output="contiguous")
     return settled(here.rules, v._replace(batched=v.batched or batch > 1), LAYERS)
 
 

@@ -19,6 +19,7 @@ from refconv.recipes import (
     LAYOUTS,
     MIXED,
     MODAL,
+    OUTPUT,
     QUANTISATIONS,
     QUANTISED,
     Recipe,
@@ -31,9 +32,10 @@ MOST_TERMS = 33_000  # of 8-bit numbers less any zero points, whose sums are to 
 
 PADDINGS = ("symmetric", "four-sided", "same", "valid")
 OF_VECTORS = ("contiguous", "offset", "broadcast", "negative", "unaligned", "interleaved")  # of what has one axis
+OF_OUTPUT = tuple(each for each in ARRANGEMENTS if each != "broadcast")  # its elements share no memory
 ONE_BYTE = frozenset(str(each) for each in SUPPORTED if each.itemsize == 1)
 ANYTHING = Supports(
-    padding_mode=MODES, layout=LAYOUTS, string_padding=True, asymmetric_padding=True, unbatched=True
+    padding_mode=MODES, layout=LAYOUTS, string_padding=True, asymmetric_padding=True, unbatched=True, out=True
 )  # fmt: skip
 
 
@@ -67,6 +69,7 @@ class Values(NamedTuple):
     first: str = "contiguous"  # how the call's first array lies in memory
     second: str = "contiguous"
     third: str = "contiguous"  # the bias
+    output: str = "contiguous"  # what the result is written to
     quantisation: str = "plain"
     dtype: str = "float32"
     fill: str = "integers"
@@ -142,8 +145,8 @@ def recipe_of(op: str, v: Values) -> Recipe:
         v.batch, v.groups * v.inputs, v.groups * v.outputs, (v.height, v.width), (v.rows, v.columns), stride, sides,
         dilation, v.groups, v.mode,
     )  # fmt: skip
-    names = (*ARRAYS[op], "bias") if len(ARRAYS[op]) == 2 else (*ARRAYS[op], "", "bias")
-    arrangements = zip(names, (v.first, v.second, v.third), strict=True)
+    names = (*ARRAYS[op], *[""] * (2 - len(ARRAYS[op])), "bias", OUTPUT)
+    arrangements = zip(names, (v.first, v.second, v.third, v.output), strict=True)
     return Recipe(
         geometry, padding, v.batched, v.bias, v.dtype, v.fill, v.seed, op,
         output_padding(v) if op == "conv_transpose2d" else (0, 0), v.layout,
@@ -163,7 +166,7 @@ def values_of(recipe: Recipe) -> Values:
     (top, bottom), (left, right) = g.padding
     padding = recipe.padding if isinstance(recipe.padding, str) else _kind(g.padding)
     names = ARRAYS[recipe.op]
-    first, second, third = (memory.get(name, "contiguous") for name in (names[0], names[-1], "bias"))
+    first, second, third, output = (memory.get(name, "contiguous") for name in (names[0], names[-1], "bias", OUTPUT))
     (height, width), (rows, columns), (stride_h, stride_w), (dilation_h, dilation_w) = (
         g.size, g.kernel, g.stride, g.dilation,
     )  # fmt: skip
@@ -172,7 +175,7 @@ def values_of(recipe: Recipe) -> Values:
         g.batch, g.groups, g.in_channels // g.groups, g.out_channels // g.groups, height, width, rows, columns,
         top, left, bottom, right, stride_h, stride_w, dilation_h, dilation_w, extra_h, extra_w,
         None, padding, g.padding_mode, recipe.batched, recipe.bias, recipe.layout,
-        first, second if len(names) > 1 else "contiguous", third,
+        first, second if len(names) > 1 else "contiguous", third, output,
         recipe.quantisation or "plain", recipe.dtype, recipe.fill, recipe.seed,
     )  # fmt: skip
 
@@ -352,7 +355,7 @@ def _halved(rules: Rules, v: Values) -> Values | None:
 
 def _laid_out(rules: Rules, v: Values) -> Values:
     """Arrangements that are allowed and make a difference only, and zero points where there are any."""
-    if v.first == v.second == v.third == "contiguous" and not rules.quantised:
+    if v.first == v.second == v.third == v.output == "contiguous" and not rules.quantised:
         return v if v.quantisation == "plain" else v._replace(quantisation="plain")
     channels = {"input": v.groups * (v.outputs if rules.transposed else v.inputs), "grad_output": v.groups * v.outputs}
     found = []
@@ -362,10 +365,12 @@ def _laid_out(rules: Rules, v: Values) -> Values:
     found += ["contiguous"] * (2 - len(found))
     length = v.groups * (v.inputs if rules.transposed else v.outputs)
     third = v.third if v.bias and v.third in OF_VECTORS else "contiguous"
+    output = v.output if rules.supports.out and (not rules.pointwise or v.output in OF_VECTORS) else "contiguous"
     return v._replace(
         first=found[0],
         second=found[1],
         third=_arrangement(rules, third, length, v.dtype),
+        output=_arrangement(rules, output, 0, v.dtype),
         quantisation=v.quantisation if rules.quantised and _known(v.quantisation) else "plain",
     )
 
@@ -394,6 +399,7 @@ _NAMED: dict[str, tuple[Any, ...]] = {
     "first": ARRANGEMENTS,
     "second": ARRANGEMENTS,
     "third": ARRANGEMENTS,
+    "output": OF_OUTPUT,
     "fill": ("integers", "positions", *(each for each in fills.every() if each not in ("integers", "positions"))),
 }
 _NUMBERS = (

@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from refconv import fills
-from refconv.fitting import OF_VECTORS, Values, output_padding, output_size, values_of
+from refconv.fitting import OF_OUTPUT, OF_VECTORS, Values, output_padding, output_size, values_of
 from refconv.formats import SUPPORTED
 from refconv.padding import MODES
 from refconv.recipes import ARRANGEMENTS, ARRAYS, BIASED, LAYOUTS, MIXED, MODAL, QUANTISATIONS, QUANTISED, Recipe
@@ -122,6 +122,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "memory of weight": ARRANGEMENTS,
     "memory of grad_output": ARRANGEMENTS,
     "memory of bias": OF_VECTORS,
+    "memory of output": OF_OUTPUT,
     "zero points": QUANTISATIONS,
     "weight's dtype": ("same", "other"),
     "fill": fills.every(),
@@ -212,6 +213,7 @@ def levels_of(op: str, v: Values) -> dict[str, str]:
         f"memory of {arrays[0]}": v.first,
         f"memory of {arrays[-1]}": v.second if len(arrays) > 1 else v.first,
         "memory of bias": v.third,
+        "memory of output": v.output,
         "fill": v.fill,
         "dtype": v.dtype,
     }

@@ -22,6 +22,8 @@ ARRANGEMENTS = (
     "row_pitch", "w_slice", "interleaved",
 )  # fmt: skip
 
+OUTPUT = "output"  # the name of what a result is written to
+
 # The arrays of each operator that have four axes, in the order of the call.
 ARRAYS = {
     "conv2d": ("input", "weight"),
@@ -67,7 +69,7 @@ class Recipe:
         In which the arrays are handed over; those of the case are always NCHW.
     memory
         Names of arrays with the arrangement in memory that each is handed over in; contiguous if not named. What is to
-        be broadcast has the same values all along its first axis.
+        be broadcast has the same values all along its first axis. `OUTPUT` names what a result is written to, if it is.
     quantisation
         Which zero points and scales there are: one of `QUANTISATIONS`, perhaps with `MIXED` after it.
 

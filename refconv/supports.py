@@ -33,6 +33,9 @@ class Supports:
         Whether a batch of none and a bias may be.
     views : tuple of str
         The arrangements in memory that arrays may have.
+    out : bool
+        Whether the result is written to an array that is given, which may be a view too. Not for callers to say: the
+        candidate's style is what says it.
     large : bool
         Whether large but cheap sizes may be, such as a batch of 65537.
     errors, deterministic : bool
@@ -57,6 +60,7 @@ class Supports:
     empty_batch: bool = True
     bias: bool = True
     views: tuple[str, ...] = ARRANGEMENTS
+    out: bool = False
     large: bool = True
     errors: bool = False
     deterministic: bool = False
@@ -80,7 +84,7 @@ class Supports:
             return cls()
         if not isinstance(supports, Mapping):
             raise TypeError(f"supports={supports!r}: must be a mapping of names to values")
-        known = tuple(each.name for each in fields(cls))
+        known = tuple(each.name for each in fields(cls) if each.name != "out")
         found = {choice("supports", name, known): _parsed(name, value) for name, value in supports.items()}
         if "batch" in found and not found.get("empty_batch", True):
             found["batch"] = tuple(each for each in found["batch"] if each)

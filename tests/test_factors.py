@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from refconv import geometry
 from refconv.factors import EVERY_LARGE, LARGE, large, levels, plan, smaller, space
 from refconv.fills import every, known
-from refconv.fitting import ANYTHING, MAX_MULTIPLICATIONS, PADDINGS, Values, fitted, rank, size_of, values_of
+from refconv.fitting import ANYTHING, MAX_MULTIPLICATIONS, OF_OUTPUT, PADDINGS, Values, fitted, rank, size_of, values_of
 from refconv.levels import FACTORS, factors_of
 from refconv.padding import MODES
 from refconv.recipes import (
@@ -49,6 +49,7 @@ DRAWN = st.builds(
     mode=st.sampled_from(MODES),
     layout=st.sampled_from(LAYOUTS),
     **dict.fromkeys(("first", "second", "third"), st.sampled_from(ARRANGEMENTS)),
+    output=st.sampled_from(OF_OUTPUT),
     **dict.fromkeys(("batched", "bias"), st.booleans()),
     quantisation=st.sampled_from([each + mixed for each in QUANTISATIONS for mixed in ("", MIXED)]),
     fill=st.sampled_from(every()),

@@ -164,6 +164,34 @@ def test_every_fault_is_found_and_shrunk(tmp_path, candidate, violated, size):
 
 
 @pytest.mark.usefixtures("generated_only")
+def writes(*arguments):
+    """Writes the result, however what it is written to lies in memory."""
+    arguments[-1][...] = refconv.conv2d(*arguments[:-1])
+
+
+def writes_densely(*arguments):
+    """Writes from the first element on as if there were nothing between the others."""
+    result, out = refconv.conv2d(*arguments[:-1]), arguments[-1]
+    np.lib.stride_tricks.as_strided(out, (out.size,), (out.itemsize,))[:] = result.ravel()
+
+
+def test_what_is_written_to_may_be_a_view_like_any_other():
+    """Planned, counted as covered, and shrunk to the only thing that matters."""
+    report = verify(writes, style="out", cases=100)
+    assert report.ok
+    covered, possible = report.interactions.shares()["memory of input", "memory of output"]
+    assert 0 < covered <= possible == 11 * 10
+    failures = {each.property: each for each in verify(writes_densely, style="out", cases=100).failures}
+    assert {name for name, _ in failures["views"].recipe.memory} == {"output"}
+
+
+@pytest.mark.parametrize("candidate", [writes, writes_densely])
+def test_what_is_written_to_is_contiguous_if_no_views_are_taken(candidate):
+    report = verify(candidate, style="out", cases=100, supports={"views": False})
+    assert report.ok
+    assert report.n_unsupported == 0
+
+
 def test_different_faults_are_reported_apart():
     def two_faults(input, weight, bias, stride, padding, dilation, groups):
         if stride != (1, 1):

@@ -14,12 +14,11 @@ import numpy as np
 from refconv.case import Case
 from refconv.errors import BackendUnavailable
 from refconv.operators import OPERATORS
+from refconv.recipes import OUTPUT
 from refconv.verification import kinds
 from refconv.verification.kinds import Handed
 from refconv.verification.memory import OTHER, bits, place, poison, reserve
 from refconv.verification.names import INPUTS, KIND, LAYOUT, OUTSIDE, RETURNS, WRITTEN
-
-OUTPUT = "output"  # the name of what is written to
 
 # What has channels where the layout says; weights always are (C_out, C_in // groups, R, S).
 IMAGES, IMAGE_SIZES = ("input", "grad_output"), ("input_size",)

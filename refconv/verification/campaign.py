@@ -268,7 +268,7 @@ class _Campaign:
         self.candidate, self.settings, self.hands, self.log, self.dtype = candidate, settings, hands, log, dtype
         self.seconds = None if settings.seconds is None else settings.seconds / dtypes
         can = [each for each in settings.supports.views if possible(each, candidate.arrays, dtype)]
-        self.supports = replace(settings.supports, views=tuple(can))
+        self.supports = replace(settings.supports, views=tuple(can), out=candidate.style == "out")
 
     def sections(self) -> Iterator["_Section"]:
         """All sections, each gone through."""

@@ -16,6 +16,7 @@ from typing import Any
 from refconv.case import Case
 from refconv.geometry import choice
 from refconv.operators import OPERATORS
+from refconv.recipes import OUTPUT, Recipe
 from refconv.verification import calls, kinds
 from refconv.verification.calls import Outcome, Unsupported
 from refconv.verification.native import LIBRARIES, Native
@@ -107,6 +108,10 @@ class Candidate:
         Outcome(result=array([[[[1., 1.], [1., 1.]]]]), faults=())
         """
         return calls.call(self.function, case, self._way(choice("layout", layout, ("NCHW", "NHWC")), memory))
+
+    def memory(self, recipe: Recipe) -> tuple[tuple[str, str], ...]:
+        """The arrangements of a recipe that there are arrays for: a result may not be written to any."""
+        return tuple(each for each in recipe.memory if self.style == "out" or each[0] != OUTPUT)
 
     def _way(self, layout: str = "NCHW", memory: Iterable[tuple[str, str]] = ()) -> calls.Way:
         device = str(getattr(self.function, "device", "cpu")) if self.arrays == "torch" else "cpu"

@@ -378,7 +378,7 @@ def _run(suspect: Suspect, case: Case, recipe: Recipe) -> np.ndarray | None:
     if isinstance(suspect, Mutant):
         candidate = Candidate(suspect.function, style=suspect.style, op=suspect.op)
         try:
-            return candidate.call(case, memory=recipe.memory).result
+            return candidate.call(case, memory=candidate.memory(recipe)).result
         except Unsupported:
             return None
     try:

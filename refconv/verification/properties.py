@@ -16,9 +16,8 @@ from refconv.case import QUANTISATION, Case
 from refconv.compare import Comparison
 from refconv.formats import FLOATS
 from refconv.recipes import Recipe
-from refconv.verification.calls import IMAGES, OUTPUT, Outcome, Unsupported
+from refconv.verification.calls import IMAGES, Outcome, Unsupported
 from refconv.verification.candidates import Candidate
-from refconv.verification.memory import possible
 from refconv.verification.names import (
     ADJOINT,
     BATCH,
@@ -35,7 +34,6 @@ from refconv.verification.names import (
     WRITTEN,
 )  # fmt: skip
 
-OUTPUTS = ("contiguous", "row_pitch", "contiguous", "offset", "channels_last")
 EVERY = 3  # each so many-th case is looked at further
 
 
@@ -93,15 +91,12 @@ class Examiner:
         Whether it says that the same call gives the same bits.
     supports
         Which cases it says that it takes; None for all.
-    views
-        Whether what it is to write to may be a view.
     """
 
     candidate: Candidate
     model: ErrorModel | None = None
     deterministic: bool = False
     supports: Callable[[Case], bool] | None = None
-    views: bool = True
 
     def examine(self, recipe: Recipe, wanted: str = "") -> Examination:
         """Look at one case, at all that a call shows, and at one property more: `wanted`, or one by the seed."""
@@ -114,7 +109,7 @@ class Examiner:
             return UNSUPPORTED
 
     def _examine(self, recipe: Recipe, case: Case, wanted: str) -> Examination:
-        outcome = self.candidate.call(case, layout=recipe.layout, memory=self._memory(recipe, case))
+        outcome = self.candidate.call(case, layout=recipe.layout, memory=self.candidate.memory(recipe))
         checked = [RETURNS, INPUTS]
         findings = [Finding(*fault) for fault in outcome.faults]
         if self.candidate.style == "out":
@@ -129,7 +124,7 @@ class Examiner:
         checked += [LAYOUT, VALUES]
         if not comparison.ok and not any(each.property == WRITTEN for each in findings):
             findings.append(self._wrong(recipe, case, comparison))
-        if self._memory(recipe, case):
+        if self.candidate.memory(recipe):
             checked.append(VIEWS)
         if not findings:
             for property_ in self._further(recipe, case, wanted):
@@ -145,7 +140,7 @@ class Examiner:
         """Whose fault a wrong result is: the numbers', or the memory's that they lie in."""
         if comparison.problem:
             return Finding(LAYOUT, str(comparison), comparison)
-        memory = self._memory(recipe, case)
+        memory = self.candidate.memory(recipe)
         if memory and not self._fails(recipe, case, memory=()):
             where = ", ".join(f"{name} {how}" for name, how in memory)
             return Finding(
@@ -172,17 +167,9 @@ class Examiner:
         if possible and recipe.seed % EVERY == 0:
             yield possible[recipe.seed // EVERY % len(possible)]
 
-    def _memory(self, recipe: Recipe, case: Case) -> tuple[tuple[str, str], ...]:
-        """How arrays lie in memory: what is written to is a view now and then, by the seed."""
-        if self.candidate.style != "out" or not self.views:
-            return recipe.memory
-        how = OUTPUTS[recipe.seed % len(OUTPUTS)]
-        fits = possible(how, self.candidate.arrays, recipe.dtype, case.unwritten.ndim)
-        return (*recipe.memory, (OUTPUT, how)) if fits and how != "contiguous" else recipe.memory
-
     def call(self, recipe: Recipe, case: Case) -> np.ndarray | None:
         """The candidate's result, None if there is none."""
-        return self.candidate.call(case, layout=recipe.layout, memory=self._memory(recipe, case)).result
+        return self.candidate.call(case, layout=recipe.layout, memory=self.candidate.memory(recipe)).result
 
 
 # --- the further properties: each takes another call of the candidate

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from typing import Any
@@ -101,7 +101,7 @@ def score(
 def one(name: str, cases: int, seed: int) -> Row:
     """Put one mutant to the test."""
     mutant = mutants.by_name(name)
-    supports = Supports.parse(mutant.supports)
+    supports = replace(Supports.parse(mutant.supports), out=mutant.style == "out")
     candidate = Candidate(mutant, op=mutant.op, style=mutant.style)
     here = Here(examiner(candidate, None, supports.deterministic))
     start = time.perf_counter()
