@@ -16,6 +16,7 @@ from refconv.geometry import Geometry, check_batched, check_weight
 from refconv.padding import index_map, most_folded
 
 _OPTIONS = ("stride", "padding", "dilation", "groups")
+_NO_OPERANDS = (*_OPTIONS, "output_padding", "input_size", "weight_size")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,16 @@ class Operator:
     second: str
     geometry: Callable[[Any], Geometry]
     has_padding_mode: bool = False
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """Its arrays, and the numbers that may be arrays, in the order of the call."""
+        return tuple(name for name in self.parameters if name not in _NO_OPERANDS)
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether a bias may be added to its sums."""
+        return "bias" in self.parameters
 
     @property
     def is_quantized(self) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from refconv import fills
 from refconv.case import Case
 from refconv.geometry import Geometry, Padding
+from refconv.operators import OPERATORS, Call
 
 LAYOUTS = ("NCHW", "NHWC")
 
@@ -25,18 +26,11 @@ ARRANGEMENTS = (
 OUTPUT = "output"  # the name of what a result is written to
 
 # The arrays of each operator that have four axes, in the order of the call.
-ARRAYS = {
-    "conv2d": ("input", "weight"),
-    "conv_transpose2d": ("input", "weight"),
-    "conv2d_input": ("weight", "grad_output"),
-    "conv2d_weight": ("input", "grad_output"),
-    "conv2d_bias": ("grad_output",),
-    "conv2d_integer": ("input", "weight"),
-    "conv2d_quantized": ("input", "weight"),
-}
-BIASED = ("conv2d", "conv_transpose2d", "conv2d_quantized")
-MODAL = ("conv2d", "conv2d_input", "conv2d_weight")  # that have padding modes
-QUANTISED = ("conv2d_integer", "conv2d_quantized")
+_FOUR_AXES = ("input", "weight", "grad_output")
+ARRAYS = {op: tuple(name for name in each.operands if name in _FOUR_AXES) for op, each in OPERATORS.items()}
+BIASED = tuple(op for op, each in OPERATORS.items() if each.has_bias)
+MODAL = tuple(op for op, each in OPERATORS.items() if each.has_padding_mode)
+QUANTISED = tuple(op for op, each in OPERATORS.items() if each.is_quantized)
 
 # Zero points and scales, the simplest first; with `MIXED` after it, the weight is of the other 8-bit dtype.
 QUANTISATIONS = ("plain", "input", "weight", "both", "per_channel", "extreme")
@@ -148,19 +142,7 @@ class Recipe:
 
     def terms(self) -> int:
         """How many numbers a sum has at most, with the bias."""
-        g = self.geometry
-        if self.op in ("conv2d_weight", "conv2d_bias"):
-            return g.batch * math.prod(g.output_size)
-        if self.op not in ("conv2d_input", "conv_transpose2d"):
-            return g.terms + self.bias
-        return g.out_channels // g.groups * math.prod(g.kernel) * self._folded() + self.bias
-
-    def _folded(self) -> int:
-        """How many elements of the padded input may stand for the same one, by the padding mode."""
-        mode = self.geometry.padding_mode
-        if mode == "zeros":
-            return 1
-        return math.prod(1 + sum(sides) if mode == "replicate" else 3 for sides in self.geometry.padding)
+        return Call("conv2d" if self.op in QUANTISED else self.op, self.geometry).products + self.bias
 
     def _arrays(self) -> dict[str, Any]:
         """All arrays of the call, zero points and scales too."""

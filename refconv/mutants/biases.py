@@ -9,11 +9,12 @@ import numpy as np
 
 from refconv.mutants.kernels import Array, Call
 from refconv.mutants.registry import EVERY, SPATIAL, mutant
+from refconv.operators import OPERATORS
 from refconv.padding import ZERO
 
 KIND = "bias_handling"
 BATCH = "batch_reduction"
-BIASED = ("conv2d", "conv_transpose2d", "conv2d_quantized")
+BIASED = tuple(op for op, each in OPERATORS.items() if each.has_bias)
 
 # Which element of a bias of K is added to channel k of them; m is the number of channels of a group.
 ELEMENTS: tuple[tuple[str, str, str, Callable[[Array, int, int], Array]], ...] = (

@@ -3,6 +3,8 @@
 Knows kernels and the registry.
 """
 
+import functools
+
 import numpy as np
 
 from refconv.mutants.kernels import Array, Call
@@ -115,28 +117,24 @@ def weight_gradient_cropped_wrong(c: Call) -> None:
         c.before[axis] -= c.remainder(axis) // c.dilation[axis] * c.dilation[axis]
 
 
-@mutant(
+in_int8 = functools.partial(
+    mutant,
     kind=KIND,
     op=("conv2d", "conv2d_integer"),
     entry="RB037",
     dtypes=("int8",),
     when=lambda c: 1 < c.groups < c.in_channels and c.raw["weight"].dtype == np.int8,
-    summary="the last group's last input channel multiplied by the weights of the one before, in int8",
 )
+
+
+@in_int8(summary="the last group's last input channel multiplied by the weights of the one before, in int8")
 def groups_int8_last_channel(c: Call) -> None:
     """An offset of one vector too little."""
     if c.filter_size > 1:
         c.w[-c.multiplier :, -1] = c.w[-c.multiplier :, -2]
 
 
-@mutant(
-    kind=KIND,
-    op=("conv2d", "conv2d_integer"),
-    entry="RB037",
-    dtypes=("int8",),
-    when=lambda c: 1 < c.groups < c.in_channels and c.raw["weight"].dtype == np.int8,
-    summary="the last output channel computed with the weights of the one before, in int8",
-)
+@in_int8(summary="the last output channel computed with the weights of the one before, in int8")
 def groups_int8_last_filter(c: Call) -> None:
     """An offset of one filter too little."""
     if c.multiplier > 1:

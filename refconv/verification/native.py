@@ -23,19 +23,6 @@ FIELDS = (
     "dilation_h", "dilation_w", "groups", "out_h", "out_w", "output_padding_h", "output_padding_w",
 )  # fmt: skip
 
-# The arrays that a function gets, in this order, and after them the one that it writes to.
-OPERANDS = {
-    "conv2d": ("input", "weight", "bias"),
-    "conv_transpose2d": ("input", "weight", "bias"),
-    "conv2d_input": ("weight", "grad_output"),
-    "conv2d_weight": ("input", "grad_output"),
-    "conv2d_bias": ("grad_output",),
-    "conv2d_integer": ("input", "weight", "input_zero_point", "weight_zero_point"),
-    "conv2d_quantized": (
-        "input", "input_scale", "input_zero_point", "weight", "weight_scale", "weight_zero_point",
-        "output_scale", "output_zero_point", "bias",
-    ),
-}  # fmt: skip
 _PER_CHANNEL = ("weight_scale", "weight_zero_point")
 
 
@@ -71,7 +58,7 @@ class Native:
         self.path, self.symbol, self.op = path, symbol, op
         self._function = ctypes.CDLL(path)[symbol]
         self._function.restype = ctypes.c_int
-        pointers = len(OPERANDS[op]) + 1
+        pointers = len(OPERATORS[op].operands) + 1
         self._function.argtypes = [ctypes.POINTER(Convolution), *[ctypes.c_void_p] * pointers]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -93,7 +80,7 @@ class Native:
         *given, output = arguments
         named = dict(zip(OPERATORS[self.op].parameters, given, strict=True))
         convolution = _convolution(self.op, named)
-        operands = [_operand(name, named, convolution.c_out) for name in OPERANDS[self.op]]
+        operands = [_operand(name, named, convolution.c_out) for name in OPERATORS[self.op].operands]
         arrays = [None if each is None else _contiguous(each) for each in [*operands, output]]
         pointers = [None if each is None else each.ctypes.data for each in arrays]
         code = self._function(ctypes.byref(convolution), *pointers)
