@@ -125,7 +125,7 @@ def random_significands(operand: np.ndarray) -> bool:
     """Whether an operand's numbers look drawn from a smooth distribution: different ones, ending in any bits.
 
     Never for constant, integer or repeated numbers. The distribution of the leading bits may be any that is spread
-    over a factor of 2.
+    over a factor of 2. The largest numbers are looked at by themselves too: they make the sums.
 
     >>> random_significands(np.random.default_rng(0).uniform(size=100)), random_significands(np.arange(100.0))
     (True, False)
@@ -135,21 +135,29 @@ def random_significands(operand: np.ndarray) -> bool:
     magnitudes = magnitudes[np.isfinite(magnitudes) & (magnitudes > 0)]
     if (magnitudes == np.rint(magnitudes)).all():
         return False
+    largest = magnitudes[magnitudes >= TOP * magnitudes.max()]
+    return _look_random(magnitudes, digits) and (largest.size == magnitudes.size or _look_random(largest, digits))
+
+
+def _look_random(magnitudes: np.ndarray, digits: int) -> bool:
+    """Whether significands of so many digits are different ones, ending in any bits."""
     fractions, _ = np.frexp(magnitudes)
     significands = (fractions * 2.0**digits).astype(np.int64)  # the leading bit is 1
     count = significands.size
-    below = np.frexp((significands & -significands).astype(float))[1] - 1  # zeros at the end
+    other = significands + (significands & 1)
+    alike = np.frexp((other & -other).astype(float))[1] - 1  # bits at the end
     leading = significands >> max(0, digits - 1 - LEADING)
     return bool(
         _distinct(significands) >= DISTINCT * _expected_distinct(count, 2.0 ** (digits - 1))
         and _distinct(leading) >= DISTINCT / 2 * _expected_distinct(count, 2.0 ** min(digits - 1, LEADING))
-        and below.mean() <= TRAILING + 4 * math.sqrt(2 / count)
+        and alike.mean() <= TRAILING + 4 * math.sqrt(2 / count)
     )
 
 
+TOP = 2.0**-4  # of the largest number
 LEADING = 6  # bits after the first
 DISTINCT = 0.85  # of the number of values that as many random ones have
-TRAILING = 3.0  # zeros at the end of a significand: 1 if it is random, 2 if it is a multiple of 2**-24 in (0, 1)
+TRAILING = 4.0  # bits alike at the end of a significand: 2 if it is random, 3 if it is a multiple of 2**-24 in (0, 1)
 
 
 def _distinct(values: np.ndarray) -> int:

@@ -129,12 +129,26 @@ def test_no_statistics_without_the_assumption():
         (np.arange(1, 1000) / 64, False),
         (0.1 * (1 + 1e-6 * np.random.default_rng(0).standard_normal(1000)), False),
         (np.repeat(np.random.default_rng(0).standard_normal(500), 2), False),
+        (np.append(np.random.default_rng(0).standard_normal(1000), 1e30 * np.ones(20)), False),
+        (np.append(np.random.default_rng(0).standard_normal(1000), np.finfo("float32").max), False),
         (np.random.default_rng(0).standard_normal(1000), True),
         (np.random.default_rng(0).random(1000, "float32"), True),
         (np.zeros(10), False),
         (np.empty(0), False),
     ],
-    ids=["constant", "integers", "fractions", "nearly constant", "repeated", "normal", "uniform", "zeros", "empty"],
+    ids=[
+        "constant",
+        "integers",
+        "fractions",
+        "nearly constant",
+        "repeated",
+        "the largest repeated",
+        "the largest of all",
+        "normal",
+        "uniform",
+        "zeros",
+        "empty",
+    ],
 )
 def test_random_significands(array, expected):
     assert suspicion.random_significands(array.astype("float32")) == expected
