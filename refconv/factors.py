@@ -450,53 +450,46 @@ class _Covering:
 
 
 class Triples:
-    """Which triples of levels were covered."""
+    """Which triples of levels were covered: for every pair a set of levels, those of later factors, in bits."""
 
     def __init__(self, here: Space) -> None:
-        self.size, self.factors = len(here.names), len(here.factors)
-        self.i, self.j, self.k = _threes(self.factors)
-        self.flags = np.zeros(self.size**3, bool)
-
-    def _flat(self, ids: np.ndarray) -> np.ndarray:
-        ids = ids.astype(np.int32)
-        first_two = (ids[..., :, None] * self.size + ids[..., None, :]) * self.size
-        flat: np.ndarray = first_two[..., self.i, self.j] + ids[..., self.k]
-        return flat
+        self.left, self.right, self.size = here.left, here.right, len(here.names)
+        words, bits = np.divmod(np.arange(self.size), 64)
+        self.alone = np.zeros((self.size, int(words[-1]) + 1), np.uint64)  # each level as a set of its own
+        self.alone[np.arange(self.size), words] = np.uint64(1) << bits.astype(np.uint64)
+        self.covered = np.zeros((self.size**2, self.alone.shape[1]), np.uint64)
 
     def add(self, ids: np.ndarray) -> None:
         """Those of a case."""
-        self.flags[self._flat(ids)] = True
+        self.covered[self._pairs(ids)] |= self._thirds(ids)
 
     def new(self, ids: np.ndarray) -> np.ndarray:
         """How many are new in each of some cases."""
-        counts: np.ndarray = np.count_nonzero(~self.flags[self._flat(ids)], axis=-1)
+        missing = self._thirds(ids) & ~self.covered[self._pairs(ids)]
+        counts: np.ndarray = np.bitwise_count(missing).sum(axis=(-2, -1), dtype=int)
         return counts
 
     def have(self, triples: np.ndarray) -> np.ndarray:
         """Whether they are covered; their levels ascend."""
         a, b, c = triples.T
-        flags: np.ndarray = self.flags[(a * self.size + b) * self.size + c]
-        return flags
+        found: np.ndarray = (self.alone[c] & self.covered[a * self.size + b]).any(axis=-1)
+        return found
 
     def __len__(self) -> int:
-        return int(np.count_nonzero(self.flags))
+        return int(np.bitwise_count(self.covered).sum(dtype=int))
 
     def __or__(self, other: "Triples") -> "Triples":
         merged = copy.copy(self)
-        merged.flags = self.flags | other.flags
+        merged.covered = self.covered | other.covered
         return merged
 
-    def __getstate__(self) -> tuple[int, int, np.ndarray]:
-        return self.size, self.factors, np.packbits(self.flags)
+    def _pairs(self, ids: np.ndarray) -> np.ndarray:
+        """Where the sets of a case's pairs are."""
+        return ids[..., self.left] * self.size + ids[..., self.right]
 
-    def __setstate__(self, state: tuple[int, int, np.ndarray]) -> None:
-        self.size, self.factors, packed = state
-        self.i, self.j, self.k = _threes(self.factors)
-        self.flags = np.unpackbits(packed, count=self.size**3).astype(bool)
-
-
-@lru_cache(maxsize=16)
-def _threes(count: int) -> np.ndarray:
-    """All ascending triples of so many numbers: the first ones, the second, the third."""
-    found: np.ndarray = np.array(list(itertools.combinations(range(count), 3)), np.intp).reshape(-1, 3).T
-    return found
+    def _thirds(self, ids: np.ndarray) -> np.ndarray:
+        """For each pair the levels of all later factors."""
+        bits = self.alone[ids]
+        from_here = np.cumsum(bits[..., ::-1, :], axis=-2, dtype=np.uint64)[..., ::-1, :]
+        found: np.ndarray = (from_here - bits)[..., self.right, :]
+        return found
