@@ -104,7 +104,7 @@ class Examiner:
     views: bool = True
 
     def examine(self, recipe: Recipe, wanted: str = "") -> Examination:
-        """Look at one case, at all that a call shows, and at one property more: `wanted`, or one by the seed."""
+        """Look at one case, at all that a call shows, and at one property more: `wanted`, or maybe one by the seed."""
         case = recipe.case()
         if self.supports is not None and not self.supports(case):
             return UNSUPPORTED
@@ -174,12 +174,13 @@ class Examiner:
         if wanted:
             yield from (name for name in possible if name == wanted)
             return
-        if ADJOINT in possible:  # it takes no further call
+        # Not every case: a call more makes it twice as dear, and so do the adjoint's sums.
+        turn = recipe.seed % EVERY
+        calls = [name for name in possible if name != ADJOINT]
+        if ADJOINT in possible and turn == 1:
             yield ADJOINT
-            possible.remove(ADJOINT)
-        # Not every case: a call more makes it twice as dear.
-        if possible and recipe.seed % EVERY == 0:
-            yield possible[recipe.seed // EVERY % len(possible)]
+        elif calls and turn == 0:
+            yield calls[recipe.seed // EVERY % len(calls)]
 
     def _memory(self, recipe: Recipe, case: Case) -> tuple[tuple[str, str], ...]:
         """How arrays lie in memory: what is written to is a view now and then, by the seed."""
