@@ -329,13 +329,13 @@ class Case:
 
     def _compare(self, actual: np.ndarray, model: ErrorModel | None, *, strict: bool) -> Comparison:
         """Judge all elements one by one, then all together."""
-        standard = self.standard(model)
-        unlike = misshapen(actual, standard.expected, str(self))
+        standard, description = self.standard(model), str(self)
+        unlike = misshapen(actual, standard.expected, description)
         if unlike:
             return unlike
         if model is not None and not strict and skipping.matters(self.call, self._second):
             standard = either(actual, standard, self._skipping(standard, model))
-        comparison = compare(actual, standard, str(self))
+        comparison = compare(actual, standard, description)
         if comparison.worst is None:
             return comparison
         if self.op == "conv2d":
