@@ -132,7 +132,7 @@ class Space:
             (factor, {level: int(start) + n for n, (_, level) in enumerate(of)})
             for factor, of, start in zip(self.factors, names, starts[:-1], strict=True)
         ]
-        self._of_factor = [frozenset(_fields(factor)) for factor in self.factors]
+        self._of_factor = [tuple(map(Values._fields.index, _fields(factor))) for factor in self.factors]
         self.left, self.right = np.triu_indices(len(self.factors), 1)
         self._values = self._choices()
         self._search()
@@ -162,10 +162,11 @@ class Space:
 
     def joined(self, base: Values, *parts: tuple[Values, int]) -> Values:
         """`base` with all that some levels (by number) hang on from other numbers."""
-        changed: dict[str, Any] = {}
+        numbers = list(base)
         for v, level in parts:
-            changed |= {name: getattr(v, name) for name in self._of_factor[self.factor_of[level]]}
-        return self.settled(base._replace(**changed))
+            for at in self._of_factor[self.factor_of[level]]:
+                numbers[at] = v[at]
+        return self.settled(Values._make(numbers))
 
     @property
     def impossible(self) -> list[tuple[tuple[str, str], tuple[str, str]]]:
@@ -485,7 +486,8 @@ class Triples:
 
     def _pairs(self, ids: np.ndarray) -> np.ndarray:
         """Where the sets of a case's pairs are."""
-        return ids[..., self.left] * self.size + ids[..., self.right]
+        found: np.ndarray = ids[..., self.left] * self.size + ids[..., self.right]
+        return found
 
     def _thirds(self, ids: np.ndarray) -> np.ndarray:
         """For each pair the levels of all later factors."""
