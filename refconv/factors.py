@@ -67,6 +67,7 @@ LAYER_SIZES = (4, 6, 7, 8, 8, 9, 10, 12, 13, 14, 16, 17, 21, 28, 33, 56, 100, 12
 LAYER_BATCHES = (1, 1, 1, 2, 3, 4, 8, 9, 17, 33)
 LAYER_GROUPS = (2, 4, 16, 32)  # of a grouped one: with so many channels in each
 LAYERS = 2**19  # multiplications of one at most
+ELEMENT = 8  # so many multiplications are as dear as an element of the arrays, which the judge looks at often
 
 PLANNED = 30_000  # multiplications of the other cases of a plan, at most
 EVERY_LARGE = 20  # each so many-th case of a plan is a large one, in turn
@@ -361,9 +362,9 @@ def _layer(here: Space, rng: np.random.Generator) -> Values:
     elif kind == 1:
         groups, inputs, outputs = one(LAYER_GROUPS), min(inputs, 48) // 4 or 1, min(outputs, 96) // 4 or 1
     least = dilation * (kernel - 1) + 1
-    pixel = groups * inputs * outputs * kernel**2 // stride**2 + 1
+    pixel = groups * max(inputs * outputs * kernel**2 // stride**2, ELEMENT * (inputs + outputs))
     while batch * height * width * pixel > LAYERS:  # the channels are what must not be halved, nor a long axis at once
-        if batch > 1 and (min(height, width) <= least or rng.integers(2)):
+        if batch > 1 and (min(height, width) <= least or rng.integers(3) == 0):
             batch //= 2
         elif max(height, width) <= least:
             break
