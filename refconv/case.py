@@ -240,6 +240,19 @@ class Case:
         """The sums behind the outputs, of floats and complex numbers: what error models look at."""
         return sums_of(self.call, self._operands, self._value, self._special, exact=self._is_double)
 
+    def is_expected(self, actual: np.ndarray) -> bool:
+        """Whether an output is the oracle's own to the last bit: `check` has to find it "identical" then.
+
+        That takes no bounds, so that it is several times as fast.
+
+        >>> case = Case(input=np.ones((1, 1, 1)), weight=np.ones((1, 1, 1, 1)))
+        >>> case.is_expected(np.ones((1, 1, 1))), case.is_expected(np.ones((1, 1, 1), "float32"))
+        (True, False)
+        """
+        expected = self._expected
+        alike = actual.shape == expected.shape and actual.dtype == expected.dtype
+        return alike and actual.tobytes() == expected.tobytes()
+
     def check(
         self,
         actual: Any,
@@ -316,13 +329,13 @@ class Case:
 
     def _compare(self, actual: np.ndarray, model: ErrorModel | None, *, strict: bool) -> Comparison:
         """Judge all elements one by one, then all together."""
-        standard = self.standard(model)
-        unlike = misshapen(actual, standard.expected, str(self))
+        standard, description = self.standard(model), str(self)
+        unlike = misshapen(actual, standard.expected, description)
         if unlike:
             return unlike
         if model is not None and not strict and skipping.matters(self.call, self._second):
             standard = either(actual, standard, self._skipping(standard, model))
-        comparison = compare(actual, standard, str(self))
+        comparison = compare(actual, standard, description)
         if comparison.worst is None:
             return comparison
         if self.op == "conv2d":
@@ -409,24 +422,32 @@ class Case:
     @cached_property
     def _expected(self) -> np.ndarray:
         """The exact value, rounded once: that of the float64 sum, wherever its own error can't matter."""
-        if not self._operator.is_quantized and self._dtype not in formats.INTEGERS and not self._is_double:
-            found, certain = self._certainly_rounded()
-            if certain:
+        if not self._operator.is_quantized and self._dtype not in formats.INTEGERS:
+            found = self._certainly_rounded()
+            if found is not None:
                 return found
         return compute(self.op, self.arguments(), self.padding_mode, "exact")
 
-    def _certainly_rounded(self) -> tuple[np.ndarray, bool]:
-        """The float64 value rounded, and whether the exact one is rounded to the same everywhere."""
+    def _certainly_rounded(self) -> np.ndarray | None:
+        """The float64 sum rounded, if the exact one is certainly rounded to the same everywhere."""
+        if self._adds_exactly:
+            return formats.rounded(self._value, self._dtype)
+        if self._is_double:
+            return None
         with np.errstate(all="ignore"):
-            value, error = formats.parts(self._value), self.sums.value_error
-            # Of integers below 2**53 every sum is exact.
-            exact = self.sums.integral & (self.sums.absolute < 1 / formats.unit_roundoff("float64"))
-            error = np.where(exact | ~np.isfinite(value), 0, error)
-            part = formats.part(self._dtype)
+            value, part = formats.parts(self._value), formats.part(self._dtype)
+            error = np.where(np.isfinite(value), self.sums.value_error, 0)
             found, low, high = (formats.rounded(each, part) for each in (value, value - error, value + error))
         # A sum that overflows on the way is no sum of narrow numbers; what is not finite is so for its operands.
         certain = ((low == high) | np.isnan(value)).all() and not (np.isinf(value) & (self.sums.special == 0)).any()
-        return found.view(self._dtype).reshape(self._value.shape), bool(certain)
+        return found.view(self._dtype).reshape(self._value.shape) if certain else None
+
+    @cached_property
+    def _adds_exactly(self) -> bool:
+        """Whether the operands are integers so small that float64 rounds no sum of their products, in any order."""
+        x, w, bias = (0.0 if each is None else _largest_integer(each) for each in self._operands)
+        products = self.call.products * (2 if self._dtype in formats.COMPLEX else 1)
+        return products * x * (w if self._second is not None else 1) + bias < 1 / formats.unit_roundoff("float64")
 
     @cached_property
     def _dtype(self) -> np.dtype:
@@ -436,7 +457,7 @@ class Case:
     @cached_property
     def _value(self) -> np.ndarray:
         """The exact value as float64 (complex128) has it; of narrower formats with an error of the oracle's own."""
-        if self._dtype in formats.INTEGERS or self._is_double:
+        if self._dtype in formats.INTEGERS or (self._is_double and not self._adds_exactly):
             return self._expected
         return self.call.apply(*_mapped(_widened, self._operands))
 
@@ -524,6 +545,13 @@ def assert_close(actual: Any, case: Case, model: ErrorModel | None = None, **opt
 def _frozen(array: np.ndarray) -> np.ndarray:
     """A copy over bytes: memory that nobody can write to, whatever flags are set."""
     return np.ndarray(array.shape, array.dtype, array.tobytes())
+
+
+def _largest_integer(array: np.ndarray) -> float:
+    """The largest magnitude of integers, of complex numbers that of both parts; infinite if there are other numbers."""
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        each = formats.parts(array).astype(np.float64)
+    return float(np.abs(each).max(initial=0)) if (each == np.rint(each)).all() else np.inf
 
 
 def _text(value: Any) -> str:

@@ -67,6 +67,7 @@ LAYER_SIZES = (4, 6, 7, 8, 8, 9, 10, 12, 13, 14, 16, 17, 21, 28, 33, 56, 100, 12
 LAYER_BATCHES = (1, 1, 1, 2, 3, 4, 8, 9, 17, 33)
 LAYER_GROUPS = (2, 4, 16, 32)  # of a grouped one: with so many channels in each
 LAYERS = 2**19  # multiplications of one at most
+ELEMENT = 8  # so many multiplications are as dear as an element of the arrays, which the judge looks at often
 
 PLANNED = 30_000  # multiplications of the other cases of a plan, at most
 EVERY_LARGE = 20  # each so many-th case of a plan is a large one, in turn
@@ -132,7 +133,7 @@ class Space:
             (factor, {level: int(start) + n for n, (_, level) in enumerate(of)})
             for factor, of, start in zip(self.factors, names, starts[:-1], strict=True)
         ]
-        self._of_factor = [frozenset(_fields(factor)) for factor in self.factors]
+        self._of_factor = [tuple(map(Values._fields.index, _fields(factor))) for factor in self.factors]
         self.left, self.right = np.triu_indices(len(self.factors), 1)
         self._values = self._choices()
         self._search()
@@ -162,10 +163,11 @@ class Space:
 
     def joined(self, base: Values, *parts: tuple[Values, int]) -> Values:
         """`base` with all that some levels (by number) hang on from other numbers."""
-        changed: dict[str, Any] = {}
+        numbers = list(base)
         for v, level in parts:
-            changed |= {name: getattr(v, name) for name in self._of_factor[self.factor_of[level]]}
-        return self.settled(base._replace(**changed))
+            for at in self._of_factor[self.factor_of[level]]:
+                numbers[at] = v[at]
+        return self.settled(Values._make(numbers))
 
     @property
     def impossible(self) -> list[tuple[tuple[str, str], tuple[str, str]]]:
@@ -362,9 +364,9 @@ def _layer(here: Space, rng: np.random.Generator) -> Values:
     elif kind == 1:
         groups, inputs, outputs = one(LAYER_GROUPS), min(inputs, 48) // 4 or 1, min(outputs, 96) // 4 or 1
     least = dilation * (kernel - 1) + 1
-    pixel = groups * inputs * outputs * kernel**2 // stride**2 + 1
+    pixel = groups * max(inputs * outputs * kernel**2 // stride**2, ELEMENT * (inputs + outputs))
     while batch * height * width * pixel > LAYERS:  # the channels are what must not be halved, nor a long axis at once
-        if batch > 1 and (min(height, width) <= least or rng.integers(2)):
+        if batch > 1 and (min(height, width) <= least or rng.integers(3) == 0):
             batch //= 2
         elif max(height, width) <= least:
             break
@@ -452,53 +454,47 @@ class _Covering:
 
 
 class Triples:
-    """Which triples of levels were covered."""
+    """Which triples of levels were covered: for every pair a set of levels, those of later factors, in bits."""
 
     def __init__(self, here: Space) -> None:
-        self.size, self.factors = len(here.names), len(here.factors)
-        self.i, self.j, self.k = _threes(self.factors)
-        self.flags = np.zeros(self.size**3, bool)
-
-    def _flat(self, ids: np.ndarray) -> np.ndarray:
-        ids = ids.astype(np.int32)
-        first_two = (ids[..., :, None] * self.size + ids[..., None, :]) * self.size
-        flat: np.ndarray = first_two[..., self.i, self.j] + ids[..., self.k]
-        return flat
+        self.left, self.right, self.size = here.left, here.right, len(here.names)
+        words, bits = np.divmod(np.arange(self.size), 64)
+        self.alone = np.zeros((self.size, int(words[-1]) + 1), np.uint64)  # each level as a set of its own
+        self.alone[np.arange(self.size), words] = np.uint64(1) << bits.astype(np.uint64)
+        self.covered = np.zeros((self.size**2, self.alone.shape[1]), np.uint64)
 
     def add(self, ids: np.ndarray) -> None:
         """Those of a case."""
-        self.flags[self._flat(ids)] = True
+        self.covered[self._pairs(ids)] |= self._thirds(ids)
 
     def new(self, ids: np.ndarray) -> np.ndarray:
         """How many are new in each of some cases."""
-        counts: np.ndarray = np.count_nonzero(~self.flags[self._flat(ids)], axis=-1)
+        missing = self._thirds(ids) & ~self.covered[self._pairs(ids)]
+        counts: np.ndarray = np.bitwise_count(missing).sum(axis=(-2, -1), dtype=int)
         return counts
 
     def have(self, triples: np.ndarray) -> np.ndarray:
         """Whether they are covered; their levels ascend."""
         a, b, c = triples.T
-        flags: np.ndarray = self.flags[(a * self.size + b) * self.size + c]
-        return flags
+        found: np.ndarray = (self.alone[c] & self.covered[a * self.size + b]).any(axis=-1)
+        return found
 
     def __len__(self) -> int:
-        return int(np.count_nonzero(self.flags))
+        return int(np.bitwise_count(self.covered).sum(dtype=int))
 
     def __or__(self, other: "Triples") -> "Triples":
         merged = copy.copy(self)
-        merged.flags = self.flags | other.flags
+        merged.covered = self.covered | other.covered
         return merged
 
-    def __getstate__(self) -> tuple[int, int, np.ndarray]:
-        return self.size, self.factors, np.packbits(self.flags)
+    def _pairs(self, ids: np.ndarray) -> np.ndarray:
+        """Where the sets of a case's pairs are."""
+        found: np.ndarray = ids[..., self.left] * self.size + ids[..., self.right]
+        return found
 
-    def __setstate__(self, state: tuple[int, int, np.ndarray]) -> None:
-        self.size, self.factors, packed = state
-        self.i, self.j, self.k = _threes(self.factors)
-        self.flags = np.unpackbits(packed, count=self.size**3).astype(bool)
-
-
-@lru_cache(maxsize=16)
-def _threes(count: int) -> np.ndarray:
-    """All ascending triples of so many numbers: the first ones, the second, the third."""
-    found: np.ndarray = np.array(list(itertools.combinations(range(count), 3)), np.intp).reshape(-1, 3).T
-    return found
+    def _thirds(self, ids: np.ndarray) -> np.ndarray:
+        """For each pair the levels of all later factors."""
+        bits = self.alone[ids]
+        from_here = np.cumsum(bits[..., ::-1, :], axis=-2, dtype=np.uint64)[..., ::-1, :]
+        found: np.ndarray = (from_here - bits)[..., self.right, :]
+        return found

@@ -317,10 +317,10 @@ def _extra(wanted: int, padded: int, taps: int, stride: int, dilation: int) -> i
 
 
 # In the order in which the equally large are halved: the batch last, for it may not become 0.
-_HALVED = (
+_HALVED = tuple(Values._fields.index(name) for name in (
     "bottom", "right", "top", "left", "height", "width", "rows", "columns", "inputs", "outputs", "groups", "batch",
-)  # fmt: skip
-_LEAST = dict.fromkeys(_HALVED, 1) | dict.fromkeys(_HALVED[:4], 0)
+))  # fmt: skip
+_SIMPLEST: Any = Values()
 
 
 def _too_large(rules: Rules, v: Values, limit: int) -> bool:
@@ -344,10 +344,10 @@ def size_of(v: Values) -> int:
 
 def _halved(rules: Rules, v: Values) -> Values | None:
     """The numbers with the largest halved of those for which it makes a difference; None if there is none."""
-    for name in sorted(_HALVED, key=lambda name: -getattr(v, name)):
-        number = getattr(v, name)
-        if number > _LEAST[name]:
-            found = _shaped(rules, v._replace(**{name: number // 2}))
+    numbers: list[Any] = list(v)
+    for at in sorted(_HALVED, key=numbers.__getitem__, reverse=True):
+        if numbers[at] > _SIMPLEST[at]:
+            found = _shaped(rules, Values._make((*numbers[:at], numbers[at] // 2, *numbers[at + 1 :])))
             if found != v:
                 return found
     return None
@@ -406,7 +406,6 @@ _NUMBERS = (
     "extra_h", "extra_w", "groups", "stride_h", "stride_w", "dilation_h", "dilation_w", "rows", "columns",
     "top", "left", "bottom", "right", "inputs", "outputs", "batch", "height", "width",
 )  # fmt: skip
-_SIMPLEST = Values()
 
 
 def rank(recipe: Recipe) -> tuple[int, ...]:

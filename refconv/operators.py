@@ -148,9 +148,7 @@ class Call:
     geometry: Geometry
     output_padding: tuple[int, ...] = (0, 0)
 
-    def apply(
-        self, first: np.ndarray, second: np.ndarray | None, bias: np.ndarray | None = None, **options: Any
-    ) -> np.ndarray:
+    def apply(self, first: np.ndarray, second: np.ndarray | None, bias: np.ndarray | None = None) -> np.ndarray:
         """The operator of other arrays of these shapes, with or without the batch axis.
 
         Where there is no second array, a number takes its place, or none.
@@ -158,23 +156,23 @@ class Call:
         g = self.geometry
         out: np.ndarray
         if self.op == "conv2d":
-            out = ops.convolve(g, first, second, bias, **options)  # type: ignore[arg-type]  # it has a second array
+            out = ops.convolve(g, first, second, bias)  # type: ignore[arg-type]  # it has a second array
             return out
         if self.op == "conv2d_bias":
-            out = ops.conv2d_bias(first, **options)
+            out = ops.conv2d_bias(first)
             return out if second is None else out * second
         if self.op == "conv_transpose2d":
             out = ops.conv_transpose2d(
-                first, second, bias, g.stride, g.padding, self.output_padding, g.groups, g.dilation, **options
+                first, second, bias, g.stride, g.padding, self.output_padding, g.groups, g.dilation
             )
             return out
         where = (g.stride, g.padding, g.dilation, g.groups)
         if self.op == "conv2d_input":
             size = (g.batch, g.in_channels, *g.size)[4 - first.ndim :]
-            out = ops.conv2d_input(size, second, first, *where, padding_mode=g.padding_mode, **options)
+            out = ops.conv2d_input(size, second, first, *where, padding_mode=g.padding_mode)
             return out
         size = (g.out_channels, g.in_channels // g.groups, *g.kernel)
-        out = ops.conv2d_weight(first, size, second, *where, padding_mode=g.padding_mode, **options)
+        out = ops.conv2d_weight(first, size, second, *where, padding_mode=g.padding_mode)
         return out
 
     @cached_property

@@ -546,12 +546,13 @@ def geometry_of(
     )  # fmt: skip
 
 
-def convolve(g: Geometry, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None, **options: Any) -> np.ndarray:
-    """`conv2d` of other operands of a call's shapes, by its geometry."""
-    out: np.ndarray = conv2d(
-        x, w, bias, g.stride, g.padding, g.dilation, g.groups, padding_mode=g.padding_mode, **options
-    )
-    return out
+def convolve(
+    g: Geometry, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None, *, overflow: str = "raise"
+) -> np.ndarray:
+    """`conv2d` of other operands of a call's shapes, by its geometry: which has been checked."""
+    o = _options(2, g.padding_mode, "float64", None, "NCHW", "OIHW", overflow, "auto")
+    result = _convolved(o, _way(o, bias, input=x, weight=w), g, x if x.ndim == 4 else x[None], w, bias)
+    return result if x.ndim == 4 else result[0]
 
 
 def common_dtype(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.dtype:
@@ -570,11 +571,15 @@ def _forward(axes: int, input: Any, weight: Any, bias: Any, arguments: tuple[Any
     x, w = _batched(o, x, batched), _weights(o, w)
     bias_shape = None if b is None else b.shape
     g = _geometry(o, geometry.convolution, x.shape, w.shape, bias_shape, *arguments, o.padding_mode)
+    result = _convolved(o, how, g, x, w, b)
+    return arrays.like(input, result if batched else result[0])
+
+
+def _convolved(o: "_Setting", how: Way, g: Geometry, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.ndarray:
     result, out = _new(g.output_shape, how.dtype, last=o.channels_last)
-    result = result if batched else result[0]
     if result.size:
         evaluate(how, [lowering.forward(g, x, w, b, how.accumulator, out)], result)
-    return arrays.like(input, result)
+    return result
 
 
 def _transposed(axes: int, input: Any, weight: Any, bias: Any, arguments: tuple[Any, ...], o: "_Setting") -> Any:

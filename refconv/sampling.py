@@ -281,7 +281,8 @@ class Checksums:
 
     def _call(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None, **options: str) -> np.ndarray:
         """The sums over one filter of all channels."""
-        found: np.ndarray = ops.convolve(replace(self.case.geometry, groups=1), x, w, bias, **options)[0, 0]
+        g = replace(self.case.geometry, batch=1, out_channels=1, groups=1)
+        found: np.ndarray = ops.convolve(g, x, w, bias, **options)[0, 0]
         return found
 
 

@@ -149,7 +149,8 @@ def _look_random(magnitudes: np.ndarray, digits: int) -> bool:
     leading = significands >> max(0, digits - 1 - LEADING)
     return bool(
         _distinct(significands) >= DISTINCT * _expected_distinct(count, 2.0 ** (digits - 1))
-        and _distinct(leading) >= DISTINCT / 2 * _expected_distinct(count, 2.0 ** min(digits - 1, LEADING))
+        and np.count_nonzero(np.bincount(leading))
+        >= DISTINCT / 2 * _expected_distinct(count, 2.0 ** min(digits - 1, LEADING))
         and alike.mean() <= TRAILING + 4 * math.sqrt(2 / count)
     )
 
