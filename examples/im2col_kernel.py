@@ -11,7 +11,9 @@ def conv2d(input, weight, bias, stride, padding, dilation, groups):
     """2-D convolution with the arguments of torch.nn.functional.conv2d, all given."""
     kernel = weight.shape[2:]
     extent = [step * (taps - 1) + 1 for taps, step in zip(kernel, dilation, strict=True)]
-    padded = np.pad(input, [(0, 0), (0, 0), *((amount, amount) for amount in padding)])
+    (top, left), (height, width) = padding, input.shape[2:]
+    padded = np.zeros((*input.shape[:2], height + 2 * top, width + 2 * left), input.dtype)
+    padded[:, :, top : top + height, left : left + width] = input
     windows = sliding_window_view(padded, extent, axis=(2, 3))
     windows = windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
     batch, channels, rows, columns = windows.shape[:4]

@@ -291,7 +291,7 @@ def plan(op: str, dtypes: Sequence[str], supports: Supports, cases: int, seed: i
     First every pair of levels that is possible: some 300 cases, of which those that cover the most come first. Then
     cases of which each covers as many triples as can be found quickly: half the candidates for it are random, half are
     built around triples that no case had before. Of the triples that may be possible (see `Space.triples`) 1,000 cases
-    cover some 87%, 10,000 some 99.7%, and what is left then is impossible, with few exceptions. Every
+    cover some 85%, 10,000 some 99.7%, and what is left then is impossible, with few exceptions. Every
     `EVERY_LARGE`-th case is a large one of `LARGE`, in turn, every `EVERY_LAYER`-th one of the others such as networks
     have: kernel, stride, padding and channels that go together.
 

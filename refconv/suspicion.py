@@ -130,22 +130,22 @@ def random_significands(operand: np.ndarray) -> bool:
     >>> random_significands(np.random.default_rng(0).uniform(size=100)), random_significands(np.arange(100.0))
     (True, False)
     """
-    digits = -round(math.log2(formats.unit_roundoff(operand.dtype)))
-    magnitudes = np.abs(operand.astype(np.float64))
-    magnitudes = magnitudes[np.isfinite(magnitudes) & (magnitudes > 0)]
+    bits = operand.astype(np.float64).ravel().view(np.int64) & ~SIGN
+    bits = bits[(bits >= LEAST) & (bits < INFINITE)]  # neither 0 nor a float64 that is subnormal
+    magnitudes = bits.view(np.float64)
     if (magnitudes == np.rint(magnitudes)).all():
         return False
-    largest = magnitudes[magnitudes >= TOP * magnitudes.max()]
-    return _look_random(magnitudes, digits) and (largest.size == magnitudes.size or _look_random(largest, digits))
+    largest = bits[bits >= bits.max() - TOP * LEAST]
+    digits = -round(math.log2(formats.unit_roundoff(operand.dtype)))
+    return _look_random(bits, digits) and (largest.size == bits.size or _look_random(largest, digits))
 
 
-def _look_random(magnitudes: np.ndarray, digits: int) -> bool:
-    """Whether significands of so many digits are different ones, ending in any bits."""
-    fractions, _ = np.frexp(magnitudes)
-    significands = (fractions * 2.0**digits).astype(np.int64)  # the leading bit is 1
+def _look_random(bits: np.ndarray, digits: int) -> bool:
+    """Whether significands of so many digits are different ones, ending in any bits; of the bits of float64."""
+    significands = (bits & LEAST - 1 | LEAST) >> 53 - digits  # the leading bit is 1
     count = significands.size
     other = significands + (significands & 1)
-    alike = np.frexp((other & -other).astype(float))[1] - 1  # bits at the end
+    alike = np.bitwise_count((other & -other) - 1)  # bits at the end
     leading = significands >> max(0, digits - 1 - LEADING)
     return bool(
         _distinct(significands) >= DISTINCT * _expected_distinct(count, 2.0 ** (digits - 1))
@@ -155,7 +155,8 @@ def _look_random(magnitudes: np.ndarray, digits: int) -> bool:
     )
 
 
-TOP = 2.0**-4  # of the largest number
+SIGN, LEAST, INFINITE = np.int64(-(2**63)), np.int64(2**52), np.int64(0x7FF << 52)  # bits of float64
+TOP = 4  # binades: the largest numbers are those within so many of the largest of all
 LEADING = 6  # bits after the first
 DISTINCT = 0.85  # of the number of values that as many random ones have
 TRAILING = 4.0  # bits alike at the end of a significand: 2 if it is random, 3 if it is a multiple of 2**-24 in (0, 1)

@@ -34,7 +34,7 @@ from refconv.verification.names import (
     WRITTEN,
 )  # fmt: skip
 
-EVERY = 3  # each so many-th case is looked at further
+TURNS = 8  # each further property is looked at in each so many-th case that allows it
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,13 +169,9 @@ class Examiner:
         if wanted:
             yield from (name for name in possible if name == wanted)
             return
-        # Not every case: a call more makes it twice as dear, and so do the adjoint's sums.
-        turn = recipe.seed % EVERY
-        calls = [name for name in possible if name != ADJOINT]
-        if ADJOINT in possible and turn == 1:
-            yield ADJOINT
-        elif calls and turn == 0:
-            yield calls[recipe.seed // EVERY % len(calls)]
+        # Not every one for every case: a call more makes it twice as dear, and so do the adjoint's sums.
+        turn = dict(enumerate(_CHECKS)).get(recipe.seed % TURNS)
+        yield from (name for name in possible if name == turn)
 
     def call(self, recipe: Recipe, case: Case) -> np.ndarray | None:
         """The candidate's result, None if there is none."""
