@@ -12,11 +12,12 @@ import kernels_that_crash as kernels
 import pytest
 
 import refconv
-from refconv.verification import campaign
+from refconv.verification import campaign, shrinking
 from refconv.verification.candidates import TargetError
 from refconv.verification.worker import Isolated, Spec
 
 TARGET = "kernels_that_crash:conv2d"
+PATIENCE = 300.0  # seconds that shrinking a crash may take here: a slow machine, too, is to get to the smallest case
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,8 @@ def told(report):
         (kernels.aborts, "Abort", lambda g: g.groups > 1),
     ],
 )
-def test_a_crash_is_reported_and_shrunk(candidate, said, holds):
+def test_a_crash_is_reported_and_shrunk(monkeypatch, candidate, said, holds):
+    monkeypatch.setattr(shrinking, "CRASH_SECONDS", PATIENCE)
     report = refconv.verify(candidate, cases=60)
     (failure,) = report.failures
     assert failure.property == "returns"
@@ -51,7 +53,8 @@ def test_a_crash_is_reported_and_shrunk(candidate, said, holds):
     assert report.n_cases >= campaign.MOST_CRASHES
 
 
-def test_an_endless_loop_is_reported_and_shrunk():
+def test_an_endless_loop_is_reported_and_shrunk(monkeypatch):
+    monkeypatch.setattr(shrinking, "CRASH_SECONDS", PATIENCE)
     report = refconv.verify(kernels.never_returns, cases=40, time_limit=2)
     (failure,) = report.failures
     assert failure.property == "returns"
