@@ -245,6 +245,18 @@ class Case:
 
         That takes no bounds, so that it is several times as fast.
 
+        Parameters
+        ----------
+        actual : ndarray
+            Of any shape and dtype.
+
+        Raises
+        ------
+        OverflowError
+            If the expected integers do not fit.
+
+        Examples
+        --------
         >>> case = Case(input=np.ones((1, 1, 1)), weight=np.ones((1, 1, 1, 1)))
         >>> case.is_expected(np.ones((1, 1, 1))), case.is_expected(np.ones((1, 1, 1), "float32"))
         (True, False)

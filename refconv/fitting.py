@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from refconv import fills
-from refconv.formats import SUPPORTED
+from refconv.formats import SUPPORTED, result_dtype
 from refconv.geometry import LARGEST, Geometry, Padding
 from refconv.padding import MODES, Sides
 from refconv.recipes import (
@@ -366,11 +368,12 @@ def _laid_out(rules: Rules, v: Values) -> Values:
     length = v.groups * (v.inputs if rules.transposed else v.outputs)
     third = v.third if v.bias and v.third in OF_VECTORS else "contiguous"
     output = v.output if rules.supports.out and (not rules.pointwise or v.output in OF_VECTORS) else "contiguous"
+    result = v.dtype if rules.op == "conv2d_quantized" else str(result_dtype(np.dtype(v.dtype)))
     return v._replace(
         first=found[0],
         second=found[1],
         third=_arrangement(rules, third, length, v.dtype),
-        output=_arrangement(rules, output, 0, v.dtype),
+        output=_arrangement(rules, output, 0, result),
         quantisation=v.quantisation if rules.quantised and _known(v.quantisation) else "plain",
     )
 

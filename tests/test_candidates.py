@@ -303,6 +303,14 @@ def writes(then=lambda _: None, of=refconv.conv2d):
     return candidate
 
 
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+@pytest.mark.parametrize("name", [each for each in ARRANGEMENTS if each != "broadcast"])
+def test_results_without_elements(kind, name):
+    case = refconv.Case(input=np.ones((0, 32, 15, 40), "float32"), weight=np.ones((32, 32, 1, 1), "float32"))
+    if possible(name, kind, "float32"):
+        assert faults(lambda *_: None, case, arrays=kind, style="out", memory=[("output", name)]) == {}
+
+
 @given(
     name=st.sampled_from([each for each in ARRANGEMENTS if each != "broadcast"]),
     dtype=st.sampled_from(formats.SUPPORTED),

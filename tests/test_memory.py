@@ -144,6 +144,15 @@ def test_broadcast_wherever_the_values_allow_it():
     assert not broadcastable(np.array([0.0, -0.0]))
 
 
+@pytest.mark.parametrize("name", memory.ARRANGEMENTS)
+def test_no_elements_lie_nowhere(name):
+    """Not even beyond the memory, where the planes are larger than the guards."""
+    found = reserve((0, 32, 15, 40), np.dtype("float32"), name, 0)
+    assert found.view.shape == (0, 32, 15, 40)
+    assert found.offset <= found.memory.nbytes
+    assert not found.inside.any()
+
+
 @given(shape=SHAPES, dtype=DTYPES, byte=st.integers(0, 255))
 def test_reserved_memory_has_guards(shape, dtype, byte):
     for name in ("contiguous", "row_pitch"):

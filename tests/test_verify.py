@@ -64,6 +64,17 @@ def reshapes_its_input(input, *rest):
     return out
 
 
+def writes(*arguments):
+    """Writes the result, however what it is written to lies in memory."""
+    arguments[-1][...] = refconv.conv2d(*arguments[:-1])
+
+
+def writes_densely(*arguments):
+    """Writes from the first element on as if there were nothing between the others."""
+    result, out = refconv.conv2d(*arguments[:-1]), arguments[-1]
+    np.lib.stride_tricks.as_strided(out, (out.size,), (out.itemsize,))[:] = result.ravel()
+
+
 def returns_a_list(*arguments):
     """Returns a list."""
     return refconv.conv2d(*arguments).tolist()
@@ -164,17 +175,6 @@ def test_every_fault_is_found_and_shrunk(tmp_path, candidate, violated, size):
 
 
 @pytest.mark.usefixtures("generated_only")
-def writes(*arguments):
-    """Writes the result, however what it is written to lies in memory."""
-    arguments[-1][...] = refconv.conv2d(*arguments[:-1])
-
-
-def writes_densely(*arguments):
-    """Writes from the first element on as if there were nothing between the others."""
-    result, out = refconv.conv2d(*arguments[:-1]), arguments[-1]
-    np.lib.stride_tricks.as_strided(out, (out.size,), (out.itemsize,))[:] = result.ravel()
-
-
 def test_what_is_written_to_may_be_a_view_like_any_other():
     """Planned, counted as covered, and shrunk to the only thing that matters."""
     report = verify(writes, style="out", cases=100)
@@ -185,6 +185,7 @@ def test_what_is_written_to_may_be_a_view_like_any_other():
     assert {name for name, _ in failures["views"].recipe.memory} == {"output"}
 
 
+@pytest.mark.usefixtures("generated_only")
 @pytest.mark.parametrize("candidate", [writes, writes_densely])
 def test_what_is_written_to_is_contiguous_if_no_views_are_taken(candidate):
     report = verify(candidate, style="out", cases=100, supports={"views": False})
@@ -192,6 +193,7 @@ def test_what_is_written_to_is_contiguous_if_no_views_are_taken(candidate):
     assert report.n_unsupported == 0
 
 
+@pytest.mark.usefixtures("generated_only")
 def test_different_faults_are_reported_apart():
     def two_faults(input, weight, bias, stride, padding, dilation, groups):
         if stride != (1, 1):

@@ -12,8 +12,11 @@ import kernels_that_crash as kernels
 import pytest
 
 import refconv
+from refconv.fitting import Values, fitted
 from refconv.verification import campaign, shrinking
-from refconv.verification.candidates import TargetError
+from refconv.verification.candidates import TargetError, load
+from refconv.verification.replay import again
+from refconv.verification.saved import Saved
 from refconv.verification.worker import Isolated, Spec
 
 TARGET = "kernels_that_crash:conv2d"
@@ -192,3 +195,17 @@ def test_a_report_is_replayed(tmp_path):
     assert "FAILS: conv2d, float32, " in failing.stdout
     assert sound.returncode == 0, sound.stderr
     assert "passes: conv2d" in sound.stdout
+
+
+@pytest.mark.parametrize(
+    ("target", "property_", "verdict", "failed"),
+    [
+        (TARGET, "values", "passes", False),
+        (TARGET, "every output written", "not tried, for there is no such thing about this candidate", False),
+        ("kernels_that_crash:raises", "values", "FAILS, but in 'returns'", True),
+    ],
+)
+def test_replay_passes_what_it_has_looked_at_only(target, property_, verdict, failed):
+    recipe = fitted("conv2d", Values(batch=2, height=3))
+    found = again(load(target), Saved("conv2d", "float32", property_, recipe, ""))
+    assert (found.verdict, found.failed) == (verdict, failed)

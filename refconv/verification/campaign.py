@@ -267,7 +267,8 @@ class _Campaign:
     ) -> None:
         self.candidate, self.settings, self.hands, self.log, self.dtype = candidate, settings, hands, log, dtype
         self.seconds = None if settings.seconds is None else settings.seconds / dtypes
-        can = [each for each in settings.supports.views if possible(each, candidate.arrays, dtype)]
+        # Of any dtype: the result may be of another one than the operands.
+        can = [each for each in settings.supports.views if possible(each, candidate.arrays, "float64")]
         self.supports = replace(settings.supports, views=tuple(can), out=candidate.style == "out")
 
     def sections(self) -> Iterator["_Section"]:

@@ -44,8 +44,8 @@ class Place:
 
     @property
     def offset(self) -> int:
-        """Bytes from the beginning of the memory to the first element."""
-        return int(_address(self.view) - _address(self.memory))
+        """Bytes from the beginning of the memory to the first element; where there is none, it may lie beyond: 0."""
+        return int(_address(self.view) - _address(self.memory)) if self.view.size else 0
 
     @property
     def bytes(self) -> np.ndarray:

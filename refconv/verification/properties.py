@@ -60,7 +60,7 @@ class Examination:
     findings : tuple of Finding
         Those that do not hold.
     max_ulp, max_bound_ratio
-        As the judge's comparison has them.
+        As the judge's comparison has them; 0 if the result is the oracle's own to the last bit.
     """
 
     supported: bool = True

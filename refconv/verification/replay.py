@@ -35,7 +35,10 @@ def again(candidate: Candidate, failure: Saved, model: ErrorModel | None = None,
         worker.close()
     if not found.supported:
         return Again("not supported any more", failed=False)
-    finding = found.lacks(failure.property)
-    if finding is None:
-        return Again("passes", failed=False)
-    return Again("FAILS", failed=True, text=finding.text)
+    finding = found.lacks(failure.property) or next(iter(found.findings), None)
+    if finding is not None:
+        other = "" if finding.property == failure.property else f", but in {finding.property!r}"
+        return Again("FAILS" + other, failed=True, text=finding.text)
+    if failure.property not in found.checked:
+        return Again("not tried, for there is no such thing about this candidate", failed=False)
+    return Again("passes", failed=False)

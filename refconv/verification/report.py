@@ -141,7 +141,7 @@ class Result:
     n_cases, n_unsupported : int
         Cases judged, and cases that the candidate refused.
     max_bound_ratio : float
-        Largest error in units of its bound.
+        Largest error in units of its bound, of results that are not the oracle's own to the last bit.
     max_ulp : int
         Largest distance from the oracle in units in the last place.
     failures : tuple of Failure
