@@ -6,8 +6,8 @@ from pathlib import Path
 import refconv
 
 FLOORS = [
-    ["errors", "redone"],
-    ["formats", "padding"],
+    ["errors", "redone", "distant"],
+    ["formats", "padding", "device"],
     ["arrays", "geometry"],
     ["layout"],
     ["nest", "correlation"],
