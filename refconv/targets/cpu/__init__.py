@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refconv import redone
-from refconv.correlation import Correlation, pieces
+from refconv.correlation import Correlation
 from refconv.formats import DELIVERED, EXACT, FLOATS, INT64, INTEGERS, number, numbers
-from refconv.targets.cpu import pairs, superaccumulator, threads
-from refconv.targets.cpu.convert import converter, mark
+from refconv.targets.cpu import exact, pairs, superaccumulator, threads
+from refconv.targets.cpu.convert import converter
 from refconv.targets.cpu.job import (
     BIAS,
     COUNTER_STRIDE,
@@ -52,34 +51,14 @@ from refconv.targets.cpu.schedule import (
 # Weights that do not lie one after the other are brought into order by all threads, tile by tile, for each panel anew;
 # or, where a channel has more outputs than this and so many panels, copied before, once.
 MOST_POSITIONS = 1024
-# Outputs that are looked at, and maybe redone, at a time.
-MOST_REDONE = 2**20
 
 
 def run(correlation: Correlation) -> None:
     """Fill `correlation.out`, by as many threads as are worth it of those that Numba is set to use."""
     if correlation.accumulator is EXACT:
-        _run_exact(correlation)
+        exact.run(correlation, _run)
     else:
         _run(correlation)
-
-
-def _run_exact(correlation: Correlation) -> None:
-    """Sums of two numbers; those whose rounding is not certain once more, without any."""
-    started, out = pairs.start(correlation), correlation.out
-    uncertain = mark(out.dtype)
-    if started is None:
-        out.view(f"u{out.itemsize}")[...] = uncertain
-    else:
-        _run(started)
-    n_redone = 0
-    some = pieces(correlation, MOST_REDONE) if out.size > MOST_REDONE else [((), correlation)]
-    for _, piece in some:
-        index = np.nonzero(piece.out.view(f"u{out.itemsize}") == uncertain)
-        if len(index[0]):
-            piece.out[index] = superaccumulator.rounded(piece, index)
-            n_redone += len(index[0])
-    redone.report(out.size, n_redone)
 
 
 def _run(correlation: Correlation) -> None:
