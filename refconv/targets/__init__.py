@@ -1,4 +1,4 @@
-"""Targets: who runs the nest. Python itself ("python"), compiled parallel CPU code ("cpu").
+"""Targets: who runs the nest. Python itself ("python"), compiled parallel CPU code ("cpu"), a GPU ("cuda").
 
 Knows what a target is and which there are; a target is imported when first asked for, for Numba takes long to load.
 """
@@ -16,7 +16,6 @@ from refconv.errors import BackendUnavailable, GeometryError
 from refconv.geometry import choice
 
 BACKENDS = ("auto", "cpu", "python", "cuda")
-NO_CUDA = "this version of refconv has no CUDA kernels yet; use 'cpu'"
 
 
 def _born_of_a_fork() -> bool:
@@ -49,15 +48,27 @@ class Target(Protocol):
         """The exact sums of some outputs, of these indices: `Fraction`s, or floats where they are NaN or infinity."""
 
 
-def choose(backend: str) -> Target:
-    """The target of a backend's name; "auto" is where the arrays live, and so far they live on the CPU."""
-    return _target(choice("backend", backend, BACKENDS))
+def choose(backend: str, *, on_gpu: bool = False) -> Target:
+    """The target of a backend's name; "auto" is where the arrays live.
+
+    Raises
+    ------
+    GeometryError
+        For a name that is none.
+    BackendUnavailable
+        If it can't run here, or the arrays live on the GPU and it runs elsewhere.
+    """
+    name = choice("backend", backend, BACKENDS)
+    if on_gpu and name not in ("auto", "cuda"):
+        raise BackendUnavailable(f"backend={backend!r}: must be 'cuda' or 'auto' for arrays on the GPU, or copy them")
+    return _target("cuda" if on_gpu else name)
 
 
 @cache
 def _target(backend: str) -> Target:
     if backend == "cuda":
-        raise BackendUnavailable(f"backend='cuda': {NO_CUDA}")
+        import_module("refconv.device").check()
+        return cast(Target, import_module("refconv.targets.cuda"))
     if backend == "python":
         return cast(Target, import_module("refconv.targets.python"))
     from numba import config
@@ -71,6 +82,6 @@ def check_device(device: str) -> None:
     """Refuse a device that refconv has no target for."""
     kind = device.partition(":")[0]
     if kind == "cuda":
-        raise BackendUnavailable(f"device={device!r}: {NO_CUDA}")
-    if kind != "cpu":
+        choose(kind)
+    elif kind != "cpu":
         raise GeometryError(f"device={device!r}: must be 'cpu' or 'cuda'")

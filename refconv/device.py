@@ -1,0 +1,316 @@
+"""The GPU: the one place that imports numba.cuda. Its memory, its streams, and what is missing where it can't be used.
+
+Knows numba-cuda and, by their objects, the libraries whose arrays may lie there; of refconv its errors and arrays in
+other memories. Imported when the GPU is first asked for.
+"""
+
+import math
+import sys
+import warnings
+from functools import cache, lru_cache
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from refconv.distant import Distant, distant
+from refconv.errors import BackendUnavailable
+from refconv.formats import parse
+
+INSTALL = "pip install 'refconv[cuda]', or use backend='cpu'"
+LEAST_CAPABILITY = (7, 5)  # of CUDA 13's compiler
+
+# All are `Any`: numba-cuda is typed in part, and what types are found depends on whether it is installed.
+try:
+    cuda: Any = import_module("numba.cuda")
+    _config: Any = import_module("numba.core.config")
+except ImportError as error:  # pragma: no cover - Numba brings an old one
+    raise BackendUnavailable(f"backend='cuda': numba-cuda is not installed ({error}): {INSTALL}") from error
+
+SIMULATED = bool(_config.ENABLE_CUDASIM)  # Numba's simulator runs kernels as Python
+
+if not SIMULATED and getattr(cuda, "implementation", "") != "NVIDIA":
+    raise BackendUnavailable(f"backend='cuda': numba-cuda is not installed: {INSTALL}")
+
+if not SIMULATED:  # what tiles and kernels are written with
+    cgutils: Any = import_module("numba.cuda.cgutils")
+    extending: Any = import_module("numba.cuda.extending")
+    types: Any = import_module("numba.cuda.types")
+    lower_constant: Any = import_module("numba.cuda.core.imputils").lower_constant
+    register_model: Any = import_module("numba.cuda.models").register_model
+    populate_array: Any = import_module("numba.cuda.np.arrayobj").populate_array
+    from_dtype: Any = import_module("numba.cuda.np.numpy_support").from_dtype
+    typeof_impl: Any = import_module("numba.cuda.typing.typeof").typeof_impl
+
+
+def check() -> None:
+    """Refuse to go on without a GPU that kernels can be compiled for.
+
+    Raises
+    ------
+    BackendUnavailable
+        Saying what is missing, and how to get it.
+    """
+    found = _missing()
+    if found:
+        raise BackendUnavailable(f"backend='cuda': {found}")
+
+
+@cache
+def _missing() -> str:
+    if SIMULATED:
+        return ""
+    try:
+        found = cuda.is_available()
+        reason = "" if found else str(cuda.cuda_error() or "no device").strip()
+    except Exception as error:  # noqa: BLE001 - whatever a broken driver raises, it is not there
+        found, reason = False, str(error)
+    if not found:
+        first = " ".join(reason.split())
+        return f"no usable GPU ({first}); install NVIDIA's driver (https://www.nvidia.com/drivers) and {INSTALL}"
+    capability = cuda.get_current_device().compute_capability
+    if tuple(capability) < LEAST_CAPABILITY:
+        names = (".".join(map(str, each)) for each in (capability, LEAST_CAPABILITY))
+        return "the GPU has compute capability {}: must be at least {}".format(*names)
+    return ""
+
+
+# --- memory and streams ---------------------------------------------------------------------------------------------
+
+
+class Stream(NamedTuple):
+    """A stream of the current device."""
+
+    device: int
+    handle: int  # 0 for the default one
+
+    def numba(self) -> Any:
+        """As Numba has it; 1 and 2 are CUDA's names for the two default ones."""
+        named = (cuda.default_stream, cuda.legacy_default_stream, cuda.per_thread_default_stream)
+        return named[self.handle]() if self.handle < len(named) else _external(self.handle)
+
+    def wait(self) -> None:
+        """Until all that was put on it is done."""
+        self.numba().synchronize()
+
+
+@lru_cache(maxsize=64)
+def _external(handle: int) -> Any:
+    return cuda.external_stream(handle)
+
+
+class _Memory:
+    """The device's memory, as somebody sees it whose work is on a stream."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+
+    def read(self, address: int, size: int) -> np.ndarray:
+        """Bytes from an address on, when all that is on the stream is done."""
+        found = np.empty(size, np.uint8)
+        _bytes_at(address, size).copy_to_host(found, stream=self.stream.numba())
+        self.stream.wait()
+        return found
+
+    def write(self, address: int, data: np.ndarray) -> None:
+        """Copy bytes to an address."""
+        _bytes_at(address, data.nbytes).copy_to_device(data, stream=self.stream.numba())
+        self.stream.wait()
+
+
+class _Bytes:
+    """Memory of somebody else's, for Numba."""
+
+    def __init__(self, address: int, size: int) -> None:
+        self.__cuda_array_interface__ = {
+            "data": (address, False), "shape": (size,), "strides": None, "typestr": "|u1", "version": 3,
+        }  # fmt: skip
+
+
+def _bytes_at(address: int, size: int) -> Any:
+    return cuda.as_cuda_array(_Bytes(address, size), sync=False)
+
+
+def current_stream() -> Stream:
+    """The default stream of the current device."""
+    return Stream(_current_device(), 0)
+
+
+def _current_device() -> int:
+    return 0 if SIMULATED else int(cuda.get_current_device().id)
+
+
+class Buffer:
+    """Memory of the device, for work on one stream."""
+
+    def __init__(self, n_bytes: int) -> None:
+        self.array = cuda.device_array(max(n_bytes, 16), np.uint8)
+        self.address = _address(self.array)
+
+
+def _address(array: Any) -> int:
+    if SIMULATED:
+        return int(array._ary.ctypes.data)  # noqa: SLF001 - the simulator's way
+    return int(array.device_ctypes_pointer.value or 0)
+
+
+def upload(array: np.ndarray, stream: Stream) -> Buffer:
+    """A contiguous copy of an array in the device's memory."""
+    dense = np.ascontiguousarray(array)
+    found = Buffer(dense.nbytes)
+    if dense.nbytes:
+        found.array[: dense.nbytes].copy_to_device(dense.reshape(-1).view(np.uint8), stream=stream.numba())
+    return found
+
+
+# --- other libraries' arrays ---------------------------------------------------------------------------------------
+
+
+def adopt(name: str, array: Any) -> Distant:
+    """The array of a library that lies in the device's memory, to be read there.
+
+    Raises
+    ------
+    BackendUnavailable
+        Without a usable GPU, or for an array on another than the current one.
+    TypeError
+        For an array with a mask.
+    """
+    check()
+    library = _library(array)
+    stream = library.stream(array)
+    current = _current_device()
+    if stream.device != current:
+        raise BackendUnavailable(
+            f"{name} lies on GPU {stream.device}, and GPU {current} is the current one: must be there too; copy it, or "
+            f"make its GPU current (torch.cuda.device, cupy.cuda.Device, numba.cuda.select_device)"
+        )
+    address, shape, strides, dtype = library.memory(name, array)
+    found = distant(address, shape, strides, dtype, _Memory(stream))
+    found.owner = array
+    return found
+
+
+def new(array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Distant:
+    """A new array of the kind of another one, on the same device."""
+    return adopt("the result", _library(array).new(array, shape, dtype))
+
+
+class _Interface:
+    """Any array with `__cuda_array_interface__`; new ones are Numba's."""
+
+    def stream(self, array: Any) -> Stream:
+        """The stream on which the array's numbers are ready."""
+        return Stream(_current_device(), int(array.__cuda_array_interface__.get("stream") or 0))
+
+    def memory(self, name: str, array: Any) -> tuple[int, tuple[int, ...], tuple[int, ...] | None, np.dtype]:
+        """Where the array lies, its shape, strides and dtype."""
+        found = array.__cuda_array_interface__
+        if found.get("mask") is not None:
+            raise TypeError(f"{name} has a mask: must be an array without one, it would be lost")
+        dtype = getattr(array, "dtype", None)  # the interface knows no bfloat16
+        kind = dtype if isinstance(dtype, np.dtype) else np.dtype(found["typestr"])
+        return int(found["data"][0]), tuple(found["shape"]), found.get("strides"), kind
+
+    def new(self, _array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+        """A new array of its kind, on its device."""
+        return cuda.device_array(shape, dtype)
+
+
+class _CuPy(_Interface):
+    def stream(self, array: Any) -> Stream:
+        return Stream(int(array.device.id), int(sys.modules["cupy"].cuda.get_current_stream().ptr))
+
+    def new(self, _array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+        return sys.modules["cupy"].empty(shape, dtype)
+
+
+class _Torch(_Interface):
+    def stream(self, array: Any) -> Stream:
+        return Stream(int(array.device.index), int(sys.modules["torch"].cuda.current_stream(array.device).cuda_stream))
+
+    def memory(self, name: str, array: Any) -> tuple[int, tuple[int, ...], tuple[int, ...] | None, np.dtype]:
+        dtype = parse(name, array.dtype)
+        return array.data_ptr(), tuple(array.shape), tuple(step * dtype.itemsize for step in array.stride()), dtype
+
+    def new(self, _array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+        torch = sys.modules["torch"]
+        return torch.empty(shape, dtype=getattr(torch, dtype.name), device=_array.device)
+
+
+def _library(array: Any) -> _Interface:
+    """How to ask an array's library."""
+    for name, kind, library in (("torch", "Tensor", _Torch), ("cupy", "ndarray", _CuPy)):
+        module = sys.modules.get(name)
+        if module is not None and isinstance(array, getattr(module, kind)):
+            return library()
+    return _Interface()
+
+
+# --- operands and results -------------------------------------------------------------------------------------------
+
+
+class Operand(NamedTuple):
+    """An array in the device's memory, which `kept` owns."""
+
+    address: int
+    strides: tuple[int, ...]
+    kept: Any
+
+
+def stream_of(*arrays: np.ndarray | None) -> Stream:
+    """The stream of a call with these arrays: that of those on the device."""
+    found = (each.memory for each in arrays if isinstance(each, Distant))
+    return next((memory.stream for memory in found if isinstance(memory, _Memory)), None) or current_stream()
+
+
+def operand(array: np.ndarray, stream: Stream) -> Operand:
+    """An array in the device's memory; of one of the host a copy, each element once."""
+    if isinstance(array, Distant):
+        return Operand(array.__array_interface__["data"][0], array.strides, array)
+    once = array[tuple(slice(0, 1) if step == 0 else slice(None) for step in array.strides)]
+    memory = upload(once, stream)
+    steps = _dense_strides(once.shape, array.itemsize)
+    strides = tuple(0 if step == 0 else new for step, new in zip(array.strides, steps, strict=True))
+    return Operand(memory.address, strides, memory)
+
+
+def room(array: np.ndarray) -> Operand:
+    """Where a result is computed: where it is to be, if that is on the device."""
+    if isinstance(array, Distant):
+        return Operand(array.__array_interface__["data"][0], array.strides, array)
+    memory = Buffer(array.nbytes)
+    return Operand(memory.address, _dense_strides(array.shape, array.itemsize), memory)
+
+
+def bring_back(found: Operand, array: np.ndarray, stream: Stream) -> None:
+    """Copy a result to the host's array that it is for, if it is for one."""
+    if isinstance(array, Distant) or not array.size:
+        return
+    values = np.empty(array.shape, array.dtype)
+    found.kept.array[: values.nbytes].copy_to_host(values.reshape(-1).view(np.uint8), stream=stream.numba())
+    stream.wait()
+    array[...] = values
+
+
+def _dense_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    return tuple(math.prod(shape[axis + 1 :]) * itemsize for axis in range(len(shape)))
+
+
+def launch(kernel: Any, grid: int | tuple[int, int], threads: int, stream: Stream, job: Any) -> None:
+    """Put a kernel on a stream."""
+    _configured(kernel, grid, threads, stream)(_typed(job) if SIMULATED else job)
+
+
+def _typed(job: Any) -> Any:
+    """With integers of 64 bits, as which Numba compiles Python's."""
+    if isinstance(job, tuple):
+        return type(job)(*map(_typed, job))
+    return np.int64(job) if isinstance(job, int) else job
+
+
+@lru_cache(maxsize=4096)
+def _configured(kernel: Any, grid: int | tuple[int, int], threads: int, stream: Stream) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a grid is small: so is the problem, then
+        return kernel[grid, threads, stream.numba()]
