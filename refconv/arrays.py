@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from refconv.distant import Distant
 from refconv.errors import BackendUnavailable
 from refconv.formats import NARROW, SUPPORTED
 
@@ -18,12 +19,14 @@ Operands: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # input,
 def to_numpy(name: str, array: Any) -> np.ndarray:
     """A NumPy view of `array` in native byte order (a copy where there is none), never to be written to.
 
+    Of an array on the GPU it is a `Distant` one.
+
     Raises
     ------
     TypeError
         For anything that is no array of a supported dtype: lists, scalars, masked arrays, bool, object, strings.
     BackendUnavailable
-        For an array that lies on another device.
+        For an array that lies on a device that is not usable.
     """
     found = array if type(array) is np.ndarray else _foreign(name, array)
     if not found.dtype.isnative:
@@ -41,8 +44,45 @@ def check_result(name: str, array: Any, dtype: np.dtype) -> None:
     TypeError
         For JAX without x64 and a result of 64 bits, for instance.
     """
-    if type(array) is not np.ndarray:
+    if type(array) is not np.ndarray and not _on_gpu(array):
         like(array, np.empty(0, dtype), name)
+
+
+def together(**arrays: np.ndarray | None) -> bool:
+    """Whether operands lie on the GPU.
+
+    Raises
+    ------
+    TypeError
+        If some do and some do not.
+    """
+    if not any(isinstance(each, Distant) for each in arrays.values()):
+        return False
+    lying: dict[bool, str] = {}
+    for name, array in arrays.items():
+        if array is not None:
+            lying.setdefault(isinstance(array, Distant), name)
+    if len(lying) > 1:
+        raise TypeError(f"{lying[False]} lies on the CPU and {lying[True]} on the GPU: must be on the same device")
+    return True
+
+
+def new(array: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array for a result: on the GPU where `array` lies there, and of its kind."""
+    if type(array) is np.ndarray or not _on_gpu(array):
+        return np.empty(shape, dtype)
+    from refconv import device
+
+    return device.new(array, shape, dtype)
+
+
+def beside(array: Any, values: np.ndarray) -> Any:
+    """`values`, or a copy on the GPU where `array` lies there, of its kind."""
+    found = new(array, values.shape, values.dtype) if _on_gpu(array) else values
+    if isinstance(found, Distant):
+        found[...] = values
+        return found.owner
+    return found
 
 
 def like(array: Any, result: np.ndarray, name: str = "input") -> Any:
@@ -55,6 +95,8 @@ def like(array: Any, result: np.ndarray, name: str = "input") -> Any:
     """
     if type(array) is np.ndarray:
         return result
+    if isinstance(result, Distant):
+        return result.owner if result.owner.shape == result.shape else result.owner.reshape(result.shape)
     if _is_torch(array):
         return _to_torch(result)
     if isinstance(array, np.ndarray) or not hasattr(array, "__array_namespace__"):
@@ -73,6 +115,8 @@ def _foreign(name: str, array: Any) -> np.ndarray:
         raise TypeError(f"{name} is the class {array.__name__}: must be an array")
     if _is_torch(array):
         return _from_torch(name, array)
+    if _on_gpu(array):
+        return _adopted(name, array)
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array: its mask would be lost; pass .filled(value) or .data")
     if isinstance(array, np.ndarray):
@@ -95,7 +139,10 @@ def _foreign(name: str, array: Any) -> np.ndarray:
 def _through_dlpack(name: str, array: Any) -> np.ndarray | None:
     """None if that can't be, but `__array__` may: JAX's bfloat16 and float8 come so, as ml_dtypes'."""
     if array.__dlpack_device__()[0] != 1:  # kDLCPU
-        raise BackendUnavailable(f"{name} lies on DLPack device {array.__dlpack_device__()}: must be on the CPU")
+        raise BackendUnavailable(
+            f"{name} lies on DLPack device {array.__dlpack_device__()}: must be on the CPU, or have "
+            "__cuda_array_interface__"
+        )
     try:
         return np.from_dlpack(array)
     except (BufferError, RuntimeError, ValueError) as error:  # a dtype that NumPy does not know, for instance
@@ -104,14 +151,27 @@ def _through_dlpack(name: str, array: Any) -> np.ndarray | None:
     return None
 
 
+def _on_gpu(array: Any) -> bool:
+    """Whether an array lies in the memory of a GPU of NVIDIA's."""
+    if _is_torch(array):
+        return bool(array.is_cuda)
+    return not isinstance(array, (np.ndarray, type)) and hasattr(array, "__cuda_array_interface__")
+
+
+def _adopted(name: str, array: Any) -> Distant:
+    from refconv import device
+
+    return device.adopt(name, array)
+
+
 def _is_torch(array: Any) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(array, torch.Tensor)
 
 
 def _from_torch(name: str, tensor: Any) -> np.ndarray:
-    if not tensor.is_cpu:
-        raise BackendUnavailable(f"{name} lies on device {str(tensor.device)!r}: must be on the CPU")
+    if not tensor.is_cpu and not tensor.is_cuda:
+        raise BackendUnavailable(f"{name} lies on device {str(tensor.device)!r}: must be on the CPU or 'cuda'")
     if tensor.layout is not sys.modules["torch"].strided:
         raise TypeError(f"{name} has layout {tensor.layout}: must be torch.strided (a dense tensor)")
     if not _torch_supports(tensor.dtype):
@@ -119,17 +179,21 @@ def _from_torch(name: str, tensor: Any) -> np.ndarray:
     if tensor.requires_grad:
         tensor = tensor.detach()
     try:
-        found = _torch_to_numpy(tensor)
+        found = _adopted(name, _resolved(tensor)) if tensor.is_cuda else _torch_to_numpy(tensor)
     except RuntimeError as error:  # fake and functional tensors have no numbers
         raise TypeError(f"{name} is a tensor without numbers of its own: {error}") from error
     return found
 
 
-def _torch_to_numpy(tensor: Any) -> np.ndarray:
+def _resolved(tensor: Any) -> Any:
+    """The tensor, or a copy that holds the numbers themselves."""
     if tensor.is_neg():
         tensor = tensor.resolve_neg()
-    if tensor.is_conj():
-        tensor = tensor.resolve_conj()
+    return tensor.resolve_conj() if tensor.is_conj() else tensor
+
+
+def _torch_to_numpy(tensor: Any) -> np.ndarray:
+    tensor = _resolved(tensor)
     narrow = _narrow(tensor.dtype)
     if narrow is None:
         plain: np.ndarray = tensor.numpy()

@@ -167,4 +167,6 @@ def parts(c: Correlation, conjugate: str = "") -> Iterator[Correlation]:
 
 def _two_parts(x: np.ndarray) -> np.ndarray:
     """View with another axis: real and imaginary part."""
-    return np.lib.stride_tricks.as_strided(x.real, (*x.shape, 2), (*x.strides, x.real.itemsize), writeable=False)
+    return np.lib.stride_tricks.as_strided(
+        x.real, (*x.shape, 2), (*x.strides, x.real.itemsize), subok=True, writeable=False
+    )

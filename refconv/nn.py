@@ -59,6 +59,7 @@ class _Layer:
     padding_mode: str
     weight: np.ndarray
     bias: np.ndarray | None
+    _backend = "auto"
 
     def _set_geometry(
         self,
@@ -109,8 +110,16 @@ class _Layer:
             text += f", padding_mode={self.padding_mode}"
         return f"{type(self).__name__}({text})"
 
+    def _parameters(self, input: Any) -> tuple[Any, Any]:
+        """Weight and bias, on the GPU if the input is there."""
+        bias = None if self.bias is None else arrays.beside(input, self.bias)
+        return arrays.beside(input, self.weight), bias
+
     def to(self, device: Any) -> Self:
         """Move the layer to a device, and return it, as torch's modules do.
+
+        The parameters stay NumPy's arrays: the device is where the layer is computed. Inputs that live on the GPU are
+        computed there anyway.
 
         Parameters
         ----------
@@ -130,6 +139,7 @@ class _Layer:
         Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1))
         """
         check_device(str(device))
+        self._backend = "cuda" if str(device).startswith("cuda") else "auto"
         return self
 
     @classmethod
@@ -357,9 +367,10 @@ class Conv2d(_Layer):
         >>> Conv2d(1, 2, 3, seed=0)(np.ones((1, 28, 28), np.float32)).shape
         (2, 26, 26)
         """
+        weight, bias = self._parameters(input)
         return conv2d(
-            input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups,
-            padding_mode=self.padding_mode,
+            input, weight, bias, self.stride, self.padding, self.dilation, self.groups,
+            padding_mode=self.padding_mode, backend=self._backend,
         )  # fmt: skip
 
 
@@ -501,9 +512,11 @@ class ConvTranspose2d(_Layer):
         ((2, 13, 13), (2, 14, 13))
         """
         output_padding = self.output_padding if output_size is None else self._output_padding(input, output_size)
+        weight, bias = self._parameters(input)
         return conv_transpose2d(
-            input, self.weight, self.bias, self.stride, self.padding, output_padding, self.groups, self.dilation
-        )
+            input, weight, bias, self.stride, self.padding, output_padding, self.groups, self.dilation,
+            backend=self._backend,
+        )  # fmt: skip
 
     def _output_padding(self, input: Any, output_size: Any) -> tuple[int, ...]:
         return output_padding_for(

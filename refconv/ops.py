@@ -48,9 +48,9 @@ def conv2d(
     Parameters
     ----------
     input : array
-        (N, C_in, H, W), or (C_in, H, W) for a single image. NumPy, torch (CPU) or anything with DLPack or `__array__`;
-        any strides. Never modified. Its dtype is float16, bfloat16, float8_e4m3fn, float8_e5m2, float32, float64,
-        complex64, complex128 or any integer type.
+        (N, C_in, H, W), or (C_in, H, W) for a single image. NumPy, torch, CuPy, Numba or anything with DLPack,
+        `__array__` or `__cuda_array_interface__`; any strides. Never modified. Its dtype is float16, bfloat16,
+        float8_e4m3fn, float8_e5m2, float32, float64, complex64, complex128 or any integer type.
     weight : array
         (C_out, C_in // groups, R, S), of the input's dtype; 8-bit floats may mix, and so may int8 and uint8.
     bias : array, optional
@@ -78,7 +78,7 @@ def conv2d(
     overflow : {"raise", "wrap", "saturate"}
         What becomes of an integer result that does not fit into its dtype.
     backend : {"auto", "cpu", "python", "cuda"}
-        Who computes: compiled parallel code, or (slow, for proof) Python itself.
+        Who computes: compiled parallel code, (slow, for proof) Python itself, or a GPU. "auto": where the arrays live.
 
     Returns
     -------
@@ -474,7 +474,7 @@ def conv2d_weight(
     g = _geometry(
         o, geometry.weight_gradient, x.shape, size, grad.shape, stride, padding, dilation, groups, o.padding_mode
     )
-    result, out = _new(size, how.dtype, last=o.weights_last)
+    result, out = _new(input, size, how.dtype, last=o.weights_last)
     if result.size:
         evaluate(how, [lowering.weight_gradient(g, x, grad, how.accumulator, out)], result, conjugate="x")
     return arrays.like(input, result)
@@ -525,7 +525,7 @@ def conv2d_bias(
     how = _way(o, grad_output=grad)
     arrays.check_result("grad_output", grad_output, how.dtype)
     grad = _batched(o, grad, check_batched("grad_output", grad.shape, 2, channels="C_out"))
-    result = np.empty(grad.shape[1], how.dtype)
+    result = arrays.new(grad_output, grad.shape[1:2], how.dtype)
     if grad.size:
         evaluate(how, [lowering.bias_gradient(grad, how.accumulator, result)], result)
     else:
@@ -551,7 +551,7 @@ def convolve(
 ) -> np.ndarray:
     """`conv2d` of other operands of a call's shapes, by its geometry: which has been checked."""
     o = _options(2, g.padding_mode, "float64", None, "NCHW", "OIHW", overflow, "auto")
-    result = _convolved(o, _way(o, bias, input=x, weight=w), g, x if x.ndim == 4 else x[None], w, bias)
+    result = _convolved(o, _way(o, bias, input=x, weight=w), g, x if x.ndim == 4 else x[None], w, bias, x)
     return result if x.ndim == 4 else result[0]
 
 
@@ -571,12 +571,15 @@ def _forward(axes: int, input: Any, weight: Any, bias: Any, arguments: tuple[Any
     x, w = _batched(o, x, batched), _weights(o, w)
     bias_shape = None if b is None else b.shape
     g = _geometry(o, geometry.convolution, x.shape, w.shape, bias_shape, *arguments, o.padding_mode)
-    result = _convolved(o, how, g, x, w, b)
+    result = _convolved(o, how, g, x, w, b, input)
     return arrays.like(input, result if batched else result[0])
 
 
-def _convolved(o: "_Setting", how: Way, g: Geometry, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.ndarray:
-    result, out = _new(g.output_shape, how.dtype, last=o.channels_last)
+def _convolved(
+    o: "_Setting", how: Way, g: Geometry, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, beside: Any
+) -> np.ndarray:
+    """The result, where the array lies that it is to be beside."""
+    result, out = _new(beside, g.output_shape, how.dtype, last=o.channels_last)
     if result.size:
         evaluate(how, [lowering.forward(g, x, w, b, how.accumulator, out)], result)
     return result
@@ -591,7 +594,7 @@ def _transposed(axes: int, input: Any, weight: Any, bias: Any, arguments: tuple[
     batched = check_batched("input", x.shape, axes)
     x, w = _batched(o, x, batched), _weights(o, w)
     g = _geometry(o, geometry.transposed, x.shape, w.shape, None if b is None else b.shape, *arguments)
-    result, out = _new((g.batch, g.in_channels, *g.size), how.dtype, last=o.channels_last)
+    result, out = _new(input, (g.batch, g.in_channels, *g.size), how.dtype, last=o.channels_last)
     result = result if batched else result[0]
     if result.size:
         evaluate(how, lowering.input_gradient(g, x, w, b, how.accumulator, out), result)
@@ -611,7 +614,7 @@ def _input_gradient(
     if o.channels_last:
         size = (size[0], size[-1], *size[1:-1])
     g = _geometry(o, geometry.input_gradient, size, w.shape, grad.shape, *arguments, o.padding_mode)
-    result, out = _new(size, how.dtype, last=o.channels_last)
+    result, out = _new(grad_output, size, how.dtype, last=o.channels_last)
     result = result if batched else result[0]
     if not result.size:
         pass
@@ -629,7 +632,8 @@ def _input_gradient(
 class _Setting:
     """What the options of a call come to."""
 
-    target: Any
+    backend: str
+    target: Any  # for arrays of the host
     padding_mode: str
     precision: str
     out_dtype: Any
@@ -655,6 +659,7 @@ def _setting(
     backend: Any,
 ) -> _Setting:  # fmt: skip
     return _Setting(
+        backend,
         targets.choose(backend),
         choice("padding_mode", padding_mode, MODES),
         choice("precision", precision, formats.PRECISIONS),
@@ -671,14 +676,15 @@ _remembered = lru_cache(maxsize=256)(_setting)
 def _way(o: _Setting, bias: np.ndarray | None = None, **operands: np.ndarray) -> Way:
     """How to compute a call whose result is by default what its first operand makes it."""
     dtypes = tuple((name, array.dtype) for name, array in operands.items())
-    return _remembered_way(o, None if bias is None else bias.dtype, *dtypes)
+    target: Any = targets.choose(o.backend, on_gpu=True) if arrays.together(**operands, bias=bias) else o.target
+    return _remembered_way(o, target, None if bias is None else bias.dtype, *dtypes)
 
 
 @lru_cache(maxsize=1024)
-def _remembered_way(o: _Setting, bias: np.dtype | None, *operands: tuple[str, np.dtype]) -> Way:
+def _remembered_way(o: _Setting, target: Any, bias: np.dtype | None, *operands: tuple[str, np.dtype]) -> Way:
     _check_dtypes(bias, *operands)
     dtype = operands[0][1]
-    return Way(o.target, formats.accumulator(dtype, o.precision), _result(dtype, o.out_dtype), o.overflow)
+    return Way(target, formats.accumulator(dtype, o.precision), _result(dtype, o.out_dtype), o.overflow)
 
 
 def _result(dtype: np.dtype, wanted: np.dtype | None) -> np.dtype:
@@ -721,10 +727,13 @@ def _weights(o: _Setting, w: np.ndarray) -> np.ndarray:
     return np.moveaxis(w, -1, 1) if o.weights_last else w
 
 
-def _new(shape: tuple[int, ...], dtype: np.dtype, *, last: bool) -> tuple[np.ndarray, np.ndarray]:
-    """An array for a result, its second axis stored last if wanted, and a view of it in the order of `shape`."""
+def _new(array: Any, shape: tuple[int, ...], dtype: np.dtype, *, last: bool) -> tuple[np.ndarray, np.ndarray]:
+    """An array for a result, where the caller's is, and a view of it in the order of `shape`.
+
+    Its second axis is stored last if wanted.
+    """
     if not last:
-        result = np.empty(shape, dtype)
+        result = arrays.new(array, shape, dtype)
         return result, result
-    result = np.empty((shape[0], *shape[2:], shape[1]), dtype)
+    result = arrays.new(array, (shape[0], *shape[2:], shape[1]), dtype)
     return result, np.moveaxis(result, -1, 1)

@@ -81,10 +81,10 @@ def conv2d_integer(
     x_zero = _zero_point("input_zero_point", input_zero_point, x.dtype)
     w_zero = _zero_points("weight_zero_point", weight_zero_point, w)
     correlation, result = _correlation(
-        x, x_zero, _less_zero_points(w, w_zero), None, (stride, padding, dilation, groups), INT32
+        input, x, x_zero, _less_zero_points(w, w_zero), None, (stride, padding, dilation, groups), INT32
     )
     if correlation is not None:
-        integers.correlate(correlation, targets.choose("auto"), integers.Fit("raise", result))
+        integers.correlate(correlation, _target(x, w), integers.Fit("raise", result))
     return arrays.like(input, result)
 
 
@@ -188,27 +188,40 @@ def conv2d_quantized(  # noqa: PLR0913, PLR0917 - ONNX's arguments
         _scales("output_scale", output_scale, ()),
     )
     correlation, result = _correlation(
-        x, x_zero, _less_zero_points(w, w_zero), b, (stride, padding, dilation, groups), dtype
+        input, x, x_zero, _less_zero_points(w, w_zero), b, (stride, padding, dilation, groups), dtype
     )
     if correlation is not None:
         scales = np.broadcast_to(scale, w.shape[:1]).reshape(correlation.out.shape[1:3])
         fit = integers.Fit("raise", result)
         largest = integers.bound(correlation, most=np.iinfo(INT32).max)
-        for index, piece, sums in integers.sums(correlation, largest, INT32, targets.choose("auto")):
+        for index, piece, sums in integers.sums(correlation, largest, INT32, _target(x, w, b)):
             fit.check(sums, INT32, piece.out)
             _requantize(sums, scales[index[1:3]][:, :, None, None], zero, piece.out)
     return arrays.like(input, result)
 
 
+def _target(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> targets.Target:
+    """Where the arrays live."""
+    return targets.choose("auto", on_gpu=arrays.together(input=x, weight=w, bias=b))
+
+
 def _correlation(
-    x: np.ndarray, zero_point: int, w: np.ndarray, bias: np.ndarray | None, arguments: tuple[Any, ...], dtype: np.dtype
+    kind: Any,
+    x: np.ndarray,
+    zero_point: int,
+    w: np.ndarray,
+    bias: np.ndarray | None,
+    arguments: tuple[Any, ...],
+    dtype: np.dtype,
 ) -> tuple[Correlation | None, np.ndarray]:
     """The correlation into a new array of `dtype` (none for an empty one), and that array as the caller is to see it.
+
+    Of the caller's kind of array, where that lies on the GPU.
 
     `arguments` are stride, padding, dilation and groups. The zero point of x is subtracted while x is packed.
     """
     g = geometry_of(x, w, bias, *(*arguments, "zeros"))
-    out = np.empty(g.output_shape, dtype)
+    out = arrays.new(kind, g.output_shape, dtype)
     result = out if x.ndim == 4 else out[0]
     if not out.size:
         return None, result
