@@ -23,7 +23,7 @@ ASV := cd asv_bench && ../$(BIN)/asv
 SOURCES := refconv tests examples asv_bench
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test lint types format bench bench-check docs clean
+.PHONY: help verify test gpu lint types format bench bench-check docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ verify: $(INSTALLED) ## the main job: verify torch's conv2d, then see a wrong ke
 
 test: $(INSTALLED) ## tests and doctests
 	$(BIN)/pytest $(PYTEST_FLAGS)
+
+gpu: $(INSTALLED) ## the tests that need a GPU, on a GPU
+	@$(BIN)/python -c "from refconv import device; device.check()"
+	$(BIN)/pytest -n 0 -m gpu tests/test_gpu.py
 
 lint: $(INSTALLED) ## ruff: rules and formatting
 	$(BIN)/ruff check

@@ -58,7 +58,6 @@ WRONG = {
         TypeError, ["precision='float32'", "float64"],
     ),
     "unknown backend": ({"backend": "gpu"}, GeometryError, ["backend='gpu'", "'cpu'"]),
-    "no CUDA": ({"backend": "cuda"}, BackendUnavailable, ["backend='cuda'", "use 'cpu'"]),
     "other weight dtype": ({"weight": W.astype("float64")}, TypeError, ["weight", "float64", "float32"]),
     "other bias dtype": ({"bias": B.astype("float64")}, TypeError, ["bias", "float64", "float32"]),
     "integer weights for a float input": ({"weight": W.astype("int32")}, TypeError, ["weight", "int32", "float32"]),

@@ -493,6 +493,7 @@ def test_cpu(device):
     assert layer.to(device) is layer
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", torch.device("cuda", 0)])
 def test_no_cuda(device):
     with pytest.raises(BackendUnavailable, match="cuda"):

@@ -1,0 +1,287 @@
+"""The GPU's kernels as machine code, without a GPU: compiled to PTX, linked to SASS, disassembled, counted.
+
+Run by itself it prints the tables of docs/gpu.md.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+import types
+from collections import Counter
+from functools import cache, cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import numpy as np
+from cuda.bindings import nvjitlink
+from numba.cuda import dispatcher
+from numba.cuda.compiler import _compile_pyfunc_with_fixup
+from numba.cuda.typing.typeof import typeof
+
+from refconv.formats import EXACT
+from refconv.targets.cuda import specialisations
+from refconv.targets.cuda.kernel import MOST_REGISTERS, UNROLLED
+from refconv.targets.cuda.plans import shapes
+from refconv.targets.cuda.transfer import THREADS
+
+NAMES = tuple(specialisations())
+CHUNK = shapes(np.dtype("float32"))["dense"].terms
+FIRST_OF_A_DIALECT = (100, 75)  # NVVM's two: a kernel's front end runs once for each
+# What the sums of an accumulator are made with.
+FUSED = {"float32": "FFMA", "float64": "DFMA", "int64": "IMAD", "exact": "DFMA"}
+
+
+@cache
+def _library(name, dialect):
+    """A kernel as Numba's front end leaves it."""
+    function, job = specialisations()[name]
+    capability = divmod(dialect, 10)
+    device = types.SimpleNamespace(compute_capability=capability)
+    # What a kernel calls is compiled for the current device, as if there were one.
+    with mock.patch.object(dispatcher, "get_current_device", return_value=device):
+        library, _ = _compile_pyfunc_with_fixup(
+            function.py_func, (typeof(job),), device=False, abi="numba", cc=capability
+        )
+    return library
+
+
+def llvm(name):
+    """LLVM's code of a kernel and all that it calls."""
+    return "\n".join(_library(name, FIRST_OF_A_DIALECT[1]).llvm_strs)
+
+
+@cache
+def ptx(name, architecture):
+    """PTX of a kernel for a compute capability, such as 90."""
+    dialect = next(each for each in FIRST_OF_A_DIALECT if each <= architecture)
+    return _library(name, dialect).get_asm_str(cc=divmod(architecture, 10))
+
+
+def linked(text, architecture):
+    """Machine code of PTX, and what the linker says about it."""
+    options = [f"-arch=sm_{architecture}", "-verbose", "-O3", f"-maxrregcount={MOST_REGISTERS}"]
+    handle = nvjitlink.create(len(options), options)
+    try:
+        nvjitlink.add_data(handle, nvjitlink.InputType.PTX, text.encode(), len(text.encode()), "kernel")
+        nvjitlink.complete(handle)
+        log = bytearray(nvjitlink.get_info_log_size(handle))
+        nvjitlink.get_info_log(handle, log)
+        cubin = bytearray(nvjitlink.get_linked_cubin_size(handle))
+        nvjitlink.get_linked_cubin(handle, cubin)
+    finally:
+        nvjitlink.destroy(handle)
+    return bytes(cubin), log.decode()
+
+
+def disassembler():
+    """The program nvdisasm, None if it is not installed."""
+    try:
+        files = metadata.files("nvidia-cuda-nvdisasm") or ()
+    except metadata.PackageNotFoundError:
+        return None
+    return next(str(each.locate()) for each in files if each.name in ("nvdisasm", "nvdisasm.exe"))
+
+
+def disassembled(cubin):
+    """SASS: a line for each instruction or label."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(cubin)
+        command = [disassembler(), "-c", str(path)]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+(.*?)\s*;|^(\.L\w+):", text, re.MULTILINE)
+    return [instruction or label for instruction, label in found]
+
+
+def opcode(line):
+    """The instruction of a line of SASS with its modifiers, "" for a label."""
+    found = re.match(r"(?:@!?U?P\w+ +)?([A-Z][A-Z0-9_.]*)", line)
+    return found[1] if found else ""
+
+
+def is_a(line, name):
+    return opcode(line).partition(".")[0] == name
+
+
+class Code:
+    """A kernel as machine code."""
+
+    def __init__(self, name, architecture):
+        self.name, self.architecture = name, architecture
+        cubin, self.log = linked(ptx(name, architecture), architecture)
+        self.lines = disassembled(cubin)
+
+    def _said(self, pattern):
+        return sum(map(int, re.findall(pattern, self.log)))
+
+    @property
+    def registers(self):
+        return self._said(r"Used (\d+) registers")
+
+    @property
+    def spilled(self):
+        return self._said(r"(\d+) bytes spill (?:stores|loads)")
+
+    @property
+    def stack(self):
+        return self._said(r"(\d+) bytes stack frame")
+
+    @property
+    def shared(self):
+        return self._said(r"(\d+) bytes smem")
+
+    @cached_property
+    def opcodes(self):
+        """How many there are of each, without modifiers."""
+        return Counter(opcode(each).partition(".")[0] for each in self.lines)
+
+    @property
+    def loop(self):
+        """The innermost loop with most of the instructions that make sums."""
+        fused = FUSED[self.name.split()[1]]
+        return max(_innermost(self.lines), key=lambda body: sum(is_a(each, fused) for each in body), default=[])
+
+    @property
+    def share(self):
+        """Of the loop's instructions, those that make sums."""
+        fused = FUSED[self.name.split()[1]]
+        return sum(is_a(each, fused) for each in self.loop) / max(1, sum(bool(opcode(each)) for each in self.loop))
+
+    @property
+    def chunk_share(self):
+        """Of all that is executed for a whole chunk of terms, staging included, what makes sums."""
+        inner = self.loop
+        around = min((body for body in _loops(self.lines) if body != inner and _within(inner, body)), key=len)
+        # What a branch skips, if it has a loop of its own, is for chunks that are not whole.
+        skipped = max((each for each in _skipped(around) if not _within(inner, each) and any(_loops(each))), key=len)
+        n_inner, n_around, n_skipped = (sum(bool(opcode(line)) for line in each) for each in (inner, around, skipped))
+        turns = CHUNK / UNROLLED
+        return turns * self.share * n_inner / ((turns - 1) * n_inner + n_around - n_skipped)
+
+
+def _skipped(lines):
+    """What lies between branches and their targets further on."""
+    places = {each: at for at, each in enumerate(lines) if not opcode(each)}
+    for start, line in enumerate(lines):
+        target = re.search(r"\bBRA\b.*?(\.L\w+)", line)
+        if target and places.get(target[1], 0) > start:
+            yield lines[start + 1 : places[target[1]]]
+
+
+def _within(inner, body):
+    return any(body[at : at + len(inner)] == inner for at in range(len(body) - len(inner) + 1))
+
+
+def _innermost(lines):
+    """Loops without others in them."""
+    loops = list(_loops(lines))
+    for body in loops:
+        if not any(len(other) < len(body) and _within(other, body) for other in loops):
+            yield body
+
+
+def _loops(lines):
+    """Lines from a label to a branch back to it."""
+    places = {each: at for at, each in enumerate(lines) if not opcode(each)}
+    for end, line in enumerate(lines):
+        target = re.search(r"\bBRA\b.*?(\.L\w+)", line)
+        if target and places.get(target[1], len(lines)) <= end:
+            yield lines[places[target[1]] : end + 1]
+
+
+# --- the tables ----------------------------------------------------------------------------------------------------
+
+
+class Processor(NamedTuple):
+    """A streaming multiprocessor."""
+
+    threads: int
+    shared: int  # bytes, for all blocks
+    registers: int = 65536
+
+
+# NVIDIA, CUDA C++ Programming Guide, "Technical Specifications per Compute Capability".
+PROCESSORS = {
+    75: Processor(1024, 64 * 1024),
+    80: Processor(2048, 164 * 1024),
+    89: Processor(1536, 100 * 1024),
+    90: Processor(2048, 228 * 1024),
+    120: Processor(1536, 100 * 1024),
+}
+RESERVED = 1024  # bytes of shared memory that each block takes besides
+
+
+def threads_of(name):
+    """Of a block."""
+    function, accumulator = name.split()
+    of_sums = EXACT if accumulator == "exact" else np.dtype(accumulator)
+    return shapes(of_sums)[function].threads if function in shapes(EXACT) else THREADS
+
+
+def occupancy(code):
+    """Of the threads that a processor can hold, those that it holds of this kernel."""
+    processor, threads = PROCESSORS[code.architecture], threads_of(code.name)
+    each = -(-code.registers // 8) * 8 * threads  # registers are given out by eights
+    blocks = min(
+        processor.registers // each, processor.threads // threads, processor.shared // (code.shared + RESERVED)
+    )
+    return blocks * threads / processor.threads
+
+
+def row(code):
+    """A line of the table."""
+    share = f"{code.share:.0%}" if code.name.split()[0] in shapes(EXACT) else ""
+    return (
+        f"| {code.name} | sm_{code.architecture} | {code.registers} | {code.shared} | {occupancy(code):.0%} | "
+        f"{code.opcodes.total()} | {share} |"
+    )
+
+
+class Card(NamedTuple):
+    """A GPU, by its data sheet: float32 without tensor cores, and memory."""
+
+    name: str
+    architecture: int
+    flops: float
+    bandwidth: float  # bytes a second
+
+
+CARDS = (
+    Card("A100 SXM 80 GB", 80, 19.5e12, 2.04e12),
+    Card("H100 SXM", 90, 66.9e12, 3.35e12),
+    Card("RTX 4090", 89, 82.6e12, 1.01e12),
+)
+# Images, channels in and out, edge, kernel; "same" padding.
+LAYERS = {
+    "3x3, 256 to 256, 56x56, 32 images": (32, 256, 256, 56, 3),
+    "1x1, 64 to 256, 56x56, 32 images": (32, 64, 256, 56, 1),
+}
+
+
+def estimate(card, layer):
+    """A line of the table of estimates: each kernel as fast as its instructions and its traffic allow."""
+    images, inputs, outputs, edge, kernel = LAYERS[layer]
+    share = Code("dense float32", card.architecture).chunk_share
+    x, packed, out = (
+        4 * images * n * size**2 for n, size in ((inputs, edge), (inputs, edge + kernel - 1), (outputs, edge))
+    )
+    work = 2 * images * edge**2 * outputs * inputs * kernel**2
+    moves = (x + 3 * packed + out + 2 * out) / card.bandwidth  # pack, read for two tiles of channels at a time, deliver
+    seconds = work / (card.flops * share) + moves
+    return (
+        f"| {card.name} | {layer} | {share:.0%} | {work / seconds / 1e12:.0f} | {0.7 * card.flops / 1e12:.0f} to "
+        f"{0.9 * card.flops / 1e12:.0f} |"
+    )
+
+
+if __name__ == "__main__":
+    for name in NAMES:
+        for architecture in (75, 90, 120):
+            sys.stdout.write(row(Code(name, architecture)) + "\n")
+            sys.stdout.flush()
+    for card in CARDS:
+        for layer in LAYERS:
+            sys.stdout.write(estimate(card, layer) + "\n")

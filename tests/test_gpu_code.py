@@ -1,0 +1,55 @@
+"""The GPU's kernels as machine code: registers, memory, what the inner loops consist of. No GPU is needed."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+pytest.importorskip("cuda.bindings.nvjitlink", reason="nvJitLink is not installed")
+
+from gpu_code import NAMES, Code, disassembler, is_a, llvm, opcode, ptx, row
+
+pytestmark = pytest.mark.skipif(disassembler() is None, reason="nvidia-cuda-nvdisasm is not installed")
+
+ARCHITECTURES = (75, 90, 120)
+OTHERS = (80, 86, 89, 100)  # for the main kernel
+MAIN = "dense float32"
+TABLES = (Path(__file__).parents[1] / "docs" / "gpu.md").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sums_are_registers(name):
+    """Nothing is spilled, no array is in memory, nothing is called: on every architecture."""
+    for architecture in ARCHITECTURES + (OTHERS if name == MAIN else ()):
+        code = Code(name, architecture)
+        assert 0 < code.registers <= 128
+        assert code.spilled == code.stack == 0
+        assert not {"LDL", "STL", "CALL"} & set(code.opcodes)
+        if architecture in ARCHITECTURES:
+            assert row(code) in TABLES, "run `python tests/gpu_code.py`"
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES + OTHERS)
+def test_inner_loop(architecture):
+    """Seven in ten instructions make sums; the others are loads of four numbers and the loop itself."""
+    code = Code(MAIN, architecture)
+    assert code.share >= 0.7
+    loads = {opcode(each) for each in code.loop if opcode(each).startswith("LD")}
+    assert loads <= {"LDS.128", "LDS.U.128"}
+    assert any(is_a(each, "LDG") and ".128" in each for each in code.lines)  # weights
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_left_to_contract(name):
+    """No product can be fused with a sum: products of floats are rounded by themselves, or fused where we say so."""
+    assert "fmul" not in llvm(name)
+    text = ptx(name, 90)
+    assert "mul.f32" not in text.replace("mul.rn.f32", "")
+    assert "mul.f64" not in text.replace("mul.rn.f64", "")
+
+
+def test_what_would_fail():
+    """These checks do find spills, and products."""
+    assert "fma.rn.f32" in ptx(MAIN, 90)
+    assert "mul.rn.f64" in ptx("deliver exact", 90)
+    assert Code("deliver exact", 90).opcodes["DMUL"] > 0

@@ -1,0 +1,39 @@
+"""The GPU's tests without a GPU: the compiled PTX run by an interpreter, and the kernels' Python by Numba's simulator.
+
+The interpreter (ptxsim) is no part of this repository: without it, its test is skipped.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from family import OPERATORS
+
+pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+
+ROOT = Path(__file__).parents[1]
+PTXSIM = ROOT.parent / "shared" / "tools" / "ptxsim"
+
+
+def run(examples, *options, **environment):
+    """The numbers of tests passed and skipped in another process, where a GPU is stood in for."""
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *options, "tests/test_gpu.py"]
+    variables = os.environ | {"REFCONV_GPU_EXAMPLES": str(examples)} | environment
+    done = subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {word: int(number) for number, word in re.findall(r"(\d+) (passed|skipped)", done.stdout)}
+
+
+@pytest.mark.skipif(not PTXSIM.is_dir(), reason=f"no interpreter of PTX in {PTXSIM}")
+def test_compiled_code():
+    """What the compiler makes has the CPU's bits, stays within its memory, and no thread waits for another's write."""
+    path = os.pathsep.join(filter(None, (str(PTXSIM), os.environ.get("PYTHONPATH"))))
+    assert run(12, "-p", "ptxsim", PYTHONPATH=path, PTXSIM_RACECHECK="1", PTXSIM_CC="9.0")["passed"] >= 40
+
+
+def test_simulator():
+    """The same source, run as Python: no index is out of range, and the bits are the CPU's."""
+    assert run(0, NUMBA_ENABLE_CUDASIM="1")["passed"] == len(OPERATORS)

@@ -1,0 +1,59 @@
+"""Without a GPU: what is missing is said, with how to get it; nothing is imported before it is asked for."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import refconv
+from refconv import targets
+from refconv.errors import BackendUnavailable
+
+X, W = np.ones((1, 1, 2, 2)), np.ones((1, 1, 1, 1))
+
+
+def unavailable():
+    """The message of the backend, none where there is a GPU."""
+    try:
+        targets.choose("cuda")
+    except BackendUnavailable as error:
+        return str(error)
+    return pytest.skip("there is a GPU")
+
+
+def test_what_is_missing_is_said():
+    """By every operator, with the command that installs it."""
+    message = unavailable()
+    assert message.startswith("backend='cuda': ")
+    assert "pip install 'refconv[cuda]'" in message
+    assert "backend='cpu'" in message
+    for call in (
+        lambda: refconv.conv2d(X, W, backend="cuda"),
+        lambda: refconv.conv2d_bias(X, backend="cuda"),
+        lambda: refconv.nn.Conv2d(1, 1, 1, device="cuda"),
+    ):
+        with pytest.raises(BackendUnavailable) as error:
+            call()
+        assert str(error.value) == message
+
+
+def test_arrays_of_the_device_without_one():
+    """What claims to lie on a GPU is not read as if it lay here."""
+    unavailable()
+
+    class Claims:
+        __cuda_array_interface__ = {  # noqa: RUF012 - the protocol's
+            "data": (16, False), "shape": (1, 1, 2, 2), "typestr": "<f8", "strides": None, "version": 3,
+        }  # fmt: skip
+
+    with pytest.raises(BackendUnavailable, match="cuda"):
+        refconv.conv2d(Claims(), W)
+
+
+def test_nothing_is_imported_for_the_cpu():
+    program = (
+        "import sys, numpy, refconv; refconv.conv2d(numpy.ones((1, 1, 2, 2)), numpy.ones((1, 1, 1, 1)));"
+        "sys.exit(any(name.startswith('numba.cuda.cudadrv') or name == 'refconv.device' for name in sys.modules))"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
