@@ -24,7 +24,8 @@ def test_sums_are_registers(name):
         code = Code(name, architecture)
         assert 0 < code.registers <= 128
         assert code.spilled == code.stack == 0
-        assert not {"LDL", "STL", "CALL"} & set(code.opcodes)
+        # Of functions: up to sm_89 the end of a loop may be a CALL of what follows it, to which nothing returns.
+        assert not {"LDL", "STL", "RET"} & set(code.opcodes)
         if architecture in ARCHITECTURES:
             assert row(code) in TABLES, "run `python tests/gpu_code.py`"
 
