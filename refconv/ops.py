@@ -551,8 +551,8 @@ def convolve(
 ) -> np.ndarray:
     """`conv2d` of other operands of a call's shapes, by its geometry: which has been checked."""
     o = _options(2, g.padding_mode, "float64", None, "NCHW", "OIHW", overflow, "auto")
-    result = _convolved(o, _way(o, bias, input=x, weight=w), g, x if x.ndim == 4 else x[None], w, bias, x)
-    return result if x.ndim == 4 else result[0]
+    how, batched = _way(o, bias, input=x, weight=w), x.ndim == 4
+    return _convolved(o, how, g, x if batched else x[None], w, bias, x, batched=batched)
 
 
 def common_dtype(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.dtype:
@@ -571,15 +571,16 @@ def _forward(axes: int, input: Any, weight: Any, bias: Any, arguments: tuple[Any
     x, w = _batched(o, x, batched), _weights(o, w)
     bias_shape = None if b is None else b.shape
     g = _geometry(o, geometry.convolution, x.shape, w.shape, bias_shape, *arguments, o.padding_mode)
-    result = _convolved(o, how, g, x, w, b, input)
-    return arrays.like(input, result if batched else result[0])
+    return arrays.like(input, _convolved(o, how, g, x, w, b, input, batched=batched))
 
 
 def _convolved(
-    o: "_Setting", how: Way, g: Geometry, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, beside: Any
-) -> np.ndarray:
+    o: "_Setting", how: Way, g: Geometry, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, beside: Any, *,
+    batched: bool,
+) -> np.ndarray:  # fmt: skip
     """The result, where the array lies that it is to be beside."""
     result, out = _new(beside, g.output_shape, how.dtype, last=o.channels_last)
+    result = result if batched else result[0]
     if result.size:
         evaluate(how, [lowering.forward(g, x, w, b, how.accumulator, out)], result)
     return result

@@ -4,6 +4,7 @@ from importlib.metadata import entry_points
 
 import pytest
 
+from refconv.targets.cpu import compiled
 from refconv.verification import campaign
 from refconv.verification.report import Failure, Report, Result, Tally
 
@@ -23,9 +24,14 @@ def raises(*arguments):
 """
 
 
+CACHE = str(compiled.folder().parents[1])
+
+
 @pytest.fixture
-def kernels(pytester):
+def kernels(pytester, monkeypatch):
     """A folder with a module of kernels, and one with a test of another kind."""
+    # It has a home of its own, but compiled code is to be found where it is: else each worker would compile it.
+    monkeypatch.setenv("NUMBA_CACHE_DIR", CACHE)
     pytester.makepyfile(kernels=KERNELS, test_other="def test_other(): pass")
     pytester.syspathinsert()
     return pytester
