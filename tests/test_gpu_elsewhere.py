@@ -36,4 +36,4 @@ def test_compiled_code():
 
 def test_simulator():
     """The same source, run as Python: no index is out of range, and the bits are the CPU's."""
-    assert run(0, NUMBA_ENABLE_CUDASIM="1")["passed"] == len(OPERATORS)
+    assert run(3, NUMBA_ENABLE_CUDASIM="1")["passed"] == len(OPERATORS)

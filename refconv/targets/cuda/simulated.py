@@ -7,7 +7,6 @@ process, which is the simulator's device.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 
 import ctypes
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,10 +34,9 @@ def _fused(typing_context: Any, x: Any, w: Any, total: Any) -> Any:
 fused: Any = _fused
 
 
-@cache
-def _fma(number: np.dtype) -> Any:
+def _fma(number: str) -> Any:
     """A compiled `fma(x, w, total, out, count)` of numbers at addresses."""
-    type_, size = number.type, number.itemsize
+    type_, size = np.dtype(number).type, np.dtype(number).itemsize
 
     def fma(x, w, total, out, count):
         for i in range(count):
@@ -46,6 +44,10 @@ def _fma(number: np.dtype) -> Any:
             memory.store(type_, out, i, size, fused(*factors, memory.load(type_, total, i, size)))
 
     return cfunc(types.void(*(types.intp,) * 5))(fma)
+
+
+# Compiled here: the simulator's threads, hundreds that ask at once, would each compile their own.
+_FMA = {number: _fma(number) for number in ("float32", "float64")}
 
 
 def _multiplied(x: np.ndarray, w: np.ndarray, total: np.ndarray) -> np.ndarray:
@@ -56,7 +58,7 @@ def _multiplied(x: np.ndarray, w: np.ndarray, total: np.ndarray) -> np.ndarray:
             return found
     out = np.empty_like(total)
     operands = [np.ascontiguousarray(each) for each in (*np.broadcast_arrays(x, w), total)]
-    _fma(total.dtype).ctypes(*(each.ctypes.data for each in (*operands, out)), total.size)
+    _FMA[total.dtype.name].ctypes(*(each.ctypes.data for each in (*operands, out)), total.size)
     return out
 
 
