@@ -41,9 +41,14 @@ verify: $(INSTALLED) ## the main job: verify torch's conv2d, then see a wrong ke
 test: $(INSTALLED) ## tests and doctests
 	$(BIN)/pytest $(PYTEST_FLAGS)
 
-gpu: $(INSTALLED) ## the tests that need a GPU, on a GPU
+gpu: $(INSTALLED) ## the tests that need a GPU, and the times beside torch's there
 	@$(BIN)/python -c "from refconv import device; device.check()"
-	$(BIN)/pytest -n 0 -m gpu tests/test_gpu.py
+	$(BIN)/pytest -n 0 -m gpu tests
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+		$(BIN)/python asv_bench/benchmarks/gpu.py; \
+	else \
+		echo "No times: the torch in $(VENV) has no GPU. Install one for CUDA there: https://pytorch.org/get-started"; \
+	fi
 
 lint: $(INSTALLED) ## ruff: rules and formatting
 	$(BIN)/ruff check

@@ -291,10 +291,10 @@ def _row(layer: Layer, case: Case, precision: str, candidate: Candidate | None, 
             peers.append(partial(_raising, candidate.function, *candidate.arguments(case)))
     ours = partial(conv2d, *case.arguments(), precision=precision)
     try:
-        (time_of_ours, time_of_peer, *rest), rounds = _in_turns(ours, peers, seconds)
+        (time_of_ours, time_of_peer, *rest), rounds = in_turns(ours, peers, seconds)
     except _Raised as error:  # though it did not when it was judged
         verdict, fault = f"wrong: {RETURNS}", str(error)
-        (time_of_ours, time_of_peer, *rest), rounds = _in_turns(ours, peers[:1], seconds)
+        (time_of_ours, time_of_peer, *rest), rounds = in_turns(ours, peers[:1], seconds)
     return Row(layer, rounds, time_of_ours, time_of_peer, rest[0] if rest else None, verdict, fault)
 
 
@@ -335,12 +335,27 @@ def _judged(candidate: Candidate, case: Case) -> tuple[str, str, bool]:
     return f"wrong: {LAYOUT if comparison.problem else VALUES}", str(comparison), True
 
 
-def _in_turns(
+def in_turns(
     ours: Call, peers: Sequence[Call], seconds: float, clock: Callable[[], float] = time.perf_counter
 ) -> tuple[list[float], int]:
-    """Median times, ours first, and in how many rounds: they take turns, so that a change of load meets all alike.
+    """Median times in seconds, ours first, and in how many rounds: they take turns, so that load meets all alike.
 
     Ours goes before each peer, for a call is faster after one of its own library, whose threads are then still awake.
+
+    Parameters
+    ----------
+    ours, peers : callables without parameters
+        What to time; each is called once before, to warm up.
+    seconds : float
+        For so long at least, and for `LEAST_ROUNDS` rounds at least.
+    clock : callable
+        What tells the seconds.
+
+    Examples
+    --------
+    >>> (ours, theirs), rounds = in_turns(lambda: sum(range(9)), [lambda: sum(range(10**5))], seconds=0.0)
+    >>> ours < theirs, rounds
+    (True, 7)
     """
     for call in (ours, *peers):
         call()

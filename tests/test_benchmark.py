@@ -74,7 +74,7 @@ class Clock:
 def test_calls_take_turns_after_a_warm_up_that_does_not_count():
     clock = Clock()
     ours, theirs = [100, 9, 1, 5, 3, 7, 2, 8], [50, 1, 1, 1, 2, 1, 1, 1]
-    medians, rounds = benchmark._in_turns(
+    medians, rounds = benchmark.in_turns(
         clock.call("ours", ours), [clock.call("theirs", theirs)], seconds=0.0, clock=lambda: clock.now
     )
     assert (medians, rounds) == ([5, 1], 7)
@@ -85,7 +85,7 @@ def test_calls_take_turns_after_a_warm_up_that_does_not_count():
 def test_ours_goes_before_each_peer_and_rounds_fill_the_time(seconds, ours, peers):
     clock = Clock()
     calls = [clock.call(name, repeat(duration)) for name, duration in enumerate([ours, *peers])]
-    medians, rounds = benchmark._in_turns(calls[0], calls[1:], seconds, lambda: clock.now)
+    medians, rounds = benchmark.in_turns(calls[0], calls[1:], seconds, lambda: clock.now)
     assert medians == [ours, *peers]
     assert rounds == max(benchmark.LEAST_ROUNDS, math.ceil(seconds / sum(ours + peer for peer in peers)))
     warm_up, turns = [0, 1, 2][: len(calls)], [0, 1, 0, 2][: 2 * len(peers)]

@@ -494,6 +494,7 @@ def test_tensors_from_another_device():
     assert "lies on meta" in faults(candidate, arrays="torch")["kind of array"]
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("style", ["return", "out"])
 def test_torch_on_a_gpu(style):

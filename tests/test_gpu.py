@@ -94,6 +94,19 @@ def test_arrays_of_the_device(call):
     assert same_bits(found.copy_to_host(), expected)
 
 
+@slow
+@pytest.mark.parametrize("op", refconv.operators.OPERATORS)
+def test_property_suite(op):
+    """What is asked of anybody's kernel: views, batches, groups, adjoints, the same bits twice."""
+
+    def candidate(*arguments, **keywords):
+        return getattr(refconv, op)(*arguments, backend="cuda", **keywords)
+
+    candidate.deterministic = True
+    report = refconv.verify(candidate, op, cases=EXAMPLES, isolate=False)
+    assert report.ok, str(report)
+
+
 # Images, input channels, size, output channels, kernel, stride, groups: each kind of unit, with terms that fill blocks
 # or do not, and channels and positions that fill units or do not; sums in parts.
 SIZES = {
@@ -210,6 +223,26 @@ def test_layers():
     expected = layer(x)
     assert same_bits(layer(on_device(x)).copy_to_host(), expected)
     assert same_bits(layer.to("cuda")(x), expected)
+
+
+def free_memory():
+    """Bytes of the device's, when all that is given back is."""
+    from numba import cuda
+
+    context = cuda.current_context()
+    context.deallocations.clear()
+    return context.get_memory_info().free
+
+
+@on_devices
+def test_memory_comes_back():
+    """Calls leave nothing on the device but their results."""
+    x, w = (np.ones(shape, "float32") for shape in ((1, 1, 512, 512), (1, 1, 1, 1)))
+    refconv.conv2d(x, w, backend="cuda")
+    before = free_memory()
+    for _ in range(3):
+        out = refconv.conv2d(x, w, backend="cuda")
+    assert before - free_memory() < out.nbytes
 
 
 @on_devices

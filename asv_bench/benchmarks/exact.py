@@ -6,7 +6,6 @@ asv, printing a table: `python asv_bench/benchmarks/exact.py`.
 
 import functools
 import statistics
-import time
 from collections.abc import Callable
 
 from numba import njit, prange
@@ -16,7 +15,6 @@ from refconv import benchmark, networks
 
 LAYERS = {str(layer): layer for layer in networks.layers("resnet50")}
 DTYPES = ("float64", "float32")
-ROUNDS = 7
 
 Call = Callable[[], object]
 
@@ -44,15 +42,9 @@ def arguments(layer: str, dtype: str) -> tuple:
 
 
 def ratio(ours: Call, theirs: Call) -> float:
-    """Their median time over ours; they take turns, and the first turns are to warm up."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for number in range(ROUNDS + 1):
-        for call, found in zip((ours, theirs), times, strict=True):
-            start = time.perf_counter()
-            call()
-            if number:
-                found.append(time.perf_counter() - start)
-    return statistics.median(times[1]) / statistics.median(times[0])
+    """Their median time over ours."""
+    (time_of_ours, time_of_theirs), _ = benchmark.in_turns(ours, [theirs], 0.0)
+    return time_of_theirs / time_of_ours
 
 
 @functools.cache

@@ -5,14 +5,13 @@ Knows refconv's operators and torch's; nothing of how either works. To run it wi
 """
 
 import functools
-import statistics
-import time
 import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
 
 import refconv
+from refconv import benchmark
 
 Call = Callable[[], object]
 
@@ -82,20 +81,11 @@ def ratio(case: str) -> float:
     before = torch.get_num_threads()
     torch.set_num_threads(threads.count())
     try:
-        both = calls(case)
-        times: tuple[list[float], list[float]] = ([], [])
-        for call in both:
-            call()
-        end = time.perf_counter() + SECONDS
-        while time.perf_counter() < end or len(times[0]) < 5:
-            for call, found in zip(both, times, strict=True):
-                start = time.perf_counter()
-                call()
-                found.append(time.perf_counter() - start)
+        ours, theirs = calls(case)
+        (time_of_ours, time_of_theirs), _ = benchmark.in_turns(ours, [theirs], SECONDS)
     finally:
         torch.set_num_threads(before)
-    ours, theirs = map(statistics.median, times)
-    return theirs / ours
+    return time_of_theirs / time_of_ours
 
 
 class Ratio:
