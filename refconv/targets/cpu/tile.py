@@ -26,6 +26,8 @@ from numba.extending import (
 )
 from numba.np.numpy_support import from_dtype
 
+from refconv.targets import arithmetic
+
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
 _ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.int64: _INT64}
 
@@ -111,25 +113,6 @@ def _everywhere(builder: Any, tile: TileType, scalar: Any) -> Any:
     return builder.shuffle_vector(builder.insert_element(undefined, scalar, _INT32(0)), undefined, lanes)
 
 
-def _fused(builder: Any, tile: TileType, x: Any, w: Any, total: Any) -> Any:
-    """x * w + total, rounded once."""
-    if isinstance(tile.accumulator, types.Integer):
-        return builder.add(builder.mul(x, w), total)
-    name = f"llvm.fma.v{tile.lanes}f{tile.accumulator.bitwidth}"
-    signature = ir.FunctionType(tile.vector, [tile.vector] * 3)
-    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), [x, w, total])
-
-
-def _two_products(builder: Any, tile: TileType, x: Any, w: Any, high: Any, low: Any) -> tuple[Any, Any]:
-    """high + low + x * w: what the sum of high and the product is too coarse for goes to low.
-
-    No number but `low` and what is added to it is rounded where `high` is as `pairs` has it start.
-    """
-    moved = _fused(builder, tile, x, w, high)
-    taken = builder.fsub(moved, high)
-    return moved, builder.fadd(low, _fused(builder, tile, x, w, builder.fneg(taken)))
-
-
 @intrinsic
 def _tile_start(typing_context: Any, tile: Any, total: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
@@ -168,15 +151,7 @@ def _tile_fma(typing_context: Any, tile: Any, block: Any, x: Any, x_at: Any, w: 
             weight = builder.load(builder.gep(w_start, [builder.mul(terms, _INT64(channel))]))
             weights = _everywhere(builder, tile, weight)
             for v, values in enumerate(inputs):
-                at = channel * tile.vectors + v
-                total = builder.extract_value(block, at)
-                if tile.numbers == 1:
-                    total = _fused(builder, tile, values, weights, total)
-                else:
-                    low = builder.extract_value(block, tile.sums + at)
-                    total, low = _two_products(builder, tile, values, weights, total, low)
-                    block = builder.insert_value(block, low, tile.sums + at)
-                block = builder.insert_value(block, total, at)
+                block = arithmetic.with_product(builder, tile, block, channel * tile.vectors + v, values, weights)
         return block
 
     return block(tile, block, x, types.intp, w, types.intp, types.intp), generate
@@ -185,27 +160,9 @@ def _tile_fma(typing_context: Any, tile: Any, block: Any, x: Any, x_at: Any, w: 
 @intrinsic
 def _tile_add(typing_context: Any, tile: Any, total: Any, block: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
-        _, total, block = operands
-        if tile.numbers == 2:
-            return _handed_over(builder, tile, block)
-        add = builder.add if isinstance(tile.accumulator, types.Integer) else builder.fadd
-        for at in range(tile.sums):
-            each = add(builder.extract_value(total, at), builder.extract_value(block, at))
-            total = builder.insert_value(total, each, at)
-        return total
+        return arithmetic.with_block(builder, tile, *operands[1:])
 
     return total(tile, total, block), generate
-
-
-def _handed_over(builder: Any, tile: TileType, sums: Any) -> Any:
-    """The same sums: of the second numbers, what is large enough for the first goes to these. Nothing is rounded."""
-    for at in range(tile.sums):
-        high, low = builder.extract_value(sums, at), builder.extract_value(sums, tile.sums + at)
-        total = builder.fadd(high, low)
-        sums = builder.insert_value(sums, total, at)
-        rest = builder.fsub(low, builder.fsub(total, high))
-        sums = builder.insert_value(sums, rest, tile.sums + at)
-    return sums
 
 
 def _sums_pointers(context: Any, builder: Any, tile: TileType, array_type: Any, operands: Any) -> Iterator[Any]:

@@ -10,11 +10,10 @@ import ctypes
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import cfunc, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from refconv.targets import arithmetic
 from refconv.targets.cpu import memory
 
 
@@ -23,10 +22,7 @@ def _fused(typing_context: Any, x: Any, w: Any, total: Any) -> Any:
     """x * w + total, rounded once."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
-        element = context.get_value_type(total)
-        function = ir.FunctionType(element, [element] * 3)
-        name = f"llvm.fma.f{total.bitwidth}"
-        return builder.call(cgutils.get_or_insert_function(builder.module, function, name), operands)
+        return arithmetic.fused(builder, *operands)
 
     return total(x, w, total), generate
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from refconv.device import cgutils, extending, from_dtype, lower_constant, register_model, typeof_impl, types
+from refconv.device import extending, from_dtype, lower_constant, register_model, typeof_impl, types
+from refconv.targets import arithmetic
 from refconv.targets.cuda.intrinsics import GLOBAL
 
 _INT64 = ir.IntType(64)
@@ -93,23 +94,6 @@ def _constant(context: Any, builder: Any, typ: Any, value: Any) -> Any:
     return context.get_dummy_value()
 
 
-def _fused(builder: Any, tile: TileType, x: Any, w: Any, total: Any) -> Any:
-    """x * w + total, rounded once."""
-    if isinstance(tile.accumulator, types.Integer):
-        return builder.add(builder.mul(x, w), total)
-    signature = ir.FunctionType(tile.element, [tile.element] * 3)
-    name = f"llvm.fma.f{8 * tile.size}"
-    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), [x, w, total])
-
-
-def _two_products(builder: Any, tile: TileType, x: Any, w: Any, high: Any, low: Any) -> tuple[Any, Any]:
-    """high + low + x * w: what the sum of high and the product is too coarse for goes to low. As the CPU's tile."""
-    moved = _fused(builder, tile, x, w, high)
-    taken = builder.fsub(moved, high)
-    negated = builder.fsub(ir.Constant(tile.element, -0.0), taken)  # NVVM knows no other way
-    return moved, builder.fadd(low, _fused(builder, tile, x, w, negated))
-
-
 def _staged(
     context: Any, builder: Any, tile: TileType, source_type: Any, source: Any, at: Any, count: int
 ) -> list[Any]:
@@ -178,14 +162,7 @@ def _tile_fma(typing_context: Any, tile: Any, block: Any, x: Any, x_at: Any, w: 
         weights = _loaded(context, builder, tile, signature.args[4], w, w_at, tile.channels)
         for at in range(tile.sums):
             number, weight = inputs[at % tile.positions], weights[at // tile.positions]
-            total = builder.extract_value(block, at)
-            if tile.numbers == 1:
-                total = _fused(builder, tile, number, weight, total)
-            else:
-                low = builder.extract_value(block, tile.sums + at)
-                total, low = _two_products(builder, tile, number, weight, total, low)
-                block = builder.insert_value(block, low, tile.sums + at)
-            block = builder.insert_value(block, total, at)
+            block = arithmetic.with_product(builder, tile, block, at, number, weight)
         return block
 
     return block(tile, block, x, types.int64, w, types.int64), generate
@@ -194,27 +171,9 @@ def _tile_fma(typing_context: Any, tile: Any, block: Any, x: Any, x_at: Any, w: 
 @extending.intrinsic
 def _tile_add(typing_context: Any, tile: Any, total: Any, block: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
-        _, total, block = operands
-        if tile.numbers == 2:
-            return _handed_over(builder, tile, block)
-        add = builder.add if isinstance(tile.accumulator, types.Integer) else builder.fadd
-        for at in range(tile.sums):
-            each = add(builder.extract_value(total, at), builder.extract_value(block, at))
-            total = builder.insert_value(total, each, at)
-        return total
+        return arithmetic.with_block(builder, tile, *operands[1:])
 
     return total(tile, total, block), generate
-
-
-def _handed_over(builder: Any, tile: TileType, sums: Any) -> Any:
-    """The same sums: of the second numbers, what is large enough for the first goes to these. Nothing is rounded."""
-    for at in range(tile.sums):
-        high, low = builder.extract_value(sums, at), builder.extract_value(sums, tile.sums + at)
-        total = builder.fadd(high, low)
-        sums = builder.insert_value(sums, total, at)
-        rest = builder.fsub(low, builder.fsub(total, high))
-        sums = builder.insert_value(sums, rest, tile.sums + at)
-    return sums
 
 
 @extending.intrinsic

@@ -1,0 +1,79 @@
+"""What the sums of a tile are made of, in LLVM: the same instructions on every target.
+
+Knows LLVM; of a tile how many sums it has, and whether each is one number or two; not its shape, nor where numbers lie.
+"""
+
+from typing import Any, Protocol
+
+from llvmlite import ir
+from numba.core import cgutils
+
+
+class Sums(Protocol):
+    """A tile: its sums are the values of an LLVM array; then, if they are pairs, come their second numbers."""
+
+    numbers: int  # of a sum
+
+    @property
+    def sums(self) -> int:
+        """How many sums there are, or vectors of sums."""
+
+
+def fused(builder: Any, x: Any, w: Any, total: Any) -> Any:
+    """x * w + total of numbers or vectors, rounded once."""
+    vector = isinstance(total.type, ir.VectorType)
+    element = total.type.element if vector else total.type
+    if isinstance(element, ir.IntType):
+        return builder.add(builder.mul(x, w), total)
+    bits = 32 if isinstance(element, ir.FloatType) else 64
+    name = f"llvm.fma.v{total.type.count}f{bits}" if vector else f"llvm.fma.f{bits}"
+    signature = ir.FunctionType(total.type, [total.type] * 3)
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), [x, w, total])
+
+
+def with_product(builder: Any, tile: Sums, block: Any, at: int, x: Any, w: Any) -> Any:
+    """The sums of a block, x * w added to one of them."""
+    total = builder.extract_value(block, at)
+    if tile.numbers == 1:
+        return builder.insert_value(block, fused(builder, x, w, total), at)
+    low = builder.extract_value(block, tile.sums + at)
+    total, low = _two_products(builder, x, w, total, low)
+    return builder.insert_value(builder.insert_value(block, low, tile.sums + at), total, at)
+
+
+def with_block(builder: Any, tile: Sums, total: Any, block: Any) -> Any:
+    """The sums, those of a block of terms added: of pairs they are in the block already."""
+    if tile.numbers == 2:
+        return _handed_over(builder, tile, block)
+    for at in range(tile.sums):
+        sums = builder.extract_value(total, at), builder.extract_value(block, at)
+        add = builder.add if isinstance(sums[0].type, ir.IntType) else builder.fadd
+        total = builder.insert_value(total, add(*sums), at)
+    return total
+
+
+def _two_products(builder: Any, x: Any, w: Any, high: Any, low: Any) -> tuple[Any, Any]:
+    """high + low + x * w: what the sum of high and the product is too coarse for goes to low.
+
+    No number but `low` and what is added to it is rounded where `high` is as `pairs` has it start.
+    """
+    moved = fused(builder, x, w, high)
+    taken = builder.fsub(moved, high)
+    return moved, builder.fadd(low, fused(builder, x, w, _negated(builder, taken)))
+
+
+def _negated(builder: Any, value: Any) -> Any:
+    """Subtracted from -0: NVVM knows no negation, and for other targets LLVM makes it one."""
+    zero = [-0.0] * value.type.count if isinstance(value.type, ir.VectorType) else -0.0
+    return builder.fsub(ir.Constant(value.type, zero), value)
+
+
+def _handed_over(builder: Any, tile: Sums, sums: Any) -> Any:
+    """The same sums: of the second numbers, what is large enough for the first goes to these. Nothing is rounded."""
+    for at in range(tile.sums):
+        high, low = builder.extract_value(sums, at), builder.extract_value(sums, tile.sums + at)
+        total = builder.fadd(high, low)
+        sums = builder.insert_value(sums, total, at)
+        rest = builder.fsub(low, builder.fsub(total, high))
+        sums = builder.insert_value(sums, rest, tile.sums + at)
+    return sums
