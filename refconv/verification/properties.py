@@ -3,7 +3,7 @@
 Knows candidates, cases and recipes; not where these come from, and nothing of processes or reports.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -120,7 +120,7 @@ class Examiner:
             return Examination(
                 True, tuple(dict.fromkeys([RETURNS, *(each.property for each in findings)])), tuple(findings)
             )
-        comparison = self._judged(case, outcome.result)
+        comparison = self.judged(case, outcome.result)
         checked += [LAYOUT, VALUES]
         if comparison and not comparison.ok and not any(each.property == WRITTEN for each in findings):
             findings.append(self._wrong(recipe, case, comparison))
@@ -136,13 +136,13 @@ class Examiner:
         figures = (comparison.max_ulp, comparison.max_bound_ratio) if comparison and comparison.worst else (0, 0.0)
         return Examination(True, tuple(dict.fromkeys(checked)), tuple(findings), *figures)
 
-    def _judged(self, case: Case, result: np.ndarray) -> Comparison | None:
+    def judged(self, case: Case, result: np.ndarray) -> Comparison | None:
         """The judge's verdict; None on the oracle's own output, which needs none."""
         return None if case.is_expected(result) else case.check(result, self.model)
 
     def accepts(self, case: Case, result: np.ndarray) -> bool:
         """Whether a result is right."""
-        comparison = self._judged(case, result)
+        comparison = self.judged(case, result)
         return comparison is None or comparison.ok
 
     def _wrong(self, recipe: Recipe, case: Case, comparison: Comparison) -> Finding:
@@ -161,17 +161,12 @@ class Examiner:
         outcome = self.candidate.call(case, layout=recipe.layout, memory=memory)
         return outcome.result is None or not self.accepts(case, outcome.result)
 
-    def _further(self, recipe: Recipe, case: Case, wanted: str) -> Iterator[str]:
-        """The properties to be looked at besides."""
-        possible = [
-            name for name in _CHECKS if _APPLIES[name](recipe, case) and (name != DETERMINISTIC or self.deterministic)
-        ]
-        if wanted:
-            yield from (name for name in possible if name == wanted)
-            return
+    def _further(self, recipe: Recipe, case: Case, wanted: str) -> list[str]:
+        """The property to be looked at besides, if it can be."""
         # Not every one for every case: a call more makes it twice as dear, and so do the adjoint's sums.
-        turn = dict(enumerate(_CHECKS)).get(recipe.seed % TURNS)
-        yield from (name for name in possible if name == turn)
+        names = (wanted,) if wanted else tuple(_CHECKS)[recipe.seed % TURNS :][:1]
+        possible = _CHECKS if self.deterministic else _CHECKS.keys() - {DETERMINISTIC}
+        return [name for name in names if name in possible and _APPLIES[name](recipe, case)]
 
     def call(self, recipe: Recipe, case: Case) -> np.ndarray | None:
         """The candidate's result, None if there is none."""
@@ -243,8 +238,8 @@ def _part(by: Examiner, property_: str, which: str, recipe: Recipe, part: Case, 
         return Finding(property_, f"{which}: nothing comes back")
     if _same_bits(found, whole):  # which was judged
         return None
-    if not by.accepts(part, found):
-        comparison = part.check(found, by.model)
+    comparison = by.judged(part, found)
+    if comparison and not comparison.ok:
         return Finding(property_, f"right together, but {which}:\n{comparison}", comparison)
     if by.deterministic:
         return Finding(property_, f"{which}: {_different(found, whole)} differ from those together")
