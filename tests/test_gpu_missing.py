@@ -42,13 +42,32 @@ def test_arrays_of_the_device_without_one():
     """What claims to lie on a GPU is not read as if it lay here."""
     unavailable()
 
+    class Lent:
+        def __dlpack__(self, **options):
+            raise AssertionError("it was asked for")
+
+        def __dlpack_device__(self):
+            return (2, 0)
+
     class Claims:
         __cuda_array_interface__ = {  # noqa: RUF012 - the protocol's
             "data": (16, False), "shape": (1, 1, 2, 2), "typestr": "<f8", "strides": None, "version": 3,
         }  # fmt: skip
 
-    with pytest.raises(BackendUnavailable, match="cuda"):
-        refconv.conv2d(Claims(), W)
+    for array in (Claims(), Lent()):
+        with pytest.raises(BackendUnavailable, match="cuda"):
+            refconv.conv2d(array, W)
+
+
+def test_arrays_of_a_gpu_in_the_simulator(monkeypatch):
+    """It has no such memory."""
+    pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+    from refconv import device
+
+    monkeypatch.setattr(device, "SIMULATED", True)
+    monkeypatch.setattr(device, "check", lambda: None)
+    with pytest.raises(BackendUnavailable, match=r"input lies on a GPU, .*: unset NUMBA_ENABLE_CUDASIM"):
+        device.adopt("input", X)
 
 
 def test_nothing_is_imported_for_the_cpu():

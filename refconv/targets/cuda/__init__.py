@@ -107,7 +107,7 @@ def _prepared(p: Problem, bias_strides: tuple[int, ...], stream: Stream) -> _Pre
 
 def _run_piece(c: Correlation) -> None:
     of_sums, parts = number(c.accumulator), numbers(c.accumulator)
-    stream = device.stream_of(c.x, c.w, c.out)
+    stream = device.stream_of(c.out, c.x, c.w, c.bias)
     bias = np.broadcast_to(np.zeros((), of_sums), c.w.shape[:2]) if c.bias is None else c.bias
     x, w, b = (device.operand(each, stream) for each in (c.x, c.w, bias))
     out = device.room(c.out)
