@@ -72,11 +72,24 @@ def _missing() -> str:
     if not found:
         first = " ".join(reason.split())
         return f"no usable GPU ({first}); install NVIDIA's driver (https://www.nvidia.com/drivers) and {INSTALL}"
+    driver, compiler = cuda.cudadrv.driver.get_version(), cuda.runtime.get_version()
+    if driver[0] < compiler[0]:  # within a major version, older drivers run what newer compilers make
+        return (
+            f"the driver is for CUDA {_dotted(driver)}, the compiler of CUDA {_dotted(compiler)}: the driver must be "
+            f"for CUDA {compiler[0]} or newer; install a newer one (https://www.nvidia.com/drivers), or, for CUDA 12, "
+            "an older compiler: pip install 'numba-cuda[cu12]'"
+        )
     capability = cuda.get_current_device().compute_capability
     if tuple(capability) < LEAST_CAPABILITY:
-        names = (".".join(map(str, each)) for each in (capability, LEAST_CAPABILITY))
-        return "the GPU has compute capability {}: must be at least {}".format(*names)
+        return (
+            f"the GPU has compute capability {_dotted(capability)}: must be at least {_dotted(LEAST_CAPABILITY)}; "
+            "use another GPU, or backend='cpu'"
+        )
     return ""
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 # --- memory and streams ---------------------------------------------------------------------------------------------

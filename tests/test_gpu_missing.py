@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -57,6 +58,38 @@ def test_arrays_of_the_device_without_one():
     for array in (Claims(), Lent()):
         with pytest.raises(BackendUnavailable, match="cuda"):
             refconv.conv2d(array, W)
+
+
+class Found:
+    """What numba-cuda says of a driver and a GPU."""
+
+    def __init__(self, driver=(13, 0), compiler=(13, 5), capability=(9, 0)):
+        self.cudadrv, self.runtime = SimpleNamespace(driver=SimpleNamespace()), SimpleNamespace()
+        self.cudadrv.driver.get_version, self.runtime.get_version = lambda: driver, lambda: compiler
+        self.is_available = lambda: True
+        self.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (Found(driver=(12, 4)), ["driver", "CUDA 12.4", "CUDA 13.5", "nvidia.com/drivers", "'numba-cuda[cu12]'"]),
+        (Found(capability=(7, 0)), ["capability 7.0", "must be at least 7.5", "use another GPU, or backend='cpu'"]),
+        (Found(), []),
+        (Found(driver=(13, 9), compiler=(12, 9), capability=(7, 5)), []),
+    ],
+    ids=["old driver", "old GPU", "usable", "old compiler"],
+)
+def test_what_is_too_old_is_said(found, said, monkeypatch):
+    """With what was found, what is needed, and what to do."""
+    pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+    from refconv import device
+
+    monkeypatch.setattr(device, "cuda", found)
+    monkeypatch.setattr(device, "SIMULATED", False)
+    message = device._missing.__wrapped__()
+    assert bool(message) == bool(said)
+    assert [each for each in said if each not in message] == []
 
 
 def test_arrays_of_a_gpu_in_the_simulator(monkeypatch):
