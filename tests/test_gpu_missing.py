@@ -1,7 +1,10 @@
 """Without a GPU: what is missing is said, with how to get it; nothing is imported before it is asked for."""
 
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +14,7 @@ import refconv
 from refconv import targets
 from refconv.errors import BackendUnavailable
 
+ROOT = Path(__file__).parents[1]
 X, W = np.ones((1, 1, 2, 2)), np.ones((1, 1, 1, 1))
 
 
@@ -109,3 +113,30 @@ def test_nothing_is_imported_for_the_cpu():
         "sys.exit(any(name.startswith('numba.cuda.cudadrv') or name == 'refconv.device' for name in sys.modules))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+WITHOUT_NUMBA_CUDA = """
+import sys
+class Nowhere:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "numba_cuda":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path[:] = [Nowhere(), *(each for each in sys.meta_path if type(each).__name__ != "NumbaCudaFinder")]
+"""
+
+
+def test_doctests_are_skipped_without_numba_cuda(tmp_path):
+    """And pytest says which, of all that needs it."""
+    (tmp_path / "without_numba_cuda.py").write_text(WITHOUT_NUMBA_CUDA)
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    what = ("refconv/device.py", "refconv/arrays.py", "refconv/targets/cuda", "tests/gpu_code.py")
+    options = ("-p", "without_numba_cuda", "-p", "no:cacheprovider", "-n", "0", "--collect-only", *what)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options], cwd=ROOT, env=os.environ | {"PYTHONPATH": path},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    modules = {"refconv/device.py", "tests/gpu_code.py"}
+    modules |= {each.relative_to(ROOT).as_posix() for each in (ROOT / "refconv/targets/cuda").glob("*.py")}
+    skipped = re.findall(r"SKIPPED \[\d\] ([\w/.]+):0: .*numba-cuda is not installed", done.stdout)
+    assert set(skipped) == modules, done.stdout + done.stderr
+    assert "ERROR" not in done.stdout
