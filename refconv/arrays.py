@@ -13,6 +13,8 @@ from refconv.distant import Distant
 from refconv.errors import BackendUnavailable
 from refconv.formats import NARROW, SUPPORTED
 
+_DLPACK_CPU, _DLPACK_CUDA = 1, (2, 13)  # kDLCPU; kDLCUDA and kDLCUDAManaged
+
 Operands: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # input, weight, and bias, if there is one
 
 
@@ -44,8 +46,12 @@ def check_result(name: str, array: Any, dtype: np.dtype) -> None:
     TypeError
         For JAX without x64 and a result of 64 bits, for instance.
     """
-    if type(array) is not np.ndarray and not _on_gpu(array):
+    if type(array) is np.ndarray:
+        return
+    if not _on_gpu(array):
         like(array, np.empty(0, dtype), name)
+    elif hasattr(array, "__array_namespace__"):
+        like(array, new(array, (1,), dtype), name)
 
 
 def together(**arrays: np.ndarray | None) -> bool:
@@ -96,12 +102,15 @@ def like(array: Any, result: np.ndarray, name: str = "input") -> Any:
     if type(array) is np.ndarray:
         return result
     if isinstance(result, Distant):
-        return result.owner if result.owner.shape == result.shape else result.owner.reshape(result.shape)
-    if _is_torch(array):
+        from refconv import device
+
+        converted = device.handed_over(name, array, result)
+    elif _is_torch(array):
         return _to_torch(result)
-    if isinstance(array, np.ndarray) or not hasattr(array, "__array_namespace__"):
+    elif isinstance(array, np.ndarray) or not hasattr(array, "__array_namespace__"):
         return result
-    converted = array.__array_namespace__().asarray(result)
+    else:
+        converted = array.__array_namespace__().asarray(result)
     if str(converted.dtype).rpartition(".")[2] != result.dtype.name:  # its dtypes are named as NumPy's, maybe after it
         raise TypeError(
             f"{name} of type {type(array).__name__}: its library turned a {result.dtype} result into "
@@ -138,10 +147,10 @@ def _foreign(name: str, array: Any) -> np.ndarray:
 
 def _through_dlpack(name: str, array: Any) -> np.ndarray | None:
     """None if that can't be, but `__array__` may: JAX's bfloat16 and float8 come so, as ml_dtypes'."""
-    if array.__dlpack_device__()[0] != 1:  # kDLCPU
+    if array.__dlpack_device__()[0] != _DLPACK_CPU:
         raise BackendUnavailable(
-            f"{name} lies on DLPack device {array.__dlpack_device__()}: must be on the CPU, or have "
-            "__cuda_array_interface__"
+            f"{name} lies on DLPack device {tuple(map(int, array.__dlpack_device__()))}: must be on the CPU (1) or on "
+            "a GPU of NVIDIA's (2 or 13); copy it"
         )
     try:
         return np.from_dlpack(array)
@@ -155,7 +164,10 @@ def _on_gpu(array: Any) -> bool:
     """Whether an array lies in the memory of a GPU of NVIDIA's."""
     if _is_torch(array):
         return bool(array.is_cuda)
-    return not isinstance(array, (np.ndarray, type)) and hasattr(array, "__cuda_array_interface__")
+    if isinstance(array, (np.ndarray, type)):
+        return False
+    lent = hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] in _DLPACK_CUDA
+    return lent or hasattr(array, "__cuda_array_interface__")
 
 
 def _adopted(name: str, array: Any) -> Distant:

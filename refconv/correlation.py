@@ -52,6 +52,15 @@ def pieces(c: Correlation, most: int) -> Iterator[tuple[Index, Correlation]]:
         yield index, _piece(c, axis, index)
 
 
+def halves(c: Correlation, axis: int) -> Iterator[Correlation]:
+    """The same outputs by two correlations, each with half of an axis of the output, which is not that of groups."""
+    spatial, middle = max(axis - 3, 0), c.out.shape[axis] // 2
+    for some in (slice(0, middle), slice(middle, c.out.shape[axis])):
+        index = [slice(0, size) for size in c.out.shape[: 4 + spatial]]
+        index[axis] = some
+        yield _piece(c, spatial, tuple(index))
+
+
 def addends(c: Correlation, most: int) -> Iterator[Correlation]:
     """Correlations with some of the terms each, of at most so many elements of x, or one tap: their sums add up to c's.
 

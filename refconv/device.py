@@ -41,6 +41,10 @@ if not SIMULATED:  # what tiles and kernels are written with
     populate_array: Any = import_module("numba.cuda.np.arrayobj").populate_array
     from_dtype: Any = import_module("numba.cuda.np.numpy_support").from_dtype
     typeof_impl: Any = import_module("numba.cuda.typing.typeof").typeof_impl
+    # cuda-core's, which numba-cuda depends on: who reads and writes DLPack's structures.
+    StridedMemoryView: Any = import_module("cuda.core.utils").StridedMemoryView
+    # What protocols between libraries call the default stream, Numba's 0.
+    _DEFAULT_STREAM = 2 if import_module("numba.cuda.core.config").CUDA_PER_THREAD_DEFAULT_STREAM else 1
 
 
 def check() -> None:
@@ -68,11 +72,24 @@ def _missing() -> str:
     if not found:
         first = " ".join(reason.split())
         return f"no usable GPU ({first}); install NVIDIA's driver (https://www.nvidia.com/drivers) and {INSTALL}"
+    driver, compiler = cuda.cudadrv.driver.get_version(), cuda.runtime.get_version()
+    if driver[0] < compiler[0]:  # within a major version, older drivers run what newer compilers make
+        return (
+            f"the driver is for CUDA {_dotted(driver)}, the compiler of CUDA {_dotted(compiler)}: the driver must be "
+            f"for CUDA {compiler[0]} or newer; install a newer one (https://www.nvidia.com/drivers), or, for CUDA 12, "
+            "an older compiler: pip install 'numba-cuda[cu12]'"
+        )
     capability = cuda.get_current_device().compute_capability
     if tuple(capability) < LEAST_CAPABILITY:
-        names = (".".join(map(str, each)) for each in (capability, LEAST_CAPABILITY))
-        return "the GPU has compute capability {}: must be at least {}".format(*names)
+        return (
+            f"the GPU has compute capability {_dotted(capability)}: must be at least {_dotted(LEAST_CAPABILITY)}; "
+            "use another GPU, or backend='cpu'"
+        )
     return ""
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 # --- memory and streams ---------------------------------------------------------------------------------------------
@@ -174,9 +191,11 @@ def adopt(name: str, array: Any) -> Distant:
     BackendUnavailable
         Without a usable GPU, or for an array on another than the current one.
     TypeError
-        For an array with a mask.
+        For an array with a mask, or of a dtype that can't be told.
     """
     check()
+    if SIMULATED:
+        raise BackendUnavailable(f"{name} lies on a GPU, and Numba's simulator has none: unset NUMBA_ENABLE_CUDASIM")
     library = _library(array)
     stream = library.stream(array)
     current = _current_device()
@@ -185,10 +204,7 @@ def adopt(name: str, array: Any) -> Distant:
             f"{name} lies on GPU {stream.device}, and GPU {current} is the current one: must be there too; copy it, or "
             f"make its GPU current (torch.cuda.device, cupy.cuda.Device, numba.cuda.select_device)"
         )
-    address, shape, strides, dtype = library.memory(name, array)
-    found = distant(address, shape, strides, dtype, _Memory(stream))
-    found.owner = array
-    return found
+    return library.adopt(name, array, stream)
 
 
 def new(array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Distant:
@@ -203,18 +219,35 @@ class _Interface:
         """The stream on which the array's numbers are ready."""
         return Stream(_current_device(), int(array.__cuda_array_interface__.get("stream") or 0))
 
-    def memory(self, name: str, array: Any) -> tuple[int, tuple[int, ...], tuple[int, ...] | None, np.dtype]:
-        """Where the array lies, its shape, strides and dtype."""
+    def adopt(self, name: str, array: Any, stream: Stream) -> Distant:
+        """The array, to be read by work on a stream."""
         found = array.__cuda_array_interface__
         if found.get("mask") is not None:
             raise TypeError(f"{name} has a mask: must be an array without one, it would be lost")
         dtype = getattr(array, "dtype", None)  # the interface knows no bfloat16
         kind = dtype if isinstance(dtype, np.dtype) else np.dtype(found["typestr"])
-        return int(found["data"][0]), tuple(found["shape"]), found.get("strides"), kind
+        memory = _Memory(stream)
+        return distant(int(found["data"][0]), tuple(found["shape"]), found.get("strides"), kind, memory, array)
 
     def new(self, _array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         """A new array of its kind, on its device."""
         return cuda.device_array(shape, dtype)
+
+
+class _DLPack(_Interface):
+    """Any array with DLPack: its library makes its numbers ready for our stream, the default one."""
+
+    def stream(self, array: Any) -> Stream:
+        return Stream(int(array.__dlpack_device__()[1]), 0)
+
+    def adopt(self, name: str, array: Any, stream: Stream) -> Distant:
+        try:
+            view = StridedMemoryView.from_dlpack(array, stream_ptr=stream.handle or _DEFAULT_STREAM)
+            dtype = view.dtype
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:  # a dtype that is not known, for instance
+            raise TypeError(f"{name} of type {type(array).__name__} can't be read through DLPack: {error}") from error
+        strides = None if view.strides is None else tuple(step * dtype.itemsize for step in view.strides)
+        return distant(view.ptr, tuple(view.shape), strides, dtype, _Memory(stream), view)
 
 
 class _CuPy(_Interface):
@@ -229,9 +262,10 @@ class _Torch(_Interface):
     def stream(self, array: Any) -> Stream:
         return Stream(int(array.device.index), int(sys.modules["torch"].cuda.current_stream(array.device).cuda_stream))
 
-    def memory(self, name: str, array: Any) -> tuple[int, tuple[int, ...], tuple[int, ...] | None, np.dtype]:
+    def adopt(self, name: str, array: Any, stream: Stream) -> Distant:
         dtype = parse(name, array.dtype)
-        return array.data_ptr(), tuple(array.shape), tuple(step * dtype.itemsize for step in array.stride()), dtype
+        strides = tuple(step * dtype.itemsize for step in array.stride())
+        return distant(array.data_ptr(), tuple(array.shape), strides, dtype, _Memory(stream), array)
 
     def new(self, _array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         torch = sys.modules["torch"]
@@ -244,7 +278,29 @@ def _library(array: Any) -> _Interface:
         module = sys.modules.get(name)
         if module is not None and isinstance(array, getattr(module, kind)):
             return library()
-    return _Interface()
+    return _DLPack() if hasattr(array, "__dlpack_device__") else _Interface()
+
+
+def handed_over(name: str, array: Any, result: Distant) -> Any:
+    """A result as the kind that `array` is, or as it was made (Numba's) where that has no namespace to make it by.
+
+    Raises
+    ------
+    TypeError
+        For a dtype that DLPack's writer does not know.
+    """
+    found = result.owner if result.owner.shape == result.shape else result.owner.reshape(result.shape)
+    if isinstance(found, type(array)) or not hasattr(array, "__array_namespace__"):
+        return found
+    stream_of(result).wait()  # whoever reads it may be on any stream
+    try:
+        view = StridedMemoryView.from_cuda_array_interface(found, stream_ptr=-1)
+        return array.__array_namespace__().from_dlpack(view)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name} of type {type(array).__name__}: its library can't be given a {result.dtype} result through DLPack "
+            f"({error}); out_dtype must be another"
+        ) from error
 
 
 # --- operands and results -------------------------------------------------------------------------------------------
@@ -259,9 +315,12 @@ class Operand(NamedTuple):
 
 
 def stream_of(*arrays: np.ndarray | None) -> Stream:
-    """The stream of a call with these arrays: that of those on the device."""
-    found = (each.memory for each in arrays if isinstance(each, Distant))
-    return next((memory.stream for memory in found if isinstance(memory, _Memory)), None) or current_stream()
+    """The stream of a call with these arrays: the first one's on the device, when all are done on the others'."""
+    memories = [each.memory for each in arrays if isinstance(each, Distant)]
+    streams = [memory.stream for memory in memories if isinstance(memory, _Memory)] or [current_stream()]
+    for other in {*streams} - {streams[0]}:
+        other.wait()
+    return streams[0]
 
 
 def operand(array: np.ndarray, stream: Stream) -> Operand:

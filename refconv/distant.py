@@ -27,7 +27,7 @@ class Distant(np.ndarray):
     memory
         That memory.
     owner
-        The library's array that this one, or what it is a view of, was made from.
+        What the memory is kept by: the library's array that this one, or what it is a view of, was made from.
     """
 
     memory: Memory
@@ -98,7 +98,7 @@ _VIEWS = {np.moveaxis, np.transpose, np.swapaxes, np.reshape, np.broadcast_to, n
 
 
 def distant(
-    address: int, shape: tuple[int, ...], strides: tuple[int, ...] | None, dtype: np.dtype, memory: Any
+    address: int, shape: tuple[int, ...], strides: tuple[int, ...] | None, dtype: np.dtype, memory: Any, owner: Any
 ) -> Distant:
     """An array at an address of another memory."""
 
@@ -109,7 +109,7 @@ def distant(
         }  # fmt: skip
 
     found = np.asarray(Interface()).view(dtype).view(Distant)
-    found.memory = memory
+    found.memory, found.owner = memory, owner
     return found
 
 

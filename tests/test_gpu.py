@@ -3,7 +3,9 @@
 Run on a GPU by `make gpu`; without one, under an interpreter of PTX and under Numba's simulator by test_gpu_elsewhere.
 """
 
+import ctypes
 import os
+import sys
 
 import ml_dtypes
 import numpy as np
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import refconv
+from refconv.distant import near
 from refconv.errors import BackendUnavailable
 
 try:
@@ -189,6 +192,137 @@ def test_views_of_the_device():
     expected = refconv.conv2d(x[:, :, ::2, 1:], w[:, :, 1:, ::2])
     found = refconv.conv2d(on_device(x)[:, :, ::2, 1:], on_device(w)[:, :, 1:, ::2])
     assert same_bits(found.copy_to_host(), expected)
+
+
+class OnlyDLPack:
+    """An array in the device's memory with DLPack and nothing else; `lent` are the streams that it was lent for.
+
+    The structure is NumPy's own, of an array of the host with the same shape and strides, told to lie on the device.
+    """
+
+    def __init__(self, array, device=(2, 0), code=None):
+        self.array, self.device, self.code, self.lent = array, device, code, []
+
+    def __dlpack_device__(self):
+        return self.device
+
+    def __dlpack__(self, *, stream, **options):
+        self.lent.append(stream)
+        nothing = np.empty(1, self.array.dtype)
+        capsule = np.lib.stride_tricks.as_strided(nothing, self.array.shape, self.array.strides).__dlpack__()
+        pointer = ctypes.pythonapi.PyCapsule_GetPointer
+        pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+        tensor = pointer(capsule, b"dltensor")  # data, device, number of axes, dtype's code, ...
+        ctypes.c_void_p.from_address(tensor).value = self.array.__cuda_array_interface__["data"][0]
+        (ctypes.c_int32 * 2).from_address(tensor + 8)[:] = self.device
+        if self.code:
+            ctypes.c_uint8.from_address(tensor + 20).value = self.code
+        return capsule
+
+
+@on_devices
+@pytest.mark.parametrize("kind", [2, 13], ids=["device", "managed"])
+def test_dlpack_alone(kind):
+    """Read as it lies, when the numbers are ready for the default stream; the result is Numba's."""
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape).astype("float32") for shape in ((2, 3, 8, 9), (4, 3, 4, 5)))
+    expected = refconv.conv2d(x[:, :, ::2, 1:], w)
+    given_x, given_w = OnlyDLPack(on_device(x)[:, :, ::2, 1:], (kind, 0)), OnlyDLPack(on_device(w), (kind, 0))
+    found = refconv.conv2d(given_x, given_w)
+    assert same_bits(found.copy_to_host(), expected)
+    assert given_x.lent == given_w.lent == [1]  # the protocol's name for the legacy default stream
+    exact = refconv.conv2d(x[:, :, ::2, 1:], w, precision="exact")
+    assert same_bits(refconv.conv2d(given_x, given_w, precision="exact").copy_to_host(), exact)
+
+
+@on_devices
+def test_dtypes_of_dlpack():
+    """bfloat16 has a code of its own; what the reader does not know is refused."""
+    x, w = (np.arange(1, 1 + n).astype("bfloat16").reshape(1, 1, 1, n) for n in (7, 2))
+    given_x, given_w = (OnlyDLPack(on_device(each.view("uint16")), code=4) for each in (x, w))
+    found = refconv.conv2d(given_x, given_w)
+    assert found.dtype == x.dtype
+    assert same_bits(found.view("uint16").copy_to_host().view(x.dtype), refconv.conv2d(x, w))
+    float8 = OnlyDLPack(on_device(np.zeros((1, 1, 1, 7), "uint8")), code=10)
+    with pytest.raises(TypeError, match=r"input of type OnlyDLPack can't be read through DLPack: .*dtype"):
+        refconv.conv2d(float8, given_w)
+    flags = OnlyDLPack(on_device(np.zeros((1, 1, 1, 7), "uint8")), code=6)
+    with pytest.raises(TypeError, match="input has dtype bool: must be one of"):
+        refconv.conv2d(flags, given_w)
+
+
+class OfALibrary(OnlyDLPack):
+    """One whose library has a namespace, and so can be given results."""
+
+    def __array_namespace__(self):
+        return self
+
+    @staticmethod
+    def from_dlpack(lent):
+        return Received(lent)
+
+
+class Received:
+    """What it makes of them."""
+
+    def __init__(self, lent):
+        self.dtype = device.StridedMemoryView.from_dlpack(lent, stream_ptr=-1).dtype
+        self.__dlpack__, self.__dlpack_device__ = lent.__dlpack__, lent.__dlpack_device__
+
+
+@on_devices
+def test_results_of_a_library(monkeypatch):
+    """By its `from_dlpack`; what can't be written as DLPack is refused before anything is computed."""
+
+    class Writer:  # cuda-core's asks the driver about addresses, which nothing but a driver stands in for
+        from_dlpack = device.StridedMemoryView.from_dlpack
+
+        @staticmethod
+        def from_cuda_array_interface(array, stream_ptr):
+            assert stream_ptr == -1
+            if array.dtype == "bfloat16":
+                raise BufferError("Unsupported dtype for DLPack export: bfloat16")
+            return OnlyDLPack(array)
+
+    if "ptxsim" in sys.modules:
+        monkeypatch.setattr(device, "StridedMemoryView", Writer)
+    x, w = np.arange(12.0).reshape(1, 3, 4), np.ones((1, 1, 2, 2))
+    given_x = OfALibrary(on_device(x))
+    found = refconv.conv2d(given_x, on_device(w))
+    assert type(found) is Received
+    assert same_bits(near(device.adopt("found", found)), refconv.conv2d(x, w))
+    narrow_x, narrow_w = (OfALibrary(on_device(np.zeros((1, 1, 1, 1), "uint16")), code=4) for _ in range(2))
+    with pytest.raises(TypeError, match=r"can't be given a bfloat16 result through DLPack .*out_dtype must be another"):
+        refconv.conv2d(narrow_x, narrow_w)
+    assert refconv.conv2d(narrow_x, narrow_w, out_dtype="float32").dtype == "float32"
+
+
+@on_devices
+@pytest.mark.parametrize("adopted", [OnlyDLPack, None], ids=["DLPack", "CUDA array interface"])
+def test_another_gpu(adopted, monkeypatch):
+    """Arrays of one that is not the current one are refused, with what to do."""
+    array = on_device(np.ones((1, 1, 2, 2)))
+    given = adopted(array, (2, 1)) if adopted else array
+    if not adopted:  # the interface names no device: its arrays are the current one's
+        monkeypatch.setattr(device._Interface, "stream", lambda *_: device.Stream(1, 0))
+    with pytest.raises(BackendUnavailable, match=r"input lies on GPU 1, and GPU 0 is the current one: .*cuda\.Device"):
+        refconv.conv2d(given, array)
+
+
+@on_devices
+def test_other_streams():
+    """What was begun on another stream than the result's is waited for."""
+    x, w = np.ones((1, 1, 2, 2)), np.ones((1, 1, 1, 1))
+    waited = []
+
+    class Counted(device.Stream):
+        def wait(self):
+            waited.append(self)
+
+    given_x, given_w = device.adopt("x", on_device(x)), device.adopt("w", on_device(w))
+    given_w.memory = device._Memory(Counted(0, 7))
+    assert device.stream_of(given_x, None, x, given_w) == device.Stream(0, 0)
+    assert waited == [(0, 7)]
 
 
 @on_devices

@@ -1,7 +1,11 @@
 """Without a GPU: what is missing is said, with how to get it; nothing is imported before it is asked for."""
 
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ import refconv
 from refconv import targets
 from refconv.errors import BackendUnavailable
 
+ROOT = Path(__file__).parents[1]
 X, W = np.ones((1, 1, 2, 2)), np.ones((1, 1, 1, 1))
 
 
@@ -42,13 +47,64 @@ def test_arrays_of_the_device_without_one():
     """What claims to lie on a GPU is not read as if it lay here."""
     unavailable()
 
+    class Lent:
+        def __dlpack__(self, **options):
+            raise AssertionError("it was asked for")
+
+        def __dlpack_device__(self):
+            return (2, 0)
+
     class Claims:
         __cuda_array_interface__ = {  # noqa: RUF012 - the protocol's
             "data": (16, False), "shape": (1, 1, 2, 2), "typestr": "<f8", "strides": None, "version": 3,
         }  # fmt: skip
 
-    with pytest.raises(BackendUnavailable, match="cuda"):
-        refconv.conv2d(Claims(), W)
+    for array in (Claims(), Lent()):
+        with pytest.raises(BackendUnavailable, match="cuda"):
+            refconv.conv2d(array, W)
+
+
+class Found:
+    """What numba-cuda says of a driver and a GPU."""
+
+    def __init__(self, driver=(13, 0), compiler=(13, 5), capability=(9, 0)):
+        self.cudadrv, self.runtime = SimpleNamespace(driver=SimpleNamespace()), SimpleNamespace()
+        self.cudadrv.driver.get_version, self.runtime.get_version = lambda: driver, lambda: compiler
+        self.is_available = lambda: True
+        self.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (Found(driver=(12, 4)), ["driver", "CUDA 12.4", "CUDA 13.5", "nvidia.com/drivers", "'numba-cuda[cu12]'"]),
+        (Found(capability=(7, 0)), ["capability 7.0", "must be at least 7.5", "use another GPU, or backend='cpu'"]),
+        (Found(), []),
+        (Found(driver=(13, 9), compiler=(12, 9), capability=(7, 5)), []),
+    ],
+    ids=["old driver", "old GPU", "usable", "old compiler"],
+)
+def test_what_is_too_old_is_said(found, said, monkeypatch):
+    """With what was found, what is needed, and what to do."""
+    pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+    from refconv import device
+
+    monkeypatch.setattr(device, "cuda", found)
+    monkeypatch.setattr(device, "SIMULATED", False)
+    message = device._missing.__wrapped__()
+    assert bool(message) == bool(said)
+    assert [each for each in said if each not in message] == []
+
+
+def test_arrays_of_a_gpu_in_the_simulator(monkeypatch):
+    """It has no such memory."""
+    pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+    from refconv import device
+
+    monkeypatch.setattr(device, "SIMULATED", True)
+    monkeypatch.setattr(device, "check", lambda: None)
+    with pytest.raises(BackendUnavailable, match=r"input lies on a GPU, .*: unset NUMBA_ENABLE_CUDASIM"):
+        device.adopt("input", X)
 
 
 def test_nothing_is_imported_for_the_cpu():
@@ -57,3 +113,30 @@ def test_nothing_is_imported_for_the_cpu():
         "sys.exit(any(name.startswith('numba.cuda.cudadrv') or name == 'refconv.device' for name in sys.modules))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+WITHOUT_NUMBA_CUDA = """
+import sys
+class Nowhere:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "numba_cuda":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path[:] = [Nowhere(), *(each for each in sys.meta_path if type(each).__name__ != "NumbaCudaFinder")]
+"""
+
+
+def test_doctests_are_skipped_without_numba_cuda(tmp_path):
+    """And pytest says which, of all that needs it."""
+    (tmp_path / "without_numba_cuda.py").write_text(WITHOUT_NUMBA_CUDA)
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    what = ("refconv/device.py", "refconv/arrays.py", "refconv/targets/cuda", "tests/gpu_code.py")
+    options = ("-p", "without_numba_cuda", "-p", "no:cacheprovider", "-n", "0", "--collect-only", *what)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options], cwd=ROOT, env=os.environ | {"PYTHONPATH": path},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    modules = {"refconv/device.py", "tests/gpu_code.py"}
+    modules |= {each.relative_to(ROOT).as_posix() for each in (ROOT / "refconv/targets/cuda").glob("*.py")}
+    skipped = re.findall(r"SKIPPED \[\d\] ([\w/.]+):0: .*numba-cuda is not installed", done.stdout)
+    assert set(skipped) == modules, done.stdout + done.stderr
+    assert "ERROR" not in done.stdout

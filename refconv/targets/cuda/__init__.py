@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, get_type_hints
 import numpy as np
 
 from refconv import device
-from refconv.correlation import Correlation, pieces
+from refconv.correlation import Correlation, halves
 from refconv.device import Buffer, Stream
 from refconv.distant import near
 from refconv.formats import EXACT, INT64, number, numbers
@@ -20,10 +20,11 @@ from refconv.targets.cpu import exact, superaccumulator
 from refconv.targets.cuda.formats import Format, format_of
 from refconv.targets.cuda.kernel import Sums, kernel
 from refconv.targets.cuda.memory import Divisor, divisor
-from refconv.targets.cuda.plans import Plan, Problem, Tables, padded_lengths, plan, shapes
+from refconv.targets.cuda.plans import Plan, Problem, Tables, check_counts, packed_channel, plan, shapes
 from refconv.targets.cuda.transfer import THREADS, Parts, Transfer, adding, delivery, packing
 
 BUDGET = 2**30  # bytes of packed operands and sums at a time; a correlation that needs more is computed in pieces
+LEAST_SAVED = 16  # a part of what is needed: halves that save less are not worth packing the rest once more
 MOST_BLOCKS = 2**16
 MOST_PLANES = 2**15  # in a grid's second dimension; kernels go on from there
 
@@ -47,19 +48,29 @@ def _on_host(c: Correlation) -> Correlation:
 
 
 def _run(c: Correlation) -> None:
-    """In one piece, or in several that need about the budget, or an image's input and an output."""
-    needed = _needed(c)
-    if needed <= BUDGET:
+    """In one piece, or by halves, whichever leave least, while they need more than the budget and less than a whole."""
+    shape = c.out.shape
+    needed = _needed(c, shape)
+    halved = {
+        axis: _needed(c, (*shape[:axis], -(-size // 2), *shape[axis + 1 :]))
+        for axis, size in enumerate(shape if needed > BUDGET else ())
+        if size > 1 and axis != 1  # of groups
+    }
+    axis = min(halved, key=halved.__getitem__, default=0)
+    if not halved or needed - halved[axis] < needed / LEAST_SAVED:
+        check_counts(c)
         _run_piece(c)
         return
-    for _, piece in pieces(c, max(1, c.out.size * BUDGET // needed)):
-        _run_piece(piece)
+    for half in halves(c, axis):
+        _run(half)
 
 
-def _needed(c: Correlation) -> int:
-    """Bytes of packed operands and of sums, about."""
-    x = c.x.shape[0] * c.x.shape[1] * c.x.shape[2] * math.prod(padded_lengths(c))
-    return int(x + c.w.size + numbers(c.accumulator) * c.out.size) * number(c.accumulator).itemsize
+def _needed(c: Correlation, shape: tuple[int, ...]) -> int:
+    """Bytes of packed operands and of sums, about, for some of the outputs."""
+    images, groups, channels, *output = shape
+    x = images * math.prod(c.x.shape[1:3]) * packed_channel(c, tuple(output))
+    w = groups * channels * math.prod(c.w.shape[2:])
+    return int(x + w + numbers(c.accumulator) * math.prod(shape)) * number(c.accumulator).itemsize
 
 
 class _Tables(NamedTuple):
@@ -107,7 +118,7 @@ def _prepared(p: Problem, bias_strides: tuple[int, ...], stream: Stream) -> _Pre
 
 def _run_piece(c: Correlation) -> None:
     of_sums, parts = number(c.accumulator), numbers(c.accumulator)
-    stream = device.stream_of(c.x, c.w, c.out)
+    stream = device.stream_of(c.out, c.x, c.w, c.bias)
     bias = np.broadcast_to(np.zeros((), of_sums), c.w.shape[:2]) if c.bias is None else c.bias
     x, w, b = (device.operand(each, stream) for each in (c.x, c.w, bias))
     out = device.room(c.out)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refconv.correlation import Correlation
+from refconv.errors import BackendUnavailable
 from refconv.formats import EXACT, number, numbers
 from refconv.nest import BLOCK
 from refconv.padding import ZERO, Sides, element
@@ -20,6 +21,7 @@ Size = tuple[int, ...]
 
 FEW_UNITS = 2 * 132  # with fewer, a large GPU has processors to spare: long sums are computed in parts
 MOST_SUMS = 2**26  # of all parts
+MOST = 2**31 - 2**25  # of what has a number of 32 bits: there is room for rounding up to units, and a step of a grid
 
 
 def shapes(accumulator: np.dtype) -> dict[str, Shape]:
@@ -104,9 +106,36 @@ def _axis(taps: int, stride: int, dilation: int, outputs: int) -> _Axis:
     return _Axis(np.add.outer(starts, np.arange(length) * stride).reshape(-1), owner * length + shift)
 
 
-def padded_lengths(c: Correlation) -> list[int]:
-    """How many elements of the padded input there are along each axis, about."""
-    return [before + size + after for size, (before, after) in zip(c.x.shape[3:], c.padding, strict=True)]
+def packed_channel(c: Correlation, output: Size) -> int:
+    """How many elements of a channel are packed, for an output of this size: what `_axis` has, multiplied."""
+    lengths = 1
+    for taps, stride, dilation, outputs in zip(c.w.shape[3:], c.stride, c.dilation, output, strict=True):
+        parts = min(taps, stride // math.gcd(stride, dilation))
+        lengths *= parts * (outputs + max(0, taps - 1) * abs(dilation) // stride)
+    return lengths
+
+
+def check_counts(c: Correlation) -> None:
+    """Refuse what kernels can't count.
+
+    Raises
+    ------
+    BackendUnavailable
+        Saying what there is too much of.
+    """
+    terms = math.prod(c.w.shape[2:])
+    for what, count in {
+        "outputs": c.out.size,
+        "terms in an output": terms,
+        "channels of the input": math.prod(c.x.shape[:3]),
+        "elements in a channel of the padded input": packed_channel(c, c.out.shape[3:]),
+        "weights in a tile of channels": terms * _shape(c.accumulator, c.w.shape[1]).block_channels,
+    }.items():
+        if count > MOST:
+            raise BackendUnavailable(
+                f"backend='cuda': there are {count} {what}, of what can't be divided: must be at most {MOST}; use "
+                "backend='cpu', with arrays of the host"
+            )
 
 
 def plan(p: Problem) -> Plan:
@@ -121,7 +150,7 @@ def plan(p: Problem) -> Plan:
         taps = np.add.outer(taps, each.taps * step).reshape(-1)
     for outputs, step in zip(p.output[:-1], steps[:-1], strict=True):
         row_places = np.add.outer(row_places, np.arange(outputs) * step).reshape(-1)
-    shape = _shape(p)
+    shape = _shape(p.accumulator, channels)
     channel = math.prod(lengths)
     outputs, columns = math.prod(p.output), p.output[-1]
     positions = images * outputs
@@ -161,9 +190,9 @@ def plan(p: Problem) -> Plan:
     return Plan(shape, *tables, offsets, row_places, counts, parts)
 
 
-def _shape(p: Problem) -> Shape:
+def _shape(accumulator: np.dtype, channels: int) -> Shape:
     """The units: of many channels where they are not mostly empty."""
-    found, channels = shapes(p.accumulator), p.w_shape[1]
+    found = shapes(accumulator)
     if channels == 1:
         return found["depthwise"]
     return found["grouped" if 2 * channels <= found["dense"].block_channels else "dense"]

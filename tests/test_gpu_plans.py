@@ -1,0 +1,106 @@
+"""What the GPU's kernels are told, worked out without one: how much is packed, what is divided, what is refused.
+
+Arrays here are as large as they say, and one number in memory.
+"""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+
+from refconv import device, lowering
+from refconv.correlation import Correlation
+from refconv.errors import BackendUnavailable
+from refconv.formats import EXACT
+from refconv.geometry import convolution
+from refconv.targets import cuda
+from refconv.targets.cuda import plans
+
+pytestmark = pytest.mark.skipif(device.SIMULATED, reason="the simulator has no such memory")
+FLOAT32 = np.dtype("float32")
+SIZES = st.integers(1, 7)
+
+
+def huge(*shape, dtype="float32"):
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def of_one_axis(x, taps, out, *, images=1, channels=1, out_channels=1, groups=1):
+    """A correlation along one axis."""
+    return Correlation(
+        huge(images, groups, channels, x), huge(groups, out_channels, channels, taps), None,
+        huge(images, groups, out_channels, out), (1,), (1,), ((0, 0),), "zeros", FLOAT32,
+    )  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), SIZES, st.integers(-6, 6).filter(bool), SIZES), min_size=1, max_size=3))
+def test_what_is_packed(axes):
+    """As many elements as the tables have, which huge shapes have no memory for."""
+    taps, stride, dilation, output = zip(*axes, strict=True)
+    c = of_one_axis(1, 1, 1)._replace(w=huge(1, 1, 1, *taps), stride=stride, dilation=dilation)
+    assert plans.packed_channel(c, output) == math.prod(len(plans._axis(*each).elements) for each in axes)
+
+
+def forward(x, w, groups=1, accumulator=FLOAT32):
+    g = convolution(x, w, None, 1, 0, 1, groups, "zeros")
+    return lowering.forward(g, huge(*x), huge(*w), None, accumulator, huge(g.batch, g.out_channels, *g.output_size))
+
+
+def weight_gradient(x, w):
+    g = convolution(x, w, None, 1, 0, 1, 1, "zeros")
+    grad = huge(g.batch, g.out_channels, *g.output_size)
+    return lowering.weight_gradient(g, huge(*x), grad, FLOAT32, huge(*w))
+
+
+HUGE = {
+    "images": forward((4096, 64, 512, 512), (64, 64, 3, 3)),
+    "one image": forward((1, 64, 2**14, 2**14), (64, 64, 3, 3)),
+    "one line": forward((1, 2, 1, 2**33), (2, 2, 1, 5)),
+    "channels": forward((1, 2**16, 2, 2), (2**17, 2**16, 1, 1)),
+    "depthwise": forward((64, 2**12, 256, 256), (2**12, 1, 3, 3), groups=2**12),
+    "exact": forward((16, 64, 2048, 2048), (64, 64, 3, 3), accumulator=EXACT),
+    "weight gradient": weight_gradient((256, 256, 224, 224), (128, 256, 3, 3)),
+    "bias gradient": lowering.bias_gradient(huge(256, 1024, 112, 112), FLOAT32, huge(1024)),
+}
+
+
+@pytest.mark.parametrize("c", HUGE.values(), ids=HUGE)
+def test_what_is_divided(c, monkeypatch):
+    """Each piece has counts that kernels can count, and about the memory that it may have."""
+    found = []
+    monkeypatch.setattr(cuda, "_run_piece", found.append)
+    assert max(c.out.size, c.x.size, c.w.size) * 4 > cuda.BUDGET
+    cuda._run(c)
+    assert sum(each.out.size for each in found) == c.out.size
+    for each in found:
+        assert cuda._needed(each, each.out.shape) <= cuda.BUDGET * cuda.LEAST_SAVED / (cuda.LEAST_SAVED - 1)
+    x, rest = (4 * size / cuda.BUDGET for size in (c.x.size, c.w.size + 2 * c.out.size))
+    assert len(found) <= 8 * (1 + x) * (1 + rest)  # each part of the one may need each part of the other
+
+
+MOST = plans.MOST
+REFUSED = {
+    "terms in an output": of_one_axis(MOST + 1, MOST + 1, 1),
+    "elements in a channel of the padded input": of_one_axis(MOST + 1, 2, 1)._replace(dilation=(2**32,), stride=(2,)),
+    "channels of the input": of_one_axis(1, 1, 1, images=2**16, channels=2**16),
+    "weights in a tile of channels": of_one_axis(2**28, 2**28, 1, out_channels=2**3 + 1),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_refused(what):
+    """One output is not divided: an error says what there is too much of, before anything is moved."""
+    with pytest.raises(BackendUnavailable, match=rf"there are \d+ {what}, .*: must be at most {MOST}; use"):
+        plans.check_counts(REFUSED[what])
+
+
+def test_what_is_just_not_refused():
+    plans.check_counts(of_one_axis(MOST, MOST, 1))
+    with pytest.raises(BackendUnavailable, match=f"there are {MOST + 1} outputs"):
+        plans.check_counts(of_one_axis(MOST + 1, 1, MOST + 1))
+    with pytest.raises(BackendUnavailable, match="terms in an output"):
+        cuda._run(of_one_axis(MOST + 1, MOST + 1, 1))
