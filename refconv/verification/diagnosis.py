@@ -5,7 +5,6 @@ one function that calls it once more.
 """
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from refconv.verification.alterations import Alteration, alterations
 from refconv.verification.candidates import Candidate, Unsupported
 from refconv.verification.conditions import Levels, conditions, shared
 
-SECONDS = 1.5  # for the mutants
+LIKELY = 16  # mutants that are compared closely, not a time: the same cases get the same diagnosis
 FIRST, FAILING, PASSING = 4, 24, 80  # cases that all mutants are tried on, and those that fit them
 CRASH = "crash"  # the fault of a candidate that ended its process, or did not end: no mutant does that
 LARGEST = 300_000  # multiplications of a case that mutants are tried on, if there are smaller ones
@@ -310,7 +309,6 @@ class _Match:
 
 def _matches(mutants: Sequence[Suspect], found: "_Findings", kind: str) -> list[_Match]:
     """The mutants that explain something, the best first."""
-    until = time.perf_counter() + SECONDS
     failing = [each for each in found.failing if each.wrong.any()]
     small = [each for each in failing if each.size <= LARGEST] or failing[:1]
     if not small:
@@ -319,9 +317,7 @@ def _matches(mutants: Sequence[Suspect], found: "_Findings", kind: str) -> list[
     likely = sorted((each for each in first if each.share >= AKIN / 2), key=lambda each: -each.share)
     others = _spread([each for each in found.passing if _multiplications(each.case) <= LARGEST], PASSING)
     matches: list[_Match] = []
-    for each in likely:
-        if matches and time.perf_counter() > until:
-            break
+    for each in likely[:LIKELY]:
         again = _tried(each.mutant, _spread(small, FAILING))
         if again.share >= AKIN:
             matches.append(_compared(again, found, others))
