@@ -43,7 +43,7 @@ test: $(INSTALLED) ## tests and doctests
 
 gpu: $(INSTALLED) ## the tests that need a GPU, on a GPU
 	@$(BIN)/python -c "from refconv import device; device.check()"
-	$(BIN)/pytest -n 0 -m gpu tests/test_gpu.py
+	$(BIN)/pytest -n 0 -m gpu tests/test_gpu.py tests/test_gpu_candidates.py
 
 lint: $(INSTALLED) ## ruff: rules and formatting
 	$(BIN)/ruff check
