@@ -78,7 +78,7 @@ class _Plan:
 
 def _plan(config: pytest.Config) -> _Plan:
     """The plan of the options, all of them checked and the target loaded: what is wrong is wrong usage."""
-    from refconv import ErrorModel, formats
+    from refconv import BackendUnavailable, ErrorModel, formats
     from refconv.geometry import integer
     from refconv.operators import OPERATORS
     from refconv.supports import Supports
@@ -106,7 +106,7 @@ def _plan(config: pytest.Config) -> _Plan:
         )
         for op in ops:
             plan.candidate(op)
-    except (TargetError, ValueError, TypeError, OSError, ImportError) as error:
+    except (TargetError, ValueError, TypeError, OSError, ImportError, BackendUnavailable) as error:
         raise pytest.UsageError(f"--refconv: {error}") from error
     return plan
 

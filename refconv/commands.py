@@ -81,8 +81,8 @@ _Abi = Annotated[str | None, typer.Option(help="c: TARGET is a function of a sha
 _Arrays = Annotated[
     str | None,
     typer.Option(
-        help="numpy, torch, cupy or jax: what TARGET takes and returns. If not given, what its attribute arrays says, "
-        "torch for what comes from torch, else numpy."
+        help="numpy, torch, cupy, numba or jax: what TARGET takes and returns. If not given, what its attribute arrays "
+        "says, torch for what comes from torch, else numpy."
     ),
 ]
 _Model = Annotated[
@@ -461,7 +461,7 @@ def _load(
     sys.path.insert(0, str(Path.cwd()))  # as for `python -m`
     try:
         return load(target, arrays, abi, op, style)
-    except (TargetError, ValueError, ModuleNotFoundError) as error:
+    except (TargetError, ValueError, ModuleNotFoundError, refconv.BackendUnavailable) as error:
         typer.echo(f"refconv: can't load the target: {error}", err=True)
         raise typer.Exit(WRONG_USAGE) from None
 

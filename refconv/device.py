@@ -39,12 +39,16 @@ if not SIMULATED:  # what tiles and kernels are written with
     lower_constant: Any = import_module("numba.cuda.core.imputils").lower_constant
     register_model: Any = import_module("numba.cuda.models").register_model
     populate_array: Any = import_module("numba.cuda.np.arrayobj").populate_array
-    from_dtype: Any = import_module("numba.cuda.np.numpy_support").from_dtype
     typeof_impl: Any = import_module("numba.cuda.typing.typeof").typeof_impl
     # cuda-core's, which numba-cuda depends on: who reads and writes DLPack's structures.
     StridedMemoryView: Any = import_module("cuda.core.utils").StridedMemoryView
     # What protocols between libraries call the default stream, Numba's 0.
     _DEFAULT_STREAM = 2 if import_module("numba.cuda.core.config").CUDA_PER_THREAD_DEFAULT_STREAM else 1
+
+from_dtype: Any = import_module("numba.cuda.np.numpy_support").from_dtype
+_Unknown: Any = import_module("numba.cuda.core.errors").NumbaNotImplementedError
+_PLACE, _NAME = ("simulator.cudadrv", "FakeCUDAArray") if SIMULATED else ("cudadrv", "DeviceNDArray")
+Array: Any = getattr(import_module(f"numba.cuda.{_PLACE}.devicearray"), _NAME)  # Numba's own
 
 
 def check() -> None:
@@ -180,6 +184,49 @@ def upload(array: np.ndarray, stream: Stream) -> Buffer:
     return found
 
 
+# --- Numba's arrays ------------------------------------------------------------------------------------------------
+
+
+class _Lying:
+    """Memory that Numba is to see as an array that lies as `meant` does, at an offset in the `owner`'s."""
+
+    def __init__(self, owner: Any, offset: int, meant: np.ndarray) -> None:
+        self.owner = owner  # not freed before what is made of this
+        self.__cuda_array_interface__ = {
+            "data": (_address(owner) + offset, False), "shape": meant.shape, "strides": meant.strides,
+            "typestr": f"|V{meant.itemsize}", "version": 3,
+        }  # fmt: skip
+
+
+def lay(memory: np.ndarray, offset: int, meant: np.ndarray) -> tuple[Any, Any]:
+    """A copy of some bytes in the device's memory, and Numba's array in it that is as `meant` is in `memory`.
+
+    Raises
+    ------
+    TypeError
+        If Numba has no such dtype.
+    """
+    try:
+        from_dtype(meant.dtype)
+    except _Unknown as error:
+        raise TypeError(f"Numba has no {meant.dtype}") from error
+    there = cuda.to_device(memory)
+    if SIMULATED:
+        return there, Array(np.ndarray(meant.shape, meant.dtype, there._ary, offset, meant.strides))  # noqa: SLF001
+    found = cuda.as_cuda_array(_Lying(there, offset, meant), sync=False)
+    return there, Array(meant.shape, meant.strides, meant.dtype, gpu_data=found.gpu_data)
+
+
+def unwrapped(array: Any) -> Any:
+    """Numba's array, or NumPy's that the simulator has put into one: only itself knows every dtype."""
+    return array._ary if SIMULATED else array  # noqa: SLF001 - the simulator's way
+
+
+def synchronize() -> None:
+    """Wait until all is done that was put on any stream."""
+    cuda.synchronize()
+
+
 # --- other libraries' arrays ---------------------------------------------------------------------------------------
 
 
@@ -226,8 +273,9 @@ class _Interface:
             raise TypeError(f"{name} has a mask: must be an array without one, it would be lost")
         dtype = getattr(array, "dtype", None)  # the interface knows no bfloat16
         kind = dtype if isinstance(dtype, np.dtype) else np.dtype(found["typestr"])
-        memory = _Memory(stream)
-        return distant(int(found["data"][0]), tuple(found["shape"]), found.get("strides"), kind, memory, array)
+        # Numba's own tell no strides where those other than 0 are as of a contiguous array.
+        strides = array.strides if isinstance(array, Array) else found.get("strides")
+        return distant(int(found["data"][0]), tuple(found["shape"]), strides, kind, _Memory(stream), array)
 
     def new(self, _array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         """A new array of its kind, on its device."""

@@ -24,6 +24,21 @@ def aborts(input, weight, bias, stride, padding, dilation, groups):
     return refconv.conv2d(input, weight, bias, stride, padding, dilation, groups)
 
 
+def loses_its_device(input, weight, bias, stride, *rest):
+    """Takes tensors of a device that is of no use any more after a wrong access, as a GPU is."""
+    import torch
+
+    def lost(*_):
+        raise RuntimeError("an illegal memory access was encountered")
+
+    if stride[1] > 1:
+        torch.cpu.synchronize = torch.from_numpy = lost
+    return torch.nn.functional.conv2d(input, weight, bias, stride, *rest)
+
+
+loses_its_device.device = "cpu:0"
+
+
 def never_returns(input, weight, bias, stride, padding, dilation, groups):
     while dilation[0] > 1:
         time.sleep(1)

@@ -24,7 +24,7 @@ import refconv
 from refconv import formats
 from refconv.fills import operands
 from refconv.operators import OPERATORS
-from refconv.verification import calls, native
+from refconv.verification import calls, kinds, native
 from refconv.verification.candidates import Candidate, TargetError, Unsupported, load
 from refconv.verification.memory import ARRANGEMENTS, OTHER, poison, possible
 
@@ -587,6 +587,32 @@ def test_faults_on_a_device(cupy):
     assert list(faults(returning(np.ones(1)), arrays="cupy")) == ["kind of array"]
     with pytest.raises(Unsupported, match="bfloat16"):
         faults(returning(cupy), a_case("bfloat16"), arrays="cupy")
+
+
+def test_numbas_arrays_need_a_gpu_or_the_simulator():
+    """What comes of them is in test_gpu_candidates."""
+    try:
+        Candidate(refconv.conv2d, "numba")
+    except refconv.BackendUnavailable as error:
+        found = str(error)
+    else:
+        pytest.skip("there is a GPU")
+    assert found.startswith("arrays='numba' needs a GPU, or NUMBA_ENABLE_CUDASIM=1 in the environment")
+    assert "pip install 'refconv[cuda]'" in found
+
+
+def test_the_device_with_an_index(monkeypatch):
+    """Of several GPUs the one that was asked for is waited for, and what lies on another one is not on it."""
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda *device: waited.append(device))
+    kinds.finish(None, "torch", "cuda:1")
+    kinds.finish(None, "torch", "cuda")
+    assert waited == [("cuda:1",), ()]
+    one, two = torch.device("cuda:1"), torch.device("cuda:2")
+    found = [kinds._lies_on(one, name) for name in ("cuda:1", "cuda", "cuda:2", "cpu")]
+    assert found == [True, True, False, False]
+    assert not kinds._lies_on(two, "cuda:1")
+    assert kinds._lies_on(torch.device("cpu"), "cpu:0")
 
 
 def test_what_is_not_installed():

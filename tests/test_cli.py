@@ -10,7 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import refconv
-from refconv import cli, commands
+from refconv import cli, commands, targets
 from refconv.verification import campaign
 
 ROOT = Path(__file__).parents[1]
@@ -125,6 +125,19 @@ def test_wrong_usage(arguments, message):
     assert done.exit_code == 2
     assert message in words(done.stderr)
     assert "Traceback" not in done.stderr
+
+
+def test_numbas_arrays_without_a_gpu():
+    """What is missing is said, and what does without: no traceback."""
+    try:
+        targets.choose("cuda")
+    except refconv.BackendUnavailable:
+        done = call("verify", f"{ROOT}/examples/cuda_kernel.py:conv2d")
+        assert done.exit_code == 2
+        assert "arrays='numba' needs a GPU, or NUMBA_ENABLE_CUDASIM=1" in words(done.stderr)
+        assert "Traceback" not in done.stderr
+    else:
+        pytest.skip("there is a GPU")
 
 
 @pytest.mark.usefixtures("generated_only")

@@ -16,26 +16,45 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 
 ROOT = Path(__file__).parents[1]
 PTXSIM = ROOT.parent / "shared" / "tools" / "ptxsim"
+N_CANDIDATES = 26  # tests of candidates, none of which may be skipped
 
 
-def run(examples, *options, **environment):
+def run(examples, *options, tests="test_gpu", **environment):
     """The numbers of tests passed and skipped in another process, where a GPU is stood in for."""
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *options, "tests/test_gpu.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *options, f"tests/{tests}.py"]
     variables = os.environ | {"REFCONV_GPU_EXAMPLES": str(examples)} | environment
     done = subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return {word: int(number) for number, word in re.findall(r"(\d+) (passed|skipped)", done.stdout)}
 
 
-@pytest.mark.skipif(not PTXSIM.is_dir(), reason=f"no interpreter of PTX in {PTXSIM}")
+def interpreted(examples, tests, *options):
+    """The same by the interpreter."""
+    path = os.pathsep.join(filter(None, (str(PTXSIM), os.environ.get("PYTHONPATH"))))
+    return run(examples, "-p", "ptxsim", *options, tests=tests, PYTHONPATH=path, PTXSIM_RACECHECK="1", PTXSIM_CC="9.0")
+
+
+needs_interpreter = pytest.mark.skipif(not PTXSIM.is_dir(), reason=f"no interpreter of PTX in {PTXSIM}")
+
+
+@needs_interpreter
 def test_compiled_code():
     """What the compiler makes has the CPU's bits, stays within its memory, and no thread waits for another's write."""
-    path = os.pathsep.join(filter(None, (str(PTXSIM), os.environ.get("PYTHONPATH"))))
     # The property suite's layers take minutes here; its operators, dtypes and options are those of the other tests.
-    options = ("-p", "ptxsim", "-k", "not property_suite")
-    assert run(12, *options, PYTHONPATH=path, PTXSIM_RACECHECK="1", PTXSIM_CC="9.0")["passed"] >= 40
+    assert interpreted(12, "test_gpu", "-k", "not property_suite")["passed"] >= 40
 
 
 def test_simulator():
     """The same source, run as Python: no index is out of range, and the bits are the CPU's."""
     assert run(3, NUMBA_ENABLE_CUDASIM="1")["passed"] == len(OPERATORS)
+
+
+@needs_interpreter
+def test_candidates_on_compiled_code():
+    """Kernels of numba-cuda, compiled, get Numba's arrays as they were to be, and a wrong one is found."""
+    assert interpreted(1, "test_gpu_candidates") == {"passed": N_CANDIDATES}
+
+
+def test_candidates_in_the_simulator():
+    """The same, run as Python."""
+    assert run(1, tests="test_gpu_candidates", NUMBA_ENABLE_CUDASIM="1") == {"passed": N_CANDIDATES}

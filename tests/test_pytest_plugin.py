@@ -4,6 +4,8 @@ from importlib.metadata import entry_points
 
 import pytest
 
+from refconv import targets
+from refconv.errors import BackendUnavailable
 from refconv.targets.cpu import compiled
 from refconv.verification import campaign
 from refconv.verification.report import Failure, Report, Result, Tally
@@ -21,6 +23,9 @@ def right(*arguments):
 
 def raises(*arguments):
     raise ZeroDivisionError("kernel")
+
+def on_a_gpu(*arguments): ...
+on_a_gpu.arrays = "numba"
 """
 
 
@@ -173,6 +178,17 @@ def test_wrong_usage(kernels, options, message):
     result = verify(kernels, **options) if isinstance(options, dict) else verify(kernels, options)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert message in result.stderr.str()
+
+
+def test_a_missing_gpu_is_wrong_usage(kernels):
+    try:
+        targets.choose("cuda")
+    except BackendUnavailable:
+        result = verify(kernels, target="kernels:on_a_gpu")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        assert "arrays='numba' needs a GPU" in result.stderr.str()
+    else:
+        pytest.skip("there is a GPU")
 
 
 # What comes of it.

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import kernels_that_crash as kernels
 import pytest
+import torch
 
 import refconv
 from refconv.fitting import Values, fitted
 from refconv.verification import campaign, shrinking
-from refconv.verification.candidates import TargetError, load
+from refconv.verification.candidates import Candidate, TargetError, load
 from refconv.verification.replay import again
 from refconv.verification.saved import Saved
-from refconv.verification.worker import Isolated, Spec
+from refconv.verification.worker import Here, Isolated, Spec, examiner
 
 TARGET = "kernels_that_crash:conv2d"
 PATIENCE = 300.0  # seconds that shrinking a crash may take here: a slow machine, too, is to get to the smallest case
@@ -54,6 +55,24 @@ def test_a_crash_is_reported_and_shrunk(monkeypatch, candidate, said, holds):
     assert holds(failure.case.geometry)
     assert failure.case.input.size + failure.case.weight.size <= 6
     assert report.n_cases >= campaign.MOST_CRASHES
+
+
+def test_a_lost_device_is_a_crash(monkeypatch):
+    """The next case is put to another process; within one, all that is left to say is that it is lost."""
+    strided, plain = fitted("conv2d", Values(stride_w=2)), fitted("conv2d", Values())
+    worker = Isolated(Spec("kernels_that_crash:loses_its_device", "torch", "return", "conv2d"), 60.0)
+    (finding,) = worker.examine(strided).findings
+    assert (finding.property, finding.crash) == ("returns", True)
+    assert "an illegal memory access" in finding.text
+    assert worker.examine(plain).findings == ()
+    worker.close()
+    for name, owner in (("synchronize", torch.cpu), ("from_numpy", torch)):
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # back to what they are at the end
+    here = Here(examiner(Candidate(kernels.loses_its_device, "torch"), None, deterministic=False))
+    here.examine(strided)
+    (finding,) = here.examine(plain).findings
+    assert (finding.property, finding.crash) == ("returns", True)
+    assert "the device can't be used any more: RuntimeError: an illegal" in finding.text
 
 
 def test_an_endless_loop_is_reported_and_shrunk(monkeypatch):

@@ -135,8 +135,10 @@ def verify(  # noqa: PLR0913 - the contract's options
     model : ErrorModel, optional
         What the candidate says of how it computes; by default that it sums directly, in float32 or wider. Outputs that
         are suspicious under it count as failures.
-    arrays : {"numpy", "torch", "cupy", "jax"}
-        The kind of arrays that the candidate takes and returns.
+    arrays : {"numpy", "torch", "cupy", "numba", "jax"}
+        The kind of arrays that the candidate takes and returns. "numba" is Numba's device arrays, which without a GPU
+        need the environment variable NUMBA_ENABLE_CUDASIM=1: Numba's simulator, for which large cases count as
+        unsupported.
     style : {"return", "out"}
         Whether it returns its result, or writes it to an array that it gets as its last positional argument.
     supports : mapping or callable, optional
@@ -168,6 +170,8 @@ def verify(  # noqa: PLR0913 - the contract's options
     ------
     GeometryError, TypeError, ValueError
         For a wrong argument.
+    BackendUnavailable, ModuleNotFoundError
+        For a kind of arrays that there can't be here.
 
     Examples
     --------

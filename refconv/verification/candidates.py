@@ -5,6 +5,7 @@ Knows how to find a function and which arrays it wants; not how it is judged.
 
 import importlib
 import importlib.util
+import math
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ __all__ = ["ARRAYS", "MODULE_NAME", "STYLES", "Candidate", "Outcome", "TargetErr
 
 ARRAYS = kinds.KINDS
 STYLES = ("return", "out")
+MOST_SIMULATED = 20_000  # products that a simulator computes in a second or so; three quarters of generated cases
 MODULE_NAME = "refconv_candidate"  # under which a file is loaded: no file's own name can hide another module's
 
 
@@ -40,7 +42,7 @@ class Candidate:
     ----------
     function
         Called positionally, as torch.nn.functional.conv2d is. An attribute `device` says where torch tensors are to be.
-    arrays : {"numpy", "torch", "cupy", "jax"}
+    arrays : {"numpy", "torch", "cupy", "numba", "jax"}
         The kind of arrays that it takes and returns.
     target
         Where it can be loaded from, `module:attribute`, `path/to/file.py:attribute` or `path/to/lib.so:symbol`; empty
@@ -109,13 +111,26 @@ class Candidate:
         """
         return calls.call(self.function, case, self._way(choice("layout", layout, ("NCHW", "NHWC")), memory))
 
+    @property
+    def device(self) -> str:
+        """Where its torch tensors are to be."""
+        return str(getattr(self.function, "device", "cpu")) if self.arrays == "torch" else "cpu"
+
+    def is_stranded(self) -> bool:
+        """Whether it has left its device so that this process can't use it any more."""
+        return kinds.broken(self.arrays, self.device)
+
+    def takes_too_long(self, case: Case) -> bool:
+        """Whether its arrays are a simulator's, and the case is too large for that."""
+        work = math.prod(case.geometry.output_shape) * case.geometry.terms
+        return work > MOST_SIMULATED and kinds.simulated(self.arrays)
+
     def memory(self, recipe: Recipe) -> tuple[tuple[str, str], ...]:
         """The arrangements of a recipe that there are arrays for: a result may not be written to any."""
         return tuple(each for each in recipe.memory if self.style == "out" or each[0] != OUTPUT)
 
     def _way(self, layout: str = "NCHW", memory: Iterable[tuple[str, str]] = ()) -> calls.Way:
-        device = str(getattr(self.function, "device", "cpu")) if self.arrays == "torch" else "cpu"
-        return calls.Way(self.arrays, device, self.style, layout, dict(memory))
+        return calls.Way(self.arrays, self.device, self.style, layout, dict(memory))
 
 
 def load(
@@ -139,8 +154,8 @@ def load(
     ------
     TargetError
         If there is no such thing, it can't be imported, or it is not callable.
-    GeometryError, ModuleNotFoundError
-        For a kind of arrays that there is not, or that is not installed.
+    GeometryError, ModuleNotFoundError, BackendUnavailable
+        For a kind of arrays that there is not, that is not installed, or that needs a GPU.
     """
     place, colon, attribute = target.rpartition(":")
     if not colon or not place or not attribute:

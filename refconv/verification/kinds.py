@@ -1,6 +1,6 @@
 """Kinds of arrays: what lies in NumPy's memory as an array of another library, and what such an array holds.
 
-Knows NumPy, torch, CuPy and JAX, each imported when an array of it is made; not what the arrays mean.
+Knows NumPy, torch, CuPy, JAX and the device, each imported when an array of it is made; not what the arrays mean.
 """
 
 import importlib.util
@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 
 from refconv.arrays import to_numpy
+from refconv.distant import near
+from refconv.errors import BackendUnavailable
 from refconv.geometry import choice
 from refconv.verification.memory import GUARD, Place
 
-KINDS = ("numpy", "torch", "cupy", "jax")
+KINDS = ("numpy", "torch", "cupy", "numba", "jax")
+SIMULATOR = "NUMBA_ENABLE_CUDASIM"  # the environment variable that asks for Numba's simulator
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,21 +30,22 @@ class Handed:
     place : Place
         What it was made of, and where its elements lie.
     memory
-        The memory on another device, of the array's kind; None where it is that of `place`, or where there is none.
+        The memory on another device, as an array of `kind`; None where it is that of `place`, or where there is none.
+    kind
+        Of the memory.
     """
 
     array: Any
     place: Place
     memory: Any = None
+    kind: str = "numpy"
 
     @property
     def bytes(self) -> np.ndarray:
         """All bytes of the memory as they are now."""
         if self.memory is None:
             return self.place.bytes
-        on_host = self.memory.get() if hasattr(self.memory, "get") else to_numpy("memory", self.memory.cpu())
-        found: np.ndarray = on_host.view(np.uint8)
-        return found
+        return on_host("memory", self.memory, self.kind).view(np.uint8)
 
     @property
     def view(self) -> np.ndarray:
@@ -51,10 +55,27 @@ class Handed:
 
 
 def check(kind: str) -> None:
-    """Refuse a kind that there is not, or that is not installed."""
+    """Refuse a kind that there is not, that is not installed, or that has no device to lie on.
+
+    Raises
+    ------
+    GeometryError, ModuleNotFoundError, BackendUnavailable
+        Saying what there is, or what is missing.
+    """
     choice("arrays", kind, KINDS)
-    if importlib.util.find_spec(kind) is None:
+    if kind == "numba":
+        try:
+            _device().check()
+        except BackendUnavailable as error:
+            text = f"arrays='numba' needs a GPU, or {SIMULATOR}=1 in the environment for Numba's simulator: {error}"
+            raise BackendUnavailable(text) from error
+    elif importlib.util.find_spec(kind) is None:
         raise ModuleNotFoundError(f"arrays={kind!r}: {kind} is not installed", name=kind)
+
+
+def simulated(kind: str) -> bool:
+    """Whether what a kernel does with such arrays is run as Python, a thousand times slower."""
+    return kind == "numba" and bool(_device().SIMULATED)
 
 
 def handed(place: Place, kind: str, device: str = "cpu") -> Handed:
@@ -71,14 +92,14 @@ def handed(place: Place, kind: str, device: str = "cpu") -> Handed:
         return Handed(place.view.view(), place)  # another view: a candidate may change its shape
     if kind == "torch":
         return _torch(place, device)
-    return _cupy(place) if kind == "cupy" else _jax(place)
+    return {"cupy": _cupy, "numba": _numba, "jax": _jax}[kind](place)
 
 
 def unlike(result: Any, kind: str, device: str = "cpu") -> str:
     """What a result is instead of an array of a kind (on a device, for torch); empty if it is one."""
     if not isinstance(result, _type(kind)):
         return f"{kind} arrays went in, but what came back is of type {type(result).__module__}.{type(result).__name__}"
-    if kind == "torch" and result.device.type != device.partition(":")[0]:
+    if kind == "torch" and not _lies_on(result.device, device):
         return f"tensors on {device} went in, but what came back lies on {result.device}"
     return ""
 
@@ -86,11 +107,23 @@ def unlike(result: Any, kind: str, device: str = "cpu") -> str:
 def finish(result: Any, kind: str, device: str = "cpu") -> None:
     """Wait until what was begun is done: only then its errors are seen."""
     if kind == "torch" and device != "cpu":
-        getattr(_module("torch"), device.partition(":")[0]).synchronize()
+        name, _, index = device.partition(":")  # without an index it is the current one
+        getattr(_module("torch"), name).synchronize(*[device] if index else [])
     elif kind == "cupy":
         _module("cupy").cuda.Device().synchronize()
+    elif kind == "numba":
+        _device().synchronize()
     elif kind == "jax" and hasattr(result, "block_until_ready"):
         result.block_until_ready()
+
+
+def broken(kind: str, device: str = "cpu") -> bool:
+    """Whether the device is of no use to this process any more, as after an access to memory that is not there."""
+    try:
+        finish(None, kind, device)
+    except Exception:  # noqa: BLE001 - each library has its own
+        return True
+    return False
 
 
 def on_host(name: str, result: Any, kind: str) -> np.ndarray:
@@ -99,9 +132,18 @@ def on_host(name: str, result: Any, kind: str) -> np.ndarray:
         result = result.get()
     elif kind == "jax":
         result = np.asarray(result)  # from whatever device
+    elif kind == "numba":
+        result = _device().unwrapped(result)
     elif kind == "torch" and not result.is_cpu:
         result = result.detach().cpu()
-    return to_numpy(name, result)
+    found: np.ndarray = near(to_numpy(name, result))
+    return found
+
+
+def _lies_on(found: Any, device: str) -> bool:
+    """Whether torch's device is the one of that name; of the host there is only one, whatever its index."""
+    name, _, index = device.partition(":")
+    return found.type == name and (name == "cpu" or not index or found.index == int(index))
 
 
 def _torch(place: Place, device: str) -> Handed:
@@ -121,7 +163,7 @@ def _torch(place: Place, device: str) -> Handed:
         there = torch.from_numpy(place.bytes).to(device)
         storage = torch.from_dlpack(there[GUARD:])
     strides = [step // size for step in view.strides]
-    return Handed(torch.as_strided(storage.view(dtype), view.shape, strides, offset // size), place, there)
+    return Handed(torch.as_strided(storage.view(dtype), view.shape, strides, offset // size), place, there, "torch")
 
 
 def _cupy(place: Place) -> Handed:
@@ -133,7 +175,17 @@ def _cupy(place: Place) -> Handed:
         memory = cupy.asarray(place.memory)
     except ValueError as error:  # a dtype of ml_dtypes
         raise TypeError(f"cupy: {error}") from error
-    return Handed(cupy.ndarray(view.shape, view.dtype, memory.data + place.offset, view.strides), place, memory)
+    cupy.cuda.Device().synchronize()  # it may be copied still, and the candidate on a stream of its own
+    array = cupy.ndarray(view.shape, view.dtype, memory.data + place.offset, view.strides)
+    return Handed(array, place, memory, "cupy")
+
+
+def _numba(place: Place) -> Handed:
+    view = place.view
+    if place.offset % view.itemsize or any(step < 0 for step in view.strides):
+        raise ValueError("numba has no unaligned arrays, and can't copy those with negative strides")
+    memory, array = _device().lay(place.bytes, place.offset, view)
+    return Handed(array, place, memory, "numba")
 
 
 def _jax(place: Place) -> Handed:
@@ -148,9 +200,15 @@ def _jax(place: Place) -> Handed:
 def _type(kind: str) -> Any:
     if kind == "numpy":
         return np.ndarray
+    if kind == "numba":
+        return _device().Array
     name = {"torch": "Tensor", "cupy": "ndarray", "jax": "Array"}[kind]
     return getattr(_module(kind), name)
 
 
 def _module(name: str) -> Any:
     return importlib.import_module(name)
+
+
+def _device() -> Any:
+    return _module("refconv.device")  # which loads numba.cuda

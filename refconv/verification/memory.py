@@ -158,7 +158,7 @@ def reserve(shape: Shape, dtype: np.dtype, name: str, poison: int, fixed: Sequen
 
 
 def possible(name: str, kind: str, dtype: npt.DTypeLike, ndim: int = 4) -> bool:
-    """Whether a kind of arrays ("numpy", "torch", "cupy", "jax") can lie so.
+    """Whether a kind of arrays ("numpy", "torch", "cupy", "numba", "jax") can lie so.
 
     >>> possible("negative", "numpy", "int8"), possible("negative", "torch", "int8")
     (True, False)
@@ -166,11 +166,12 @@ def possible(name: str, kind: str, dtype: npt.DTypeLike, ndim: int = 4) -> bool:
     choice("memory", name, ARRANGEMENTS)
     if ndim < _ARRANGEMENTS[name][0] or (name == "unaligned" and np.dtype(dtype).itemsize == 1):
         return False
-    # torch knows strides in elements, and none below 0; JAX arrays have no strides.
+    # torch knows strides in elements, and none below 0, which Numba can't copy; JAX arrays have no strides.
     return {
         "numpy": True,
         "torch": name not in ("negative", "unaligned"),
         "cupy": name != "unaligned",
+        "numba": name not in ("negative", "unaligned"),
         "jax": name == "contiguous",
     }[kind]
 

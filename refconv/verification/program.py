@@ -15,6 +15,7 @@ from refconv.bounds import ErrorModel
 from refconv.case import ARRAYS, QUANTISATION, Case
 from refconv.operators import OPERATORS
 from refconv.recipes import Recipe
+from refconv.verification import kinds
 from refconv.verification import names as properties
 from refconv.verification.candidates import MODULE_NAME, Candidate
 from refconv.verification.misuse import Wrong
@@ -89,10 +90,12 @@ def _examined(candidate: Candidate, source: Any, property_: str, model: ErrorMod
         names = "Candidate, examine"
         load = ["function = ...  # put the candidate here: it cannot be imported from where it was defined"]
         load.append(f"candidate = Candidate(function, {options})")
-    imports = ["import refconv", f"from refconv.verification import {names}"]
+    # What asks for the simulator must do so before Numba is imported.
+    before = ["import os", f'os.environ["{kinds.SIMULATOR}"] = "1"'] if kinds.simulated(candidate.arrays) else []
+    imports = [*before, "import refconv", f"from refconv.verification import {names}"]
     recipe = source.recipe if isinstance(source, Wrong) else source
     if isinstance(recipe, Recipe):
-        imports.insert(1, "from refconv.recipes import Recipe")
+        imports.insert(len(before) + 1, "from refconv.recipes import Recipe")
         made = f"Recipe.from_dict({recipe.as_dict()!r})"
     else:
         imports.append(f"from {type(recipe).__module__} import {type(recipe).__name__}")

@@ -39,7 +39,7 @@ TURNS = 8  # each further property is looked at in each so many-th case that all
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """A property that does not hold; `crash` if the candidate ended its process, or did not end."""
+    """A property that does not hold; `crash` if the candidate ended its process or its device, or did not end."""
 
     property: str
     text: str
@@ -101,7 +101,7 @@ class Examiner:
     def examine(self, recipe: Recipe, wanted: str = "") -> Examination:
         """Look at one case, at all that a call shows, and at one property more: `wanted`, or maybe one by the seed."""
         case = recipe.case()
-        if self.supports is not None and not self.supports(case):
+        if self.candidate.takes_too_long(case) or not (self.supports is None or self.supports(case)):
             return UNSUPPORTED
         try:
             return self._examine(recipe, case, wanted)

@@ -17,11 +17,12 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from refconv.bounds import ErrorModel
+from refconv.errors import BackendUnavailable
 from refconv.recipes import Recipe
 from refconv.verification import misuse
 from refconv.verification.candidates import Candidate, TargetError, load
@@ -101,9 +102,20 @@ class Here:
 
     def examine(self, recipe: Recipe | misuse.Wrong, wanted: str = "") -> Examination:
         """Look at one case."""
-        if isinstance(recipe, misuse.Wrong):
-            return misuse.examine(self.examiner.candidate, recipe)
-        return self.examiner.examine(recipe, wanted)
+        candidate = self.examiner.candidate
+        try:
+            if isinstance(recipe, misuse.Wrong):
+                found = misuse.examine(candidate, recipe)
+            else:
+                found = self.examiner.examine(recipe, wanted)
+        except Exception as error:
+            if not candidate.is_stranded():
+                raise
+            text = f"the device can't be used any more: {type(error).__name__}: {error}"
+            return Examination(True, (RETURNS,), (Finding(RETURNS, text, crash=True),))
+        if found.findings and candidate.is_stranded():
+            found = replace(found, findings=tuple(replace(each, crash=True) for each in found.findings))
+        return found
 
     def each(self, recipes: Sequence[Recipe | misuse.Wrong]) -> Iterator[Examination]:
         """Look at many, in order."""
@@ -225,6 +237,9 @@ class Isolated:
         answer = self._exchange(question, limit)
         if isinstance(answer, BaseException):
             raise answer  # refconv's own fault, not the candidate's
+        if isinstance(answer, Examination) and any(each.crash for each in answer.findings):
+            self.close()  # the device is of no use any more, but to another process
+            return answer
         if answer is not None:
             self._sound = question
             self._slowest = max(self._slowest, 0 if compiles else time.monotonic() - start)
@@ -307,7 +322,7 @@ def serve() -> None:
     spec: Spec = question()
     try:
         here = Here(spec.examiner())
-    except (TargetError, ValueError, ModuleNotFoundError) as error:
+    except (TargetError, ValueError, ModuleNotFoundError, BackendUnavailable) as error:
         answer(str(error))
         return
     answer("ready")
