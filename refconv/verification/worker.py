@@ -8,7 +8,6 @@ import contextlib
 import faulthandler
 import os
 import pickle
-import select
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -151,10 +151,12 @@ class Isolated:
     def __init__(self, spec: Spec, limit: float) -> None:
         self.spec, self.limit, self.asked = spec, limit, limit
         self._process: subprocess.Popen[bytes] | None = None
+        self._answers: Connection | None = None
         self._log: IO[bytes] | None = None
         self._timed_out = False
         self._slowest = 0.0  # seconds that a case took which came back
         self._sound: Any = None  # a question that was answered: the first one of the next process, which may compile
+        self._ahead: Any = None  # a question that was asked, but whose answer nobody has waited for
 
     def examine(self, recipe: Recipe | misuse.Wrong, wanted: str = "") -> Examination:
         """Look at one case."""
@@ -162,8 +164,10 @@ class Isolated:
         return found
 
     def each(self, recipes: Sequence[Recipe | misuse.Wrong]) -> Iterator[Examination]:
-        """Look at many, in order."""
-        return map(self.examine, recipes)
+        """Look at many, in order. Each is asked about before the answer to the one before it is here."""
+        questions = [("examine", recipe, "") for recipe in recipes]
+        for question, following in zip(questions, [*questions[1:], None], strict=True):
+            yield self._ask(question, following)
 
     def call(self, recipe: Recipe) -> Any:
         """The candidate's result, None if there is none."""
@@ -200,6 +204,9 @@ class Isolated:
             start_new_session=True,  # so that what the candidate forks ends with it
             env=environment | {"PYTHONPATH": paths},
         )
+        assert self._process.stdout is not None  # noqa: S101
+        with self._process.stdout:  # whose buffer might hold an answer that nothing would tell of
+            self._answers = Connection(os.dup(self._process.stdout.fileno()), writable=False)
         answer = self._exchange(self.spec, LOADING)
         if answer != "ready":
             said = self._end()
@@ -217,15 +224,17 @@ class Isolated:
         if self._process is not None:
             _kill(self._process)
             self._process.wait()
-            for stream in (self._process.stdin, self._process.stdout, self._log):
+            for stream in (self._process.stdin, self._answers, self._log):
                 with contextlib.suppress(OSError):
                     if stream is not None:
                         stream.close()
-        self._process = None
+        self._process = self._ahead = None
 
-    def _ask(self, question: Any) -> Any:
+    def _ask(self, question: Any, following: Any = None) -> Any:
         if self._process is not None and self._process.poll() is not None:
             self.close()  # it died after its last answer
+        if self._ahead is not None and self._ahead is not question:
+            self._disregard()
         compiles = self._process is None
         if compiles:
             self.start()
@@ -234,7 +243,7 @@ class Isolated:
             if self._process is None or self._process.poll() is not None:
                 self.start()
         start, limit = time.monotonic(), self.limit * (FIRST if compiles else 1)
-        answer = self._exchange(question, limit)
+        answer = self._exchange(question, limit, following)
         if isinstance(answer, BaseException):
             raise answer  # refconv's own fault, not the candidate's
         if isinstance(answer, Examination) and any(each.crash for each in answer.findings):
@@ -252,34 +261,45 @@ class Isolated:
             self.limit = min(self.limit, max(SHORTEST, IMPATIENCE * self._slowest))
         return Examination(True, (RETURNS,), (Finding(RETURNS, text, crash=True),))
 
-    def _exchange(self, message: Any, limit: float) -> Any:
-        """The answer to a message; None if the process dies, or is killed after so many seconds."""
-        process = self._process
-        assert process is not None and process.stdin is not None and process.stdout is not None  # noqa: S101, PT018
-        self._timed_out = False
-
-        def kill() -> None:
-            self._timed_out = True
-            _kill(process)
-
-        watch = threading.Timer(limit, kill)
-        watch.daemon = True
-        watch.start()
+    def _disregard(self) -> None:
+        """Wait for an answer that nobody wants any more."""
         try:
-            pickle.dump((limit, message), process.stdin)
-            process.stdin.flush()
-            while not select.select([process.stdout], [], [], LOOK)[0]:
-                if process.poll() is not None:  # what it forked may hold the pipe open
-                    _kill(process)
-                    return None
-            answer = pickle.load(process.stdout)  # noqa: S301 - our own process's
+            self._answer(self.limit)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            self.close()
+        self._ahead = None
+
+    def _exchange(self, message: Any, limit: float, following: Any = None) -> Any:
+        """The answer to a message; None if the process dies, or is killed after so many seconds.
+
+        The message that is `following` is sent before the answer is here, so that the process never waits for it.
+        """
+        assert self._process is not None and self._process.stdin is not None  # noqa: S101, PT018
+        questions = self._process.stdin
+        self._timed_out = False
+        try:
+            for each in (message, following):
+                if each is not None and each is not self._ahead:
+                    pickle.dump((limit, each), questions)
+            questions.flush()
+            self._ahead = following
+            answer = self._answer(limit)
         except (EOFError, OSError, pickle.UnpicklingError):
             return None
-        finally:
-            watch.cancel()
         if self._log is not None and self._log.seek(0, os.SEEK_END) > MOST_SAID:
             self._log.truncate(0)
         return answer
+
+    def _answer(self, limit: float) -> Any:
+        """The next answer; EOFError if there is none: the process is dead then."""
+        assert self._process is not None and self._answers is not None  # noqa: S101, PT018
+        end = time.monotonic() + limit
+        while not self._answers.poll(min(LOOK, max(0.0, end - time.monotonic()))):
+            self._timed_out = time.monotonic() >= end
+            if self._timed_out or self._process.poll() is not None:  # what it forked may hold the pipe open
+                _kill(self._process)
+                raise EOFError
+        return self._answers.recv()
 
     def _end(self) -> str:
         """How the process ended, and what it said last."""
@@ -303,15 +323,14 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
 def serve() -> None:
     """What a worker does: answer until there are no more questions."""
     questions = os.fdopen(os.dup(0), "rb")
-    answers = os.fdopen(os.dup(1), "wb")
+    answers = Connection(os.dup(1), readable=False)
     os.dup2(2, 1)  # what the candidate prints is no answer
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # nor is a question what it reads
     faulthandler.enable()
 
     def answer(found: Any) -> None:
         faulthandler.cancel_dump_traceback_later()
-        answers.write(pickle.dumps(found))
-        answers.flush()
+        answers.send(found)
 
     def question() -> Any:
         limit, found = pickle.load(questions)  # noqa: S301 - our own process's
