@@ -192,6 +192,8 @@ def _from_torch(name: str, tensor: Any) -> np.ndarray:
         tensor = tensor.detach()
     try:
         found = _adopted(name, _resolved(tensor)) if tensor.is_cuda else _torch_to_numpy(tensor)
+    except BackendUnavailable:
+        raise
     except RuntimeError as error:  # fake and functional tensors have no numbers
         raise TypeError(f"{name} is a tensor without numbers of its own: {error}") from error
     return found

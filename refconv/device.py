@@ -23,32 +23,25 @@ LEAST_CAPABILITY = (7, 5)  # of CUDA 13's compiler
 # All are `Any`: numba-cuda is typed in part, and what types are found depends on whether it is installed.
 try:
     cuda: Any = import_module("numba.cuda")
-    _config: Any = import_module("numba.core.config")
-except ImportError as error:  # pragma: no cover - Numba brings an old one
+    SIMULATED = bool(import_module("numba.core.config").ENABLE_CUDASIM)  # Numba's simulator runs kernels as Python
+    if not SIMULATED:  # what tiles and kernels are written with
+        cgutils: Any = import_module("numba.cuda.cgutils")
+        extending: Any = import_module("numba.cuda.extending")
+        types: Any = import_module("numba.cuda.types")
+        lower_constant: Any = import_module("numba.cuda.core.imputils").lower_constant
+        register_model: Any = import_module("numba.cuda.models").register_model
+        populate_array: Any = import_module("numba.cuda.np.arrayobj").populate_array
+        typeof_impl: Any = import_module("numba.cuda.typing.typeof").typeof_impl
+        # cuda-core's, which numba-cuda depends on: who reads and writes DLPack's structures.
+        StridedMemoryView: Any = import_module("cuda.core.utils").StridedMemoryView
+        # What protocols between libraries call the default stream, Numba's 0.
+        _DEFAULT_STREAM = 2 if import_module("numba.cuda.core.config").CUDA_PER_THREAD_DEFAULT_STREAM else 1
+    from_dtype: Any = import_module("numba.cuda.np.numpy_support").from_dtype
+    _Unknown: Any = import_module("numba.cuda.core.errors").NumbaNotImplementedError
+    _PLACE, _NAME = ("simulator.cudadrv", "FakeCUDAArray") if SIMULATED else ("cudadrv", "DeviceNDArray")
+    Array: Any = getattr(import_module(f"numba.cuda.{_PLACE}.devicearray"), _NAME)  # Numba's own
+except (ImportError, AttributeError) as error:  # Numba brings a numba.cuda, which has not all of these
     raise BackendUnavailable(f"backend='cuda': numba-cuda is not installed ({error}): {INSTALL}") from error
-
-SIMULATED = bool(_config.ENABLE_CUDASIM)  # Numba's simulator runs kernels as Python
-
-if not SIMULATED and getattr(cuda, "implementation", "") != "NVIDIA":
-    raise BackendUnavailable(f"backend='cuda': numba-cuda is not installed: {INSTALL}")
-
-if not SIMULATED:  # what tiles and kernels are written with
-    cgutils: Any = import_module("numba.cuda.cgutils")
-    extending: Any = import_module("numba.cuda.extending")
-    types: Any = import_module("numba.cuda.types")
-    lower_constant: Any = import_module("numba.cuda.core.imputils").lower_constant
-    register_model: Any = import_module("numba.cuda.models").register_model
-    populate_array: Any = import_module("numba.cuda.np.arrayobj").populate_array
-    typeof_impl: Any = import_module("numba.cuda.typing.typeof").typeof_impl
-    # cuda-core's, which numba-cuda depends on: who reads and writes DLPack's structures.
-    StridedMemoryView: Any = import_module("cuda.core.utils").StridedMemoryView
-    # What protocols between libraries call the default stream, Numba's 0.
-    _DEFAULT_STREAM = 2 if import_module("numba.cuda.core.config").CUDA_PER_THREAD_DEFAULT_STREAM else 1
-
-from_dtype: Any = import_module("numba.cuda.np.numpy_support").from_dtype
-_Unknown: Any = import_module("numba.cuda.core.errors").NumbaNotImplementedError
-_PLACE, _NAME = ("simulator.cudadrv", "FakeCUDAArray") if SIMULATED else ("cudadrv", "DeviceNDArray")
-Array: Any = getattr(import_module(f"numba.cuda.{_PLACE}.devicearray"), _NAME)  # Numba's own
 
 
 def check() -> None:
@@ -264,7 +257,7 @@ class _Interface:
 
     def stream(self, array: Any) -> Stream:
         """The stream on which the array's numbers are ready."""
-        return Stream(_current_device(), int(array.__cuda_array_interface__.get("stream") or 0))
+        return Stream(_gpu_of(array), int(array.__cuda_array_interface__.get("stream") or 0))
 
     def adopt(self, name: str, array: Any, stream: Stream) -> Distant:
         """The array, to be read by work on a stream."""
@@ -280,6 +273,18 @@ class _Interface:
     def new(self, _array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         """A new array of its kind, on its device."""
         return cuda.device_array(shape, dtype)
+
+
+def _gpu_of(array: Any) -> int:
+    """The GPU that an array lies on, which `__cuda_array_interface__` does not tell."""
+    if isinstance(array, Array):
+        return int(array.gpu_data.context.device.id)
+    address = int(array.__cuda_array_interface__["data"][0])
+    if not address:  # no elements
+        return _current_device()
+    of_numba = import_module("numba.cuda.cudadrv.driver")
+    attribute = of_numba.binding.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+    return int(of_numba.driver.cuPointerGetAttribute(attribute, of_numba.binding.CUdeviceptr(address)))
 
 
 class _DLPack(_Interface):
@@ -398,6 +403,16 @@ def bring_back(found: Operand, array: np.ndarray, stream: Stream) -> None:
     found.kept.array[: values.nbytes].copy_to_host(values.reshape(-1).view(np.uint8), stream=stream.numba())
     stream.wait()
     array[...] = values
+
+
+def keep(stream: Stream, *arrays: np.ndarray | None) -> None:
+    """Wait for the stream where others may use an operand's memory again before its work is done.
+
+    Whoever gave it by DLPack may once it is given back, and who has it on another stream.
+    """
+    for memory, owner in ((each.memory, each.owner) for each in arrays if isinstance(each, Distant)):
+        if isinstance(memory, _Memory) and (memory.stream != stream or isinstance(owner, StridedMemoryView)):
+            stream.wait()
 
 
 def _dense_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:

@@ -303,8 +303,8 @@ def test_another_gpu(adopted, monkeypatch):
     """Arrays of one that is not the current one are refused, with what to do."""
     array = on_device(np.ones((1, 1, 2, 2)))
     given = adopted(array, (2, 1)) if adopted else array
-    if not adopted:  # the interface names no device: its arrays are the current one's
-        monkeypatch.setattr(device._Interface, "stream", lambda *_: device.Stream(1, 0))
+    if not adopted:  # the interface names no device: the driver is asked
+        monkeypatch.setattr(device, "_gpu_of", lambda _: 1)
     with pytest.raises(BackendUnavailable, match=r"input lies on GPU 1, and GPU 0 is the current one: .*cuda\.Device"):
         refconv.conv2d(given, array)
 
@@ -370,7 +370,7 @@ def free_memory():
 
 @on_devices
 def test_memory_comes_back():
-    """Calls leave nothing on the device but their results."""
+    """Calls leave nothing on the device but their results, and a problem's tables."""
     x, w = (np.ones(shape, "float32") for shape in ((1, 1, 512, 512), (1, 1, 1, 1)))
     refconv.conv2d(x, w, backend="cuda")
     before = free_memory()

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 import refconv
-from refconv import targets
+from refconv import arrays, targets
 from refconv.errors import BackendUnavailable
 
 ROOT = Path(__file__).parents[1]
@@ -107,6 +108,20 @@ def test_arrays_of_a_gpu_in_the_simulator(monkeypatch):
         device.adopt("input", X)
 
 
+def test_a_tensor_that_cannot_be_reached_is_no_wrong_argument(monkeypatch):
+    """What is missing is said of torch's tensors as of any other array."""
+
+    class OnGpu(torch.Tensor):
+        is_cpu, is_cuda = False, True
+
+    def missing(*_):
+        raise BackendUnavailable("the driver is too old")
+
+    monkeypatch.setattr(arrays, "_adopted", missing)
+    with pytest.raises(BackendUnavailable, match="the driver is too old"):
+        arrays.to_numpy("input", torch.ones(1).as_subclass(OnGpu))
+
+
 def test_nothing_is_imported_for_the_cpu():
     program = (
         "import sys, numpy, refconv; refconv.conv2d(numpy.ones((1, 1, 2, 2)), numpy.ones((1, 1, 1, 1)));"
@@ -125,14 +140,16 @@ sys.meta_path[:] = [Nowhere(), *(each for each in sys.meta_path if type(each).__
 """
 
 
-def test_doctests_are_skipped_without_numba_cuda(tmp_path):
+@pytest.mark.parametrize("simulator", ["0", "1"])
+def test_doctests_are_skipped_without_numba_cuda(tmp_path, simulator):
     """And pytest says which, of all that needs it."""
     (tmp_path / "without_numba_cuda.py").write_text(WITHOUT_NUMBA_CUDA)
     path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
     what = ("refconv/device.py", "refconv/arrays.py", "refconv/targets/cuda", "tests/gpu_code.py")
     options = ("-p", "without_numba_cuda", "-p", "no:cacheprovider", "-n", "0", "--collect-only", *what)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options], cwd=ROOT, env=os.environ | {"PYTHONPATH": path},
+        [sys.executable, "-m", "pytest", *options], cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": path, "NUMBA_ENABLE_CUDASIM": simulator},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     modules = {"refconv/device.py", "tests/gpu_code.py"}

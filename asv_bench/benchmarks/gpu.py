@@ -47,7 +47,7 @@ def calls(layer: str, precision: str) -> tuple[Call, Call]:
         torch.cuda.synchronize()
 
     def theirs() -> None:
-        with torch.backends.cudnn.flags(allow_tf32=False):
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             torch.nn.functional.conv2d(x.to(wide), w.to(wide), None, *options).to(x.dtype)
         torch.cuda.synchronize()
 

@@ -21,12 +21,11 @@ class Sums(Protocol):
 
 def fused(builder: Any, x: Any, w: Any, total: Any) -> Any:
     """x * w + total of numbers or vectors, rounded once."""
-    vector = isinstance(total.type, ir.VectorType)
-    element = total.type.element if vector else total.type
+    element = _element(total)
     if isinstance(element, ir.IntType):
         return builder.add(builder.mul(x, w), total)
-    bits = 32 if isinstance(element, ir.FloatType) else 64
-    name = f"llvm.fma.v{total.type.count}f{bits}" if vector else f"llvm.fma.f{bits}"
+    lanes = "" if element is total.type else f"v{total.type.count}"
+    name = f"llvm.fma.{lanes}f{32 if isinstance(element, ir.FloatType) else 64}"
     signature = ir.FunctionType(total.type, [total.type] * 3)
     return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), [x, w, total])
 
@@ -47,9 +46,14 @@ def with_block(builder: Any, tile: Sums, total: Any, block: Any) -> Any:
         return _handed_over(builder, tile, block)
     for at in range(tile.sums):
         sums = builder.extract_value(total, at), builder.extract_value(block, at)
-        add = builder.add if isinstance(sums[0].type, ir.IntType) else builder.fadd
+        add = builder.add if isinstance(_element(sums[0]), ir.IntType) else builder.fadd
         total = builder.insert_value(total, add(*sums), at)
     return total
+
+
+def _element(value: Any) -> Any:
+    """LLVM's type of a number, or of those of a vector."""
+    return value.type.element if isinstance(value.type, ir.VectorType) else value.type
 
 
 def _two_products(builder: Any, x: Any, w: Any, high: Any, low: Any) -> tuple[Any, Any]:

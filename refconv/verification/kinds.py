@@ -108,7 +108,7 @@ def finish(result: Any, kind: str, device: str = "cpu") -> None:
     """Wait until what was begun is done: only then its errors are seen."""
     if kind == "torch" and device != "cpu":
         name, _, index = device.partition(":")  # without an index it is the current one
-        getattr(_module("torch"), name).synchronize(*[device] if index else [])
+        getattr(_module("torch"), name).synchronize(*[device] if index and name != "mps" else [])
     elif kind == "cupy":
         _module("cupy").cuda.Device().synchronize()
     elif kind == "numba":

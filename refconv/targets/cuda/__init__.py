@@ -24,6 +24,7 @@ from refconv.targets.cuda.plans import Plan, Problem, Tables, check_counts, pack
 from refconv.targets.cuda.transfer import THREADS, Parts, Transfer, adding, delivery, packing
 
 BUDGET = 2**30  # bytes of packed operands and sums at a time; a correlation that needs more is computed in pieces
+MOST_KEPT = 2**20  # terms of a problem whose tables stay on the device, 8 bytes for each
 LEAST_SAVED = 16  # a part of what is needed: halves that save less are not worth packing the rest once more
 MOST_BLOCKS = 2**16
 MOST_PLANES = 2**15  # in a grid's second dimension; kernels go on from there
@@ -70,7 +71,8 @@ def _needed(c: Correlation, shape: tuple[int, ...]) -> int:
     images, groups, channels, *output = shape
     x = images * math.prod(c.x.shape[1:3]) * packed_channel(c, tuple(output))
     w = groups * channels * math.prod(c.w.shape[2:])
-    return int(x + w + numbers(c.accumulator) * math.prod(shape)) * number(c.accumulator).itemsize
+    offsets = 8 * math.prod(c.w.shape[2:])
+    return int(x + w + numbers(c.accumulator) * math.prod(shape)) * number(c.accumulator).itemsize + offsets
 
 
 class _Tables(NamedTuple):
@@ -126,7 +128,8 @@ def _run_piece(c: Correlation) -> None:
         c.x.shape, c.w.shape, c.out.shape[3:], c.stride, c.dilation, c.padding, c.padding_mode,
         x.strides, w.strides, out.strides, c.accumulator,
     )  # fmt: skip
-    found = _prepared(p, b.strides, stream)
+    prepared = _prepared if p.terms <= MOST_KEPT else _prepared.__wrapped__
+    found = prepared(p, b.strides, stream)
     made = found.plan
     room = made.shape.block_channels * parts  # a tile reads past the last channel
     packed_x, packed_w, packed_bias = (
@@ -154,6 +157,7 @@ def _run_piece(c: Correlation) -> None:
     job = _transfer(out.address, sums, found.out, format_of(c.out.dtype, np.dtype("float64")))
     _move(delivery(c.accumulator), job._replace(second=p.sums, slack=c.slack), stream)
     device.bring_back(out, c.out, stream)
+    device.keep(stream, c.x, c.w, c.bias)
 
 
 def _added(parts: Buffer, bias: Buffer, made: Plan, p: Problem, stream: Stream) -> Buffer:
