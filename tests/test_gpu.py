@@ -14,23 +14,15 @@ from common import MODES, same_bits
 from family import DTYPES, NARROW, OPERATORS, SEEDS, TRANSPOSED, Arrays, axes_of, random_numbers, small_geometries
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from on_gpu import MARKS, SIMULATED, device
 
 import refconv
 from refconv.distant import near
 from refconv.errors import BackendUnavailable
 
-try:
-    from refconv import device
-
-    device.check()
-    MISSING = ""
-except BackendUnavailable as error:
-    MISSING = str(error)
-
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
+pytestmark = MARKS
 
 EXAMPLES = int(os.environ.get("REFCONV_GPU_EXAMPLES", "300"))
-SIMULATED = not MISSING and device.SIMULATED
 slow = pytest.mark.skipif(SIMULATED, reason="takes minutes in the simulator")
 on_devices = pytest.mark.skipif(SIMULATED, reason="the simulator's arrays have no addresses")
 

@@ -11,29 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from common import same_bits
+from on_gpu import MARKS, MISSING, SIMULATED, device
 
 import refconv
-from refconv.errors import BackendUnavailable
 from refconv.fills import operands
 from refconv.verification import campaign, kinds
 from refconv.verification.calls import Unsupported
 from refconv.verification.candidates import Candidate, load
 from refconv.verification.memory import ARRANGEMENTS, possible
 
-try:
-    from refconv import device
-
-    device.check()
-    MISSING = ""
-except BackendUnavailable as error:
-    MISSING = str(error)
-
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
+pytestmark = MARKS
 if not MISSING:
     cuda = device.cuda
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "cuda_kernel.py"
-SIMULATED = not MISSING and device.SIMULATED
 CASES = 8
 # Each other way to lie in memory is compiled anew.
 SMALL = refconv.supports.Supports.parse({"large": False, "views": SIMULATED})
