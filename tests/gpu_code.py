@@ -23,8 +23,8 @@ from numba.cuda.typing.typeof import typeof
 
 from refconv.formats import EXACT
 from refconv.targets.cuda import specialisations
+from refconv.targets.cuda.extent import shapes
 from refconv.targets.cuda.kernel import MOST_REGISTERS, UNROLLED
-from refconv.targets.cuda.plans import shapes
 from refconv.targets.cuda.transfer import THREADS
 
 NAMES = tuple(specialisations())

@@ -15,10 +15,11 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 from refconv import device, lowering
 from refconv.correlation import Correlation
 from refconv.errors import BackendUnavailable
-from refconv.formats import EXACT
+from refconv.formats import EXACT, INT64, number, numbers
 from refconv.geometry import convolution
 from refconv.targets import cuda
-from refconv.targets.cuda import plans
+from refconv.targets.cuda.extent import MOST, extent
+from refconv.targets.cuda.plans import Problem, plan
 
 pytestmark = pytest.mark.skipif(device.SIMULATED, reason="the simulator has no such memory")
 FLOAT32 = np.dtype("float32")
@@ -37,12 +38,39 @@ def of_one_axis(x, taps, out, *, images=1, channels=1, out_channels=1, groups=1)
     )  # fmt: skip
 
 
-@given(st.lists(st.tuples(st.integers(0, 7), SIZES, st.integers(-6, 6).filter(bool), SIZES), min_size=1, max_size=3))
-def test_what_is_packed(axes):
-    """As many elements as the tables have, which huge shapes have no memory for."""
+def strides(array):
+    return tuple(8 * math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 7), SIZES, st.integers(-6, 6).filter(bool), SIZES), min_size=1, max_size=3),
+    st.lists(st.integers(1, 70), min_size=4, max_size=4),
+    st.sampled_from([FLOAT32, INT64, EXACT]),
+)
+def test_what_is_counted(axes, counts, accumulator):
+    """The tables' and the packed operands' sizes, which for huge shapes are told without making any."""
     taps, stride, dilation, output = zip(*axes, strict=True)
-    c = of_one_axis(1, 1, 1)._replace(w=huge(1, 1, 1, *taps), stride=stride, dilation=dilation)
-    assert plans.packed_channel(c, output) == math.prod(len(plans._axis(*each).elements) for each in axes)
+    images, groups, channels, out_channels = counts
+    c = of_one_axis(1, 1, 1, images=images, groups=groups, channels=channels, out_channels=out_channels)._replace(
+        w=huge(groups, out_channels, channels, *taps),
+        x=huge(images, groups, channels, *(1,) * len(axes)),
+        out=huge(images, groups, out_channels, *output),
+        stride=stride,
+        dilation=dilation,
+        accumulator=accumulator,
+    )
+    e = extent(c, c.out.shape)
+    made = plan(Problem(e, ((0, 0),) * len(axes), "zeros", strides(c.x), strides(c.w), strides(c.out)))
+    tables = (*made.x, *made.w, *made.out, made.offsets, made.row_places)
+    of_bias = 8 * (1 + groups + out_channels * numbers(accumulator))
+    assert e.table_bytes == sum(each.nbytes for each in tables) + of_bias
+    n_sums = e.sums * numbers(accumulator) if made.parts == 1 else e.sums * (made.parts + 1)
+    n_bias = groups * out_channels * numbers(accumulator)
+    assert e.packed_bytes == number(accumulator).itemsize * (made.packed_x + made.packed_w + n_sums + n_bias)
+
+
+def check(c):
+    extent(c, c.out.shape).check()
 
 
 def forward(x, w, groups=1, accumulator=FLOAT32):
@@ -59,6 +87,7 @@ def weight_gradient(x, w):
 HUGE = {
     "images": forward((4096, 64, 512, 512), (64, 64, 3, 3)),
     "one image": forward((1, 64, 2**14, 2**14), (64, 64, 3, 3)),
+    "one long line": forward((1, 1, 2**27), (1, 1, 2)),
     "one line": forward((1, 2, 1, 2**33), (2, 2, 1, 5)),
     "channels": forward((1, 2**16, 2, 2), (2**17, 2**16, 1, 1)),
     "depthwise": forward((64, 2**12, 256, 256), (2**12, 1, 3, 3), groups=2**12),
@@ -73,16 +102,16 @@ def test_what_is_divided(c, monkeypatch):
     """Each piece has counts that kernels can count, and about the memory that it may have."""
     found = []
     monkeypatch.setattr(cuda, "_run_piece", found.append)
-    assert max(c.out.size, c.x.size, c.w.size) * 4 > cuda.BUDGET
+    assert cuda._needed(c, c.out.shape) > cuda.BUDGET
     cuda._run(c)
     assert sum(each.out.size for each in found) == c.out.size
     for each in found:
         assert cuda._needed(each, each.out.shape) <= cuda.BUDGET * cuda.LEAST_SAVED / (cuda.LEAST_SAVED - 1)
-    x, rest = (4 * size / cuda.BUDGET for size in (c.x.size, c.w.size + 2 * c.out.size))
-    assert len(found) <= 8 * (1 + x) * (1 + rest)  # each part of the one may need each part of the other
+    # Packed and copied, each part of the one may need each part of the other, and tables some of the budget.
+    x, rest = (8 * size / cuda.BUDGET for size in (c.x.size, c.w.size + 2 * c.out.size))
+    assert len(found) <= 16 * (1 + x) * (1 + rest)
 
 
-MOST = plans.MOST
 REFUSED = {
     "terms in an output": of_one_axis(MOST + 1, MOST + 1, 1),
     "elements in a channel of the padded input": of_one_axis(MOST + 1, 2, 1)._replace(dilation=(2**32,), stride=(2,)),
@@ -95,12 +124,12 @@ REFUSED = {
 def test_what_is_refused(what):
     """One output is not divided: an error says what there is too much of, before anything is moved."""
     with pytest.raises(BackendUnavailable, match=rf"there are \d+ {what}, .*: must be at most {MOST}; use"):
-        plans.check_counts(REFUSED[what])
+        check(REFUSED[what])
 
 
 def test_what_is_just_not_refused():
-    plans.check_counts(of_one_axis(MOST, MOST, 1))
+    check(of_one_axis(MOST, MOST, 1))
     with pytest.raises(BackendUnavailable, match=f"there are {MOST + 1} outputs"):
-        plans.check_counts(of_one_axis(MOST + 1, 1, MOST + 1))
+        check(of_one_axis(MOST + 1, 1, MOST + 1))
     with pytest.raises(BackendUnavailable, match="terms in an output"):
         cuda._run(of_one_axis(MOST + 1, MOST + 1, 1))

@@ -13,18 +13,19 @@ import numpy as np
 from refconv import device
 from refconv.correlation import Correlation, halves
 from refconv.device import Buffer, Stream
-from refconv.distant import near
+from refconv.distant import Distant, near
 from refconv.formats import EXACT, INT64, number, numbers
 from refconv.formats import WIDE as WIDE_FLOATS
 from refconv.targets.cpu import exact, superaccumulator
+from refconv.targets.cuda.extent import Extent, extent, shapes
 from refconv.targets.cuda.formats import Format, format_of
 from refconv.targets.cuda.kernel import Sums, kernel
 from refconv.targets.cuda.memory import Divisor, divisor
-from refconv.targets.cuda.plans import Plan, Problem, Tables, check_counts, packed_channel, plan, shapes
+from refconv.targets.cuda.plans import Plan, Problem, Tables, plan
 from refconv.targets.cuda.transfer import THREADS, Parts, Transfer, adding, delivery, packing
 
-BUDGET = 2**30  # bytes of packed operands and sums at a time; a correlation that needs more is computed in pieces
-MOST_KEPT = 2**20  # terms of a problem whose tables stay on the device, 8 bytes for each
+BUDGET = 2**30  # bytes at a time besides the caller's arrays; a correlation that needs more is computed in pieces
+MOST_KEPT = 2**20  # bytes of a problem's tables that stay on the device
 LEAST_SAVED = 16  # a part of what is needed: halves that save less are not worth packing the rest once more
 MOST_BLOCKS = 2**16
 MOST_PLANES = 2**15  # in a grid's second dimension; kernels go on from there
@@ -59,7 +60,7 @@ def _run(c: Correlation) -> None:
     }
     axis = min(halved, key=halved.__getitem__, default=0)
     if not halved or needed - halved[axis] < needed / LEAST_SAVED:
-        check_counts(c)
+        extent(c, shape).check()
         _run_piece(c)
         return
     for half in halves(c, axis):
@@ -67,12 +68,10 @@ def _run(c: Correlation) -> None:
 
 
 def _needed(c: Correlation, shape: tuple[int, ...]) -> int:
-    """Bytes of packed operands and of sums, about, for some of the outputs."""
-    images, groups, channels, *output = shape
-    x = images * math.prod(c.x.shape[1:3]) * packed_channel(c, tuple(output))
-    w = groups * channels * math.prod(c.w.shape[2:])
-    offsets = 8 * math.prod(c.w.shape[2:])
-    return int(x + w + numbers(c.accumulator) * math.prod(shape)) * number(c.accumulator).itemsize + offsets
+    """Bytes for some of the outputs, but a few: of what is packed, tables, sums, and copies of what is the host's."""
+    e = extent(c, shape)
+    copies = ((c.x, e.seen), (c.w, math.prod(e.w_shape)), (c.out, e.sums))
+    return e.packed_bytes + e.table_bytes + sum(n * a.itemsize for a, n in copies if not isinstance(a, Distant))
 
 
 class _Tables(NamedTuple):
@@ -97,10 +96,11 @@ class _Prepared(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _prepared(p: Problem, bias_strides: tuple[int, ...], stream: Stream) -> _Prepared:
-    made, parts, of_sums = plan(p), numbers(p.accumulator), number(p.accumulator)
+    made, parts, of_sums = plan(p), numbers(p.extent.accumulator), number(p.extent.accumulator)
+    groups, channels = p.extent.w_shape[:2]
     # A bias may be of two numbers, which are neighbours.
-    columns = np.add.outer(np.arange(p.w_shape[1]) * bias_strides[1], np.arange(parts) * of_sums.itemsize).reshape(-1)
-    bias = Tables(np.zeros(1, np.int64), np.arange(p.w_shape[0]) * bias_strides[0], columns)
+    columns = np.add.outer(np.arange(channels) * bias_strides[1], np.arange(parts) * of_sums.itemsize).reshape(-1)
+    bias = Tables(np.zeros(1, np.int64), np.arange(groups) * bias_strides[0], columns)
 
     def tables(each: Tables) -> _Tables:
         planes, rows, columns = each
@@ -124,11 +124,9 @@ def _run_piece(c: Correlation) -> None:
     bias = np.broadcast_to(np.zeros((), of_sums), c.w.shape[:2]) if c.bias is None else c.bias
     x, w, b = (device.operand(each, stream) for each in (c.x, c.w, bias))
     out = device.room(c.out)
-    p = Problem(
-        c.x.shape, c.w.shape, c.out.shape[3:], c.stride, c.dilation, c.padding, c.padding_mode,
-        x.strides, w.strides, out.strides, c.accumulator,
-    )  # fmt: skip
-    prepared = _prepared if p.terms <= MOST_KEPT else _prepared.__wrapped__
+    e = extent(c, c.out.shape)
+    p = Problem(e, c.padding, c.padding_mode, x.strides, w.strides, out.strides)
+    prepared = _prepared if e.table_bytes <= MOST_KEPT else _prepared.__wrapped__
     found = prepared(p, b.strides, stream)
     made = found.plan
     room = made.shape.block_channels * parts  # a tile reads past the last channel
@@ -136,7 +134,7 @@ def _run_piece(c: Correlation) -> None:
         Buffer(count * of_sums.itemsize)
         for count in (made.packed_x, made.packed_w, c.w.shape[0] * c.w.shape[1] * parts + room)
     )
-    sums = Buffer(max(made.parts, parts) * p.sums * of_sums.itemsize)
+    sums = Buffer(max(made.parts, parts) * e.sums * of_sums.itemsize)
     for source, dtype, tables, target, zero_point in (
         (x, c.x.dtype, found.x, packed_x, c.zero_point),
         (w, c.w.dtype, found.w, packed_w, 0),
@@ -153,21 +151,21 @@ def _run_piece(c: Correlation) -> None:
     blocks = min(int(of_units.units), MOST_BLOCKS)
     device.launch(kernel(c.accumulator, made.shape), blocks, made.shape.threads, stream, of_units)
     if made.parts > 1:
-        sums = _added(sums, packed_bias, made, p, stream)
+        sums = _added(sums, packed_bias, made, e, stream)
     job = _transfer(out.address, sums, found.out, format_of(c.out.dtype, np.dtype("float64")))
-    _move(delivery(c.accumulator), job._replace(second=p.sums, slack=c.slack), stream)
+    _move(delivery(c.accumulator), job._replace(second=e.sums, slack=c.slack), stream)
     device.bring_back(out, c.out, stream)
     device.keep(stream, c.x, c.w, c.bias)
 
 
-def _added(parts: Buffer, bias: Buffer, made: Plan, p: Problem, stream: Stream) -> Buffer:
+def _added(parts: Buffer, bias: Buffer, made: Plan, e: Extent, stream: Stream) -> Buffer:
     """The sums of the parts of each sum."""
-    total = Buffer(p.sums * number(p.accumulator).itemsize)
+    total = Buffer(e.sums * number(e.accumulator).itemsize)
     job = Parts(
-        parts.address, total.address, bias.address, np.int32(made.parts), np.int32(p.sums),
-        made.counts["per_outputs"], divisor(p.w_shape[0] * p.w_shape[1]),
+        parts.address, total.address, bias.address, np.int32(made.parts), np.int32(e.sums),
+        made.counts["per_outputs"], divisor(e.w_shape[0] * e.w_shape[1]),
     )  # fmt: skip
-    device.launch(adding(p.accumulator), _blocks(p.sums), THREADS, stream, job)
+    device.launch(adding(e.accumulator), _blocks(e.sums), THREADS, stream, job)
     return total
 
 
