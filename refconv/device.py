@@ -34,6 +34,7 @@ try:
         typeof_impl: Any = import_module("numba.cuda.typing.typeof").typeof_impl
         # cuda-core's, which numba-cuda depends on: who reads and writes DLPack's structures.
         StridedMemoryView: Any = import_module("cuda.core.utils").StridedMemoryView
+        _MemoryManager: Any = import_module("numba.cuda.cudadrv.driver").NumbaCUDAMemoryManager
         # What protocols between libraries call the default stream, Numba's 0.
         _DEFAULT_STREAM = 2 if import_module("numba.cuda.core.config").CUDA_PER_THREAD_DEFAULT_STREAM else 1
     from_dtype: Any = import_module("numba.cuda.np.numpy_support").from_dtype
@@ -52,7 +53,7 @@ def check() -> None:
     BackendUnavailable
         Saying what is missing, and how to get it.
     """
-    found = _missing()
+    found = _missing() or _too_old(_current_device())
     if found:
         raise BackendUnavailable(f"backend='cuda': {found}")
 
@@ -76,6 +77,14 @@ def _missing() -> str:
             f"for CUDA {compiler[0]} or newer; install a newer one (https://www.nvidia.com/drivers), or, for CUDA 12, "
             "an older compiler: pip install 'numba-cuda[cu12]'"
         )
+    return ""
+
+
+@cache
+def _too_old(_gpu: int) -> str:
+    """Of the current GPU, which is this one."""
+    if SIMULATED:
+        return ""
     capability = cuda.get_current_device().compute_capability
     if tuple(capability) < LEAST_CAPABILITY:
         return (
@@ -236,9 +245,9 @@ def adopt(name: str, array: Any) -> Distant:
     check()
     if SIMULATED:
         raise BackendUnavailable(f"{name} lies on a GPU, and Numba's simulator has none: unset NUMBA_ENABLE_CUDASIM")
+    current = _current_device()
     library = _library(array)
     stream = library.stream(array)
-    current = _current_device()
     if stream.device != current:
         raise BackendUnavailable(
             f"{name} lies on GPU {stream.device}, and GPU {current} is the current one: must be there too; copy it, or "
@@ -408,8 +417,11 @@ def bring_back(found: Operand, array: np.ndarray, stream: Stream) -> None:
 def keep(stream: Stream, *arrays: np.ndarray | None) -> None:
     """Wait for the stream where others may use an operand's memory again before its work is done.
 
-    Whoever gave it by DLPack may once it is given back, and who has it on another stream.
+    Whoever gave it by DLPack may once it is given back, and who has it on another stream. Numba's own memory manager
+    frees our buffers by cuMemFree, which waits; another one (RMM's pool) may lend them again at once.
     """
+    if not SIMULATED and type(cuda.current_context().memory_manager) is not _MemoryManager:
+        stream.wait()
     for memory, owner in ((each.memory, each.owner) for each in arrays if isinstance(each, Distant)):
         if isinstance(memory, _Memory) and (memory.stream != stream or isinstance(owner, StridedMemoryView)):
             stream.wait()
