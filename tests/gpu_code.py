@@ -24,10 +24,13 @@ from numba.cuda.typing.typeof import typeof
 from refconv.formats import EXACT
 from refconv.targets.cuda import specialisations
 from refconv.targets.cuda.extent import shapes
-from refconv.targets.cuda.kernel import MOST_REGISTERS, UNROLLED
+from refconv.targets.cuda.kernel import UNROLLED
 from refconv.targets.cuda.transfer import THREADS
 
 NAMES = tuple(specialisations())
+ARCHITECTURES = (75, 90, 120)
+MAIN = "dense float32"
+OTHERS = (80, 86, 89, 100)  # for the main kernel
 CHUNK = shapes(np.dtype("float32"))["dense"].terms
 FIRST_OF_A_DIALECT = (100, 75)  # NVVM's two: a kernel's front end runs once for each
 # What the sums of an accumulator are made with.
@@ -60,9 +63,10 @@ def ptx(name, architecture):
     return _library(name, dialect).get_asm_str(cc=divmod(architecture, 10))
 
 
-def linked(text, architecture):
+def linked(text, architecture, most_registers=None):
     """Machine code of PTX, and what the linker says about it."""
-    options = [f"-arch=sm_{architecture}", "-verbose", "-O3", f"-maxrregcount={MOST_REGISTERS}"]
+    limit = [f"-maxrregcount={most_registers}"] if most_registers else []
+    options = [f"-arch=sm_{architecture}", "-verbose", "-O3", *limit]
     handle = nvjitlink.create(len(options), options)
     try:
         nvjitlink.add_data(handle, nvjitlink.InputType.PTX, text.encode(), len(text.encode()), "kernel")
@@ -106,12 +110,23 @@ def is_a(line, name):
     return opcode(line).partition(".")[0] == name
 
 
+def listed(name):
+    """The architectures that the tables have a kernel for."""
+    return sorted(ARCHITECTURES + (OTHERS if name == MAIN else ()))
+
+
+@cache
+def code(name, architecture):
+    return Code(name, architecture)
+
+
 class Code:
     """A kernel as machine code."""
 
     def __init__(self, name, architecture):
         self.name, self.architecture = name, architecture
-        cubin, self.log = linked(ptx(name, architecture), architecture)
+        function, _ = specialisations()[name]
+        cubin, self.log = linked(ptx(name, architecture), architecture, function.targetoptions.get("max_registers"))
         self.lines = disassembled(cubin)
 
     def _said(self, pattern):
@@ -207,8 +222,10 @@ class Processor(NamedTuple):
 PROCESSORS = {
     75: Processor(1024, 64 * 1024),
     80: Processor(2048, 164 * 1024),
+    86: Processor(1536, 100 * 1024),
     89: Processor(1536, 100 * 1024),
     90: Processor(2048, 228 * 1024),
+    100: Processor(2048, 228 * 1024),
     120: Processor(1536, 100 * 1024),
 }
 RESERVED = 1024  # bytes of shared memory that each block takes besides
@@ -221,23 +238,24 @@ def threads_of(name):
     return shapes(of_sums)[function].threads if function in shapes(EXACT) else THREADS
 
 
-def occupancy(code):
+def occupancy(kernel):
     """Of the threads that a processor can hold, those that it holds of this kernel."""
-    processor, threads = PROCESSORS[code.architecture], threads_of(code.name)
-    each = -(-code.registers // 8) * 8 * threads  # registers are given out by eights
+    processor, threads = PROCESSORS[kernel.architecture], threads_of(kernel.name)
+    each = -(-kernel.registers // 8) * 8 * threads  # registers are given out by eights
     blocks = min(
-        processor.registers // each, processor.threads // threads, processor.shared // (code.shared + RESERVED)
+        processor.registers // each, processor.threads // threads, processor.shared // (kernel.shared + RESERVED)
     )
     return blocks * threads / processor.threads
 
 
-def row(code):
+def row(kernel):
     """A line of the table."""
-    share = f"{code.share:.0%}" if code.name.split()[0] in shapes(EXACT) else ""
-    return (
-        f"| {code.name} | sm_{code.architecture} | {code.registers} | {code.shared} | {occupancy(code):.0%} | "
-        f"{code.opcodes.total()} | {share} |"
-    )
+    share = f"{kernel.share:.0%}" if kernel.name.split()[0] in shapes(EXACT) else ""
+    cells = (
+        kernel.name, f"sm_{kernel.architecture}", kernel.registers, kernel.shared, f"{occupancy(kernel):.0%}",
+        kernel.opcodes.total(), share,
+    )  # fmt: skip
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 class Card(NamedTuple):
@@ -261,10 +279,15 @@ LAYERS = {
 }
 
 
-def estimate(card, layer):
+def estimates():
+    """All lines of the table of estimates."""
+    return [_estimate(card, layer) for card in CARDS for layer in LAYERS]
+
+
+def _estimate(card, layer):
     """A line of the table of estimates: each kernel as fast as its instructions and its traffic allow."""
     images, inputs, outputs, edge, kernel = LAYERS[layer]
-    share = Code("dense float32", card.architecture).chunk_share
+    share = code(MAIN, card.architecture).chunk_share
     x, packed, out = (
         4 * images * n * size**2 for n, size in ((inputs, edge), (inputs, edge + kernel - 1), (outputs, edge))
     )
@@ -279,9 +302,7 @@ def estimate(card, layer):
 
 if __name__ == "__main__":
     for name in NAMES:
-        for architecture in (75, 90, 120):
-            sys.stdout.write(row(Code(name, architecture)) + "\n")
+        for architecture in listed(name):
+            sys.stdout.write(row(code(name, architecture)) + "\n")
             sys.stdout.flush()
-    for card in CARDS:
-        for layer in LAYERS:
-            sys.stdout.write(estimate(card, layer) + "\n")
+    sys.stdout.write("\n".join(estimates()) + "\n")

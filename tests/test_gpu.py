@@ -380,7 +380,11 @@ def test_memory_of_a_pool(monkeypatch):
 
     x, w = (on_device(np.ones((1, 1, 2, 2), "float32")) for _ in range(2))
     waited = []
-    monkeypatch.setattr(device.Stream, "wait", lambda stream: waited.append(stream))
+
+    def wait(stream):
+        waited.append(stream)
+
+    monkeypatch.setattr(device.Stream, "wait", wait)
     refconv.conv2d(x, w)
     tables = len(waited)  # that they are there is waited for once
     refconv.conv2d(x, w)

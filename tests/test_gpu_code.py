@@ -7,37 +7,39 @@ import pytest
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 pytest.importorskip("cuda.bindings.nvjitlink", reason="nvJitLink is not installed")
 
-from gpu_code import NAMES, Code, disassembler, is_a, llvm, opcode, ptx, row
+from gpu_code import CARDS, MAIN, NAMES, code, disassembler, estimates, is_a, listed, llvm, opcode, ptx, row
 
 pytestmark = pytest.mark.skipif(disassembler() is None, reason="nvidia-cuda-nvdisasm is not installed")
 
-ARCHITECTURES = (75, 90, 120)
-OTHERS = (80, 86, 89, 100)  # for the main kernel
-MAIN = "dense float32"
 TABLES = (Path(__file__).parents[1] / "docs" / "gpu.md").read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sums_are_registers(name):
     """Nothing is spilled, no array is in memory, nothing is called: on every architecture."""
-    for architecture in ARCHITECTURES + (OTHERS if name == MAIN else ()):
-        code = Code(name, architecture)
-        assert 0 < code.registers <= 128
-        assert code.spilled == code.stack == 0
+    for architecture in listed(name):
+        made = code(name, architecture)
+        assert 0 < made.registers <= 128
+        assert made.spilled == made.stack == 0
         # Of functions: up to sm_89 the end of a loop may be a CALL of what follows it, to which nothing returns.
-        assert not {"LDL", "STL", "RET"} & set(code.opcodes)
-        if architecture in ARCHITECTURES:
-            assert row(code) in TABLES, "run `python tests/gpu_code.py`"
+        assert not {"LDL", "STL", "RET"} & set(made.opcodes)
+        assert row(made) in TABLES, "run `python tests/gpu_code.py`"
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES + OTHERS)
+@pytest.mark.parametrize("architecture", listed(MAIN))
 def test_inner_loop(architecture):
     """Seven in ten instructions make sums; the others are loads of four numbers and the loop itself."""
-    code = Code(MAIN, architecture)
-    assert code.share >= 0.7
-    loads = {opcode(each) for each in code.loop if opcode(each).startswith("LD")}
+    made = code(MAIN, architecture)
+    assert made.share >= 0.7
+    loads = {opcode(each) for each in made.loop if opcode(each).startswith("LD")}
     assert loads <= {"LDS.128", "LDS.U.128"}
-    assert any(is_a(each, "LDG") and ".128" in each for each in code.lines)  # weights
+    assert any(is_a(each, "LDG") and ".128" in each for each in made.lines)  # weights
+
+
+def test_estimates():
+    """They stand for the code that there is, on the GPUs that are named."""
+    assert {each.architecture for each in CARDS} <= set(listed(MAIN))
+    assert [each for each in estimates() if each not in TABLES] == [], "run `python tests/gpu_code.py`"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -53,4 +55,4 @@ def test_what_would_fail():
     """These checks do find spills, and products."""
     assert "fma.rn.f32" in ptx(MAIN, 90)
     assert "mul.rn.f64" in ptx("deliver exact", 90)
-    assert Code("deliver exact", 90).opcodes["DMUL"] > 0
+    assert code("deliver exact", 90).opcodes["DMUL"] > 0
