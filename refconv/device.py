@@ -34,7 +34,7 @@ try:
         typeof_impl: Any = import_module("numba.cuda.typing.typeof").typeof_impl
         # cuda-core's, which numba-cuda depends on: who reads and writes DLPack's structures.
         StridedMemoryView: Any = import_module("cuda.core.utils").StridedMemoryView
-        _MemoryManager: Any = import_module("numba.cuda.cudadrv.driver").NumbaCUDAMemoryManager
+        _driver: Any = import_module("numba.cuda.cudadrv.driver")
         # What protocols between libraries call the default stream, Numba's 0.
         _DEFAULT_STREAM = 2 if import_module("numba.cuda.core.config").CUDA_PER_THREAD_DEFAULT_STREAM else 1
     from_dtype: Any = import_module("numba.cuda.np.numpy_support").from_dtype
@@ -167,8 +167,30 @@ class Buffer:
     """Memory of the device, for work on one stream."""
 
     def __init__(self, n_bytes: int) -> None:
-        self.array = cuda.device_array(max(n_bytes, 16), np.uint8)
+        self.array = _allocated((max(n_bytes, 16),), np.dtype("uint8"))
         self.address = _address(self.array)
+
+
+def _allocated(shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    """A new array of Numba's.
+
+    Raises
+    ------
+    MemoryError
+        Where the device has no room for it.
+    """
+    if SIMULATED:
+        return cuda.device_array(shape, dtype)
+    try:
+        return cuda.device_array(shape, dtype)
+    except _driver.CudaAPIError as error:
+        if error.code != _driver.binding.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
+            raise
+        needed = math.prod(shape) * dtype.itemsize
+        raise MemoryError(
+            f"backend='cuda': the GPU has no room for {needed / 2**20:.3g} MiB more: free some "
+            "(torch.cuda.empty_cache() gives back what torch keeps), or use backend='cpu', with arrays of the host"
+        ) from error
 
 
 def _address(array: Any) -> int:
@@ -281,7 +303,7 @@ class _Interface:
 
     def new(self, _array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         """A new array of its kind, on its device."""
-        return cuda.device_array(shape, dtype)
+        return _allocated(shape, dtype)
 
 
 def _gpu_of(array: Any) -> int:
@@ -291,9 +313,8 @@ def _gpu_of(array: Any) -> int:
     address = int(array.__cuda_array_interface__["data"][0])
     if not address:  # no elements
         return _current_device()
-    of_numba = import_module("numba.cuda.cudadrv.driver")
-    attribute = of_numba.binding.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
-    return int(of_numba.driver.cuPointerGetAttribute(attribute, of_numba.binding.CUdeviceptr(address)))
+    attribute = _driver.binding.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+    return int(_driver.driver.cuPointerGetAttribute(attribute, _driver.binding.CUdeviceptr(address)))
 
 
 class _DLPack(_Interface):
@@ -420,7 +441,7 @@ def keep(stream: Stream, *arrays: np.ndarray | None) -> None:
     Whoever gave it by DLPack may once it is given back, and who has it on another stream. Numba's own memory manager
     frees our buffers by cuMemFree, which waits; another one (RMM's pool) may lend them again at once.
     """
-    if not SIMULATED and type(cuda.current_context().memory_manager) is not _MemoryManager:
+    if not SIMULATED and type(cuda.current_context().memory_manager) is not _driver.NumbaCUDAMemoryManager:
         stream.wait()
     for memory, owner in ((each.memory, each.owner) for each in arrays if isinstance(each, Distant)):
         if isinstance(memory, _Memory) and (memory.stream != stream or isinstance(owner, StridedMemoryView)):

@@ -158,6 +158,30 @@ def test_less_memory(op, budget, monkeypatch):
     assert same_bits(arrays.call(op, backend="cuda"), arrays.call(op, backend="cpu"))
 
 
+@on_devices
+@pytest.mark.parametrize("op", ["conv2d", "conv2d_input", "conv2d_weight"])
+def test_no_memory_left(op, monkeypatch):
+    """The device has less than the budget: work is split by that, too, and what one output lacks is said."""
+    from numba import cuda
+    from numba.cuda.cudadrv import driver
+
+    geometry = refconv.geometry.convolution((4, 4, 9, 9), (8, 4, 3, 3), None, 1, 1, 1, 1, "zeros")
+    arrays = Arrays(geometry, 0, random_numbers("float32"))
+    expected = arrays.call(op, backend="cpu")
+    left, made = 0, cuda.device_array
+
+    def device_array(shape, dtype):
+        if np.prod(shape) * dtype.itemsize > left:
+            raise driver.CudaAPIError(driver.binding.CUresult.CUDA_ERROR_OUT_OF_MEMORY, "none left")
+        return made(shape, dtype)
+
+    monkeypatch.setattr(cuda, "device_array", device_array)
+    with pytest.raises(MemoryError, match=r"backend='cuda': the GPU has no room for .* MiB more: free some"):
+        arrays.call(op, backend="cuda")
+    left = 4096
+    assert same_bits(arrays.call(op, backend="cuda"), expected)
+
+
 @slow
 def test_special_numbers():
     """Of every format: NaN of both signs, infinities, zeros, subnormals; as operands and as results."""

@@ -50,21 +50,33 @@ def _on_host(c: Correlation) -> Correlation:
 
 
 def _run(c: Correlation) -> None:
-    """In one piece, or by halves, whichever leave least, while they need more than the budget and less than a whole."""
-    shape = c.out.shape
-    needed = _needed(c, shape)
-    halved = {
-        axis: _needed(c, (*shape[:axis], -(-size // 2), *shape[axis + 1 :]))
-        for axis, size in enumerate(shape if needed > BUDGET else ())
-        if size > 1 and axis != 1  # of groups
-    }
-    axis = min(halved, key=halved.__getitem__, default=0)
-    if not halved or needed - halved[axis] < needed / LEAST_SAVED:
-        extent(c, shape).check()
-        _run_piece(c)
-        return
+    """In one piece, or by halves, while it needs more than the budget, or than the device has left."""
+    axis = _divided_along(c) if _needed(c, c.out.shape) > BUDGET else None
+    if axis is None:
+        extent(c, c.out.shape).check()
+        try:
+            _run_piece(c)
+        except MemoryError:
+            axis = _divided_along(c)
+            if axis is None:
+                raise
+        else:
+            return
     for half in halves(c, axis):
         _run(half)
+
+
+def _divided_along(c: Correlation) -> int | None:
+    """The axis of which a half needs least; none where it needs about as much as the whole."""
+    shape = c.out.shape
+    halved = {
+        axis: _needed(c, (*shape[:axis], -(-size // 2), *shape[axis + 1 :]))
+        for axis, size in enumerate(shape)
+        if size > 1 and axis != 1  # of groups
+    }
+    axis = min(halved, key=halved.__getitem__, default=None)
+    needed = _needed(c, shape)
+    return None if axis is None or needed - halved[axis] < needed / LEAST_SAVED else axis
 
 
 def _needed(c: Correlation, shape: tuple[int, ...]) -> int:
