@@ -1,6 +1,7 @@
 """The family of operators for tests: geometries of any number of axes, and the arguments of every operator for each."""
 
 import numpy as np
+from common import MODES
 from hypothesis import strategies as st
 
 import refconv
@@ -46,6 +47,14 @@ def _axes(draw, mode, limits, asymmetric):
     after = draw(st.integers(0, largest)) if asymmetric else before
     missing = dilation * (kernel - 1) + 1 - (before + size + after)
     return size + max(0, missing), kernel, stride, (before, after), dilation
+
+
+@st.composite
+def calls(draw, dtypes=DTYPES, *, tiny=False):
+    """An operator, a dtype, a precision, a geometry and a seed."""
+    op, dtype = draw(st.sampled_from(OPERATORS)), draw(st.sampled_from(dtypes))
+    geometry = draw(small_geometries(axes_of(op), modes_of(op), tiny=tiny))
+    return op, dtype, draw(st.sampled_from(precisions_of(dtype))), geometry, draw(SEEDS)
 
 
 class Arrays:
@@ -127,3 +136,11 @@ def random_numbers(dtype):
 
 def axes_of(op):
     return int(op[-2]) if op[-1] == "d" else 2
+
+
+def modes_of(op):
+    return ("zeros",) if op in TRANSPOSED or op == "conv2d_bias" else MODES
+
+
+def precisions_of(dtype):
+    return (*PRECISIONS, "float32") if dtype in (*NARROW, "float32", "complex64") else PRECISIONS

@@ -1,0 +1,458 @@
+"""Arrays that lie on a GPU, of whatever library: read and written there, in order with the work on their stream.
+
+Run on a GPU by `make gpu`. What stands in for one holds Numba's arrays only: there torch's and CuPy's are skipped.
+"""
+
+import ctypes
+import gc
+import sys
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+
+import numpy as np
+import pytest
+from common import same_bits
+from family import DTYPES, NARROW, Arrays, calls, random_numbers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from on_gpu import EXAMPLES, MARKS, MISSING, SIMULATED, STOOD_IN_FOR, device
+
+import refconv
+from refconv import arrays
+from refconv.distant import near
+from refconv.errors import BackendUnavailable
+
+pytestmark = [*MARKS, pytest.mark.skipif(SIMULATED, reason="the simulator's arrays have no addresses")]
+
+
+# --- libraries -----------------------------------------------------------------------------------------------------
+
+
+def on_device(array):
+    """A copy in the device's memory: Numba's, which has no bits but NumPy's own."""
+    found = device.cuda.device_array(array.shape, array.dtype)
+    if array.size:
+        found.copy_to_device(np.ascontiguousarray(array))
+    return found
+
+
+class Numba:
+    """How to put an array there and bring it back, and to write to one on a stream."""
+
+    dtypes = tuple(each for each in DTYPES if each == "float16" or each not in NARROW)  # Numba can't copy the others
+
+    def there(self, array):
+        return on_device(array)
+
+    def back(self, array):
+        return array.copy_to_host()
+
+    @contextmanager
+    def stream(self):
+        """A stream for which no work on the default one waits, nor it for that."""
+        of_numba = import_module("numba.cuda.cudadrv.driver")
+        handle = of_numba.driver.cuStreamCreate(of_numba.binding.CUstream_flags.CU_STREAM_NON_BLOCKING.value)
+        yield device.Stream(0, int(handle))
+        of_numba.driver.cuStreamDestroy(handle)
+
+    def written(self, target, source, stream):
+        """The target, with the source's numbers once the stream has come to that."""
+        found = target.bind(stream.numba())
+        found.copy_to_device(source)  # on that stream
+        return found
+
+
+class Torch:
+    dtypes = DTYPES
+
+    def there(self, array):
+        return arrays.like(import_module("torch").empty(0), array).cuda()
+
+    def back(self, array):
+        return arrays.to_numpy("array", array.cpu())
+
+    @contextmanager
+    def stream(self):
+        torch = import_module("torch")
+        with torch.cuda.stream(torch.cuda.Stream()):
+            yield device.Stream(0, torch.cuda.current_stream().cuda_stream)
+
+    def written(self, target, source, _stream):
+        return target.copy_(source)
+
+
+class CuPy:
+    dtypes = Numba.dtypes
+
+    def there(self, array):
+        return import_module("cupy").asarray(array)
+
+    def back(self, array):
+        return import_module("cupy").asnumpy(array)
+
+    @contextmanager
+    def stream(self):
+        with import_module("cupy").cuda.Stream(non_blocking=True) as stream:
+            yield device.Stream(0, stream.ptr)
+
+    def written(self, target, source, _stream):
+        target[...] = source
+        return target
+
+
+def lacking(name):
+    """Why a library's arrays can't be had, if they can't."""
+    if STOOD_IN_FOR:
+        return f"what stands in for a GPU holds no arrays of {name}'s"
+    try:
+        found = import_module(name)
+    except ImportError as error:
+        return f"no {name} ({error})"
+    return "" if found.cuda.is_available() else f"the {name} that is installed can't use the GPU"
+
+
+def needs(name):
+    reason = MISSING or lacking(name)
+    return pytest.mark.skipif(bool(reason), reason=reason)
+
+
+LIBRARIES = pytest.mark.parametrize(
+    "library",
+    [Numba(), pytest.param(Torch(), marks=needs("torch")), pytest.param(CuPy(), marks=needs("cupy"))],
+    ids=["Numba", "torch", "CuPy"],
+)
+
+
+class There(Arrays):
+    """The same arrays, as a library's."""
+
+    library = Numba()
+
+    def arguments(self, op):
+        put = self.library.there
+        return tuple(put(each) if isinstance(each, np.ndarray) else each for each in super().arguments(op))
+
+
+@LIBRARIES
+@given(st.data())
+@settings(max_examples=EXAMPLES // 3)
+def test_generated_calls(library, data):
+    """They are read and written where they lie, and the result is one of them."""
+    op, dtype, precision, geometry, seed = data.draw(calls(library.dtypes))
+    expected = Arrays(geometry, seed, random_numbers(dtype)).call(op, precision=precision)
+    given_there = There(geometry, seed, random_numbers(dtype))
+    given_there.library = library
+    found = given_there.call(op, precision=precision)
+    assert type(found) is type(library.there(expected))
+    assert same_bits(library.back(found), expected)
+
+
+@LIBRARIES
+def test_views(library):
+    """Arrays with steps are read as they lie."""
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape).astype("float32") for shape in ((2, 3, 8, 9), (4, 3, 4, 5)))
+    expected = refconv.conv2d(x[:, :, ::2, 1:], w[:, :, 1:, ::2])
+    found = refconv.conv2d(library.there(x)[:, :, ::2, 1:], library.there(w)[:, :, 1:, ::2])
+    assert same_bits(library.back(found), expected)
+
+
+@cache
+def idling():
+    """A kernel that lets time pass."""
+
+    @device.cuda.jit
+    def idle(milliseconds):
+        for _ in range(milliseconds):
+            device.cuda.nanosleep(1_000_000)
+
+    return idle
+
+
+@LIBRARIES
+def test_streams(library):
+    """Numbers that come late, on another stream than the default one, are not read before they are there."""
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape).astype("float32") for shape in ((2, 3, 8, 9), (4, 3, 4, 5)))
+    truth, weight = library.there(x), library.there(w)
+    with library.stream() as stream:
+        for milliseconds in (0, 300):  # at first kernels are compiled and loaded, which may wait for the GPU
+            target = library.there(np.zeros_like(x))
+            device.synchronize()
+            device.launch(idling(), 1, 1, stream, milliseconds)
+            late = library.written(target, truth, stream)
+            assert device.adopt("late", late).memory.stream == stream
+            found = refconv.conv2d(late, weight)
+            assert same_bits(library.back(found), refconv.conv2d(x, w))
+
+
+class OnlyInterface:
+    """An array with `__cuda_array_interface__` and nothing else."""
+
+    def __init__(self, array):
+        self.array, self.__cuda_array_interface__ = array, array.__cuda_array_interface__
+
+
+@LIBRARIES
+def test_interface_alone(library, monkeypatch):
+    """The driver is asked which GPU an address is on; the result is Numba's."""
+    if "ptxsim" in sys.modules:
+        monkeypatch.setattr(device, "_gpu_of", lambda _: 0)  # there is no driver to ask
+    x, w = np.arange(12.0).reshape(1, 1, 3, 4), np.ones((1, 1, 2, 2))
+    given_x, given_w = OnlyInterface(library.there(x)), OnlyInterface(library.there(w))
+    assert device._gpu_of(given_x) == 0
+    assert same_bits(refconv.conv2d(given_x, given_w).copy_to_host(), refconv.conv2d(x, w))
+
+
+@needs("torch")
+def test_tensors_that_are_more_than_numbers():
+    """Conjugated and negated lazily, with gradients, parameters, channels last: as torch's on the CPU."""
+    torch = import_module("torch")
+    rng = np.random.default_rng(0)
+    x, w = (
+        torch.from_numpy(rng.standard_normal((*shape, 2))).view(torch.complex128).squeeze(-1)
+        for shape in ((2, 3, 6, 5), (4, 3, 2, 2))
+    )
+    assert x.conj().is_conj()
+    assert x.conj().imag.is_neg()
+
+    def asked(x, w):
+        return [
+            refconv.conv2d(x.conj(), w),
+            refconv.conv2d(x.conj().imag, w.real),
+            refconv.conv2d(x.real.detach().requires_grad_(), w.imag),
+            refconv.conv2d(x, torch.nn.Parameter(w)),
+            refconv.conv2d(x.to(memory_format=torch.channels_last), w),
+        ]
+
+    for found, expected in zip(asked(x.cuda(), w.cuda()), asked(x, w), strict=True):
+        assert type(found) is type(x.cuda())
+        assert (found.device, found.requires_grad) == (torch.device("cuda", 0), False)
+        assert same_bits(found.cpu().numpy(), expected.numpy())
+
+
+# --- protocols, other GPUs and streams -----------------------------------------------------------------------------
+
+
+class OnlyDLPack:
+    """An array in the device's memory with DLPack and nothing else; `lent` are the streams that it was lent for.
+
+    The structure is NumPy's own, of an array of the host with the same shape and strides, told to lie on the device.
+    """
+
+    def __init__(self, array, device=(2, 0), code=None):
+        self.array, self.device, self.code, self.lent = array, device, code, []
+
+    def __dlpack_device__(self):
+        return self.device
+
+    def __dlpack__(self, *, stream, **options):
+        self.lent.append(stream)
+        nothing = np.empty(1, self.array.dtype)
+        capsule = np.lib.stride_tricks.as_strided(nothing, self.array.shape, self.array.strides).__dlpack__()
+        pointer = ctypes.pythonapi.PyCapsule_GetPointer
+        pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+        tensor = pointer(capsule, b"dltensor")  # data, device, number of axes, dtype's code, ...
+        ctypes.c_void_p.from_address(tensor).value = self.array.__cuda_array_interface__["data"][0]
+        (ctypes.c_int32 * 2).from_address(tensor + 8)[:] = self.device
+        if self.code:
+            ctypes.c_uint8.from_address(tensor + 20).value = self.code
+        return capsule
+
+
+@pytest.mark.parametrize("kind", [2, 13], ids=["device", "managed"])
+def test_dlpack_alone(kind):
+    """Read as it lies, when the numbers are ready for the default stream; the result is Numba's."""
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape).astype("float32") for shape in ((2, 3, 8, 9), (4, 3, 4, 5)))
+    expected = refconv.conv2d(x[:, :, ::2, 1:], w)
+    given_x, given_w = OnlyDLPack(on_device(x)[:, :, ::2, 1:], (kind, 0)), OnlyDLPack(on_device(w), (kind, 0))
+    found = refconv.conv2d(given_x, given_w)
+    assert same_bits(found.copy_to_host(), expected)
+    assert given_x.lent == given_w.lent == [1]  # the protocol's name for the legacy default stream
+    exact = refconv.conv2d(x[:, :, ::2, 1:], w, precision="exact")
+    assert same_bits(refconv.conv2d(given_x, given_w, precision="exact").copy_to_host(), exact)
+
+
+def test_dtypes_of_dlpack():
+    """bfloat16 has a code of its own; what the reader does not know is refused."""
+    x, w = (np.arange(1, 1 + n).astype("bfloat16").reshape(1, 1, 1, n) for n in (7, 2))
+    given_x, given_w = (OnlyDLPack(on_device(each.view("uint16")), code=4) for each in (x, w))
+    found = refconv.conv2d(given_x, given_w)
+    assert found.dtype == x.dtype
+    assert same_bits(found.view("uint16").copy_to_host().view(x.dtype), refconv.conv2d(x, w))
+    float8 = OnlyDLPack(on_device(np.zeros((1, 1, 1, 7), "uint8")), code=10)
+    with pytest.raises(TypeError, match=r"input of type OnlyDLPack can't be read through DLPack: .*dtype"):
+        refconv.conv2d(float8, given_w)
+    flags = OnlyDLPack(on_device(np.zeros((1, 1, 1, 7), "uint8")), code=6)
+    with pytest.raises(TypeError, match="input has dtype bool: must be one of"):
+        refconv.conv2d(flags, given_w)
+
+
+class OfALibrary(OnlyDLPack):
+    """One whose library has a namespace, and so can be given results."""
+
+    def __array_namespace__(self):
+        return self
+
+    @staticmethod
+    def from_dlpack(lent):
+        return Received(lent)
+
+
+class Received:
+    """What it makes of them."""
+
+    def __init__(self, lent):
+        self.dtype = device.StridedMemoryView.from_dlpack(lent, stream_ptr=-1).dtype
+        self.__dlpack__, self.__dlpack_device__ = lent.__dlpack__, lent.__dlpack_device__
+
+
+def test_results_of_a_library(monkeypatch):
+    """By its `from_dlpack`; what can't be written as DLPack is refused before anything is computed."""
+
+    class Writer:  # cuda-core's asks the driver about addresses, which nothing but a driver stands in for
+        from_dlpack = device.StridedMemoryView.from_dlpack
+
+        @staticmethod
+        def from_cuda_array_interface(array, stream_ptr):
+            assert stream_ptr == -1
+            if array.dtype == "bfloat16":
+                raise BufferError("Unsupported dtype for DLPack export: bfloat16")
+            return OnlyDLPack(array)
+
+    if "ptxsim" in sys.modules:
+        monkeypatch.setattr(device, "StridedMemoryView", Writer)
+    x, w = np.arange(12.0).reshape(1, 3, 4), np.ones((1, 1, 2, 2))
+    given_x = OfALibrary(on_device(x))
+    found = refconv.conv2d(given_x, on_device(w))
+    assert type(found) is Received
+    assert same_bits(near(device.adopt("found", found)), refconv.conv2d(x, w))
+    narrow_x, narrow_w = (OfALibrary(on_device(np.zeros((1, 1, 1, 1), "uint16")), code=4) for _ in range(2))
+    with pytest.raises(TypeError, match=r"can't be given a bfloat16 result through DLPack .*out_dtype must be another"):
+        refconv.conv2d(narrow_x, narrow_w)
+    assert refconv.conv2d(narrow_x, narrow_w, out_dtype="float32").dtype == "float32"
+
+
+@pytest.mark.parametrize("adopted", [OnlyDLPack, None], ids=["DLPack", "CUDA array interface"])
+def test_another_gpu(adopted, monkeypatch):
+    """Arrays of one that is not the current one are refused, with what to do."""
+    array = on_device(np.ones((1, 1, 2, 2)))
+    given = adopted(array, (2, 1)) if adopted else array
+    if not adopted:  # the interface names no device: the driver is asked
+        monkeypatch.setattr(device, "_gpu_of", lambda _: 1)
+    with pytest.raises(BackendUnavailable, match=r"input lies on GPU 1, and GPU 0 is the current one: .*cuda\.Device"):
+        refconv.conv2d(given, array)
+
+
+def test_other_streams():
+    """What was begun on another stream than the result's is waited for."""
+    x, w = np.ones((1, 1, 2, 2)), np.ones((1, 1, 1, 1))
+    waited = []
+
+    class Counted(device.Stream):
+        def wait(self):
+            waited.append(self)
+
+    given_x, given_w = device.adopt("x", on_device(x)), device.adopt("w", on_device(w))
+    given_w.memory = device._Memory(Counted(0, 7))
+    assert device.stream_of(given_x, None, x, given_w) == device.Stream(0, 0)
+    assert waited == [(0, 7)]
+
+
+def test_mixed_devices():
+    """Neither is copied silently."""
+    x, w = np.ones((1, 1, 2, 2)), np.ones((1, 1, 1, 1))
+    with pytest.raises(TypeError, match="weight lies on the CPU and input on the GPU: must be on the same device"):
+        refconv.conv2d(on_device(x), w)
+    with pytest.raises(BackendUnavailable, match=r"backend='cpu'.*must be 'cuda' or 'auto' for arrays on the GPU"):
+        refconv.conv2d(on_device(x), on_device(w), backend="cpu")
+
+
+def test_quantised():
+    """Zero points are subtracted on the device."""
+    rng = np.random.default_rng(0)
+    x, w = rng.integers(0, 255, (2, 3, 5, 5), "uint8"), rng.integers(-128, 127, (4, 3, 3, 3), "int8")
+    expected = refconv.conv2d_integer(x, w, 7, 3)
+    found = refconv.conv2d_integer(on_device(x), on_device(w), 7, 3)
+    assert same_bits(found.copy_to_host(), expected)
+    scales = (0.5, 7, w, 0.25, 3, 9.0, 11)
+    expected = refconv.conv2d_quantized(x, *scales)
+    found = refconv.conv2d_quantized(on_device(x), *scales[:2], on_device(w), *scales[3:])
+    assert same_bits(found.copy_to_host(), expected)
+
+
+def test_layers():
+    """Parameters follow the input; a layer that was moved computes the host's arrays there."""
+    layer = refconv.nn.Conv2d(2, 3, 3, seed=0)
+    x = np.random.default_rng(0).standard_normal((1, 2, 5, 5)).astype("float32")
+    expected = layer(x)
+    assert same_bits(layer(on_device(x)).copy_to_host(), expected)
+    assert same_bits(layer.to("cuda")(x), expected)
+
+
+def free_memory():
+    """Bytes of the device's, when all that is given back is: Numba's compiler keeps frames that refer to each other."""
+    gc.collect()
+    context = device.cuda.current_context()
+    context.memory_manager.deallocations.clear()  # the context's own are of streams and events
+    return context.get_memory_info().free
+
+
+def test_memory_comes_back():
+    """Calls leave nothing on the device but their results, and a problem's tables."""
+    x, w = (np.ones(shape, "float32") for shape in ((1, 1, 512, 512), (1, 1, 1, 1)))
+    refconv.conv2d(x, w, backend="cuda")
+    before = free_memory()
+    for _ in range(3):
+        out = refconv.conv2d(x, w, backend="cuda")
+    assert before - free_memory() < out.nbytes
+
+
+def test_memory_of_a_pool(monkeypatch):
+    """What may be lent to others as soon as it is given back is kept until all work is done."""
+    x, w = (on_device(np.ones((1, 1, 2, 2), "float32")) for _ in range(2))
+    waited = []
+
+    def wait(stream):
+        waited.append(stream)
+
+    monkeypatch.setattr(device.Stream, "wait", wait)
+    refconv.conv2d(x, w)
+    tables = len(waited)  # that they are there is waited for once
+    refconv.conv2d(x, w)
+    assert len(waited) == tables
+    context = device.cuda.current_context()
+    pool = type("Pool", (type(context.memory_manager),), {})(context=context)
+    monkeypatch.setattr(context, "memory_manager", pool)
+    refconv.conv2d(x, w)
+    assert len(waited) == tables + 1
+
+
+@pytest.mark.parametrize("op", ["conv2d", "conv2d_input", "conv2d_weight"])
+def test_no_memory_left(op, monkeypatch):
+    """The device has less than the budget: work is split by that, too, and what one output lacks is said."""
+    geometry = refconv.geometry.convolution((2, 4, 5, 5), (4, 4, 3, 3), None, 1, 1, 1, 1, "zeros")
+    arrays = Arrays(geometry, 0, random_numbers("float32"))
+    expected = arrays.call(op, backend="cpu")
+    left, made, driver = 0, device.cuda.device_array, device._driver
+
+    def device_array(shape, dtype):
+        if np.prod(shape) * dtype.itemsize > left:
+            raise driver.CudaAPIError(driver.binding.CUresult.CUDA_ERROR_OUT_OF_MEMORY, "none left")
+        return made(shape, dtype)
+
+    monkeypatch.setattr(device.cuda, "device_array", device_array)
+    with pytest.raises(MemoryError, match=r"backend='cuda': the GPU has no room for .* MiB more: free some"):
+        arrays.call(op, backend="cuda")
+    left = 2048
+    assert same_bits(arrays.call(op, backend="cuda"), expected)
+
+
+def test_operands_are_not_written_to():
+    x, w = np.ones((1, 2, 4, 4), "float32"), np.ones((2, 2, 3, 3), "float32")
+    given_x, given_w = on_device(x), on_device(w)
+    refconv.conv2d(given_x, given_w, precision="exact")
+    assert same_bits(given_x.copy_to_host(), x)
+    assert same_bits(given_w.copy_to_host(), w)
