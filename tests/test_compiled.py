@@ -210,7 +210,10 @@ import sys
 sys.argv[1:] = ["warmup"]
 listener = event.RecordingListener()
 with event.install_listener("numba:compile", listener):
-    main()
+    try:
+        main()
+    except SystemExit as ended:
+        assert not ended.code
 print("--")
 for _, each in listener.buffer:
     function = each.data["dispatcher"].py_func
