@@ -446,11 +446,15 @@ def smaller(recipe: Recipe, supports: Supports = ANYTHING) -> Iterator[Recipe]:
 
 
 def _simplifications(v: Values) -> Iterator[dict[str, Any]]:
-    """Changes to the numbers: all to the simplest, whole parts, each by itself, halves, steps."""
+    """Changes to the numbers: all to the simplest, all but one, whole parts, each by itself, halves, steps."""
     plain = {name: allowed[0] for name, allowed in _NAMED.items()}
     simple = {name: getattr(_SIMPLEST, name) for name in _NUMBERS}
     options = {name: simple[name] for name in _NUMBERS[:7]}
-    yield plain | simple
+    simplest = plain | simple
+    yield simplest
+    # Most faults need one thing only: then this is all, where a step for each of the others may cost a process each.
+    kept = [name for name in simplest if getattr(v, name) != simplest[name]]
+    yield from ({name: simplest[name] for name in simplest if name != one} for one in kept)
     yield simple
     yield plain | options
     yield options

@@ -19,8 +19,9 @@ GOOD, WRONG = (f"{ROOT}/examples/{name}_kernel.py:conv2d" for name in ("im2col",
 
 @pytest.fixture
 def generated_only(monkeypatch):
-    """A campaign without the fixed sections."""
+    """A campaign without the fixed sections, nor the diagnosis of what fails: most of the time, and not looked at."""
     monkeypatch.setattr(campaign, "FIXED", {})
+    monkeypatch.setattr(campaign._Section, "_diagnosis", lambda *_: None)
 
 
 def call(*arguments):

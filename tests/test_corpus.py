@@ -3,6 +3,7 @@
 import pytest
 import torch
 from evidence import DEFAULT, FILLS, TERMS, caught, claim, corpus, detected, samples, tally
+from hypothesis import settings
 from implementations import FAULTS, SOUND, winograd_supports
 
 pytestmark = pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")
@@ -29,10 +30,14 @@ def test_the_corpus_is_wide():
 
 @pytest.mark.parametrize("name", SOUND)
 def test_nothing_sound_is_rejected(name):
-    """Under the model that it claims, in at least 2,000 cases."""
+    """Under the model that it claims, in at least 500 cases: a fourth of those that docs/detection.md counts.
+
+    With HYPOTHESIS_PROFILE=thorough in all of them, at least 2,000.
+    """
     assert all(SOUND[name].supports(sample.case) for sample in samples(name))
-    found = tally(name)
-    assert found.verdicts.total() >= 2000
+    every = 1 if settings.get_current_profile_name() == "thorough" else 4
+    found = tally(name, every)
+    assert found.verdicts.total() >= 2000 // every
     first = "\n".join(str(comparison) for _, comparison in found.rejected[:3])
     assert not found.rejected, f"{len(found.rejected)} rejected, among them:\n{first}"
 

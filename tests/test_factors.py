@@ -2,6 +2,7 @@
 
 import pickle
 from functools import cache
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from refconv.recipes import (
 from refconv.supports import Supports
 from refconv.verification import memory
 from refconv.verification.coverage import Interactions, classes
+from refconv.verification.shrinking import shrink
 
 OPS = sorted(ARRAYS)
 BUDGET = 1000
@@ -182,6 +184,20 @@ def test_shrinks_to_the_condition(condition, expected):
             smallest = simpler
         assert {name: getattr(smallest.geometry, name) for name in expected} == expected
         assert (smallest.bias, smallest.memory, smallest.layout, smallest.fill) == (False, (), "NCHW", "integers")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [lambda g: g.groups > 1, lambda g: g.stride[1] > 1, lambda g: g.dilation[0] > 1],
+    ids=["groups", "stride", "dilation"],
+)
+def test_one_cause_is_found_in_few_failures(condition):
+    """Each may cost a process: all but the cause is set back at once, not one thing after the other."""
+    for recipe in filter(lambda each: condition(each.geometry), plan("conv2d", ["float32"], ANYTHING, 40, 0)):
+        fails = Mock(side_effect=lambda each: condition(each.geometry))
+        assert condition(shrink(recipe, fails).geometry)
+        failures = sum(condition(asked.args[0].geometry) for asked in fails.call_args_list)
+        assert failures <= 8  # up to 17 if each other thing takes one
 
 
 @cache

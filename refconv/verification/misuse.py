@@ -96,27 +96,7 @@ class Wrong:
 
     def misuse(self) -> "Misuse | None":
         """The call; None if it can't be wrong in this way, or would be right."""
-        case = self.recipe.case()
-        if not case.geometry.batch:
-            return None  # of an empty batch libraries ask little
-        given = {each.name: getattr(case, each.name) for each in fields(case)}
-        given["padding"] = case.geometry.padding  # four-sided, even where the call says "same"
-        named = isinstance(case.padding, str)
-        given = {name: value for name, value in given.items() if name in TAKEN[case.op] - {"op"} and value is not None}
-        try:
-            changed = WAYS[self.way](given)
-            if isinstance(changed.get("padding"), str) and not named:
-                return None  # it may be that the candidate takes no names at all
-        except (KeyError, IndexError):
-            return None  # such a call has no such argument
-        if not changed:
-            return None
-        wrong = given | changed
-        try:
-            Case(op=case.op, **wrong)
-        except (ValueError, TypeError) as error:
-            return Misuse(case, wrong, self.way, str(error))
-        return None
+        return _made_wrong(self.recipe.case(), self.way)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,16 +165,39 @@ def _text(value: Any) -> str:
     return f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) and value.ndim else repr(value)
 
 
+def _made_wrong(case: Case, way: str) -> "Misuse | None":
+    if not case.geometry.batch:
+        return None  # of an empty batch libraries ask little
+    given = {each.name: getattr(case, each.name) for each in fields(case)}
+    given["padding"] = case.geometry.padding  # four-sided, even where the call says "same"
+    named = isinstance(case.padding, str)
+    given = {name: value for name, value in given.items() if name in TAKEN[case.op] - {"op"} and value is not None}
+    try:
+        changed = WAYS[way](given)
+        if isinstance(changed.get("padding"), str) and not named:
+            return None  # it may be that the candidate takes no names at all
+    except (KeyError, IndexError):
+        return None  # such a call has no such argument
+    if not changed:
+        return None
+    wrong = given | changed
+    try:
+        Case(op=case.op, **wrong)
+    except (ValueError, TypeError) as error:
+        return Misuse(case, wrong, way, str(error))
+    return None
+
+
 def wrongs(recipes: Iterator[Recipe]) -> list[Wrong]:
     """For each way the first few recipes that it can be wrong in."""
     found: dict[str, list[Wrong]] = {way: [] for way in WAYS}
     for recipe in recipes:
         if all(len(each) >= EACH for each in found.values()):
             break
+        case = recipe.case()  # one for all ways: to make its arrays is the dear part
         for way, some in found.items():
-            wrong = Wrong(recipe, way)
-            if len(some) < EACH and wrong.misuse() is not None:
-                some.append(wrong)
+            if len(some) < EACH and _made_wrong(case, way) is not None:
+                some.append(Wrong(recipe, way))
     return [wrong for some in found.values() for wrong in some]
 
 

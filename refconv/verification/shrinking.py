@@ -45,16 +45,20 @@ def shrink(
     """
     attempts, seconds = (CRASHES, CRASH_SECONDS) if crash else (ATTEMPTS, SECONDS)
     end = time.monotonic() + seconds
+    passed: set[Recipe] = set()
     progress = True
     while progress:
         progress = False
         for simpler in smaller(recipe, supports):
+            if simpler in passed:
+                continue
             if attempts <= 0 or time.monotonic() > end:
                 return recipe
             attempts -= 1
             if fails(simpler):
                 recipe, progress = simpler, True
                 break
+            passed.add(simpler)
     return _plain_seed(recipe, fails)
 
 
