@@ -4,9 +4,12 @@ Knows numba-cuda and, by their objects, the libraries whose arrays may lie there
 other memories. Imported when the GPU is first asked for.
 """
 
+import itertools
 import math
 import sys
+import threading
 import warnings
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -19,6 +22,8 @@ from refconv.formats import parse
 
 INSTALL = "pip install 'refconv[cuda]', or use backend='cpu'"
 LEAST_CAPABILITY = (7, 5)  # of CUDA 13's compiler
+ALIGNMENT = 256  # bytes: a buffer's own
+MOST_WORKSPACES = 4  # of a thread
 
 # All are `Any`: numba-cuda is typed in part, and what types are found depends on whether it is installed.
 try:
@@ -164,11 +169,95 @@ def _current_device() -> int:
 
 
 class Buffer:
-    """Memory of the device, for work on one stream."""
+    """Memory of the device."""
 
     def __init__(self, n_bytes: int) -> None:
-        self.array = _allocated((max(n_bytes, 16),), np.dtype("uint8"))
+        self.array = _allocated((max(n_bytes, ALIGNMENT),), np.dtype("uint8"))
+        self.n_bytes = n_bytes
         self.address = _address(self.array)
+
+    def parts(self, sizes: Sequence[int]) -> list["Part"]:
+        """One after the other, of so many bytes each."""
+        *starts, _ = itertools.accumulate(map(aligned, sizes), initial=0)
+        return [Part(self, start, size) for start, size in zip(starts, sizes, strict=True)]
+
+
+class Part(NamedTuple):
+    """Some bytes of a buffer."""
+
+    buffer: Buffer
+    start: int
+    size: int
+
+    @property
+    def address(self) -> int:
+        """Where it begins."""
+        return self.buffer.address + self.start
+
+    def write(self, array: np.ndarray, stream: Stream) -> None:
+        """Copy an array of the host there."""
+        dense = np.ascontiguousarray(array)
+        if dense.nbytes:
+            data = dense.reshape(-1).view(np.uint8)
+            self.buffer.array[self.start : self.start + data.size].copy_to_device(data, stream=stream.numba())
+
+    def read(self, array: np.ndarray, stream: Stream) -> None:
+        """Copy an array from there to the host, when all that is on the stream is done."""
+        if array.size:
+            dense = np.empty(array.shape, array.dtype)
+            data = dense.reshape(-1).view(np.uint8)
+            self.buffer.array[self.start : self.start + data.size].copy_to_host(data, stream=stream.numba())
+            stream.wait()
+            array[...] = dense
+
+
+def aligned(n_bytes: int) -> int:
+    """So many bytes, and what is left free up to where the next part may begin."""
+    return -(-n_bytes // ALIGNMENT) * ALIGNMENT
+
+
+class _Workspaces(threading.local):
+    """A thread's, by stream, the least recently used first."""
+
+    def __init__(self) -> None:
+        self.of: dict[Stream, Buffer] = {}
+
+
+_WORKSPACES = _Workspaces()
+
+
+def workspace(n_bytes: int, stream: Stream) -> Buffer:
+    """Memory that the calls of a thread on a stream use one after the other, as the stream orders their work."""
+    of = _WORKSPACES.of
+    found = of.pop(stream, None)
+    if found is not None and found.n_bytes < n_bytes:
+        found = None
+        _give_back()
+    of[stream] = found or Buffer(n_bytes)
+    while len(of) > MOST_WORKSPACES:
+        del of[next(iter(of))]
+    return of[stream]
+
+
+def trim(most: int) -> None:
+    """Give back workspaces of more than so many bytes, when the work in them is done."""
+    of = _WORKSPACES.of
+    large = [stream for stream, each in of.items() if each.n_bytes > most]
+    for stream in large:
+        del of[stream]
+    if large:
+        _give_back()
+
+
+def _give_back() -> None:
+    """Free at once what nobody has any more: Numba's manager does so for several at a time."""
+    if not SIMULATED and _is_numbas():
+        cuda.current_context().memory_manager.deallocations.clear()
+
+
+def _is_numbas() -> bool:
+    """Whether memory is Numba's own manager's, which frees by cuMemFree: that waits for all work."""
+    return type(cuda.current_context().memory_manager) is _driver.NumbaCUDAMemoryManager
 
 
 def _allocated(shape: tuple[int, ...], dtype: np.dtype) -> Any:
@@ -186,9 +275,8 @@ def _allocated(shape: tuple[int, ...], dtype: np.dtype) -> Any:
     except _driver.CudaAPIError as error:
         if error.code != _driver.binding.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
             raise
-        needed = math.prod(shape) * dtype.itemsize
         raise MemoryError(
-            f"backend='cuda': the GPU has no room for {needed / 2**20:.3g} MiB more: free some "
+            f"backend='cuda': the GPU has no room for {math.prod(shape) * dtype.itemsize:,} bytes more: free some "
             "(torch.cuda.empty_cache() gives back what torch keeps), or use backend='cpu', with arrays of the host"
         ) from error
 
@@ -197,15 +285,6 @@ def _address(array: Any) -> int:
     if SIMULATED:
         return int(array._ary.ctypes.data)  # noqa: SLF001 - the simulator's way
     return int(array.device_ctypes_pointer.value or 0)
-
-
-def upload(array: np.ndarray, stream: Stream) -> Buffer:
-    """A contiguous copy of an array in the device's memory."""
-    dense = np.ascontiguousarray(array)
-    found = Buffer(dense.nbytes)
-    if dense.nbytes:
-        found.array[: dense.nbytes].copy_to_device(dense.reshape(-1).view(np.uint8), stream=stream.numba())
-    return found
 
 
 # --- Numba's arrays ------------------------------------------------------------------------------------------------
@@ -390,11 +469,21 @@ def handed_over(name: str, array: Any, result: Distant) -> Any:
 
 
 class Operand(NamedTuple):
-    """An array in the device's memory, which `kept` owns."""
+    """An array of the device, or one of the host that is to be copied there, each element once."""
 
-    address: int
-    strides: tuple[int, ...]
-    kept: Any
+    array: np.ndarray
+    strides: tuple[int, ...]  # on the device
+    n_bytes: int  # of the copy; 0 for what lies there
+
+    def at(self, place: Part) -> int:
+        """The address of what lies there; else that of the place for it."""
+        return int(self.array.__array_interface__["data"][0]) if isinstance(self.array, Distant) else place.address
+
+    def put(self, place: Part, stream: Stream) -> int:
+        """The same, with its numbers there."""
+        if not isinstance(self.array, Distant):
+            place.write(self.array, stream)
+        return self.at(place)
 
 
 def stream_of(*arrays: np.ndarray | None) -> Stream:
@@ -406,42 +495,30 @@ def stream_of(*arrays: np.ndarray | None) -> Stream:
     return streams[0]
 
 
-def operand(array: np.ndarray, stream: Stream) -> Operand:
-    """An array in the device's memory; of one of the host a copy, each element once."""
+def operand(array: np.ndarray) -> Operand:
+    """An array to be read."""
     if isinstance(array, Distant):
-        return Operand(array.__array_interface__["data"][0], array.strides, array)
+        return Operand(array, array.strides, 0)
     once = array[tuple(slice(0, 1) if step == 0 else slice(None) for step in array.strides)]
-    memory = upload(once, stream)
     steps = _dense_strides(once.shape, array.itemsize)
     strides = tuple(0 if step == 0 else new for step, new in zip(array.strides, steps, strict=True))
-    return Operand(memory.address, strides, memory)
+    return Operand(once, strides, once.nbytes)
 
 
-def room(array: np.ndarray) -> Operand:
-    """Where a result is computed: where it is to be, if that is on the device."""
+def result(array: np.ndarray) -> Operand:
+    """An array to be written to."""
     if isinstance(array, Distant):
-        return Operand(array.__array_interface__["data"][0], array.strides, array)
-    memory = Buffer(array.nbytes)
-    return Operand(memory.address, _dense_strides(array.shape, array.itemsize), memory)
-
-
-def bring_back(found: Operand, array: np.ndarray, stream: Stream) -> None:
-    """Copy a result to the host's array that it is for, if it is for one."""
-    if isinstance(array, Distant) or not array.size:
-        return
-    values = np.empty(array.shape, array.dtype)
-    found.kept.array[: values.nbytes].copy_to_host(values.reshape(-1).view(np.uint8), stream=stream.numba())
-    stream.wait()
-    array[...] = values
+        return Operand(array, array.strides, 0)
+    return Operand(array, _dense_strides(array.shape, array.itemsize), array.nbytes)
 
 
 def keep(stream: Stream, *arrays: np.ndarray | None) -> None:
     """Wait for the stream where others may use an operand's memory again before its work is done.
 
-    Whoever gave it by DLPack may once it is given back, and who has it on another stream. Numba's own memory manager
-    frees our buffers by cuMemFree, which waits; another one (RMM's pool) may lend them again at once.
+    Whoever gave it by DLPack may once it is given back, and who has it on another stream. Memory managers other than
+    Numba's own (RMM's pool) may lend our buffers again as soon as they are given back.
     """
-    if not SIMULATED and type(cuda.current_context().memory_manager) is not _driver.NumbaCUDAMemoryManager:
+    if not SIMULATED and not _is_numbas():
         stream.wait()
     for memory, owner in ((each.memory, each.owner) for each in arrays if isinstance(each, Distant)):
         if isinstance(memory, _Memory) and (memory.stream != stream or isinstance(owner, StridedMemoryView)):

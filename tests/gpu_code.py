@@ -215,20 +215,20 @@ class Processor(NamedTuple):
 
     threads: int
     shared: int  # bytes, for all blocks
+    reserved: int = 1024  # bytes of it that each block takes besides what the linker says
     registers: int = 65536
 
 
 # NVIDIA, CUDA C++ Programming Guide, "Technical Specifications per Compute Capability".
 PROCESSORS = {
-    75: Processor(1024, 64 * 1024),
+    75: Processor(1024, 64 * 1024, reserved=0),
     80: Processor(2048, 164 * 1024),
     86: Processor(1536, 100 * 1024),
     89: Processor(1536, 100 * 1024),
-    90: Processor(2048, 228 * 1024),
+    90: Processor(2048, 228 * 1024, reserved=0),  # there the linker says it
     100: Processor(2048, 228 * 1024),
     120: Processor(1536, 100 * 1024),
 }
-RESERVED = 1024  # bytes of shared memory that each block takes besides
 
 
 def threads_of(name):
@@ -243,7 +243,9 @@ def occupancy(kernel):
     processor, threads = PROCESSORS[kernel.architecture], threads_of(kernel.name)
     each = -(-kernel.registers // 8) * 8 * threads  # registers are given out by eights
     blocks = min(
-        processor.registers // each, processor.threads // threads, processor.shared // (kernel.shared + RESERVED)
+        processor.registers // each,
+        processor.threads // threads,
+        processor.shared // max(1, kernel.shared + processor.reserved),
     )
     return blocks * threads / processor.threads
 

@@ -1,5 +1,6 @@
 """The GPU's kernels as machine code: registers, memory, what the inner loops consist of. No GPU is needed."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 pytest.importorskip("cuda.bindings.nvjitlink", reason="nvJitLink is not installed")
 
-from gpu_code import CARDS, MAIN, NAMES, code, disassembler, estimates, is_a, listed, llvm, opcode, ptx, row
+from gpu_code import CARDS, LAYERS, MAIN, NAMES, code, disassembler, estimates, is_a, listed, llvm, opcode, ptx, row
 
 pytestmark = pytest.mark.skipif(disassembler() is None, reason="nvidia-cuda-nvdisasm is not installed")
 
@@ -34,6 +35,15 @@ def test_inner_loop(architecture):
     loads = {opcode(each) for each in made.loop if opcode(each).startswith("LD")}
     assert loads <= {"LDS.128", "LDS.U.128"}
     assert any(is_a(each, "LDG") and ".128" in each for each in made.lines)  # weights
+
+
+def test_the_tables_have_no_more():
+    """Than the rows that are compared."""
+    rows = re.findall(r"^\| (.*) \| sm_(\d+) \|", TABLES, re.MULTILINE)
+    assert rows == [(name, str(architecture)) for name in NAMES for architecture in listed(name)]
+    assert len(re.findall(rf"^\| (?:{'|'.join(each.name for each in CARDS)}) \|", TABLES, re.MULTILINE)) == len(
+        CARDS
+    ) * len(LAYERS)
 
 
 def test_estimates():

@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -95,6 +97,23 @@ def test_what_is_too_old_is_said(found, said, monkeypatch):
     message = device._missing.__wrapped__() or device._too_old.__wrapped__(0)
     assert bool(message) == bool(said)
     assert [each for each in said if each not in message] == []
+
+
+def test_each_gpu_is_asked(monkeypatch):
+    """One that can be used says nothing of another that becomes the current one."""
+    pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+    from refconv import device
+
+    found, capabilities = Found(), [(9, 0), (7, 0)]
+    monkeypatch.setattr(device, "cuda", found)
+    monkeypatch.setattr(device, "SIMULATED", False)
+    monkeypatch.setattr(device, "_missing", lambda: "")
+    monkeypatch.setattr(device, "_too_old", cache(device._too_old.__wrapped__))
+    for gpu in (0, 1, 0, 1):
+        current = SimpleNamespace(id=gpu, compute_capability=capabilities[gpu])
+        monkeypatch.setattr(found, "get_current_device", lambda current=current: current)
+        with pytest.raises(BackendUnavailable, match=r"capability 7\.0") if gpu else nullcontext():
+            device.check()
 
 
 def test_arrays_of_a_gpu_in_the_simulator(monkeypatch):

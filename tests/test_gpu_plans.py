@@ -65,7 +65,7 @@ def test_what_is_counted(axes, counts, accumulator):
     of_bias = 8 * (1 + groups + out_channels * numbers(accumulator))
     assert e.table_bytes == sum(each.nbytes for each in tables) + of_bias
     n_sums = e.sums * numbers(accumulator) if made.parts == 1 else e.sums * (made.parts + 1)
-    n_bias = groups * out_channels * numbers(accumulator)
+    n_bias = (groups * out_channels + 2 * made.shape.block_channels) * numbers(accumulator)
     assert e.packed_bytes == number(accumulator).itemsize * (made.packed_x + made.packed_w + n_sums + n_bias)
 
 

@@ -4,7 +4,9 @@ Knows plans, kernels and the device's memory. Operands are packed, sums computed
 all are put on a stream, and nothing is waited for but results that are to come to the host.
 """
 
+import itertools
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple, get_type_hints
 
@@ -12,7 +14,7 @@ import numpy as np
 
 from refconv import device
 from refconv.correlation import Correlation, halves
-from refconv.device import Buffer, Stream
+from refconv.device import Buffer, Part, Stream
 from refconv.distant import Distant, near
 from refconv.formats import EXACT, INT64, number, numbers
 from refconv.formats import WIDE as WIDE_FLOATS
@@ -25,7 +27,8 @@ from refconv.targets.cuda.plans import Plan, Problem, Tables, plan
 from refconv.targets.cuda.transfer import THREADS, Parts, Transfer, adding, delivery, packing
 
 BUDGET = 2**30  # bytes at a time besides the caller's arrays; a correlation that needs more is computed in pieces
-MOST_KEPT = 2**20  # bytes of a problem's tables that stay on the device
+MOST_KEPT = 2**22  # bytes of a problem's tables that stay on the device for the next call
+MOST_WORKSPACE = 2**28  # bytes that stay with a stream for its next call
 LEAST_SAVED = 16  # a part of what is needed: halves that save less are not worth packing the rest once more
 MOST_BLOCKS = 2**16
 MOST_PLANES = 2**15  # in a grid's second dimension; kernels go on from there
@@ -34,10 +37,13 @@ MOST_PLANES = 2**15  # in a grid's second dimension; kernels go on from there
 def run(correlation: Correlation) -> None:
     """Fill `correlation.out`."""
     device.check()
-    if correlation.accumulator is EXACT:
-        exact.run(_on_host(correlation), _run)
-        return
-    _run(correlation)
+    try:
+        if correlation.accumulator is EXACT:
+            exact.run(_on_host(correlation), _run)
+        else:
+            _run(correlation)
+    finally:
+        device.trim(MOST_WORKSPACE)
 
 
 def sums(correlation: Correlation, index: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -55,7 +61,7 @@ def _run(c: Correlation) -> None:
     if axis is None:
         extent(c, c.out.shape).check()
         try:
-            _run_piece(c)
+            _run_making_room(c)
         except MemoryError:
             axis = _divided_along(c)
             if axis is None:
@@ -64,6 +70,19 @@ def _run(c: Correlation) -> None:
             return
     for half in halves(c, axis):
         _run(half)
+
+
+def _run_making_room(c: Correlation) -> None:
+    """If there is none, without what is kept for other calls."""
+    try:
+        _run_piece(c)
+    except MemoryError:
+        pass
+    else:
+        return
+    _kept.cache_clear()
+    device.trim(0)
+    _run_piece(c)
 
 
 def _divided_along(c: Correlation) -> int | None:
@@ -80,117 +99,152 @@ def _divided_along(c: Correlation) -> int | None:
 
 
 def _needed(c: Correlation, shape: tuple[int, ...]) -> int:
-    """Bytes for some of the outputs, but a few: of what is packed, tables, sums, and copies of what is the host's."""
+    """Bytes for some of the outputs: of what is packed, tables, sums, and copies of what is the host's."""
     e = extent(c, shape)
-    copies = ((c.x, e.seen), (c.w, math.prod(e.w_shape)), (c.out, e.sums))
-    return e.packed_bytes + e.table_bytes + sum(n * a.itemsize for a, n in copies if not isinstance(a, Distant))
+    spans = (
+        size if outputs == all_outputs else min(size, span)
+        for size, outputs, all_outputs, span in zip(c.x.shape[3:], e.output, c.out.shape[3:], e.spans, strict=True)
+    )
+    x = math.prod((*e.x_shape[:3], *spans))
+    copies = ((c.x, x), (c.w, math.prod(e.w_shape)), (c.bias, math.prod(e.w_shape[:2])), (c.out, e.sums))
+    copied = sum(n * a.itemsize for a, n in copies if a is not None and not isinstance(a, Distant))
+    return e.packed_bytes + e.table_bytes + copied + len(_Memory._fields) * device.ALIGNMENT
 
 
 class _Tables(NamedTuple):
-    """The tables of one operand on the device."""
+    """The tables of one operand on the device: addresses and lengths."""
 
-    buffers: tuple[Buffer, Buffer, Buffer]
-    counts: tuple[int, int, int]
+    planes: int
+    rows: int
+    columns: int
+    n_planes: int
+    n_rows: int
+    n_columns: int
 
 
 class _Prepared(NamedTuple):
-    """A plan whose tables are on the device."""
+    """A plan, and where its tables lie in the memory that has them all."""
 
     plan: Plan
-    x: _Tables
-    w: _Tables
-    out: _Tables
-    bias: _Tables
-    offsets: Buffer
-    row_places: Buffer
-    nothing: Buffer  # what the sums of parts start from: what adding to changes nothing
+    lengths: tuple[int, ...]
+    starts: tuple[int, ...]
+
+    def tables(self, which: int, address: int) -> _Tables:
+        """The tables of the input, the weights, the output, or the bias."""
+        some = slice(3 * which, 3 * which + 3)
+        return _Tables(*(address + start for start in self.starts[some]), *self.lengths[some])
 
 
-@lru_cache(maxsize=256)
-def _prepared(p: Problem, bias_strides: tuple[int, ...], stream: Stream) -> _Prepared:
+def _prepare(p: Problem, bias_strides: tuple[int, ...]) -> tuple[_Prepared, np.ndarray]:
+    """A plan, and the bytes of its tables and of `nothing`: what the sums of parts start from."""
     made, parts, of_sums = plan(p), numbers(p.extent.accumulator), number(p.extent.accumulator)
     groups, channels = p.extent.w_shape[:2]
     # A bias may be of two numbers, which are neighbours.
     columns = np.add.outer(np.arange(channels) * bias_strides[1], np.arange(parts) * of_sums.itemsize).reshape(-1)
     bias = Tables(np.zeros(1, np.int64), np.arange(groups) * bias_strides[0], columns)
-
-    def tables(each: Tables) -> _Tables:
-        planes, rows, columns = each
-        return _Tables((upload(planes), upload(rows), upload(columns)), (len(planes), len(rows), len(columns)))
-
-    def upload(array: np.ndarray) -> Buffer:
-        return device.upload(array, stream)
-
+    # Adding to it changes nothing.
     nothing = np.full(made.shape.block_channels * parts, -0.0 if of_sums.kind == "f" else 0, of_sums)
-    found = _Prepared(
-        made, tables(made.x), tables(made.w), tables(made.out), tables(bias),
-        upload(made.offsets), upload(made.row_places), upload(nothing),
-    )  # fmt: skip
-    stream.wait()  # other calls may be on other streams
-    return found
+    arrays = (*made.x, *made.w, *made.out, *bias, made.offsets, made.row_places, nothing)
+    starts = (0, *itertools.accumulate(each.nbytes for each in arrays))
+    data = np.concatenate([each.view(np.uint8) for each in arrays])
+    return _Prepared(made, tuple(map(len, arrays)), starts[:-1]), data
+
+
+@lru_cache(maxsize=64)
+def _kept(p: Problem, bias_strides: tuple[int, ...], stream: Stream) -> tuple[_Prepared, Part]:
+    """A plan whose tables are on the device."""
+    prepared, data = _prepare(p, bias_strides)
+    (tables,) = Buffer(data.nbytes).parts([data.nbytes])
+    tables.write(data, stream)
+    return prepared, tables
+
+
+class _Memory(NamedTuple):
+    """What a piece needs in the device's memory: as a rule all of it is a stream's workspace."""
+
+    tables: Part  # none where they are kept
+    x: Part  # copies of the host's arrays
+    w: Part
+    bias: Part
+    out: Part
+    packed_x: Part
+    packed_w: Part
+    packed_bias: Part
+    sums: Part
+    total: Part  # of parts
+
+
+def _memory(e: Extent, made: Plan, n_bytes: Iterable[int], stream: Stream) -> _Memory:
+    """All that is needed at once: nothing is on the stream yet if there is no room. Copies have `n_bytes`."""
+    of_sums, parts = number(e.accumulator), numbers(e.accumulator)
+    bias = (math.prod(e.w_shape[:2]) + made.shape.block_channels) * parts  # a tile reads past the last channel
+    sums = e.sums * max(made.parts, parts)
+    total = e.sums if made.parts > 1 else 0
+    packed = (count * of_sums.itemsize for count in (made.packed_x, made.packed_w, bias, sums, total))
+    sizes = (*n_bytes, *packed)
+    return _Memory(*device.workspace(sum(map(device.aligned, sizes)), stream).parts(sizes))
 
 
 def _run_piece(c: Correlation) -> None:
-    of_sums, parts = number(c.accumulator), numbers(c.accumulator)
+    e, of_sums = extent(c, c.out.shape), number(c.accumulator)
     stream = device.stream_of(c.out, c.x, c.w, c.bias)
     bias = np.broadcast_to(np.zeros((), of_sums), c.w.shape[:2]) if c.bias is None else c.bias
-    x, w, b = (device.operand(each, stream) for each in (c.x, c.w, bias))
-    out = device.room(c.out)
-    e = extent(c, c.out.shape)
+    x, w, b, out = device.operand(c.x), device.operand(c.w), device.operand(bias), device.result(c.out)
     p = Problem(e, c.padding, c.padding_mode, x.strides, w.strides, out.strides)
-    prepared = _prepared if e.table_bytes <= MOST_KEPT else _prepared.__wrapped__
-    found = prepared(p, b.strides, stream)
-    made = found.plan
-    room = made.shape.block_channels * parts  # a tile reads past the last channel
-    packed_x, packed_w, packed_bias = (
-        Buffer(count * of_sums.itemsize)
-        for count in (made.packed_x, made.packed_w, c.w.shape[0] * c.w.shape[1] * parts + room)
-    )
-    sums = Buffer(max(made.parts, parts) * e.sums * of_sums.itemsize)
-    for source, dtype, tables, target, zero_point in (
-        (x, c.x.dtype, found.x, packed_x, c.zero_point),
-        (w, c.w.dtype, found.w, packed_w, 0),
-        (b, bias.dtype, found.bias, packed_bias, 0),
+    tables, data = None, np.zeros(0, np.uint8)
+    if e.table_bytes <= MOST_KEPT:
+        prepared, tables = _kept(p, b.strides, stream)
+    else:
+        prepared, data = _prepare(p, b.strides)
+    made = prepared.plan
+    m = _memory(e, made, (data.nbytes, x.n_bytes, w.n_bytes, b.n_bytes, out.n_bytes), stream)
+    if tables is None:
+        tables = m.tables
+        tables.write(data, stream)
+    of_x, of_w, of_out, of_bias = (prepared.tables(which, tables.address) for which in range(4))
+    for source, place, each, target, zero_point in (
+        (x, m.x, of_x, m.packed_x, c.zero_point),
+        (w, m.w, of_w, m.packed_w, 0),
+        (b, m.bias, of_bias, m.packed_bias, 0),
     ):
-        form = format_of(dtype, of_sums if of_sums.kind == "f" else np.dtype("float64"))
-        job = _transfer(source.address, target, tables, form)._replace(zero_point=zero_point)
+        form = format_of(source.array.dtype, of_sums if of_sums.kind == "f" else np.dtype("float64"))
+        job = _transfer(source.put(place, stream), target, each, form)._replace(zero_point=zero_point)
         _move(packing(of_sums), job, stream)
-    start = found.nothing if made.parts > 1 else packed_bias
+    offsets, row_places, nothing = (tables.address + start for start in prepared.starts[-3:])
+    start = nothing if made.parts > 1 else m.packed_bias.address
     of_units = Sums(
-        x=packed_x.address, w=packed_w.address, bias=start.address, sums=sums.address,
-        offsets=found.offsets.address, rows=found.row_places.address, **made.counts,
+        x=m.packed_x.address, w=m.packed_w.address, bias=start, sums=m.sums.address,
+        offsets=offsets, rows=row_places, **made.counts,
     )  # fmt: skip
     blocks = min(int(of_units.units), MOST_BLOCKS)
     device.launch(kernel(c.accumulator, made.shape), blocks, made.shape.threads, stream, of_units)
     if made.parts > 1:
-        sums = _added(sums, packed_bias, made, e, stream)
-    job = _transfer(out.address, sums, found.out, format_of(c.out.dtype, np.dtype("float64")))
+        _add(m, made, e, stream)
+    sums = m.total if made.parts > 1 else m.sums
+    job = _transfer(out.at(m.out), sums, of_out, format_of(c.out.dtype, np.dtype("float64")))
     _move(delivery(c.accumulator), job._replace(second=e.sums, slack=c.slack), stream)
-    device.bring_back(out, c.out, stream)
+    if out.n_bytes:
+        m.out.read(c.out, stream)
     device.keep(stream, c.x, c.w, c.bias)
 
 
-def _added(parts: Buffer, bias: Buffer, made: Plan, e: Extent, stream: Stream) -> Buffer:
-    """The sums of the parts of each sum."""
-    total = Buffer(e.sums * number(e.accumulator).itemsize)
+def _add(m: _Memory, made: Plan, e: Extent, stream: Stream) -> None:
+    """The parts of each sum, to its total."""
     job = Parts(
-        parts.address, total.address, bias.address, np.int32(made.parts), np.int32(e.sums),
+        m.sums.address, m.total.address, m.packed_bias.address, np.int32(made.parts), np.int32(e.sums),
         made.counts["per_outputs"], divisor(e.w_shape[0] * e.w_shape[1]),
     )  # fmt: skip
     device.launch(adding(e.accumulator), _blocks(e.sums), THREADS, stream, job)
-    return total
 
 
 def _blocks(elements: int) -> int:
     return min(-(-elements // THREADS), MOST_BLOCKS)
 
 
-def _transfer(strided: int, dense: Buffer, tables: _Tables, form: Format) -> Transfer:
-    n_planes, n_rows, n_columns = tables.counts
-    planes, rows, columns = (each.address for each in tables.buffers)
+def _transfer(strided: int, dense: Part, tables: _Tables, form: Format) -> Transfer:
     return Transfer(
-        strided, dense.address, planes, rows, columns, 0, 0, 0,
-        np.int32(n_planes), np.int32(n_rows * n_columns), divisor(max(1, n_columns)), form,
+        strided, dense.address, *tables[:3], 0, 0, 0,
+        np.int32(tables.n_planes), np.int32(tables.n_rows * tables.n_columns), divisor(max(1, tables.n_columns)), form,
     )  # fmt: skip
 
 

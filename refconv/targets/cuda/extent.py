@@ -116,21 +116,21 @@ class Extent(NamedTuple):
 
     @property
     def packed_bytes(self) -> int:
-        """Of the packed operands, and of the sums, those of parts included."""
+        """Of the packed operands, of the sums, those of parts included, and of what these start from."""
         each, parts = numbers(self.accumulator), self.parts
         x = math.prod(self.x_shape[:3]) * math.prod(self.lengths)
         w = self.w_shape[0] * self.tiles * self.shape.block_channels * self.terms
         sums = self.sums * (each if parts == 1 else parts + 1)
-        return number(self.accumulator).itemsize * (x + w + sums + each * math.prod(self.w_shape[:2]))
+        bias = each * (math.prod(self.w_shape[:2]) + 2 * self.shape.block_channels)  # and room for tiles
+        return number(self.accumulator).itemsize * (x + w + sums + bias)
 
     @property
-    def seen(self) -> int:
-        """Elements of the input that outputs see, at most."""
-        sizes = zip(self.x_shape[3:], self.w_shape[3:], self.stride, self.dilation, self.output, strict=True)
-        return math.prod(self.x_shape[:3]) * math.prod(
-            min(size, (outputs - 1) * stride + (taps - 1) * abs(dilation) + 1)
-            for size, taps, stride, dilation, outputs in sizes
-        )
+    def spans(self) -> Iterator[int]:
+        """How far apart the first and the last element that outputs see may be along each axis, padding included."""
+        for taps, stride, dilation, outputs in zip(
+            self.w_shape[3:], self.stride, self.dilation, self.output, strict=True
+        ):
+            yield (outputs - 1) * stride + max(0, taps - 1) * abs(dilation) + 1
 
     def check(self) -> None:
         """Refuse what kernels can't count.
