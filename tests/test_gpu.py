@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from on_gpu import EXAMPLES, MARKS, SIMULATED, STOOD_IN_FOR
 
 import refconv
+from refconv.geometry import convolution
 
 pytestmark = MARKS
 
@@ -27,6 +28,20 @@ def all_numbers(dtype):
     return lambda rng, shape: rng.integers(info.min, info.max, shape, dtype, endpoint=True)
 
 
+def small_geometry(op, seed):
+    """One or two groups, images, channels, with strides, dilations, and padding of either side, in a mode."""
+    rng, axes = np.random.default_rng(seed), axes_of(op)
+
+    def some(low, high, n=axes):
+        return tuple(map(int, rng.integers(low, high, n, endpoint=True)))
+
+    images, groups, inputs, outputs = some(1, 2, 4)
+    shapes = (images, groups * inputs, *some(3, 4)), (groups * outputs, inputs, *some(1, 2))
+    sides = tuple(zip(some(0, 1), some(0, 1), strict=True))
+    modes = modes_of(op)
+    return convolution(*shapes, None, some(1, 2), sides, some(1, 2), groups, modes[seed % len(modes)])
+
+
 # In the simulator, which takes seconds for each, one dtype with every operator: narrow ones, an exact sum, int64's.
 PAIRS = [
     (op, dtype)
@@ -38,21 +53,18 @@ PAIRS = [
 
 @pytest.mark.parametrize(("op", "dtype"), PAIRS)
 def test_operators(op, dtype):
-    """Of two groups, with a stride, padding, a dilation: in every precision on a GPU.
+    """A generated geometry for each: in every precision on a GPU.
 
     In one where there is none: with the dtypes, every operator and every dtype meets every precision that it has.
     """
-    axes, turn = axes_of(op), OPERATORS.index(op) + DTYPES.index(dtype)
-    modes, precisions = modes_of(op), precisions_of(dtype)
-    shapes, mode = ((1, 4, *(4,) * axes), (4, 2, *(2,) * axes)), modes[turn % len(modes)]
-    stride, dilation = (2, 1, 1)[:axes], (2 if axes < 3 else 1,) * axes
-    geometry = refconv.geometry.convolution(*shapes, None, stride, (1,) * axes, dilation, 2, mode)
+    turn, precisions = OPERATORS.index(op) + DTYPES.index(dtype), precisions_of(dtype)
+    geometry = small_geometry(op, OPERATORS.index(op) * len(DTYPES) + DTYPES.index(dtype))
     arrays = Arrays(geometry, turn, all_numbers(dtype))
     options = {"overflow": "wrap"} if dtype in INTEGERS else {}
     for precision in (precisions[turn % len(precisions)],) if STOOD_IN_FOR else precisions:
         expected = arrays.call(op, precision=precision, backend="cpu", **options)
         found = arrays.call(op, precision=precision, backend="cuda", **options)
-        assert same_bits(found, expected), (precision, mode)
+        assert same_bits(found, expected), (precision, geometry)
 
 
 @given(calls(tiny=SIMULATED))
