@@ -9,7 +9,7 @@ import math
 import sys
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from refconv.formats import parse
 INSTALL = "pip install 'refconv[cuda]', or use backend='cpu'"
 LEAST_CAPABILITY = (7, 5)  # of CUDA 13's compiler
 ALIGNMENT = 256  # bytes: a buffer's own
-MOST_WORKSPACES = 4  # of a thread
+FREED_AT_ONCE = 2**24  # bytes; Numba frees less than that later, several buffers at a time
 
 # All are `Any`: numba-cuda is typed in part, and what types are found depends on whether it is installed.
 try:
@@ -172,7 +172,7 @@ class Buffer:
     """Memory of the device."""
 
     def __init__(self, n_bytes: int) -> None:
-        self.array = _allocated((max(n_bytes, ALIGNMENT),), np.dtype("uint8"))
+        self.array = _allocated((max(n_bytes, 1),), np.dtype("uint8"))
         self.n_bytes = n_bytes
         self.address = _address(self.array)
 
@@ -216,58 +216,27 @@ def aligned(n_bytes: int) -> int:
     return -(-n_bytes // ALIGNMENT) * ALIGNMENT
 
 
-class _Workspaces(threading.local):
-    """A thread's, by stream, the least recently used first."""
-
-    def __init__(self) -> None:
-        self.of: dict[Stream, Buffer] = {}
-
-
-_WORKSPACES = _Workspaces()
-
-
-def workspace(n_bytes: int, stream: Stream) -> Buffer:
-    """Memory that the calls of a thread on a stream use one after the other, as the stream orders their work."""
-    of = _WORKSPACES.of
-    found = of.pop(stream, None)
-    if found is not None and found.n_bytes < n_bytes:
-        found = None
-        _give_back()
-    of[stream] = found or Buffer(n_bytes)
-    while len(of) > MOST_WORKSPACES:
-        del of[next(iter(of))]
-    return of[stream]
-
-
-def trim(most: int) -> None:
-    """Give back workspaces of more than so many bytes, when the work in them is done."""
-    of = _WORKSPACES.of
-    large = [stream for stream, each in of.items() if each.n_bytes > most]
-    for stream in large:
-        del of[stream]
-    if large:
-        _give_back()
-
-
-def _give_back() -> None:
-    """Free at once what nobody has any more: Numba's manager does so for several at a time."""
-    if not SIMULATED and _is_numbas():
-        cuda.current_context().memory_manager.deallocations.clear()
-
-
-def _is_numbas() -> bool:
-    """Whether memory is Numba's own manager's, which frees by cuMemFree: that waits for all work."""
-    return type(cuda.current_context().memory_manager) is _driver.NumbaCUDAMemoryManager
+class OutOfMemory(MemoryError):
+    """The device has no room."""
 
 
 def _allocated(shape: tuple[int, ...], dtype: np.dtype) -> Any:
-    """A new array of Numba's.
+    """A new array of Numba's, if need be where something was that is kept for other calls.
 
     Raises
     ------
-    MemoryError
+    OutOfMemory
         Where the device has no room for it.
     """
+    try:
+        return _made(shape, dtype)
+    except OutOfMemory:
+        pass
+    _KEPT.release(_current_device())
+    return _made(shape, dtype)
+
+
+def _made(shape: tuple[int, ...], dtype: np.dtype) -> Any:
     if SIMULATED:
         return cuda.device_array(shape, dtype)
     try:
@@ -275,10 +244,113 @@ def _allocated(shape: tuple[int, ...], dtype: np.dtype) -> Any:
     except _driver.CudaAPIError as error:
         if error.code != _driver.binding.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
             raise
-        raise MemoryError(
+        raise OutOfMemory(
             f"backend='cuda': the GPU has no room for {math.prod(shape) * dtype.itemsize:,} bytes more: free some "
             "(torch.cuda.empty_cache() gives back what torch keeps), or use backend='cpu', with arrays of the host"
         ) from error
+
+
+# --- memory that stays from call to call ----------------------------------------------------------------------------
+
+
+class _Thread(threading.local):
+    """Its name, which no other thread has after it; a stream's number may mean another stream in another thread."""
+
+    def __init__(self) -> None:
+        self.name = object()
+
+
+class _Kept:
+    """Buffers by thread, stream and use, of all threads, with what is known of their contents."""
+
+    def __init__(self) -> None:
+        self._of: dict[tuple[object, Stream, Hashable], tuple[Buffer, Any]] = {}  # the last used is the last
+        self._lock = threading.RLock()
+        self._thread = _Thread()
+
+    def get(self, use: Hashable, stream: Stream) -> tuple[Buffer, Any] | None:
+        """What this thread has on a stream for a use."""
+        key = (self._thread.name, stream, use)
+        with self._lock:
+            found = self._of.pop(key, None)
+            if found is not None:
+                self._of[key] = found
+            return found
+
+    def put(self, use: Hashable, stream: Stream, buffer: "Buffer | None", known: Any = None) -> None:
+        """Another one, or none, in its place."""
+        key = (self._thread.name, stream, use)
+        with self._lock:
+            self._drop([key] if key in self._of else [])
+            if buffer is not None:
+                self._of[key] = buffer, known
+
+    def settle(self, most: int, sparing: Hashable) -> None:
+        """Give back what is more than so many bytes in all, but for a use: what has been used last stays if it fits."""
+        unwanted = []
+        with self._lock:
+            for key, n_bytes in [(key, found[0].n_bytes) for key, found in reversed(self._of.items())]:
+                if n_bytes <= most:
+                    most -= n_bytes
+                elif key[2] != sparing:
+                    unwanted.append(key)
+            self._drop(unwanted)
+
+    def release(self, device: int) -> None:
+        """Give back all that is on a device."""
+        with self._lock:
+            self._drop([key for key in self._of if key[1].device == device])
+            self._free()
+
+    def _drop(self, keys: list[tuple[object, Stream, Hashable]]) -> None:
+        if keys and _pooled():
+            cuda.synchronize()
+        n_bytes = sum(self._of.pop(key)[0].n_bytes for key in keys)
+        if n_bytes >= FREED_AT_ONCE:
+            self._free()
+
+    def _free(self) -> None:
+        """Free at once what nobody has any more, when all work is done: Numba's manager frees several at a time."""
+        if not SIMULATED and not _pooled():
+            cuda.current_context().memory_manager.deallocations.clear()
+
+
+_KEPT = _Kept()
+_WORKSPACE = "workspace"
+
+
+def _pooled() -> bool:
+    """Whether what is given back may be lent again before work in it is done: in RMM's pool; cuMemFree waits."""
+    return not SIMULATED and type(cuda.current_context().memory_manager) is not _driver.NumbaCUDAMemoryManager
+
+
+def workspace(n_bytes: int, stream: Stream) -> Buffer:
+    """Memory that the calls of a thread on a stream use one after the other, as the stream orders their work."""
+    found = _KEPT.get(_WORKSPACE, stream)
+    if found is not None and found[0].n_bytes >= n_bytes:
+        return found[0]
+    del found
+    _KEPT.put(_WORKSPACE, stream, None)
+    made = Buffer(n_bytes)
+    _KEPT.put(_WORKSPACE, stream, made)
+    return made
+
+
+def tables(use: Hashable, stream: Stream, make: Callable[[], tuple[np.ndarray, Any]]) -> tuple[Buffer, Any]:
+    """A copy on the device of what `make` makes for a use, and what it tells of it: made once, as long as it stays."""
+    found = _KEPT.get(use, stream)
+    if found is None:
+        data, known = make()
+        memory = Buffer(data.nbytes)
+        memory.parts([data.nbytes])[0].write(data, stream)
+        _KEPT.put(use, stream, memory, known)
+        found = memory, known
+    return found
+
+
+def settle(most: int, *, workspaces: bool = True) -> None:
+    """Keep at most so many bytes for later calls; of workspaces, or all of them: between the pieces of a call."""
+    _KEPT.settle(most, None if workspaces else _WORKSPACE)
 
 
 def _address(array: Any) -> int:
@@ -518,7 +590,7 @@ def keep(stream: Stream, *arrays: np.ndarray | None) -> None:
     Whoever gave it by DLPack may once it is given back, and who has it on another stream. Memory managers other than
     Numba's own (RMM's pool) may lend our buffers again as soon as they are given back.
     """
-    if not SIMULATED and not _is_numbas():
+    if _pooled():
         stream.wait()
     for memory, owner in ((each.memory, each.owner) for each in arrays if isinstance(each, Distant)):
         if isinstance(memory, _Memory) and (memory.stream != stream or isinstance(owner, StridedMemoryView)):

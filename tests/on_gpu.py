@@ -18,5 +18,25 @@ except BackendUnavailable as error:
 
 SIMULATED = not MISSING and device.SIMULATED
 STOOD_IN_FOR = SIMULATED or "ptxsim" in sys.modules  # by the simulator, or by the interpreter of PTX
+WORKSPACE = None if MISSING else device.workspace
 MARKS = [pytest.mark.gpu, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 EXAMPLES = int(os.environ.get("REFCONV_GPU_EXAMPLES", "300"))  # that Hypothesis generates for a test
+
+
+class Apart:
+    """A workspace each part of which is memory of its own, filled with NaN."""
+
+    def __init__(self, n_bytes, stream):
+        self.n_bytes, self.stream = n_bytes, stream
+
+    def parts(self, sizes):
+        return [device.Part(device.Buffer(size), 0, size) for size in sizes]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def apart():
+    """Under the interpreter of PTX, which only knows the bounds, and the first contents, of what is allocated."""
+    with pytest.MonkeyPatch.context() as patched:
+        if "ptxsim" in sys.modules:
+            patched.setattr(device, "workspace", Apart)
+        yield

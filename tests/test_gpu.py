@@ -10,7 +10,7 @@ import pytest
 from common import same_bits
 from family import DTYPES, INTEGERS, NARROW, OPERATORS, Arrays, axes_of, calls, modes_of, precisions_of, random_numbers
 from hypothesis import given, settings
-from on_gpu import EXAMPLES, MARKS, SIMULATED, STOOD_IN_FOR
+from on_gpu import EXAMPLES, MARKS, SIMULATED, STOOD_IN_FOR, apart  # noqa: F401 - a fixture
 
 import refconv
 from refconv.geometry import convolution

@@ -7,28 +7,27 @@ all are put on a stream, and nothing is waited for but results that are to come 
 import itertools
 import math
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import partial
 from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
 from refconv import device
 from refconv.correlation import Correlation, halves
-from refconv.device import Buffer, Part, Stream
+from refconv.device import Part, Stream
 from refconv.distant import Distant, near
 from refconv.formats import EXACT, INT64, number, numbers
 from refconv.formats import WIDE as WIDE_FLOATS
 from refconv.targets.cpu import exact, superaccumulator
 from refconv.targets.cuda.extent import Extent, extent, shapes
 from refconv.targets.cuda.formats import Format, format_of
-from refconv.targets.cuda.kernel import Sums, kernel
+from refconv.targets.cuda.kernel import Shape, Sums, kernel
 from refconv.targets.cuda.memory import Divisor, divisor
-from refconv.targets.cuda.plans import Plan, Problem, Tables, plan
+from refconv.targets.cuda.plans import Problem, Tables, plan
 from refconv.targets.cuda.transfer import THREADS, Parts, Transfer, adding, delivery, packing
 
 BUDGET = 2**30  # bytes at a time besides the caller's arrays; a correlation that needs more is computed in pieces
-MOST_KEPT = 2**22  # bytes of a problem's tables that stay on the device for the next call
-MOST_WORKSPACE = 2**28  # bytes that stay with a stream for its next call
+MOST_KEPT = 2**28  # bytes that stay for later calls: workspaces and tables
 LEAST_SAVED = 16  # a part of what is needed: halves that save less are not worth packing the rest once more
 MOST_BLOCKS = 2**16
 MOST_PLANES = 2**15  # in a grid's second dimension; kernels go on from there
@@ -43,7 +42,7 @@ def run(correlation: Correlation) -> None:
         else:
             _run(correlation)
     finally:
-        device.trim(MOST_WORKSPACE)
+        device.settle(MOST_KEPT)
 
 
 def sums(correlation: Correlation, index: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -61,28 +60,16 @@ def _run(c: Correlation) -> None:
     if axis is None:
         extent(c, c.out.shape).check()
         try:
-            _run_making_room(c)
-        except MemoryError:
+            _run_piece(c)
+        except device.OutOfMemory:
             axis = _divided_along(c)
             if axis is None:
                 raise
         else:
+            device.settle(MOST_KEPT, workspaces=False)
             return
     for half in halves(c, axis):
         _run(half)
-
-
-def _run_making_room(c: Correlation) -> None:
-    """If there is none, without what is kept for other calls."""
-    try:
-        _run_piece(c)
-    except MemoryError:
-        pass
-    else:
-        return
-    _kept.cache_clear()
-    device.trim(0)
-    _run_piece(c)
 
 
 def _divided_along(c: Correlation) -> int | None:
@@ -105,10 +92,15 @@ def _needed(c: Correlation, shape: tuple[int, ...]) -> int:
         size if outputs == all_outputs else min(size, span)
         for size, outputs, all_outputs, span in zip(c.x.shape[3:], e.output, c.out.shape[3:], e.spans, strict=True)
     )
-    x = math.prod((*e.x_shape[:3], *spans))
-    copies = ((c.x, x), (c.w, math.prod(e.w_shape)), (c.bias, math.prod(e.w_shape[:2])), (c.out, e.sums))
-    copied = sum(n * a.itemsize for a, n in copies if a is not None and not isinstance(a, Distant))
+    copied = _copied(c.x, (*e.x_shape[:3], *spans)) + _copied(c.w, e.w_shape) + _copied(c.out, shape)
+    copied += 0 if c.bias is None else _copied(c.bias, (*e.w_shape[:2], *c.bias.shape[2:]))
     return e.packed_bytes + e.table_bytes + copied + len(_Memory._fields) * device.ALIGNMENT
+
+
+def _copied(array: np.ndarray, shape: tuple[int, ...]) -> int:
+    """Bytes of a part of an array of the host, each element once."""
+    once = (size for size, step in zip(shape, array.strides, strict=True) if step)
+    return 0 if isinstance(array, Distant) else math.prod(once) * array.itemsize
 
 
 class _Tables(NamedTuple):
@@ -123,9 +115,12 @@ class _Tables(NamedTuple):
 
 
 class _Prepared(NamedTuple):
-    """A plan, and where its tables lie in the memory that has them all."""
+    """A plan whose tables are on the device, and where they lie in the memory that has them all."""
 
-    plan: Plan
+    shape: Shape
+    counts: dict[str, Any]  # of a `Sums`
+    parts: int
+    packed: tuple[int, int]  # numbers of the input and the weights
     lengths: tuple[int, ...]
     starts: tuple[int, ...]
 
@@ -135,8 +130,8 @@ class _Prepared(NamedTuple):
         return _Tables(*(address + start for start in self.starts[some]), *self.lengths[some])
 
 
-def _prepare(p: Problem, bias_strides: tuple[int, ...]) -> tuple[_Prepared, np.ndarray]:
-    """A plan, and the bytes of its tables and of `nothing`: what the sums of parts start from."""
+def _prepared(p: Problem, bias_strides: tuple[int, ...]) -> tuple[np.ndarray, _Prepared]:
+    """The bytes of the tables, and of what the sums of parts start from; and the plan."""
     made, parts, of_sums = plan(p), numbers(p.extent.accumulator), number(p.extent.accumulator)
     groups, channels = p.extent.w_shape[:2]
     # A bias may be of two numbers, which are neighbours.
@@ -147,22 +142,13 @@ def _prepare(p: Problem, bias_strides: tuple[int, ...]) -> tuple[_Prepared, np.n
     arrays = (*made.x, *made.w, *made.out, *bias, made.offsets, made.row_places, nothing)
     starts = (0, *itertools.accumulate(each.nbytes for each in arrays))
     data = np.concatenate([each.view(np.uint8) for each in arrays])
-    return _Prepared(made, tuple(map(len, arrays)), starts[:-1]), data
-
-
-@lru_cache(maxsize=64)
-def _kept(p: Problem, bias_strides: tuple[int, ...], stream: Stream) -> tuple[_Prepared, Part]:
-    """A plan whose tables are on the device."""
-    prepared, data = _prepare(p, bias_strides)
-    (tables,) = Buffer(data.nbytes).parts([data.nbytes])
-    tables.write(data, stream)
-    return prepared, tables
+    packed = made.packed_x, made.packed_w
+    return data, _Prepared(made.shape, made.counts, made.parts, packed, tuple(map(len, arrays)), starts[:-1])
 
 
 class _Memory(NamedTuple):
     """What a piece needs in the device's memory: as a rule all of it is a stream's workspace."""
 
-    tables: Part  # none where they are kept
     x: Part  # copies of the host's arrays
     w: Part
     bias: Part
@@ -174,13 +160,13 @@ class _Memory(NamedTuple):
     total: Part  # of parts
 
 
-def _memory(e: Extent, made: Plan, n_bytes: Iterable[int], stream: Stream) -> _Memory:
+def _memory(e: Extent, made: _Prepared, n_bytes: Iterable[int], stream: Stream) -> _Memory:
     """All that is needed at once: nothing is on the stream yet if there is no room. Copies have `n_bytes`."""
     of_sums, parts = number(e.accumulator), numbers(e.accumulator)
     bias = (math.prod(e.w_shape[:2]) + made.shape.block_channels) * parts  # a tile reads past the last channel
     sums = e.sums * max(made.parts, parts)
     total = e.sums if made.parts > 1 else 0
-    packed = (count * of_sums.itemsize for count in (made.packed_x, made.packed_w, bias, sums, total))
+    packed = (count * of_sums.itemsize for count in (*made.packed, bias, sums, total))
     sizes = (*n_bytes, *packed)
     return _Memory(*device.workspace(sum(map(device.aligned, sizes)), stream).parts(sizes))
 
@@ -191,17 +177,9 @@ def _run_piece(c: Correlation) -> None:
     bias = np.broadcast_to(np.zeros((), of_sums), c.w.shape[:2]) if c.bias is None else c.bias
     x, w, b, out = device.operand(c.x), device.operand(c.w), device.operand(bias), device.result(c.out)
     p = Problem(e, c.padding, c.padding_mode, x.strides, w.strides, out.strides)
-    tables, data = None, np.zeros(0, np.uint8)
-    if e.table_bytes <= MOST_KEPT:
-        prepared, tables = _kept(p, b.strides, stream)
-    else:
-        prepared, data = _prepare(p, b.strides)
-    made = prepared.plan
-    m = _memory(e, made, (data.nbytes, x.n_bytes, w.n_bytes, b.n_bytes, out.n_bytes), stream)
-    if tables is None:
-        tables = m.tables
-        tables.write(data, stream)
-    of_x, of_w, of_out, of_bias = (prepared.tables(which, tables.address) for which in range(4))
+    tables, made = device.tables((p, b.strides), stream, partial(_prepared, p, b.strides))
+    m = _memory(e, made, (x.n_bytes, w.n_bytes, b.n_bytes, out.n_bytes), stream)
+    of_x, of_w, of_out, of_bias = (made.tables(which, tables.address) for which in range(4))
     for source, place, each, target, zero_point in (
         (x, m.x, of_x, m.packed_x, c.zero_point),
         (w, m.w, of_w, m.packed_w, 0),
@@ -210,7 +188,7 @@ def _run_piece(c: Correlation) -> None:
         form = format_of(source.array.dtype, of_sums if of_sums.kind == "f" else np.dtype("float64"))
         job = _transfer(source.put(place, stream), target, each, form)._replace(zero_point=zero_point)
         _move(packing(of_sums), job, stream)
-    offsets, row_places, nothing = (tables.address + start for start in prepared.starts[-3:])
+    offsets, row_places, nothing = (tables.address + start for start in made.starts[-3:])
     start = nothing if made.parts > 1 else m.packed_bias.address
     of_units = Sums(
         x=m.packed_x.address, w=m.packed_w.address, bias=start, sums=m.sums.address,
@@ -228,7 +206,7 @@ def _run_piece(c: Correlation) -> None:
     device.keep(stream, c.x, c.w, c.bias)
 
 
-def _add(m: _Memory, made: Plan, e: Extent, stream: Stream) -> None:
+def _add(m: _Memory, made: _Prepared, e: Extent, stream: Stream) -> None:
     """The parts of each sum, to its total."""
     job = Parts(
         m.sums.address, m.total.address, m.packed_bias.address, np.int32(made.parts), np.int32(e.sums),
