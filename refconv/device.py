@@ -10,7 +10,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Hashable, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ INSTALL = "pip install 'refconv[cuda]', or use backend='cpu'"
 LEAST_CAPABILITY = (7, 5)  # of CUDA 13's compiler
 ALIGNMENT = 256  # bytes: a buffer's own
 FREED_AT_ONCE = 2**24  # bytes; Numba frees less than that later, several buffers at a time
+LEAST_CHARGED = 2**16  # bytes
 
 # All are `Any`: numba-cuda is typed in part, and what types are found depends on whether it is installed.
 try:
@@ -221,28 +222,35 @@ class OutOfMemory(MemoryError):
 
 
 def _allocated(shape: tuple[int, ...], dtype: np.dtype) -> Any:
-    """A new array of Numba's, if need be where something was that is kept for other calls.
+    """A new array of Numba's.
 
     Raises
     ------
     OutOfMemory
         Where the device has no room for it.
     """
+    return _with_room(partial(_made, shape, dtype))
+
+
+def _with_room(make: Callable[[], Any], *errors: type[Exception]) -> Any:
+    """What is made in the device's memory: if it has no room, where something was that is kept for other calls."""
+    full: tuple[type[Exception], ...] = (MemoryError, *errors)
     try:
-        return _made(shape, dtype)
-    except OutOfMemory:
-        pass
+        return make()
+    except full:
+        pass  # what an error's traceback refers to is gone from here on
     _KEPT.release(_current_device())
-    return _made(shape, dtype)
+    return make()
 
 
 def _made(shape: tuple[int, ...], dtype: np.dtype) -> Any:
     if SIMULATED:
         return cuda.device_array(shape, dtype)
+    full = _driver.binding.CUresult.CUDA_ERROR_OUT_OF_MEMORY
     try:
         return cuda.device_array(shape, dtype)
-    except _driver.CudaAPIError as error:
-        if error.code != _driver.binding.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
+    except (MemoryError, _driver.CudaAPIError) as error:  # a pool's, or the driver's
+        if getattr(error, "code", full) != full:
             raise
         raise OutOfMemory(
             f"backend='cuda': the GPU has no room for {math.prod(shape) * dtype.itemsize:,} bytes more: free some "
@@ -260,15 +268,24 @@ class _Thread(threading.local):
         self.name = object()
 
 
+class _Entry(NamedTuple):
+    """A buffer that is kept."""
+
+    buffer: Buffer
+    known: Any
+    charge: int  # what it counts for: small ones as more than they have, for there are not to be too many of them
+
+
 class _Kept:
     """Buffers by thread, stream and use, of all threads, with what is known of their contents."""
 
     def __init__(self) -> None:
-        self._of: dict[tuple[object, Stream, Hashable], tuple[Buffer, Any]] = {}  # the last used is the last
+        self._of: dict[tuple[object, Stream, Hashable], _Entry] = {}  # the last used is the last
+        self._charged = 0
         self._lock = threading.RLock()
         self._thread = _Thread()
 
-    def get(self, use: Hashable, stream: Stream) -> tuple[Buffer, Any] | None:
+    def get(self, use: Hashable, stream: Stream) -> _Entry | None:
         """What this thread has on a stream for a use."""
         key = (self._thread.name, stream, use)
         with self._lock:
@@ -277,44 +294,59 @@ class _Kept:
                 self._of[key] = found
             return found
 
-    def put(self, use: Hashable, stream: Stream, buffer: "Buffer | None", known: Any = None) -> None:
+    def put(self, use: Hashable, stream: Stream, buffer: Buffer | None, known: Any = None) -> None:
         """Another one, or none, in its place."""
         key = (self._thread.name, stream, use)
         with self._lock:
-            self._drop([key] if key in self._of else [])
+            before = self._taken([key] if key in self._of else [])
             if buffer is not None:
-                self._of[key] = buffer, known
+                self._of[key] = _Entry(buffer, known, max(buffer.n_bytes, LEAST_CHARGED))
+                self._charged += self._of[key].charge
+        _give_back(before)
 
     def settle(self, most: int, sparing: Hashable) -> None:
         """Give back what is more than so many bytes in all, but for a use: what has been used last stays if it fits."""
+        if self._charged <= most:
+            return
         unwanted = []
         with self._lock:
-            for key, n_bytes in [(key, found[0].n_bytes) for key, found in reversed(self._of.items())]:
-                if n_bytes <= most:
-                    most -= n_bytes
+            for key, charge in [(key, each.charge) for key, each in reversed(self._of.items())]:
+                if charge <= most:
+                    most -= charge
                 elif key[2] != sparing:
                     unwanted.append(key)
-            self._drop(unwanted)
+            found = self._taken(unwanted)
+        _give_back(found)
 
     def release(self, device: int) -> None:
         """Give back all that is on a device."""
         with self._lock:
-            self._drop([key for key in self._of if key[1].device == device])
-            self._free()
+            found = self._taken([key for key in self._of if key[1].device == device])
+        _give_back(found, at_once=True)
 
-    def _drop(self, keys: list[tuple[object, Stream, Hashable]]) -> None:
-        if keys and _pooled():
-            cuda.synchronize()
-        n_bytes = sum(self._of.pop(key)[0].n_bytes for key in keys)
-        if n_bytes >= FREED_AT_ONCE:
-            self._free()
+    def _taken(self, keys: list[tuple[object, Stream, Hashable]]) -> list[Buffer]:
+        """No more among what is kept. They are given back without the lock: that waits for the device."""
+        found = [self._of.pop(key) for key in keys]
+        self._charged -= sum(each.charge for each in found)
+        return [each.buffer for each in found]
 
-    def _free(self) -> None:
-        """Free at once what nobody has any more, when all work is done: Numba's manager frees several at a time."""
-        if not SIMULATED and not _pooled():
+
+def _give_back(buffers: list[Buffer], *, at_once: bool = False) -> None:
+    """Let go of buffers, and free them at once where Numba's manager would free several later, if they are large."""
+    if SIMULATED or not (buffers or at_once):
+        return
+    at_once = at_once or sum(each.n_bytes for each in buffers) >= FREED_AT_ONCE
+    if _pooled():
+        cuda.synchronize()
+        buffers.clear()
+        return
+    buffers.clear()
+    if at_once:
+        with _FREEING:
             cuda.current_context().memory_manager.deallocations.clear()
 
 
+_FREEING = threading.Lock()
 _KEPT = _Kept()
 _WORKSPACE = "workspace"
 
@@ -327,8 +359,8 @@ def _pooled() -> bool:
 def workspace(n_bytes: int, stream: Stream) -> Buffer:
     """Memory that the calls of a thread on a stream use one after the other, as the stream orders their work."""
     found = _KEPT.get(_WORKSPACE, stream)
-    if found is not None and found[0].n_bytes >= n_bytes:
-        return found[0]
+    if found is not None and found.buffer.n_bytes >= n_bytes:
+        return found.buffer
     del found
     _KEPT.put(_WORKSPACE, stream, None)
     made = Buffer(n_bytes)
@@ -339,13 +371,13 @@ def workspace(n_bytes: int, stream: Stream) -> Buffer:
 def tables(use: Hashable, stream: Stream, make: Callable[[], tuple[np.ndarray, Any]]) -> tuple[Buffer, Any]:
     """A copy on the device of what `make` makes for a use, and what it tells of it: made once, as long as it stays."""
     found = _KEPT.get(use, stream)
-    if found is None:
-        data, known = make()
-        memory = Buffer(data.nbytes)
-        memory.parts([data.nbytes])[0].write(data, stream)
-        _KEPT.put(use, stream, memory, known)
-        found = memory, known
-    return found
+    if found is not None:
+        return found.buffer, found.known
+    data, known = make()
+    memory = Buffer(data.nbytes)
+    memory.parts([data.nbytes])[0].write(data, stream)
+    _KEPT.put(use, stream, memory, known)
+    return memory, known
 
 
 def settle(most: int, *, workspaces: bool = True) -> None:
@@ -452,9 +484,10 @@ class _Interface:
         strides = array.strides if isinstance(array, Array) else found.get("strides")
         return distant(int(found["data"][0]), tuple(found["shape"]), strides, kind, _Memory(stream), array)
 
-    def new(self, _array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-        """A new array of its kind, on its device."""
-        return _allocated(shape, dtype)
+    def new(self, array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+        """A new array of its kind, on its device and stream."""
+        stream, found = self.stream(array), _allocated(shape, dtype)
+        return found.bind(stream.numba()) if stream.handle else found
 
 
 def _gpu_of(array: Any) -> int:
@@ -489,7 +522,7 @@ class _CuPy(_Interface):
         return Stream(int(array.device.id), int(sys.modules["cupy"].cuda.get_current_stream().ptr))
 
     def new(self, _array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-        return sys.modules["cupy"].empty(shape, dtype)
+        return _with_room(partial(sys.modules["cupy"].empty, shape, dtype))
 
 
 class _Torch(_Interface):
@@ -503,7 +536,8 @@ class _Torch(_Interface):
 
     def new(self, _array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         torch = sys.modules["torch"]
-        return torch.empty(shape, dtype=getattr(torch, dtype.name), device=_array.device)
+        make = partial(torch.empty, shape, dtype=getattr(torch, dtype.name), device=_array.device)
+        return _with_room(make, torch.cuda.OutOfMemoryError)
 
 
 def _library(array: Any) -> _Interface:

@@ -9,7 +9,7 @@ import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -190,6 +190,7 @@ def test_streams(library):
             late = library.written(target, truth, stream)
             assert device.adopt("late", late).memory.stream == stream
             found = refconv.conv2d(late, weight)
+            assert device.adopt("found", found).memory.stream == stream
             assert same_bits(library.back(found), refconv.conv2d(x, w))
 
 
@@ -203,6 +204,7 @@ def test_threads():
 
     def found(which):
         x, w = (library.there(each) for each in operands[which % 8])
+        device.synchronize()
         with library.stream() as stream:
             alone = refconv.conv2d(x.bind(stream.numba()), w.bind(stream.numba()))
             device.synchronize()
@@ -502,6 +504,7 @@ def test_memory_is_bounded(op, put, memory, monkeypatch):
 def test_what_is_kept(memory, monkeypatch):
     """As much as may be, of what was used last; a thread and a stream have their own; nothing if there is no room."""
     monkeypatch.setattr(device, "FREED_AT_ONCE", 0)
+    monkeypatch.setattr(device, "LEAST_CHARGED", 0)
     first, second, third = (device.Stream(0, handle) for handle in (0, 7, 8))
     kept = [device.workspace(1000, stream).address for stream in (first, second, third)]
     assert len({*kept}) == 3
@@ -519,6 +522,13 @@ def test_what_is_kept(memory, monkeypatch):
     assert memory.bytes == 2000
     device.settle(1999)
     assert memory.bytes == 0
+    tables = partial(device.tables, "a use", first, lambda: (np.zeros(500, "uint8"), "known"))
+    assert tables()[1] == "known"
+    assert tables()[0] is tables()[0]
+    monkeypatch.setattr(device, "LEAST_CHARGED", 10000)  # few small ones
+    device.tables("another use", first, lambda: (np.zeros(400, "uint8"), None))
+    device.settle(10400)
+    assert memory.bytes == 400
 
 
 @pytest.mark.parametrize("op", OPERATORS)
@@ -579,6 +589,13 @@ def test_memory_of_a_pool(monkeypatch):
     monkeypatch.setattr(context, "memory_manager", pool)
     refconv.conv2d(x, w)
     assert len(waited) == 1
+
+    def memalloc(_size):
+        raise MemoryError("std::bad_alloc")
+
+    monkeypatch.setattr(pool, "memalloc", memalloc)
+    with pytest.raises(device.OutOfMemory, match="the GPU has no room"):
+        refconv.conv2d(x, w)
 
 
 def test_operands_are_not_written_to():
