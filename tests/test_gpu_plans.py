@@ -64,9 +64,10 @@ def test_what_is_counted(axes, counts, accumulator):
     tables = (*made.x, *made.w, *made.out, made.offsets, made.row_places)
     of_bias = 8 * (1 + groups + out_channels * numbers(accumulator))
     assert e.table_bytes == sum(each.nbytes for each in tables) + of_bias
-    n_sums = e.sums * numbers(accumulator) if made.parts == 1 else e.sums * (made.parts + 1)
-    n_bias = (groups * out_channels + 2 * made.shape.block_channels) * numbers(accumulator)
-    assert e.packed_bytes == number(accumulator).itemsize * (made.packed_x + made.packed_w + n_sums + n_bias)
+    n_sums = e.sums * numbers(accumulator) if e.parts == 1 else e.sums * (e.parts + 1)
+    n_bias = (groups * out_channels + 2 * e.shape.block_channels) * numbers(accumulator)
+    packed = sum(math.prod(map(len, each)) for each in (made.x, made.w))
+    assert e.packed_bytes == number(accumulator).itemsize * (packed + n_sums + n_bias)
 
 
 def check(c):

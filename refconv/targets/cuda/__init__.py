@@ -21,7 +21,7 @@ from refconv.formats import WIDE as WIDE_FLOATS
 from refconv.targets.cpu import exact, superaccumulator
 from refconv.targets.cuda.extent import Extent, extent, shapes
 from refconv.targets.cuda.formats import Format, format_of
-from refconv.targets.cuda.kernel import Shape, Sums, kernel
+from refconv.targets.cuda.kernel import Sums, kernel
 from refconv.targets.cuda.memory import Divisor, divisor
 from refconv.targets.cuda.plans import Problem, Tables, plan
 from refconv.targets.cuda.transfer import THREADS, Parts, Transfer, adding, delivery, packing
@@ -117,10 +117,7 @@ class _Tables(NamedTuple):
 class _Prepared(NamedTuple):
     """A plan whose tables are on the device, and where they lie in the memory that has them all."""
 
-    shape: Shape
     counts: dict[str, Any]  # of a `Sums`
-    parts: int
-    packed: tuple[int, int]  # numbers of the input and the weights
     lengths: tuple[int, ...]
     starts: tuple[int, ...]
 
@@ -138,12 +135,11 @@ def _prepared(p: Problem, bias_strides: tuple[int, ...]) -> tuple[np.ndarray, _P
     columns = np.add.outer(np.arange(channels) * bias_strides[1], np.arange(parts) * of_sums.itemsize).reshape(-1)
     bias = Tables(np.zeros(1, np.int64), np.arange(groups) * bias_strides[0], columns)
     # Adding to it changes nothing.
-    nothing = np.full(made.shape.block_channels * parts, -0.0 if of_sums.kind == "f" else 0, of_sums)
+    nothing = np.full(p.extent.shape.block_channels * parts, -0.0 if of_sums.kind == "f" else 0, of_sums)
     arrays = (*made.x, *made.w, *made.out, *bias, made.offsets, made.row_places, nothing)
     starts = (0, *itertools.accumulate(each.nbytes for each in arrays))
     data = np.concatenate([each.view(np.uint8) for each in arrays])
-    packed = made.packed_x, made.packed_w
-    return data, _Prepared(made.shape, made.counts, made.parts, packed, tuple(map(len, arrays)), starts[:-1])
+    return data, _Prepared(made.counts, tuple(map(len, arrays)), starts[:-1])
 
 
 class _Memory(NamedTuple):
@@ -163,10 +159,13 @@ class _Memory(NamedTuple):
 def _memory(e: Extent, made: _Prepared, n_bytes: Iterable[int], stream: Stream) -> _Memory:
     """All that is needed at once: nothing is on the stream yet if there is no room. Copies have `n_bytes`."""
     of_sums, parts = number(e.accumulator), numbers(e.accumulator)
-    bias = (math.prod(e.w_shape[:2]) + made.shape.block_channels) * parts  # a tile reads past the last channel
-    sums = e.sums * max(made.parts, parts)
-    total = e.sums if made.parts > 1 else 0
-    packed = (count * of_sums.itemsize for count in (*made.packed, bias, sums, total))
+    bias = (math.prod(e.w_shape[:2]) + e.shape.block_channels) * parts  # a tile reads past the last channel
+    sums = e.sums * max(e.parts, parts)
+    total = e.sums if e.parts > 1 else 0
+    packed = (
+        count * of_sums.itemsize
+        for count in (math.prod(made.lengths[:3]), math.prod(made.lengths[3:6]), bias, sums, total)
+    )
     sizes = (*n_bytes, *packed)
     return _Memory(*device.workspace(sum(map(device.aligned, sizes)), stream).parts(sizes))
 
@@ -189,16 +188,16 @@ def _run_piece(c: Correlation) -> None:
         job = _transfer(source.put(place, stream), target, each, form)._replace(zero_point=zero_point)
         _move(packing(of_sums), job, stream)
     offsets, row_places, nothing = (tables.address + start for start in made.starts[-3:])
-    start = nothing if made.parts > 1 else m.packed_bias.address
+    start = nothing if e.parts > 1 else m.packed_bias.address
     of_units = Sums(
         x=m.packed_x.address, w=m.packed_w.address, bias=start, sums=m.sums.address,
         offsets=offsets, rows=row_places, **made.counts,
     )  # fmt: skip
     blocks = min(int(of_units.units), MOST_BLOCKS)
-    device.launch(kernel(c.accumulator, made.shape), blocks, made.shape.threads, stream, of_units)
-    if made.parts > 1:
+    device.launch(kernel(c.accumulator, e.shape), blocks, e.shape.threads, stream, of_units)
+    if e.parts > 1:
         _add(m, made, e, stream)
-    sums = m.total if made.parts > 1 else m.sums
+    sums = m.total if e.parts > 1 else m.sums
     job = _transfer(out.at(m.out), sums, of_out, format_of(c.out.dtype, np.dtype("float64")))
     _move(delivery(c.accumulator), job._replace(second=e.sums, slack=c.slack), stream)
     if out.n_bytes:
@@ -209,7 +208,7 @@ def _run_piece(c: Correlation) -> None:
 def _add(m: _Memory, made: _Prepared, e: Extent, stream: Stream) -> None:
     """The parts of each sum, to its total."""
     job = Parts(
-        m.sums.address, m.total.address, m.packed_bias.address, np.int32(made.parts), np.int32(e.sums),
+        m.sums.address, m.total.address, m.packed_bias.address, np.int32(e.parts), np.int32(e.sums),
         made.counts["per_outputs"], divisor(e.w_shape[0] * e.w_shape[1]),
     )  # fmt: skip
     device.launch(adding(e.accumulator), _blocks(e.sums), THREADS, stream, job)

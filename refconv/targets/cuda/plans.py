@@ -12,7 +12,6 @@ from refconv.formats import numbers
 from refconv.nest import BLOCK
 from refconv.padding import ZERO, Sides, element
 from refconv.targets.cuda.extent import Extent, Size
-from refconv.targets.cuda.kernel import Shape
 from refconv.targets.cuda.memory import divisor
 from refconv.targets.cuda.transfer import NOTHING
 
@@ -39,24 +38,12 @@ class Tables(NamedTuple):
 class Plan(NamedTuple):
     """What is moved and computed."""
 
-    shape: Shape
     x: Tables
     w: Tables
     out: Tables
     offsets: np.ndarray
     row_places: np.ndarray
     counts: dict[str, Any]  # of a `Sums`
-    parts: int
-
-    @property
-    def packed_x(self) -> int:
-        """Numbers of the packed input."""
-        return len(self.x.planes) * len(self.x.rows) * len(self.x.columns)
-
-    @property
-    def packed_w(self) -> int:
-        """Numbers of the packed weights."""
-        return len(self.w.planes) * len(self.w.rows) * len(self.w.columns)
 
 
 class _Axis(NamedTuple):
@@ -91,7 +78,7 @@ def plan(p: Problem) -> Plan:
     offsets = np.add.outer(np.arange(in_channels) * channel, taps).reshape(-1)
     tables = _x_tables(p, axes), _w_tables(p), _out_tables(p)
     counts = _counts(e) | {"image": groups * in_channels * channel, "group": in_channels * channel}
-    return Plan(e.shape, *tables, offsets, row_places, counts, e.parts)
+    return Plan(*tables, offsets, row_places, counts)
 
 
 def _counts(e: Extent) -> dict[str, Any]:
