@@ -11,6 +11,7 @@ from refconv import nn
 from refconv.bounds import ErrorModel
 from refconv.case import Case, assert_close
 from refconv.compare import Comparison
+from refconv.core.version import __version__
 from refconv.errors import BackendUnavailable, GeometryError
 from refconv.ops import (
     conv1d,
@@ -30,14 +31,13 @@ if TYPE_CHECKING:
     from refconv import strategies
     from refconv.verification import verify
 
-__version__ = "0.1.0"
-
 __all__ = [
     "BackendUnavailable",
     "Case",
     "Comparison",
     "ErrorModel",
     "GeometryError",
+    "__version__",
     "assert_close",
     "conv1d",
     "conv2d",

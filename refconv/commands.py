@@ -17,8 +17,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-import refconv
 from refconv import formats
+from refconv.core.version import __version__
+from refconv.errors import BackendUnavailable
 from refconv.geometry import LARGEST
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ FAILED, WRONG_USAGE = 1, 2
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"refconv {refconv.__version__}")
+        typer.echo(f"refconv {__version__}")
         raise typer.Exit
 
 
@@ -448,7 +449,7 @@ def _check_compiler() -> None:
 
     try:
         targets.choose("cpu")
-    except refconv.BackendUnavailable as error:
+    except BackendUnavailable as error:
         typer.echo(f"refconv: {error}", err=True)
         raise typer.Exit(WRONG_USAGE) from None
 
@@ -461,7 +462,7 @@ def _load(
     sys.path.insert(0, str(Path.cwd()))  # as for `python -m`
     try:
         return load(target, arrays, abi, op, style)
-    except (TargetError, ValueError, ModuleNotFoundError, refconv.BackendUnavailable) as error:
+    except (TargetError, ValueError, ModuleNotFoundError, BackendUnavailable) as error:
         typer.echo(f"refconv: can't load the target: {error}", err=True)
         raise typer.Exit(WRONG_USAGE) from None
 

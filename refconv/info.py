@@ -7,8 +7,8 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-import refconv
 from refconv import targets
+from refconv.core.version import __version__
 from refconv.errors import BackendUnavailable
 
 # The extra that brings a package; none for what refconv cannot run without.
@@ -32,7 +32,7 @@ def environment() -> dict[str, str]:
     True
     """
     return {
-        "refconv": refconv.__version__,
+        "refconv": __version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()}, {platform.system()})",
         **{name: _version(name, extra) for name, extra in PACKAGES.items()},
         "processor": _processor(),

@@ -6,7 +6,7 @@ from pathlib import Path
 import refconv
 
 FLOORS = [
-    ["errors", "redone", "distant"],
+    ["core", "errors", "redone", "distant"],
     ["formats", "padding", "device"],
     ["arrays", "geometry"],
     ["layout"],

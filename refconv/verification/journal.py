@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-import refconv
+from refconv.core.version import __version__
 from refconv.verification.properties import Examination, Finding
 
 
@@ -35,7 +35,7 @@ class Journal:
         self.notes: list[str] = []
         self._known: dict[tuple[str, int], list[Examination]] = {}
         self._file: IO[str] | None = None
-        self._head = {"refconv": refconv.__version__, "campaign": sha256(repr(what).encode()).hexdigest()}
+        self._head = {"refconv": __version__, "campaign": sha256(repr(what).encode()).hexdigest()}
 
     def __enter__(self) -> Self:
         if self.path is None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 
-import refconv
 from refconv.compare import Comparison
+from refconv.core.version import __version__
 from refconv.verification.report import Failure, Interactions, Report, as_text
 
 # Pixels of the matrix: its squares, and the room for the names of the factors, beside it and slanting above.
@@ -53,7 +53,7 @@ def page(report: Report, environment: Mapping[str, str]) -> str:
         matrix=_matrix(report.interactions),
         most=max(report.coverage.values(), default=1),
         environment=environment,
-        version=refconv.__version__,
+        version=__version__,
         now=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )  # fmt: skip
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich import box
 from rich.table import Table
 
-import refconv
 from refconv.compare import Comparison
+from refconv.core.version import __version__
 from refconv.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ class Report:
     def to_json(self, path: str | Path) -> None:
         """Write the report to a file, for programs; `refconv replay` reads its failures."""
         content = {
-            "refconv": refconv.__version__,
+            "refconv": __version__,
             "ok": self.ok,
             **{name: getattr(self, name) for name in ("op", "target", "seed", "model", "deterministic", "seconds")},
             **{name: getattr(self, name) for name in ("n_cases", "n_unsupported", "notes", "coverage")},
