@@ -78,8 +78,9 @@ class _Plan:
 
 def _plan(config: pytest.Config) -> _Plan:
     """The plan of the options, all of them checked and the target loaded: what is wrong is wrong usage."""
-    from refconv import BackendUnavailable, ErrorModel, formats
-    from refconv.geometry import integer
+    from refconv import BackendUnavailable, ErrorModel
+    from refconv.core import formats
+    from refconv.core.geometry import integer
     from refconv.operators import OPERATORS
     from refconv.supports import Supports
     from refconv.verification.campaign import DEFAULT_DTYPES, LARGEST_SEED, Settings
@@ -113,7 +114,7 @@ def _plan(config: pytest.Config) -> _Plan:
 
 def _choices(name: str, values: Iterable[str], allowed: Iterable[str]) -> tuple[str, ...]:
     """The values, each once; wrong usage if one is not among those allowed."""
-    from refconv.geometry import choice
+    from refconv.core.geometry import choice
 
     return tuple(dict.fromkeys(choice(name, value, tuple(allowed)) for value in values))
 

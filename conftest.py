@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from refconv.errors import BackendUnavailable
+from refconv.core.errors import BackendUnavailable
 
 ROOT = Path(__file__).parent
 OF_THE_GPU = (ROOT / "refconv" / "device.py", ROOT / "refconv" / "targets" / "cuda", ROOT / "tests" / "gpu_code.py")

@@ -11,8 +11,8 @@ from refconv import nn
 from refconv.bounds import ErrorModel
 from refconv.case import Case, assert_close
 from refconv.compare import Comparison
+from refconv.core.errors import BackendUnavailable, GeometryError
 from refconv.core.version import __version__
-from refconv.errors import BackendUnavailable, GeometryError
 from refconv.ops import (
     conv1d,
     conv2d,

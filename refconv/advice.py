@@ -13,8 +13,8 @@ from rich.table import Table
 
 from refconv import tolerances
 from refconv.bounds import ErrorModel
-from refconv.errors import GeometryError
-from refconv.geometry import convolution
+from refconv.core.errors import GeometryError
+from refconv.core.geometry import convolution
 from refconv.networks import Layer
 from refconv.tolerances import Tolerances
 

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from refconv.core.errors import BackendUnavailable
+from refconv.core.formats import NARROW, SUPPORTED
 from refconv.distant import Distant
-from refconv.errors import BackendUnavailable
-from refconv.formats import NARROW, SUPPORTED
 
 _DLPACK_CPU, _DLPACK_CUDA = 1, (2, 13)  # kDLCPU; kDLCUDA and kDLCUDAManaged
 

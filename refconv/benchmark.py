@@ -18,9 +18,9 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from refconv import formats
 from refconv.case import Case
-from refconv.geometry import choice
+from refconv.core import formats
+from refconv.core.geometry import choice
 from refconv.networks import Layer
 from refconv.ops import conv2d
 from refconv.targets.cpu import threads

@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from refconv import formats, ops, sampling, skipping, suspicion, tolerances
+from refconv import ops, sampling, skipping, suspicion, tolerances
 from refconv.arrays import to_numpy
 from refconv.bounds import ErrorModel, Sums, sums_of
 from refconv.bounds.rounding import OUTWARDS
 from refconv.compare import Comparison, Standard, as_text, compare, either, errors, mismatch, misshapen
-from refconv.errors import GeometryError
-from refconv.geometry import Geometry, Padding, Pair, choice, integer, per_axis
+from refconv.core import formats
+from refconv.core.errors import GeometryError
+from refconv.core.geometry import Geometry, Padding, Pair, choice, integer, per_axis
+from refconv.core.receptive_field import receptive_field
 from refconv.operators import OPERATORS, Call, Operator, compute
-from refconv.receptive import receptive_field
 
 ARRAYS = ("input", "weight", "bias", "grad_output")
 TAKEN = {

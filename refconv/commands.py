@@ -17,10 +17,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from refconv import formats
+from refconv.core import formats
+from refconv.core.errors import BackendUnavailable
+from refconv.core.geometry import LARGEST
 from refconv.core.version import __version__
-from refconv.errors import BackendUnavailable
-from refconv.geometry import LARGEST
 
 if TYPE_CHECKING:
     from refconv.benchmark import Row, Setting

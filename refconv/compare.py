@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from refconv.formats import COMPLEX, FLOATS, part, parts, ulp_distance, underflow_unit, unit_roundoff
-from refconv.receptive import ReceptiveField
+from refconv.core.formats import COMPLEX, FLOATS, part, parts, ulp_distance, underflow_unit, unit_roundoff
+from refconv.core.receptive_field import ReceptiveField
 from refconv.suspicion import Statistic
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from refconv.padding import Sides, element
+from refconv.core.padding import Sides, element
 
 
 class Correlation(NamedTuple):

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refconv import formats, integers, lowering, redone
+from refconv import integers, lowering, redone
+from refconv.core import formats
+from refconv.core.geometry import Geometry
+from refconv.core.padding import fold, index_map, most_folded
 from refconv.correlation import Correlation
-from refconv.geometry import Geometry
-from refconv.padding import fold, index_map, most_folded
 
 
 class Way(NamedTuple):

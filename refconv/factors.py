@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from refconv import fills
+from refconv.core.padding import MODES
 from refconv.fitting import OF_OUTPUT, OF_VECTORS, Rules, Values, fitted, recipe_of, rules, settled, smaller, values_of
 from refconv.levels import FACTORS, LARGE, factors_of, large, large_of, levels, levels_of
-from refconv.padding import MODES
 from refconv.recipes import ARRANGEMENTS, LAYOUTS, MIXED, OUTPUT, QUANTISATIONS, Recipe
 from refconv.supports import Supports
 

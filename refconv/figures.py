@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refconv.compare import Comparison, ulps
-from refconv.formats import INTEGERS
+from refconv.core.formats import INTEGERS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refconv import fills
-from refconv.formats import SUPPORTED, result_dtype
-from refconv.geometry import LARGEST, Geometry, Padding
-from refconv.padding import MODES, Sides
+from refconv.core.formats import SUPPORTED, result_dtype
+from refconv.core.geometry import LARGEST, Geometry, Padding
+from refconv.core.padding import MODES, Sides
 from refconv.recipes import (
     ARRANGEMENTS,
     ARRAYS,

@@ -8,8 +8,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from refconv import targets
+from refconv.core.errors import BackendUnavailable
 from refconv.core.version import __version__
-from refconv.errors import BackendUnavailable
 
 # The extra that brings a package; none for what refconv cannot run without.
 PACKAGES = {

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from refconv.core.formats import DELIVERED, INT64
 from refconv.correlation import Correlation, Index, addends, pieces
-from refconv.formats import DELIVERED, INT64
 
 OVERFLOWS = ("raise", "wrap", "saturate")
 

@@ -9,9 +9,9 @@ from functools import cache, lru_cache
 from typing import Any
 
 from refconv import fills
+from refconv.core.formats import SUPPORTED
+from refconv.core.padding import MODES
 from refconv.fitting import OF_OUTPUT, OF_VECTORS, Values, output_padding, output_size, values_of
-from refconv.formats import SUPPORTED
-from refconv.padding import MODES
 from refconv.recipes import ARRANGEMENTS, ARRAYS, BIASED, LAYOUTS, MIXED, MODAL, QUANTISATIONS, QUANTISED, Recipe
 
 # Large in one respect and cheap for all that: where an index, a counter or a buffer ends.

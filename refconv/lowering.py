@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refconv.core.geometry import Geometry
 from refconv.correlation import Correlation
-from refconv.geometry import Geometry
 
 
 def forward(

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 
 from refconv.case import Case
-from refconv.geometry import choice, convolution
+from refconv.core.geometry import choice, convolution
 from refconv.recipes import Recipe
 
 

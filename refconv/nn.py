@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from refconv import arrays, formats
-from refconv.errors import GeometryError
-from refconv.geometry import (
+from refconv import arrays
+from refconv.core import formats
+from refconv.core.errors import GeometryError
+from refconv.core.geometry import (
     Padding,
     Pair,
     check_channels,
@@ -27,8 +28,8 @@ from refconv.geometry import (
     per_axis,
     transposed,
 )
+from refconv.core.padding import MODES, Sides
 from refconv.ops import conv2d, conv_transpose2d
-from refconv.padding import MODES, Sides
 from refconv.targets import check_device
 
 if TYPE_CHECKING:

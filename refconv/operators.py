@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from refconv import geometry, ops, quantized
-from refconv.geometry import Geometry, check_batched, check_weight
-from refconv.padding import index_map, most_folded
+from refconv import ops, quantized
+from refconv.core import geometry
+from refconv.core.geometry import Geometry, check_batched, check_weight
+from refconv.core.padding import index_map, most_folded
 
 _OPTIONS = ("stride", "padding", "dilation", "groups")
 _NO_OPERANDS = (*_OPTIONS, "output_padding", "input_size", "weight_size")
@@ -138,7 +139,7 @@ class Call:
 
     Examples
     --------
-    >>> from refconv.geometry import convolution
+    >>> from refconv.core.geometry import convolution
     >>> call = Call("conv2d_weight", convolution((2, 1, 3, 3), (1, 1, 2, 2), None, 1, 0, 1, 1, "zeros"))
     >>> call.products, call.shape
     (8, (1, 1, 2, 2))

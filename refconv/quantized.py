@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from refconv import arrays, integers, targets
+from refconv.core.errors import GeometryError
+from refconv.core.formats import INT64
+from refconv.core.geometry import Padding, Pair, integer
 from refconv.correlation import Correlation
-from refconv.errors import GeometryError
-from refconv.formats import INT64
-from refconv.geometry import Padding, Pair, integer
 from refconv.lowering import forward
 from refconv.ops import geometry_of
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from refconv import fills
 from refconv.case import Case
-from refconv.geometry import Geometry, Padding
+from refconv.core.geometry import Geometry, Padding
 from refconv.operators import OPERATORS, Call
 
 LAYOUTS = ("NCHW", "NHWC")
@@ -69,7 +69,7 @@ class Recipe:
 
     Examples
     --------
-    >>> from refconv.geometry import convolution
+    >>> from refconv.core.geometry import convolution
     >>> geometry = convolution((1, 2, 5, 5), (3, 2, 2, 2), None, 1, "same", 1, 1, "zeros")
     >>> Recipe(geometry, "same").case()
     conv2d(input=float32[1, 2, 5, 5], weight=float32[3, 2, 2, 2], bias=None, stride=(1, 1), padding='same', ...
@@ -119,7 +119,7 @@ class Recipe:
     def from_dict(cls, found: Mapping[str, Any]) -> "Recipe":
         """The recipe of such a dictionary, lists in place of tuples or not.
 
-        >>> from refconv.geometry import convolution
+        >>> from refconv.core.geometry import convolution
         >>> recipe = Recipe(convolution((1, 1, 2, 2), (1, 1, 1, 2), None, 1, 0, 1, 1, "zeros"), (0, 0))
         >>> Recipe.from_dict(recipe.as_dict()) == recipe
         True

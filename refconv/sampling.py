@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from refconv import formats, ops, skipping, suspicion
+from refconv import ops, skipping, suspicion
 from refconv.bounds import ErrorModel
 from refconv.bounds.operands import FORMATS
 from refconv.bounds.rounding import OUTWARDS, smallest_normal
 from refconv.compare import SUSPICIOUS, Comparison, compare, either, errors, misshapen
-from refconv.errors import GeometryError
-from refconv.formats import parts
-from refconv.padding import ZERO, element
-from refconv.receptive import receptive_field
+from refconv.core import formats
+from refconv.core.errors import GeometryError
+from refconv.core.formats import parts
+from refconv.core.padding import ZERO, element
+from refconv.core.receptive_field import receptive_field
 from refconv.suspicion import LARGEST_UNITS, SUM
 
 if TYPE_CHECKING:

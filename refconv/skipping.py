@@ -6,14 +6,14 @@ infinity is NaN. Knows the operators.
 
 import numpy as np
 
-from refconv import formats
+from refconv.core import formats
 from refconv.operators import Call
 
 
 def matters(call: Call, second: np.ndarray | None) -> bool:
     """Whether skipping padded taps can be seen at all; of gradients of complex numbers it is not known.
 
-    >>> from refconv.geometry import convolution
+    >>> from refconv.core.geometry import convolution
     >>> w = np.full((1, 1, 1, 1), np.inf)
     >>> matters(Call("conv2d", convolution((1, 1, 1, 1), w.shape, None, 1, 1, 1, 1, "zeros")), w)
     True
@@ -34,11 +34,11 @@ def outputs(call: Call, x: np.ndarray, w: np.ndarray | None, bias: np.ndarray | 
         Operator and geometry.
     x, w, bias
         Operands, floats or complex numbers. What is returned is real: of complex outputs the parts, as
-        `refconv.formats.parts` has them.
+        `refconv.core.formats.parts` has them.
 
     Examples
     --------
-    >>> from refconv.geometry import convolution
+    >>> from refconv.core.geometry import convolution
     >>> x, w = np.ones((1, 1, 1, 1)), np.array([[[[2.0, np.inf]]]])
     >>> call = Call("conv2d", convolution(x.shape, w.shape, None, 1, ((0, 0), (0, 1)), 1, 1, "zeros"))
     >>> call.apply(x, w).item(), outputs(call, x, w, None)[0].item()

@@ -15,13 +15,13 @@ from hypothesis.strategies import SearchStrategy
 from refconv import factors
 from refconv.arrays import Operands
 from refconv.case import Case
+from refconv.core.formats import SUPPORTED
+from refconv.core.geometry import Geometry, choice, integer
+from refconv.core.padding import MODES
 from refconv.factors import Values
 from refconv.fills import known, names, operands
 from refconv.fitting import MAX_MULTIPLICATIONS, fitted
-from refconv.formats import SUPPORTED
-from refconv.geometry import Geometry, choice, integer
 from refconv.operators import OPERATORS
-from refconv.padding import MODES
 from refconv.quantized import EIGHT_BITS
 from refconv.recipes import QUANTISED, Recipe, input_shape, weight_shape
 from refconv.supports import Supports
@@ -130,7 +130,7 @@ def arrays(geometry: Geometry, *, dtype: str = "float32", bias: bool | None = No
     Examples
     --------
     >>> from hypothesis import find
-    >>> from refconv.geometry import convolution
+    >>> from refconv.core.geometry import convolution
     >>> geometry = convolution((1, 2, 3, 3), (2, 1, 2, 2), None, 1, 0, 1, 2, "zeros")
     >>> [each.shape for each in find(arrays(geometry, bias=True), lambda operands: True)]
     [(1, 2, 3, 3), (2, 1, 2, 2), (2,)]

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from refconv.errors import GeometryError
-from refconv.geometry import choice, integer
-from refconv.padding import MODES
+from refconv.core.errors import GeometryError
+from refconv.core.geometry import choice, integer
+from refconv.core.padding import MODES
 from refconv.recipes import ARRANGEMENTS, LAYOUTS, MODAL
 
 DEPTHWISE = "depthwise"
@@ -78,7 +78,7 @@ class Supports:
         --------
         >>> Supports.parse({"stride": 0})
         Traceback (most recent call last):
-        refconv.errors.GeometryError: supports['stride']=0: must be at least 1 and at most 2147483647
+        refconv.GeometryError: supports['stride']=0: must be at least 1 and at most 2147483647
         """
         if supports is None:
             return cls()
@@ -95,7 +95,7 @@ class Supports:
     def allows(self, recipe: Any) -> bool:
         """Whether the call of a recipe, or of what has its attributes, is one that is said to be taken.
 
-        >>> from refconv.geometry import convolution
+        >>> from refconv.core.geometry import convolution
         >>> from refconv.recipes import Recipe
         >>> recipe = Recipe(convolution((1, 2, 5, 5), (2, 1, 3, 3), None, 1, 0, 1, 2, "zeros"), (0, 0))
         >>> Supports().allows(recipe), Supports(groups=(1,)).allows(recipe)

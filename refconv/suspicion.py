@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from refconv import formats
 from refconv.bounds import ErrorModel, Sums
+from refconv.core import formats
 
 # What the constants are made of, and how far sound kernels stay below them, is measured by tests/calibration.py.
 PER_ELEMENT = 2.0  # standard deviations of a sum of n roundings, each at its largest: sqrt(n) u S

@@ -11,7 +11,7 @@ import numpy as np
 
 from refconv.bounds.rounding import OUTWARDS
 from refconv.compare import Standard
-from refconv.formats import part, parts, unit_roundoff
+from refconv.core.formats import part, parts, unit_roundoff
 
 DIGITS = 2  # significant ones of what is written into a test
 

@@ -12,7 +12,7 @@ from scipy import fft as scipy_fft
 
 from refconv.bounds.rounding import smallest_normal
 from refconv.bounds.winograd import transforms
-from refconv.formats import rounded
+from refconv.core.formats import rounded
 
 
 @np.errstate(all="ignore")

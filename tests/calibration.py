@@ -14,7 +14,7 @@ import numpy as np
 from implementations import lowered, quiet
 
 from refconv import Case, ErrorModel
-from refconv.formats import part
+from refconv.core.formats import part
 from refconv.suspicion import statistics
 
 DIRECT = ErrorModel.direct("float32")

@@ -5,8 +5,8 @@ Knows operators and their arguments; none that is tested.
 
 import numpy as np
 
-from refconv import geometry
-from refconv.errors import GeometryError
+from refconv.core import geometry
+from refconv.core.errors import GeometryError
 
 OPERATORS = (
     "conv2d",

@@ -22,8 +22,8 @@ from implementations import FAULTS, SOUND, im2col, winograd_supports
 
 from refconv import Case, ErrorModel
 from refconv.compare import Comparison
+from refconv.core.geometry import Geometry, convolution
 from refconv.fills import known, names, operands
-from refconv.geometry import Geometry, convolution
 from refconv.recipes import Recipe
 
 FILLS = known("float32")

@@ -5,7 +5,7 @@ from common import MODES
 from hypothesis import strategies as st
 
 import refconv
-from refconv.geometry import convolution
+from refconv.core.geometry import convolution
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 NARROW = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")

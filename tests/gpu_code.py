@@ -21,7 +21,7 @@ from numba.cuda import dispatcher
 from numba.cuda.compiler import _compile_pyfunc_with_fixup
 from numba.cuda.typing.typeof import typeof
 
-from refconv.formats import EXACT
+from refconv.core.formats import EXACT
 from refconv.targets.cuda import specialisations
 from refconv.targets.cuda.extent import shapes
 from refconv.targets.cuda.kernel import UNROLLED

@@ -12,7 +12,7 @@ import peers
 import torch
 
 from refconv import Case, ErrorModel
-from refconv.formats import rounded
+from refconv.core.formats import rounded
 
 Run = Callable[[Case], np.ndarray]
 

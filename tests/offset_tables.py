@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refconv import geometry as g
-from refconv.formats import COMPLEX, INTEGERS, result_dtype
-from refconv.padding import element
+from refconv.core import geometry as g
+from refconv.core.formats import COMPLEX, INTEGERS, result_dtype
+from refconv.core.padding import element
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from refconv.errors import BackendUnavailable
+from refconv.core.errors import BackendUnavailable
 
 device = None  # without numba-cuda
 try:

@@ -10,7 +10,7 @@ import torch
 
 from refconv import conv2d
 from refconv.arrays import like, to_numpy
-from refconv.formats import COMPLEX, NARROW, SUPPORTED, rounded
+from refconv.core.formats import COMPLEX, NARROW, SUPPORTED, rounded
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 4, 6, 5)).astype("float32")

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import refconv
 from refconv import GeometryError, benchmark, commands, info, networks
 from refconv.benchmark import SETTINGS, Row, Setting, compare, means, settings, sound
-from refconv.geometry import convolution
+from refconv.core.geometry import convolution
 from refconv.networks import Layer
 from refconv.targets.cpu import threads
 from refconv.verification.candidates import Candidate

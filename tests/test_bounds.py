@@ -16,8 +16,8 @@ from refconv import Case, ErrorModel, GeometryError, ops, strategies
 from refconv.bounds.operands import FORMATS
 from refconv.bounds.rounding import smallest_normal
 from refconv.bounds.winograd import transforms
+from refconv.core.formats import part, parts, unit_roundoff
 from refconv.fills import known, operands
-from refconv.formats import part, parts, unit_roundoff
 
 HALVES = ("float16", "bfloat16")
 FLOAT32 = ("float32",)

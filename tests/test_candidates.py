@@ -21,7 +21,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import refconv
-from refconv import formats
+from refconv.core import formats
 from refconv.fills import operands
 from refconv.operators import OPERATORS
 from refconv.verification import calls, kinds, native

@@ -12,8 +12,8 @@ from implementations import FAULTS, bfloat16, by_products, im2col, of_operands, 
 
 import refconv
 from refconv import Case, ErrorModel, GeometryError, advice, assert_close, strategies, suspicion, tolerances
+from refconv.core.formats import parts
 from refconv.fills import operands
-from refconv.formats import parts
 from refconv.networks import layers
 
 DIRECT = ErrorModel.direct("float32")

@@ -10,7 +10,7 @@ from variants import VARIANTS
 
 import refconv
 from refconv import mutants
-from refconv.geometry import convolution
+from refconv.core.geometry import convolution
 from refconv.recipes import Recipe
 from refconv.strategies import cases
 from refconv.verification import positions

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import refconv
 from refconv import conv2d, conv_transpose1d, count_redone
-from refconv.formats import parse, round_fraction, round_fractions
-from refconv.padding import MODES
+from refconv.core.formats import parse, round_fraction, round_fractions
+from refconv.core.padding import MODES
 
 # --- sums with hard roundings --------------------------------------------------------------------------------------
 
@@ -251,8 +251,8 @@ def test_sums_that_are_not_rounded():
     """Chosen outputs as rational numbers, by the superaccumulator and by Python."""
     rng = np.random.default_rng(0)
     from refconv import lowering, targets
-    from refconv.formats import EXACT
-    from refconv.geometry import convolution
+    from refconv.core.formats import EXACT
+    from refconv.core.geometry import convolution
 
     g = convolution((2, 4, 5, 6), (6, 2, 3, 2), (6,), (2, 1), ((1, 0), (2, 1)), (1, 2), 2, "reflect")
     x, w, b = (rng.standard_normal(shape) for shape in ((2, 4, 5, 6), (6, 2, 3, 2), (6,)))

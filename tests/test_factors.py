@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refconv import geometry
+from refconv.core import geometry
+from refconv.core.padding import MODES
 from refconv.factors import EVERY_LARGE, LARGE, large, levels, plan, smaller, space
 from refconv.fills import every, known
 from refconv.fitting import ANYTHING, MAX_MULTIPLICATIONS, OF_OUTPUT, PADDINGS, Values, fitted, rank, size_of, values_of
 from refconv.levels import FACTORS, factors_of
-from refconv.padding import MODES
 from refconv.recipes import (
     ARRANGEMENTS,
     ARRAYS,

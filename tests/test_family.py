@@ -36,8 +36,8 @@ from hypothesis import strategies as st
 
 import refconv
 from refconv import strategies
-from refconv.formats import round_fraction
-from refconv.geometry import convolution
+from refconv.core.formats import round_fraction
+from refconv.core.geometry import convolution
 
 FEW = settings(max_examples=max(15, settings().max_examples // 10))  # JAX compiles for every geometry, some 0.1 s
 

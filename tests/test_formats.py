@@ -9,7 +9,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from refconv.formats import (
+from refconv.core.formats import (
     FLOATS,
     INT64,
     NARROW,

@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from refconv import GeometryError
-from refconv.geometry import (
+from refconv.core.geometry import (
     check_batched,
     check_weight,
     convolution,

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from on_gpu import EXAMPLES, MARKS, SIMULATED, STOOD_IN_FOR, apart  # noqa: F401 - a fixture
 
 import refconv
-from refconv.geometry import convolution
+from refconv.core.geometry import convolution
 
 pytestmark = MARKS
 
@@ -144,7 +144,7 @@ def test_less_memory(op, budget, monkeypatch):
     """Work is split, and the bits are the same."""
     from refconv.targets import cuda
 
-    geometry = refconv.geometry.convolution((2, 4, 3, 3), (4, 2, 2, 2), None, 1, 1, 1, 2, "zeros")
+    geometry = refconv.core.geometry.convolution((2, 4, 3, 3), (4, 2, 2, 2), None, 1, 1, 1, 2, "zeros")
     arrays = Arrays(geometry, 0, random_numbers("float32"))
     monkeypatch.setattr(cuda, "BUDGET", budget)
     assert same_bits(arrays.call(op, backend="cuda"), arrays.call(op, backend="cpu"))

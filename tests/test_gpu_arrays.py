@@ -23,9 +23,9 @@ from on_gpu import EXAMPLES, MARKS, MISSING, SIMULATED, STOOD_IN_FOR, WORKSPACE,
 
 import refconv
 from refconv import arrays
+from refconv.core.errors import BackendUnavailable
+from refconv.core.geometry import convolution
 from refconv.distant import near
-from refconv.errors import BackendUnavailable
-from refconv.geometry import convolution
 
 pytestmark = [*MARKS, pytest.mark.skipif(SIMULATED, reason="the simulator's arrays have no addresses")]
 

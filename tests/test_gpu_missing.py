@@ -15,7 +15,7 @@ import torch
 
 import refconv
 from refconv import arrays, targets
-from refconv.errors import BackendUnavailable
+from refconv.core.errors import BackendUnavailable
 
 ROOT = Path(__file__).parents[1]
 X, W = np.ones((1, 1, 2, 2)), np.ones((1, 1, 1, 1))

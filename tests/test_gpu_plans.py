@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 
 from refconv import device, lowering
+from refconv.core.errors import BackendUnavailable
+from refconv.core.formats import EXACT, INT64, number, numbers
+from refconv.core.geometry import convolution
 from refconv.correlation import Correlation
-from refconv.errors import BackendUnavailable
-from refconv.formats import EXACT, INT64, number, numbers
-from refconv.geometry import convolution
 from refconv.targets import cuda
 from refconv.targets.cuda.extent import MOST, extent
 from refconv.targets.cuda.plans import Problem, plan

@@ -8,7 +8,7 @@ from common import same_bits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refconv import formats
+from refconv.core import formats
 from refconv.verification import memory
 from refconv.verification.memory import ARRANGEMENTS, OTHER, arrange, broadcastable, place, possible, reserve
 

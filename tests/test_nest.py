@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from refconv import Case, conv2d, strategies
-from refconv.formats import round_fraction
+from refconv.core.formats import round_fraction
 from refconv.nest import BLOCK
 from refconv.targets.python import fma
 

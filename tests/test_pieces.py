@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import refconv
 from refconv import evaluation, integers
+from refconv.core.geometry import convolution
+from refconv.core.padding import fold, index_map, pad
 from refconv.correlation import pieces
-from refconv.geometry import convolution
-from refconv.padding import fold, index_map, pad
 from refconv.targets import cpu
 from refconv.targets.cpu import schedule, threads
 

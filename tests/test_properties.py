@@ -8,7 +8,7 @@ import pytest
 
 import refconv
 from refconv import mutants
-from refconv.geometry import convolution
+from refconv.core.geometry import convolution
 from refconv.operators import OPERATORS
 from refconv.recipes import Recipe
 from refconv.supports import Supports

@@ -5,7 +5,7 @@ from importlib.metadata import entry_points
 import pytest
 
 from refconv import targets
-from refconv.errors import BackendUnavailable
+from refconv.core.errors import BackendUnavailable
 from refconv.targets.cpu import compiled
 from refconv.verification import campaign
 from refconv.verification.report import Failure, Report, Result, Tally

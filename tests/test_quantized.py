@@ -10,7 +10,8 @@ from common import same_bits
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from refconv import GeometryError, formats, strategies
+from refconv import GeometryError, strategies
+from refconv.core import formats
 from refconv.quantized import conv2d_integer, conv2d_quantized
 
 ALL_PAIRS = [(x, w) for x in ("uint8", "int8") for w in ("uint8", "int8")]

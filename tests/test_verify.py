@@ -467,7 +467,7 @@ def test_the_program_shows_the_fault(tmp_path):
 @pytest.mark.parametrize("batched", [True, False])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16"])
 def test_a_large_case_is_made_anew(tmp_path, batched, dtype):
-    geometry = refconv.geometry.convolution((1, 3, 20, 20), (2, 3, 3, 3), None, 1, "same", 1, 1, "zeros")
+    geometry = refconv.core.geometry.convolution((1, 3, 20, 20), (2, 3, 3, 3), None, 1, "same", 1, 1, "zeros")
     recipe = Recipe(geometry, "same", batched=batched, bias=True, dtype=dtype, fill="integers", seed=7)
     check_program(recipe, "torch", tmp_path)
 
@@ -476,7 +476,7 @@ def test_a_large_case_is_made_anew(tmp_path, batched, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 3), (0, 1, 2, 2), (2, 1, 2, 2)])
 def test_a_small_case_is_written_out(tmp_path, fill, dtype, shape):
-    geometry = refconv.geometry.convolution(shape, (1, 1, 1, 2), None, 1, ((0, 1), (0, 0)), 1, 1, "zeros")
+    geometry = refconv.core.geometry.convolution(shape, (1, 1, 1, 2), None, 1, ((0, 1), (0, 0)), 1, 1, "zeros")
     recipe = Recipe(geometry, ((0, 1), (0, 0)), dtype=dtype, fill=fill, seed=3)
     assert "operands" not in check_program(recipe, "numpy", tmp_path)
 
@@ -490,7 +490,7 @@ def test_digits_are_made_anew(tmp_path, source):
 def test_programs_are_short(property_):
     candidate = load(str(EXAMPLES / "wrong_kernel.py") + ":conv2d", "torch")
     for elements in range(1, 60):
-        geometry = refconv.geometry.convolution((1, 1, 1, elements), (1, 1, 1, 1), None, 1, 0, 1, 1, "zeros")
+        geometry = refconv.core.geometry.convolution((1, 1, 1, elements), (1, 1, 1, 1), None, 1, 0, 1, 1, "zeros")
         recipe = Recipe(geometry, 0, batched=False, bias=True, fill="normal", dtype="float64", seed=2**32 - 1)
         text = program(candidate, recipe, property_)
         assert len(text.splitlines()) <= MAX_LINES

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from offset_tables import Kernel
 
-from refconv.geometry import Geometry, padding_sides, per_axis
+from refconv.core.geometry import Geometry, padding_sides, per_axis
 
 
 @dataclass(frozen=True)

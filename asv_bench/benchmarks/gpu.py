@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable
 
 from refconv import benchmark, networks
-from refconv.errors import BackendUnavailable
+from refconv.core.errors import BackendUnavailable
 
 LAYERS = {str(layer): layer for name in ("resnet50", "mobilenet_v2") for layer in networks.layers(name)}
 PRECISIONS = ("float32", "float64")

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refconv import formats
 from refconv.arrays import Operands
 from refconv.bounds.rounding import OUTWARDS, direct_sum, exact_sum, rounded
 from refconv.bounds.sums import Sums
+from refconv.core import formats
 from refconv.operators import Call
 
 
@@ -37,7 +37,7 @@ def sums_of(
 
     Examples
     --------
-    >>> from refconv.geometry import convolution
+    >>> from refconv.core.geometry import convolution
     >>> x, w = np.ones((1, 2, 1, 1)), np.full((1, 2, 1, 1), -3.0)
     >>> call = Call("conv2d", convolution(x.shape, w.shape, None, 1, 0, 1, 1, "zeros"))
     >>> sums = sums_of(call, (x, w, None), call.apply(x, w), np.zeros(()))

@@ -11,8 +11,8 @@ import numpy as np
 from refconv.bounds.operands import EXACT, FORMATS, Operands
 from refconv.bounds.rounding import OUTWARDS, direct_sum, lost
 from refconv.bounds.sums import Sums
-from refconv.formats import unit_roundoff
-from refconv.geometry import Geometry
+from refconv.core.formats import unit_roundoff
+from refconv.core.geometry import Geometry
 
 
 class Estimate(NamedTuple):

@@ -11,9 +11,9 @@ import numpy as np
 from refconv.bounds.direct import Estimate
 from refconv.bounds.rounding import OUTWARDS, exact_sum, growth, lost, smallest_normal
 from refconv.bounds.sums import Sums
-from refconv.formats import unit_roundoff
-from refconv.geometry import Geometry
-from refconv.padding import pad
+from refconv.core.formats import unit_roundoff
+from refconv.core.geometry import Geometry
+from refconv.core.padding import pad
 
 RADICES = (2, 3, 5, 7)
 

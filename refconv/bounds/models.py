@@ -10,15 +10,15 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from refconv import formats
 from refconv.bounds.direct import GPUS, Direct, Estimate, Exact, TensorCore
 from refconv.bounds.fft import FFT
 from refconv.bounds.operands import FORMATS
 from refconv.bounds.rounding import OUTWARDS, rounded
 from refconv.bounds.sums import Sums
 from refconv.bounds.winograd import Winograd
-from refconv.errors import GeometryError
-from refconv.geometry import Geometry, choice, integer
+from refconv.core import formats
+from refconv.core.errors import GeometryError
+from refconv.core.geometry import Geometry, choice, integer
 
 FLAGS = ("flush_to_zero", "bias_after_rounding")
 
@@ -357,7 +357,7 @@ class ErrorModel:
     def supports(self, geometry: Geometry) -> bool:
         """Whether the algorithm can compute such a convolution at all.
 
-        >>> from refconv.geometry import convolution
+        >>> from refconv.core.geometry import convolution
         >>> strided = convolution((1, 1, 8, 8), (1, 1, 3, 3), None, 2, 1, 1, 1, "zeros")
         >>> ErrorModel.winograd(2, 3).supports(strided), ErrorModel.fft().supports(strided)
         (False, True)

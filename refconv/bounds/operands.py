@@ -10,7 +10,7 @@ import numpy as np
 
 from refconv.bounds.rounding import OUTWARDS, smallest_normal
 from refconv.bounds.sums import Sums
-from refconv.formats import largest, unit_roundoff
+from refconv.core.formats import largest, unit_roundoff
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from refconv.formats import underflow_unit, unit_roundoff
+from refconv.core.formats import underflow_unit, unit_roundoff
 
 # Every bound is computed in a handful of float64 operations, each wrong by 2**-53 at most.
 OUTWARDS = 1 + 2.0**-49

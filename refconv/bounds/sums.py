@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from refconv.bounds.rounding import exact_sum, smallest_normal
-from refconv.geometry import Geometry
+from refconv.core.geometry import Geometry
 from refconv.operators import Call
 
 Correlate: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
@@ -23,7 +23,7 @@ class Sums:
     """What an error model may look at. All arrays are float64; those of the outputs have the shape of `value`.
 
     Complex numbers are there as real ones: of each output the real part and the imaginary part side by side, as
-    `refconv.formats.parts` has them, and each of them the sum of twice as many real products.
+    `refconv.core.formats.parts` has them, and each of them the sum of twice as many real products.
 
     Parameters
     ----------

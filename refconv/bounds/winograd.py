@@ -15,10 +15,10 @@ import numpy as np
 from refconv.bounds.direct import Estimate
 from refconv.bounds.rounding import OUTWARDS, growth, lost, smallest_normal
 from refconv.bounds.sums import Sums
-from refconv.errors import GeometryError
-from refconv.formats import unit_roundoff
-from refconv.geometry import Geometry, integer
-from refconv.padding import pad
+from refconv.core.errors import GeometryError
+from refconv.core.formats import unit_roundoff
+from refconv.core.geometry import Geometry, integer
+from refconv.core.padding import pad
 
 # In the order in which implementations take them (Lavin and Gray 2016; Barabasz et al. 2020); infinity comes last.
 POINTS = tuple(map(Fraction, ("0", "1", "-1", "2", "-2", "1/2", "-1/2", "4", "-4", "1/4", "-1/4")))

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from refconv.geometry import per_axis
+from refconv.core.geometry import per_axis
+from refconv.core.padding import ZERO
 from refconv.mutants.backward import Transposed
 from refconv.mutants.kernels import Array, Call
 from refconv.mutants.registry import EVERY, mutant
-from refconv.padding import ZERO
 
 FORWARD = "conv2d"
 WAYS: dict[str, tuple[Callable[[Any, Any], list[Any]], str]] = {

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from refconv import formats, geometry, ops
-from refconv.errors import GeometryError
-from refconv.geometry import Geometry
+from refconv import ops
+from refconv.core import formats, geometry
+from refconv.core.errors import GeometryError
+from refconv.core.geometry import Geometry
 from refconv.mutants.kernels import Array, Call, placed
 
 

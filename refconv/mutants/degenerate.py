@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from refconv.errors import GeometryError
+from refconv.core.errors import GeometryError
 from refconv.mutants.kernels import Array, Call
 from refconv.mutants.registry import SPATIAL, mutant
 

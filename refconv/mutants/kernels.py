@@ -11,9 +11,10 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from refconv import formats, geometry, ops
-from refconv.geometry import Geometry
-from refconv.padding import ZERO, element
+from refconv import ops
+from refconv.core import formats, geometry
+from refconv.core.geometry import Geometry
+from refconv.core.padding import ZERO, element
 
 Array: TypeAlias = np.ndarray
 

@@ -5,9 +5,9 @@ Where the real limit does not fit into a test, it is scaled, and the summary say
 
 import numpy as np
 
+from refconv.core.padding import ZERO
 from refconv.mutants.kernels import Array, Call
 from refconv.mutants.registry import mutant
-from refconv.padding import ZERO
 
 KIND = "large_index"
 UINT16, INT16, UINT8 = 2**16, 2**15, 2**8

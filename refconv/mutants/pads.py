@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from refconv.core.padding import ZERO
 from refconv.mutants.kernels import Array, Call
 from refconv.mutants.registry import EVERY, SPATIAL, mutant
-from refconv.padding import ZERO
 
 SIDE, BOUNDARY = "pad_side", "pad_boundary"
 ASYMMETRIC = {"asymmetric_padding": True}

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from refconv.formats import rounded
+from refconv.core.formats import rounded
+from refconv.core.padding import ZERO
 from refconv.mutants.kernels import Array, Call
 from refconv.mutants.registry import SPATIAL, mutant
-from refconv.padding import ZERO
 
 KIND, SPECIAL = "accum_dtype", "nonfinite"
 HALF = ("float16", "bfloat16")

@@ -11,9 +11,9 @@ from typing import Protocol, cast
 
 import numpy as np
 
+from refconv.core.errors import BackendUnavailable, GeometryError
+from refconv.core.geometry import choice
 from refconv.correlation import Correlation
-from refconv.errors import BackendUnavailable, GeometryError
-from refconv.geometry import choice
 
 BACKENDS = ("auto", "cpu", "python", "cuda")
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from refconv import redone
+from refconv.core.formats import EXACT, INT64, added, number, round_fraction, round_fractions, rounded
+from refconv.core.padding import pad
 from refconv.correlation import Correlation
-from refconv.formats import EXACT, INT64, added, number, round_fraction, round_fractions, rounded
 from refconv.layout import Layout, layout
 from refconv.nest import correlate
-from refconv.padding import pad
 
 
 def fma(x: Any, w: Any, total: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from refconv.case import Case
-from refconv.errors import BackendUnavailable
+from refconv.core.errors import BackendUnavailable
 from refconv.operators import OPERATORS
 from refconv.recipes import OUTPUT
 from refconv.verification import kinds

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from refconv.case import Case
-from refconv.geometry import choice
+from refconv.core.geometry import choice
 from refconv.operators import OPERATORS
 from refconv.recipes import OUTPUT, Recipe
 from refconv.verification import calls, kinds

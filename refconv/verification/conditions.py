@@ -11,10 +11,10 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from refconv import formats
 from refconv.case import Case
-from refconv.geometry import Geometry
-from refconv.padding import MODES
+from refconv.core import formats
+from refconv.core.geometry import Geometry
+from refconv.core.padding import MODES
 from refconv.recipes import Recipe
 
 LARGEST_CONJUNCTION = 3
@@ -49,7 +49,7 @@ def conditions(
 
     Examples
     --------
-    >>> from refconv.geometry import convolution
+    >>> from refconv.core.geometry import convolution
     >>> def recipe(stride, groups):
     ...     return Recipe(convolution((2, 4, 8, 8), (4, 4 // groups, 3, 3), None, stride, 0, 1, groups, "zeros"), 0)
     >>> failing, passing = [recipe(2, 2), recipe(3, 4)], [recipe(1, 2), recipe(2, 1), recipe(1, 4), recipe(3, 1)]

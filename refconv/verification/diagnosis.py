@@ -13,10 +13,10 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from refconv import formats
 from refconv.bounds import ErrorModel
 from refconv.case import Case
-from refconv.errors import GeometryError
+from refconv.core import formats
+from refconv.core.errors import GeometryError
 from refconv.mutants import Mutant
 from refconv.mutants import all as all_mutants
 from refconv.recipes import Recipe
@@ -121,7 +121,7 @@ def diagnose(
 
     Examples
     --------
-    >>> from refconv.geometry import convolution
+    >>> from refconv.core.geometry import convolution
     >>> recipes = [
     ...     Recipe(convolution((1, 2, 7, 7), (2, 2, 3, 3), None, 1, 0, d, 1, "zeros"), 0) for d in (1, (2, 1), (1, 3))
     ... ]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from refconv.arrays import to_numpy
+from refconv.core.errors import BackendUnavailable
+from refconv.core.geometry import choice
 from refconv.distant import near
-from refconv.errors import BackendUnavailable
-from refconv.geometry import choice
 from refconv.verification.memory import GUARD, Place
 
 KINDS = ("numpy", "torch", "cupy", "numba", "jax")

@@ -14,8 +14,8 @@ import numpy as np
 
 from refconv import fills
 from refconv.case import Case
-from refconv.formats import FLOATS
-from refconv.geometry import Geometry, convolution
+from refconv.core.formats import FLOATS
+from refconv.core.geometry import Geometry, convolution
 from refconv.recipes import Recipe
 
 DIGITS_PER_CLASS = 2

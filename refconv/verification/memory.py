@@ -12,8 +12,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from refconv import formats
-from refconv.geometry import choice
+from refconv.core import formats
+from refconv.core.geometry import choice
 
 Shape: TypeAlias = tuple[int, ...]
 _Cut: TypeAlias = Callable[[np.ndarray], np.ndarray]

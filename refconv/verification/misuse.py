@@ -85,7 +85,7 @@ class Wrong:
 
     Examples
     --------
-    >>> from refconv.geometry import convolution
+    >>> from refconv.core.geometry import convolution
     >>> recipe = Recipe(convolution((1, 1, 2, 2), (1, 1, 1, 1), None, 1, 0, 1, 1, "zeros"), (0, 0))
     >>> Wrong(recipe, "stride 0").misuse()
     stride 0: conv2d(input=float32[1, 1, 2, 2], weight=float32[1, 1, 1, 1], bias=None, stride=(0, 1), ...

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refconv.geometry import Geometry
+from refconv.core.geometry import Geometry
 
 BLOCKS = (2, 4, 8, 16, 32)
 MOSTLY = 0.75  # of the shapes: now and then there is something else to a size
@@ -279,7 +279,7 @@ def sizes(shapes: Sequence[Shapes], op: str) -> tuple[str, ...]:
 
     Examples
     --------
-    >>> from refconv.geometry import convolution
+    >>> from refconv.core.geometry import convolution
     >>> geometry = convolution((1, 1, 7, 7), (1, 1, 3, 3), None, 1, 0, (2, 1), 1, "zeros")
     >>> sizes([Shapes((1, 1, 5, 5), (1, 1, 3, 5), geometry)], "conv2d")
     ('height 5, not 3: without the dilation',)

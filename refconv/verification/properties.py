@@ -14,7 +14,7 @@ from refconv import operators, ops
 from refconv.bounds import ErrorModel
 from refconv.case import QUANTISATION, Case
 from refconv.compare import Comparison
-from refconv.formats import FLOATS
+from refconv.core.formats import FLOATS
 from refconv.recipes import Recipe
 from refconv.verification.calls import IMAGES, Outcome, Unsupported
 from refconv.verification.candidates import Candidate

@@ -37,7 +37,7 @@ def shrink(
 
     Examples
     --------
-    >>> from refconv.geometry import convolution
+    >>> from refconv.core.geometry import convolution
     >>> recipe = Recipe(convolution((2, 3, 9, 8), (4, 3, 3, 3), None, 2, 1, 1, 1, "zeros"), (1, 1))
     >>> found = shrink(recipe, lambda each: each.geometry.stride[0] > 1)
     >>> found.geometry.stride, found.geometry.kernel, found.geometry.batch

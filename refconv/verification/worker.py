@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from refconv.bounds import ErrorModel
-from refconv.errors import BackendUnavailable
+from refconv.core.errors import BackendUnavailable
 from refconv.recipes import Recipe
 from refconv.verification import misuse
 from refconv.verification.candidates import Candidate, TargetError, load
@@ -396,7 +396,7 @@ def examine(
     Examples
     --------
     >>> import refconv
-    >>> from refconv.geometry import convolution
+    >>> from refconv.core.geometry import convolution
     >>> recipe = Recipe(convolution((2, 1, 3, 3), (1, 1, 2, 2), None, 1, 0, 1, 1, "zeros"), (0, 0))
     >>> examine(Candidate(refconv.conv2d), recipe, "batch") is None
     True

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from refconv.core.formats import DELIVERED, EXACT, FLOATS, INT64, INTEGERS, number, numbers
 from refconv.correlation import Correlation
-from refconv.formats import DELIVERED, EXACT, FLOATS, INT64, INTEGERS, number, numbers
 from refconv.targets.cpu import exact, pairs, superaccumulator, threads
 from refconv.targets.cpu.convert import converter
 from refconv.targets.cpu.job import (

@@ -21,7 +21,7 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 
-from refconv.formats import EXACT, number
+from refconv.core.formats import EXACT, number
 from refconv.targets.cpu.certify import certified
 from refconv.targets.cpu.compiled import cfunction, inner
 from refconv.targets.cpu.job import Steps

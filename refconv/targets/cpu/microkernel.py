@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from refconv.formats import EXACT, number, numbers
+from refconv.core.formats import EXACT, number, numbers
 from refconv.nest import correlate
 from refconv.targets.cpu.compiled import cfunction, inner
 from refconv.targets.cpu.job import Job

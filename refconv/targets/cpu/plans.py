@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refconv.padding import ZERO, element
+from refconv.core.padding import ZERO, element
 from refconv.targets.cpu.convert import converter
 from refconv.targets.cpu.job import LINE, MODES, NOTHING, Job, Steps
 from refconv.targets.cpu.microkernel import microkernel

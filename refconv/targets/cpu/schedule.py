@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numba.core.registry import cpu_target
 
-from refconv.formats import number, numbers
+from refconv.core.formats import number, numbers
+from refconv.core.padding import Sides
 from refconv.layout import Layout, Size, channel_elements, layout
-from refconv.padding import Sides
 
 TILES = {8: 3, 4: 6, 1: 4}  # output channels of a tile, and vectors at most: more would not make it faster
 LONGEST_ROW = 2**16  # rows of larger images are long enough, and their bands need smaller tables

@@ -16,8 +16,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from refconv.core.padding import ZERO, element
 from refconv.correlation import Correlation
-from refconv.padding import ZERO, element
 from refconv.targets.cpu.compiled import cfunction, inner
 from refconv.targets.cpu.memory import load, store
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refconv.core.errors import BackendUnavailable
+from refconv.core.formats import EXACT, number, numbers
 from refconv.correlation import Correlation
-from refconv.errors import BackendUnavailable
-from refconv.formats import EXACT, number, numbers
 from refconv.nest import BLOCK
 from refconv.targets.cuda.kernel import Shape
 

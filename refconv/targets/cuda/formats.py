@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from refconv.formats import FLOATS
+from refconv.core.formats import FLOATS
 from refconv.targets.cuda.memory import (
     bits_of_double,
     bits_of_float,

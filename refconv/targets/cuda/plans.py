@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refconv.formats import numbers
+from refconv.core.formats import numbers
+from refconv.core.padding import ZERO, Sides, element
 from refconv.nest import BLOCK
-from refconv.padding import ZERO, Sides, element
 from refconv.targets.cuda.extent import Extent, Size
 from refconv.targets.cuda.memory import divisor
 from refconv.targets.cuda.transfer import NOTHING

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from typing import Any, TypeAlias
 
-from refconv.errors import GeometryError
-from refconv.padding import MODES, Sides
+from refconv.core.errors import GeometryError
+from refconv.core.padding import MODES, Sides
 
 Pair: TypeAlias = int | Sequence[int]
 Padding: TypeAlias = int | str | Sequence[int] | Sequence[Sequence[int]]
@@ -143,7 +143,7 @@ def check_weight(name: str, shape: tuple[int, ...], axes: int, *, transposed: bo
 
     >>> check_weight("weight", (6, 4, 3), 2)
     Traceback (most recent call last):
-    refconv.errors.GeometryError: weight of shape (6, 4, 3): must have 4 axes (C_out, C_in // groups, R, S)
+    refconv.GeometryError: weight of shape (6, 4, 3): must have 4 axes (C_out, C_in // groups, R, S)
     """
     channels = "C_in, C_out // groups" if transposed else "C_out, C_in // groups"
     if len(shape) != axes + 2:

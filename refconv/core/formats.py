@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from refconv.errors import GeometryError
+from refconv.core.errors import GeometryError
 
 # By ml_dtypes' types, not their names: `np.dtype` knows the names only once ml_dtypes is there.
 NARROW = tuple(map(np.dtype, ("float16", ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)))

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from refconv.geometry import Geometry
-from refconv.padding import ZERO, element
+from refconv.core.geometry import Geometry
+from refconv.core.padding import ZERO, element
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ReceptiveField:
     def index(self) -> tuple[Any, ...]:
         """To take the field out of the input: an array (channels, rows, columns).
 
-        >>> from refconv.geometry import convolution
+        >>> from refconv.core.geometry import convolution
         >>> g = convolution((1, 1, 4, 4), (1, 1, 3, 3), None, 1, 1, 2, 1, "zeros")
         >>> field = receptive_field(g, (0, 0, 1, 0))
         >>> print(field)
