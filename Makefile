@@ -42,7 +42,7 @@ test: $(INSTALLED) ## tests and doctests
 	$(BIN)/pytest $(PYTEST_FLAGS)
 
 gpu: $(INSTALLED) ## the tests that need a GPU, and the times beside torch's there
-	@$(BIN)/python -c "from refconv import device; device.check()"
+	@$(BIN)/python -c "from refconv.arrays.gpu import device; device.check()"
 	$(BIN)/pytest -n 0 -m gpu tests
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
 		$(BIN)/python asv_bench/benchmarks/gpu.py; \

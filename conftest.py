@@ -11,13 +11,17 @@ import pytest
 from refconv.core.errors import BackendUnavailable
 
 ROOT = Path(__file__).parent
-OF_THE_GPU = (ROOT / "refconv" / "device.py", ROOT / "refconv" / "targets" / "cuda", ROOT / "tests" / "gpu_code.py")
+OF_THE_GPU = (
+    ROOT / "refconv" / "arrays" / "gpu",
+    ROOT / "refconv" / "targets" / "cuda",
+    ROOT / "tests" / "gpu_code.py",
+)
 
 
 def pytest_make_collect_report(collector):
     if isinstance(collector, pytest.File) and any(map(collector.path.is_relative_to, OF_THE_GPU)):
         try:
-            import_module("refconv.device")
+            import_module("refconv.arrays.gpu.device")
         except BackendUnavailable as error:
             return pytest.CollectReport(collector.nodeid, "skipped", (str(collector.path), 0, f"Skipped: {error}"), [])
     return None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from refconv import ops, sampling, skipping, suspicion, tolerances
-from refconv.arrays import to_numpy
+from refconv.arrays.interop import to_numpy
 from refconv.bounds import ErrorModel, Sums, sums_of
 from refconv.bounds.rounding import OUTWARDS
 from refconv.compare import Comparison, Standard, as_text, compare, either, errors, mismatch, misshapen

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import ml_dtypes
 import numpy as np
 
-from refconv.arrays import Operands
+from refconv.arrays.interop import Operands
 from refconv.core.formats import COMPLEX, FLOATS, NARROW, part, result_dtype, rounded, underflow_unit, unit_roundoff
 from refconv.core.geometry import choice
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from refconv import arrays
+from refconv.arrays import interop
 from refconv.core import formats
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import (
@@ -113,8 +113,8 @@ class _Layer:
 
     def _parameters(self, input: Any) -> tuple[Any, Any]:
         """Weight and bias, on the GPU if the input is there."""
-        bias = None if self.bias is None else arrays.beside(input, self.bias)
-        return arrays.beside(input, self.weight), bias
+        bias = None if self.bias is None else interop.beside(input, self.bias)
+        return interop.beside(input, self.weight), bias
 
     def to(self, device: Any) -> Self:
         """Move the layer to a device, and return it, as torch's modules do.
@@ -169,7 +169,7 @@ class _Layer:
         if torch is None or type(module) is not getattr(torch.nn, cls._name):
             found = f"{type(module).__module__}.{type(module).__qualname__}"
             raise TypeError(f"module is a {found}: must be a torch.nn.{cls._name} (not of a subclass)")
-        weight = arrays.to_numpy("module.weight", module.weight)
+        weight = interop.to_numpy("module.weight", module.weight)
         if weight.dtype not in formats.FLOATS:
             supported = ", ".join(map(str, formats.FLOATS))
             raise TypeError(f"module.weight has dtype {weight.dtype}: must be one of {supported}")
@@ -177,7 +177,7 @@ class _Layer:
         layer = cls(**arguments | {"bias": module.bias is not None, "dtype": weight.dtype})
         layer.weight = weight.copy()
         if module.bias is not None:
-            layer.bias = arrays.to_numpy("module.bias", module.bias).copy()
+            layer.bias = interop.to_numpy("module.bias", module.bias).copy()
         return layer
 
     def to_torch(self) -> Any:
@@ -203,7 +203,7 @@ class _Layer:
         # On the device "meta" nothing is allocated or drawn: torch's random state stays as it is.
         module = getattr(torch.nn, self._name)(**arguments, device="meta")
         kind = torch.empty(0)
-        parameters = {name: arrays.like(kind, getattr(self, name).copy()) for name in module.state_dict()}
+        parameters = {name: interop.like(kind, getattr(self, name).copy()) for name in module.state_dict()}
         module.load_state_dict(parameters, assign=True)
         return module
 
@@ -521,7 +521,7 @@ class ConvTranspose2d(_Layer):
 
     def _output_padding(self, input: Any, output_size: Any) -> tuple[int, ...]:
         return output_padding_for(
-            output_size, arrays.to_numpy("input", input).shape, self.kernel_size, per_axis("stride", self.stride, 1),
+            output_size, interop.to_numpy("input", input).shape, self.kernel_size, per_axis("stride", self.stride, 1),
             integer_sides(self.padding), per_axis("dilation", self.dilation, 1),
         )  # fmt: skip
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from refconv import arrays, integers, lowering, targets
+from refconv import integers, lowering, targets
+from refconv.arrays import interop
 from refconv.core import formats, geometry
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry, Padding, Pair, check_batched, check_weight, choice
@@ -464,9 +465,9 @@ def conv2d_weight(
     array([[[[3., 5.]]]])
     """
     o = _options(2, padding_mode, precision, out_dtype, layout, weight_layout, overflow, backend)
-    x, grad = arrays.to_numpy("input", input), arrays.to_numpy("grad_output", grad_output)
+    x, grad = interop.to_numpy("input", input), interop.to_numpy("grad_output", grad_output)
     how = _way(o, input=x, grad_output=grad)
-    arrays.check_result("input", input, how.dtype)
+    interop.check_result("input", input, how.dtype)
     batched = check_batched("input", x.shape, 2)
     x, grad = _batched(o, x, batched), _batched(o, grad, batched)
     size = geometry.sizes("weight_size", weight_size, 2)
@@ -478,7 +479,7 @@ def conv2d_weight(
     result, out = _new(input, size, how.dtype, last=o.weights_last)
     if result.size:
         evaluate(how, [lowering.weight_gradient(g, x, grad, how.accumulator, out)], result, conjugate="x")
-    return arrays.like(input, result)
+    return interop.like(input, result)
 
 
 def conv2d_bias(
@@ -522,16 +523,16 @@ def conv2d_bias(
     array([24.])
     """
     o = _options(2, "zeros", precision, out_dtype, layout, "OIHW", overflow, backend)
-    grad = arrays.to_numpy("grad_output", grad_output)
+    grad = interop.to_numpy("grad_output", grad_output)
     how = _way(o, grad_output=grad)
-    arrays.check_result("grad_output", grad_output, how.dtype)
+    interop.check_result("grad_output", grad_output, how.dtype)
     grad = _batched(o, grad, check_batched("grad_output", grad.shape, 2, channels="C_out"))
-    result = arrays.new(grad_output, grad.shape[1:2], how.dtype)
+    result = interop.new(grad_output, grad.shape[1:2], how.dtype)
     if grad.size:
         evaluate(how, [lowering.bias_gradient(grad, how.accumulator, result)], result)
     else:
         result[...] = 0
-    return arrays.like(grad_output, result)
+    return interop.like(grad_output, result)
 
 
 def geometry_of(
@@ -563,16 +564,16 @@ def common_dtype(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.dtype
 
 
 def _forward(axes: int, input: Any, weight: Any, bias: Any, arguments: tuple[Any, ...], o: "_Setting") -> Any:
-    x, w = arrays.to_numpy("input", input), arrays.to_numpy("weight", weight)
-    b = None if bias is None else arrays.to_numpy("bias", bias)
+    x, w = interop.to_numpy("input", input), interop.to_numpy("weight", weight)
+    b = None if bias is None else interop.to_numpy("bias", bias)
     how = _way(o, b, input=x, weight=w)
-    arrays.check_result("input", input, how.dtype)
+    interop.check_result("input", input, how.dtype)
     check_weight("weight", w.shape, axes)
     batched = check_batched("input", x.shape, axes)
     x, w = _batched(o, x, batched), _weights(o, w)
     bias_shape = None if b is None else b.shape
     g = _geometry(o, geometry.convolution, x.shape, w.shape, bias_shape, *arguments, o.padding_mode)
-    return arrays.like(input, _convolved(o, how, g, x, w, b, input, batched=batched))
+    return interop.like(input, _convolved(o, how, g, x, w, b, input, batched=batched))
 
 
 def _convolved(
@@ -588,10 +589,10 @@ def _convolved(
 
 
 def _transposed(axes: int, input: Any, weight: Any, bias: Any, arguments: tuple[Any, ...], o: "_Setting") -> Any:
-    x, w = arrays.to_numpy("input", input), arrays.to_numpy("weight", weight)
-    b = None if bias is None else arrays.to_numpy("bias", bias)
+    x, w = interop.to_numpy("input", input), interop.to_numpy("weight", weight)
+    b = None if bias is None else interop.to_numpy("bias", bias)
     how = _way(o, b, input=x, weight=w)
-    arrays.check_result("input", input, how.dtype)
+    interop.check_result("input", input, how.dtype)
     check_weight("weight", w.shape, axes, transposed=True)
     batched = check_batched("input", x.shape, axes)
     x, w = _batched(o, x, batched), _weights(o, w)
@@ -600,15 +601,15 @@ def _transposed(axes: int, input: Any, weight: Any, bias: Any, arguments: tuple[
     result = result if batched else result[0]
     if result.size:
         evaluate(how, lowering.input_gradient(g, x, w, b, how.accumulator, out), result)
-    return arrays.like(input, result)
+    return interop.like(input, result)
 
 
 def _input_gradient(
     axes: int, input_size: Any, weight: Any, grad_output: Any, arguments: tuple[Any, ...], o: "_Setting"
 ) -> Any:
-    w, grad = arrays.to_numpy("weight", weight), arrays.to_numpy("grad_output", grad_output)
+    w, grad = interop.to_numpy("weight", weight), interop.to_numpy("grad_output", grad_output)
     how = _way(o, grad_output=grad, weight=w)
-    arrays.check_result("grad_output", grad_output, how.dtype)
+    interop.check_result("grad_output", grad_output, how.dtype)
     check_weight("weight", w.shape, axes)
     batched = check_batched("grad_output", grad.shape, axes, channels="C_out")
     grad, w = _batched(o, grad, batched), _weights(o, w)
@@ -624,7 +625,7 @@ def _input_gradient(
         evaluate(how, lowering.input_gradient(g, grad, w, None, how.accumulator, out), result, conjugate="w")
     else:
         fold_gradient(how, g, grad, w, out, result)
-    return arrays.like(grad_output, result)
+    return interop.like(grad_output, result)
 
 
 # Options and numbers
@@ -678,7 +679,7 @@ _remembered = lru_cache(maxsize=256)(_setting)
 def _way(o: _Setting, bias: np.ndarray | None = None, **operands: np.ndarray) -> Way:
     """How to compute a call whose result is by default what its first operand makes it."""
     dtypes = tuple((name, array.dtype) for name, array in operands.items())
-    target: Any = targets.choose(o.backend, on_gpu=True) if arrays.together(**operands, bias=bias) else o.target
+    target: Any = targets.choose(o.backend, on_gpu=True) if interop.together(**operands, bias=bias) else o.target
     return _remembered_way(o, target, None if bias is None else bias.dtype, *dtypes)
 
 
@@ -735,7 +736,7 @@ def _new(array: Any, shape: tuple[int, ...], dtype: np.dtype, *, last: bool) -> 
     Its second axis is stored last if wanted.
     """
     if not last:
-        result = arrays.new(array, shape, dtype)
+        result = interop.new(array, shape, dtype)
         return result, result
-    result = arrays.new(array, (shape[0], *shape[2:], shape[1]), dtype)
+    result = interop.new(array, (shape[0], *shape[2:], shape[1]), dtype)
     return result, np.moveaxis(result, -1, 1)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from refconv import arrays, integers, targets
+from refconv import integers, targets
+from refconv.arrays import interop
 from refconv.core.errors import GeometryError
 from refconv.core.formats import INT64
 from refconv.core.geometry import Padding, Pair, integer
@@ -85,7 +86,7 @@ def conv2d_integer(
     )
     if correlation is not None:
         integers.correlate(correlation, _target(x, w), integers.Fit("raise", result))
-    return arrays.like(input, result)
+    return interop.like(input, result)
 
 
 def conv2d_quantized(  # noqa: PLR0913, PLR0917 - ONNX's arguments
@@ -175,7 +176,7 @@ def conv2d_quantized(  # noqa: PLR0913, PLR0917 - ONNX's arguments
              [1, 3]]]], dtype=uint8)
     """
     x, w = _eight_bits("input", input), _eight_bits("weight", weight)
-    b = None if bias is None else arrays.to_numpy("bias", bias)
+    b = None if bias is None else interop.to_numpy("bias", bias)
     if b is not None and b.dtype != np.int32:
         raise TypeError(f"bias has dtype {b.dtype}: must be int32")
     x_zero = _zero_point("input_zero_point", input_zero_point, x.dtype)
@@ -197,12 +198,12 @@ def conv2d_quantized(  # noqa: PLR0913, PLR0917 - ONNX's arguments
         for index, piece, sums in integers.sums(correlation, largest, INT32, _target(x, w, b)):
             fit.check(sums, INT32, piece.out)
             _requantize(sums, scales[index[1:3]][:, :, None, None], zero, piece.out)
-    return arrays.like(input, result)
+    return interop.like(input, result)
 
 
 def _target(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> targets.Target:
     """Where the arrays live."""
-    return targets.choose("auto", on_gpu=arrays.together(input=x, weight=w, bias=b))
+    return targets.choose("auto", on_gpu=interop.together(input=x, weight=w, bias=b))
 
 
 def _correlation(
@@ -221,7 +222,7 @@ def _correlation(
     `arguments` are stride, padding, dilation and groups. The zero point of x is subtracted while x is packed.
     """
     g = geometry_of(x, w, bias, *(*arguments, "zeros"))
-    out = arrays.new(kind, g.output_shape, dtype)
+    out = interop.new(kind, g.output_shape, dtype)
     result = out if x.ndim == 4 else out[0]
     if not out.size:
         return None, result
@@ -259,7 +260,7 @@ def _combined_scale(input_scale: np.ndarray, weight_scale: np.ndarray, output_sc
 
 
 def _eight_bits(name: str, array: Any) -> np.ndarray:
-    found = arrays.to_numpy(name, array)
+    found = interop.to_numpy(name, array)
     if found.dtype not in EIGHT_BITS:
         raise TypeError(f"{name} has dtype {found.dtype}: must be int8 or uint8")
     return found
@@ -274,7 +275,7 @@ def _zero_points(name: str, value: Any, weight: np.ndarray) -> np.ndarray:
     """One zero point (0-d), or one for each output channel."""
     if not getattr(value, "ndim", 0):
         return np.asarray(_zero_point(name, value, weight.dtype))
-    found = arrays.to_numpy(name, value)
+    found = interop.to_numpy(name, value)
     if found.dtype.kind not in "iu":
         raise TypeError(f"{name} has dtype {found.dtype}: must be integers")
     _check_shape(name, found, weight.shape[:1])
@@ -305,7 +306,7 @@ def _scales(name: str, value: Any, channels: tuple[int, ...]) -> np.ndarray:
         if found.dtype.kind not in "iuf":
             raise TypeError(f"{name}={value!r}: must be a real number")
     else:
-        found = arrays.to_numpy(name, value)
+        found = interop.to_numpy(name, value)
         if found.dtype.kind != "f":
             raise TypeError(f"{name} has dtype {found.dtype}: must be float32 or float64")
     _check_shape(name, found, channels)

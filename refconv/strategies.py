@@ -13,7 +13,7 @@ import hypothesis.strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from refconv import factors
-from refconv.arrays import Operands
+from refconv.arrays.interop import Operands
 from refconv.case import Case
 from refconv.core.formats import SUPPORTED
 from refconv.core.geometry import Geometry, choice, integer

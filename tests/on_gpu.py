@@ -9,7 +9,7 @@ from refconv.core.errors import BackendUnavailable
 
 device = None  # without numba-cuda
 try:
-    from refconv import device
+    from refconv.arrays.gpu import device
 
     device.check()
     MISSING = ""

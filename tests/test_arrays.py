@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from refconv import conv2d
-from refconv.arrays import like, to_numpy
+from refconv.arrays.interop import like, to_numpy
 from refconv.core.formats import COMPLEX, NARROW, SUPPORTED, rounded
 
 RNG = np.random.default_rng(0)

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from on_gpu import EXAMPLES, MARKS, MISSING, SIMULATED, STOOD_IN_FOR, WORKSPACE, apart, device  # noqa: F401 - a fixture
 
 import refconv
-from refconv import arrays
+from refconv.arrays import interop
+from refconv.arrays.remote import near
 from refconv.core.errors import BackendUnavailable
 from refconv.core.geometry import convolution
-from refconv.distant import near
 
 pytestmark = [*MARKS, pytest.mark.skipif(SIMULATED, reason="the simulator's arrays have no addresses")]
 
@@ -73,10 +73,10 @@ class Torch:
     dtypes = DTYPES
 
     def there(self, array):
-        return arrays.like(import_module("torch").empty(0), array).cuda()
+        return interop.like(import_module("torch").empty(0), array).cuda()
 
     def back(self, array):
-        return arrays.to_numpy("array", array.cpu())
+        return interop.to_numpy("array", array.cpu())
 
     @contextmanager
     def stream(self):

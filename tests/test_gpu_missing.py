@@ -14,7 +14,8 @@ import pytest
 import torch
 
 import refconv
-from refconv import arrays, targets
+from refconv import targets
+from refconv.arrays import interop
 from refconv.core.errors import BackendUnavailable
 
 ROOT = Path(__file__).parents[1]
@@ -90,7 +91,7 @@ class Found:
 def test_what_is_too_old_is_said(found, said, monkeypatch):
     """With what was found, what is needed, and what to do."""
     pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
-    from refconv import device
+    from refconv.arrays.gpu import device
 
     monkeypatch.setattr(device, "cuda", found)
     monkeypatch.setattr(device, "SIMULATED", False)
@@ -102,7 +103,7 @@ def test_what_is_too_old_is_said(found, said, monkeypatch):
 def test_each_gpu_is_asked(monkeypatch):
     """One that can be used says nothing of another that becomes the current one."""
     pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
-    from refconv import device
+    from refconv.arrays.gpu import device
 
     found, capabilities = Found(), [(9, 0), (7, 0)]
     monkeypatch.setattr(device, "cuda", found)
@@ -119,7 +120,7 @@ def test_each_gpu_is_asked(monkeypatch):
 def test_arrays_of_a_gpu_in_the_simulator(monkeypatch):
     """It has no such memory."""
     pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
-    from refconv import device
+    from refconv.arrays.gpu import device
 
     monkeypatch.setattr(device, "SIMULATED", True)
     monkeypatch.setattr(device, "check", lambda: None)
@@ -136,15 +137,15 @@ def test_a_tensor_that_cannot_be_reached_is_no_wrong_argument(monkeypatch):
     def missing(*_):
         raise BackendUnavailable("the driver is too old")
 
-    monkeypatch.setattr(arrays, "_adopted", missing)
+    monkeypatch.setattr(interop, "_adopted", missing)
     with pytest.raises(BackendUnavailable, match="the driver is too old"):
-        arrays.to_numpy("input", torch.ones(1).as_subclass(OnGpu))
+        interop.to_numpy("input", torch.ones(1).as_subclass(OnGpu))
 
 
 def test_nothing_is_imported_for_the_cpu():
     program = (
         "import sys, numpy, refconv; refconv.conv2d(numpy.ones((1, 1, 2, 2)), numpy.ones((1, 1, 1, 1)));"
-        "sys.exit(any(name.startswith('numba.cuda.cudadrv') or name == 'refconv.device' for name in sys.modules))"
+        "sys.exit(any(name.startswith(('numba.cuda.cudadrv', 'refconv.arrays.gpu')) for name in sys.modules))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
@@ -164,14 +165,14 @@ def test_doctests_are_skipped_without_numba_cuda(tmp_path, simulator):
     """And pytest says which, of all that needs it."""
     (tmp_path / "without_numba_cuda.py").write_text(WITHOUT_NUMBA_CUDA)
     path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
-    what = ("refconv/device.py", "refconv/arrays.py", "refconv/targets/cuda", "tests/gpu_code.py")
+    what = ("refconv/arrays/gpu/device.py", "refconv/arrays/interop.py", "refconv/targets/cuda", "tests/gpu_code.py")
     options = ("-p", "without_numba_cuda", "-p", "no:cacheprovider", "-n", "0", "--collect-only", *what)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options], cwd=ROOT,
         env=os.environ | {"PYTHONPATH": path, "NUMBA_ENABLE_CUDASIM": simulator},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    modules = {"refconv/device.py", "tests/gpu_code.py"}
+    modules = {"refconv/arrays/gpu/device.py", "tests/gpu_code.py"}
     modules |= {each.relative_to(ROOT).as_posix() for each in (ROOT / "refconv/targets/cuda").glob("*.py")}
     skipped = re.findall(r"SKIPPED \[\d\] ([\w/.]+):0: .*numba-cuda is not installed", done.stdout)
     assert set(skipped) == modules, done.stdout + done.stderr

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 
-from refconv import device, lowering
+from refconv import lowering
+from refconv.arrays.gpu import device
 from refconv.core.errors import BackendUnavailable
 from refconv.core.formats import EXACT, INT64, number, numbers
 from refconv.core.geometry import convolution

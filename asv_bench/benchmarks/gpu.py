@@ -22,7 +22,7 @@ def check() -> None:
     import torch
 
     try:
-        from refconv import device
+        from refconv.arrays.gpu import device
 
         device.check()
     except BackendUnavailable as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refconv.arrays import Operands
+from refconv.arrays.interop import Operands
 from refconv.bounds.rounding import OUTWARDS, direct_sum, exact_sum, rounded
 from refconv.bounds.sums import Sums
 from refconv.core import formats

@@ -67,7 +67,7 @@ def choose(backend: str, *, on_gpu: bool = False) -> Target:
 @cache
 def _target(backend: str) -> Target:
     if backend == "cuda":
-        import_module("refconv.device").check()
+        import_module("refconv.arrays.gpu.device").check()
         return cast(Target, import_module("refconv.targets.cuda"))
     if backend == "python":
         return cast(Target, import_module("refconv.targets.python"))

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from refconv.arrays import to_numpy
+from refconv.arrays.interop import to_numpy
+from refconv.arrays.remote import near
 from refconv.core.errors import BackendUnavailable
 from refconv.core.geometry import choice
-from refconv.distant import near
 from refconv.verification.memory import GUARD, Place
 
 KINDS = ("numpy", "torch", "cupy", "numba", "jax")
@@ -211,4 +211,4 @@ def _module(name: str) -> Any:
 
 
 def _device() -> Any:
-    return _module("refconv.device")  # which loads numba.cuda
+    return _module("refconv.arrays.gpu.device")  # which loads numba.cuda

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
-from refconv import device
+from refconv.arrays.gpu import device
+from refconv.arrays.gpu.device import Part, Stream
+from refconv.arrays.remote import Distant, near
 from refconv.core.formats import EXACT, INT64, number, numbers
 from refconv.core.formats import WIDE as WIDE_FLOATS
 from refconv.correlation import Correlation, halves
-from refconv.device import Part, Stream
-from refconv.distant import Distant, near
 from refconv.targets.cpu import exact, superaccumulator
 from refconv.targets.cuda.extent import Extent, extent, shapes
 from refconv.targets.cuda.formats import Format, format_of

@@ -9,7 +9,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from refconv.device import cgutils, extending, populate_array, types
+from refconv.arrays.gpu.device import cgutils, extending, populate_array, types
 
 _INT64 = ir.IntType(64)
 GLOBAL = 1  # LLVM's address space

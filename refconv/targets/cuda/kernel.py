@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refconv import nest
+from refconv.arrays.gpu.device import SIMULATED, cuda
 from refconv.core.formats import number, numbers
-from refconv.device import SIMULATED, cuda
 from refconv.targets.cuda.memory import (
     VECTOR_BYTES,
     Divisor,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refconv.device import SIMULATED, cuda
+from refconv.arrays.gpu.device import SIMULATED, cuda
 
 if SIMULATED:
     from refconv.targets.cuda.simulated import (
@@ -30,7 +30,7 @@ if SIMULATED:
         take,
     )  # fmt: skip
 else:
-    from refconv.device import from_dtype
+    from refconv.arrays.gpu.device import from_dtype
     from refconv.targets.cuda.intrinsics import (
         bits_of_double,
         bits_of_float,

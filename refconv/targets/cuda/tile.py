@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from refconv.device import extending, from_dtype, lower_constant, register_model, typeof_impl, types
+from refconv.arrays.gpu.device import extending, from_dtype, lower_constant, register_model, typeof_impl, types
 from refconv.targets import arithmetic
 from refconv.targets.cuda.intrinsics import GLOBAL
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from refconv.arrays.gpu.device import cuda
 from refconv.core import formats
-from refconv.device import cuda
 from refconv.targets.cuda.formats import Format, reading, store_bits, writing
 from refconv.targets.cuda.memory import Divisor, divided, inner, load, store
 

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from refconv.arrays.remote import Distant
 from refconv.core.errors import BackendUnavailable
 from refconv.core.formats import NARROW, SUPPORTED
-from refconv.distant import Distant
 
 _DLPACK_CPU, _DLPACK_CUDA = 1, (2, 13)  # kDLCPU; kDLCUDA and kDLCUDAManaged
 
@@ -77,7 +77,7 @@ def new(array: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """An array for a result: on the GPU where `array` lies there, and of its kind."""
     if type(array) is np.ndarray or not _on_gpu(array):
         return np.empty(shape, dtype)
-    from refconv import device
+    from refconv.arrays.gpu import device
 
     return device.new(array, shape, dtype)
 
@@ -102,7 +102,7 @@ def like(array: Any, result: np.ndarray, name: str = "input") -> Any:
     if type(array) is np.ndarray:
         return result
     if isinstance(result, Distant):
-        from refconv import device
+        from refconv.arrays.gpu import device
 
         converted = device.handed_over(name, array, result)
     elif _is_torch(array):
@@ -171,7 +171,7 @@ def _on_gpu(array: Any) -> bool:
 
 
 def _adopted(name: str, array: Any) -> Distant:
-    from refconv import device
+    from refconv.arrays.gpu import device
 
     return device.adopt(name, array)
 

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from refconv.arrays.remote import Distant, distant
 from refconv.core.errors import BackendUnavailable
 from refconv.core.formats import parse
-from refconv.distant import Distant, distant
 
 INSTALL = "pip install 'refconv[cuda]', or use backend='cpu'"
 LEAST_CAPABILITY = (7, 5)  # of CUDA 13's compiler
