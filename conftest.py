@@ -13,7 +13,7 @@ from refconv.core.errors import BackendUnavailable
 ROOT = Path(__file__).parent
 OF_THE_GPU = (
     ROOT / "refconv" / "arrays" / "gpu",
-    ROOT / "refconv" / "targets" / "cuda",
+    ROOT / "refconv" / "engine" / "targets" / "cuda",
     ROOT / "tests" / "gpu_code.py",
 )
 

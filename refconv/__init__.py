@@ -13,6 +13,7 @@ from refconv.case import Case, assert_close
 from refconv.compare import Comparison
 from refconv.core.errors import BackendUnavailable, GeometryError
 from refconv.core.version import __version__
+from refconv.engine.recomputed import count_redone
 from refconv.ops import (
     conv1d,
     conv2d,
@@ -25,7 +26,6 @@ from refconv.ops import (
     conv_transpose3d,
 )
 from refconv.quantized import conv2d_integer, conv2d_quantized
-from refconv.redone import count_redone
 
 if TYPE_CHECKING:
     from refconv import strategies

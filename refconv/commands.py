@@ -423,8 +423,8 @@ def _parsed_model(text: str | None) -> ErrorModel | None:
 def warmup() -> None:
     """Compile everything now, so that no later call has to wait for it: it is kept on disk."""
     _check_compiler()
-    from refconv.targets import cpu
-    from refconv.targets.cpu.compiled import folder
+    from refconv.engine.targets import cpu
+    from refconv.engine.targets.jit.cfunctions import folder
 
     start = time.perf_counter()
     with _progress(Console(stderr=True)) as progress:
@@ -445,7 +445,7 @@ def info() -> None:
 
 def _check_compiler() -> None:
     """End if the compiled target can't be used."""
-    from refconv import targets
+    from refconv.engine import targets
 
     try:
         targets.choose("cpu")

@@ -7,9 +7,9 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from refconv import targets
 from refconv.core.errors import BackendUnavailable
 from refconv.core.version import __version__
+from refconv.engine import targets
 
 # The extra that brings a package; none for what refconv cannot run without.
 PACKAGES = {
@@ -53,25 +53,25 @@ def _version(package: str, extra: str | None) -> str:
 def _processor() -> str:
     from llvmlite import binding
 
-    from refconv.targets.cpu.schedule import registers
+    from refconv.engine.targets.cpu.schedule import registers
 
     size, count = registers()
     return f"{binding.get_host_cpu_name()} ({platform.machine()}), {count} vectors of {size} bytes used"
 
 
 def _threads() -> str:
-    from refconv.targets.cpu import threads
+    from refconv.engine.targets.cpu import threads
 
     return f"{threads.count()}, on {os.cpu_count()} processors, {threads.runtime()}"
 
 
 def _cache() -> str:
     """Where compiled code of this version is kept, and how much of it there is."""
-    from refconv.targets.cpu import compiled
+    from refconv.engine.targets.jit import cfunctions
 
-    files = list(compiled.folder().glob("*.bin")) if compiled.folder().is_dir() else []
+    files = list(cfunctions.folder().glob("*.bin")) if cfunctions.folder().is_dir() else []
     size = sum(file.stat().st_size for file in files)
-    return f"{compiled.folder()}, {len(files)} files, {size / 2**20:.1f} MiB"
+    return f"{cfunctions.folder()}, {len(files)} files, {size / 2**20:.1f} MiB"
 
 
 def _load() -> str:

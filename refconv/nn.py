@@ -29,8 +29,8 @@ from refconv.core.geometry import (
     transposed,
 )
 from refconv.core.padding import MODES, Sides
+from refconv.engine.targets import check_device
 from refconv.ops import conv2d, conv_transpose2d
-from refconv.targets import check_device
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from refconv import integers, lowering, targets
 from refconv.arrays import interop
 from refconv.core import formats, geometry
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry, Padding, Pair, check_batched, check_weight, choice
 from refconv.core.padding import MODES
-from refconv.evaluation import Way, evaluate, fold_gradient
+from refconv.engine import integers, lowering, targets
+from refconv.engine.evaluate import Way, evaluate, fold_gradient
 
 LAYOUTS = {1: ("NCL", "NLC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
 WEIGHT_LAYOUTS = {1: ("OIL", "OLI"), 2: ("OIHW", "OHWI"), 3: ("OIDHW", "ODHWI")}

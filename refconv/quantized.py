@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from refconv import integers, targets
 from refconv.arrays import interop
 from refconv.core.errors import GeometryError
 from refconv.core.formats import INT64
 from refconv.core.geometry import Padding, Pair, integer
-from refconv.correlation import Correlation
-from refconv.lowering import forward
+from refconv.engine import integers, targets
+from refconv.engine.correlation import Correlation
+from refconv.engine.lowering import forward
 from refconv.ops import geometry_of
 
 EIGHT_BITS = (np.dtype("int8"), np.dtype("uint8"))

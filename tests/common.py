@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from refconv import conv2d, lowering, targets
+from refconv import conv2d
 from refconv.core.formats import EXACT
+from refconv.engine import lowering, targets
 
 FLOATS = ("float32", "float64")
 ALL = (*FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")

@@ -22,10 +22,10 @@ from numba.cuda.compiler import _compile_pyfunc_with_fixup
 from numba.cuda.typing.typeof import typeof
 
 from refconv.core.formats import EXACT
-from refconv.targets.cuda import specialisations
-from refconv.targets.cuda.extent import shapes
-from refconv.targets.cuda.kernel import UNROLLED
-from refconv.targets.cuda.transfer import THREADS
+from refconv.engine.targets.cuda import specialisations
+from refconv.engine.targets.cuda.extent import shapes
+from refconv.engine.targets.cuda.kernel import UNROLLED
+from refconv.engine.targets.cuda.transfer import THREADS
 
 NAMES = tuple(specialisations())
 ARCHITECTURES = (75, 90, 120)

@@ -21,8 +21,8 @@ import refconv
 from refconv import GeometryError, benchmark, commands, info, networks
 from refconv.benchmark import SETTINGS, Row, Setting, compare, means, settings, sound
 from refconv.core.geometry import convolution
+from refconv.engine.targets.cpu import threads
 from refconv.networks import Layer
-from refconv.targets.cpu import threads
 from refconv.verification.candidates import Candidate
 
 ROOT = Path(__file__).parents[1]

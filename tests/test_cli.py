@@ -10,7 +10,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import refconv
-from refconv import cli, commands, targets
+from refconv import cli, commands
+from refconv.engine import targets
 from refconv.verification import campaign
 
 ROOT = Path(__file__).parents[1]

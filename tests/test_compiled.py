@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from refconv.targets.cpu import compiled
+from refconv.engine.targets.jit import cfunctions, digest
 
 ROOT = Path(__file__).parents[1]
 # 300 ones and a number that float32 swallows or not, by the order of the additions.
@@ -57,7 +57,7 @@ def fill(cache):
     """What the program prints, and all that it needs into a cache: from this process's own, which has it then."""
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(PROGRAM, {})  # noqa: S102
-    own = compiled.folder()
+    own = cfunctions.folder()
     shutil.copytree(own, cache / "refconv" / own.name, ignore=lambda _, names: [n for n in names if ".bin" not in n])
     return printed.getvalue().split()
 
@@ -79,7 +79,7 @@ def package(tmp_path):
 
 def edit(package, length, *, keep_time=False):
     """Change the nest's block length, which changes the result."""
-    nest = package / "refconv" / "nest.py"
+    nest = package / "refconv" / "engine" / "nest.py"
     times = nest.stat()
     nest.write_text(re.sub(r"BLOCK = \d+", f"BLOCK = {length}", nest.read_text()))
     if keep_time:
@@ -110,8 +110,8 @@ def test_an_edit_while_a_process_runs_does_no_harm(cache, package):
     """What was imported before the edit is kept as what it is, not as what the files say when it is compiled."""
     program = f"""
 from pathlib import Path
-from refconv.targets import cpu
-nest = Path({str(package / "refconv" / "nest.py")!r})
+from refconv.engine.targets import cpu
+nest = Path({str(package / "refconv" / "engine" / "nest.py")!r})
 nest.write_text(nest.read_text().replace("BLOCK = 256", "BLOCK = 128"))
 {PROGRAM}
 """
@@ -160,12 +160,12 @@ def test_the_warning_comes_once_for_a_folder(monkeypatch):
     def refuse(path):
         raise PermissionError(errno.EACCES, "Permission denied", f"{path}.{id(object())}")
 
-    monkeypatch.setattr(compiled, "_whole", refuse)
-    compiled._warn.cache_clear()
+    monkeypatch.setattr(cfunctions, "_whole", refuse)
+    cfunctions._warn.cache_clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for number in range(3):
-            compiled.cfunction(lambda _: None, 1, f"test{number}")
+            cfunctions.cfunction(lambda _: None, 1, f"test{number}")
     assert [str(each.message).count("(Permission denied)") for each in caught] == [1]
 
 
@@ -200,8 +200,7 @@ def test_a_processor_without_known_vectors(cache):
 def test_the_command_compiles_everything(cache):
     """After `refconv warmup` there is nothing left to compile, whatever is computed.
 
-    And what it compiles, the cache's keys know of: it lies in the nest and in targets/cpu, and takes nothing from our
-    other modules.
+    And the cache's keys know all that it compiles: the functions, what these call, and what extends the compiler.
     """
     program = """
 from numba.core import event
@@ -217,9 +216,12 @@ with event.install_listener("numba:compile", listener):
 print("--")
 for _, each in listener.buffer:
     function = each.data["dispatcher"].py_func
-    print(function.__code__.co_filename)
+    print(function.__module__)
     for name in function.__code__.co_names:
         print(getattr(function.__globals__.get(name), "__module__", None) or "none")
+for name, module in list(sys.modules.items()):
+    if "numba.core.extending" in {getattr(value, "__module__", "") for value in vars(module).values()}:
+        print(name)
 """
     printed, progress = run(program, cache)
     end = printed.index("--")
@@ -227,15 +229,13 @@ for _, each in listener.buffer:
     assert place.startswith(str(cache / "refconv"))
     assert len(stored(cache)) == int(count)
     assert progress.splitlines()[-1] == f"compiled: {count} of {count}"
-    cpu = ROOT / "refconv" / "targets" / "cpu"
-    ours = {name for name in sources if name.startswith((str(ROOT / "refconv"), "refconv"))}
-    keyed = {str(path) for path in (*cpu.glob("*.py"), ROOT / "refconv" / "nest.py")}
-    assert {str(cpu / "kernel.py"), str(ROOT / "refconv" / "nest.py")} <= ours
-    assert {name for name in ours if not name.startswith("refconv.targets.cpu.")} <= keyed
+    compiled = {name for name in sources if name.startswith("refconv")}
+    assert {"refconv.engine.nest", "refconv.engine.targets.cpu.kernel", "refconv.engine.targets.cpu.tile"} <= compiled
+    assert compiled <= set(digest.sources())
     every = """
 import numpy as np
 import refconv
-from refconv import formats
+from refconv.core import formats
 for dtype in map(str, formats.SUPPORTED):
     for channels, groups in ((9, 1), (8, 2), (4, 4)):
         for number in (1, 100):  # sums that floats hold, and sums that they may not

@@ -250,9 +250,9 @@ def test_any_float64(values, data):
 def test_sums_that_are_not_rounded():
     """Chosen outputs as rational numbers, by the superaccumulator and by Python."""
     rng = np.random.default_rng(0)
-    from refconv import lowering, targets
     from refconv.core.formats import EXACT
     from refconv.core.geometry import convolution
+    from refconv.engine import lowering, targets
 
     g = convolution((2, 4, 5, 6), (6, 2, 3, 2), (6,), (2, 1), ((1, 0), (2, 1)), (1, 2), 2, "reflect")
     x, w, b = (rng.standard_normal(shape) for shape in ((2, 4, 5, 6), (6, 2, 3, 2), (6,)))

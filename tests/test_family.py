@@ -629,7 +629,7 @@ def nothing_computed(monkeypatch):
         raise AssertionError(f"asked to compute {correlation}")
 
     for target in ("cpu", "python"):
-        monkeypatch.setattr(f"refconv.targets.{target}.run", run)
+        monkeypatch.setattr(f"refconv.engine.targets.{target}.run", run)
 
 
 BAD_OPTIONS = [

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 import refconv
-from refconv import targets
 from refconv.arrays import interop
 from refconv.core.errors import BackendUnavailable
+from refconv.engine import targets
 
 ROOT = Path(__file__).parents[1]
 X, W = np.ones((1, 1, 2, 2)), np.ones((1, 1, 1, 1))
@@ -165,7 +165,12 @@ def test_doctests_are_skipped_without_numba_cuda(tmp_path, simulator):
     """And pytest says which, of all that needs it."""
     (tmp_path / "without_numba_cuda.py").write_text(WITHOUT_NUMBA_CUDA)
     path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
-    what = ("refconv/arrays/gpu/device.py", "refconv/arrays/interop.py", "refconv/targets/cuda", "tests/gpu_code.py")
+    what = (
+        "refconv/arrays/gpu/device.py",
+        "refconv/arrays/interop.py",
+        "refconv/engine/targets/cuda",
+        "tests/gpu_code.py",
+    )
     options = ("-p", "without_numba_cuda", "-p", "no:cacheprovider", "-n", "0", "--collect-only", *what)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options], cwd=ROOT,
@@ -173,7 +178,7 @@ def test_doctests_are_skipped_without_numba_cuda(tmp_path, simulator):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     modules = {"refconv/arrays/gpu/device.py", "tests/gpu_code.py"}
-    modules |= {each.relative_to(ROOT).as_posix() for each in (ROOT / "refconv/targets/cuda").glob("*.py")}
+    modules |= {each.relative_to(ROOT).as_posix() for each in (ROOT / "refconv/engine/targets/cuda").glob("*.py")}
     skipped = re.findall(r"SKIPPED \[\d\] ([\w/.]+):0: .*numba-cuda is not installed", done.stdout)
     assert set(skipped) == modules, done.stdout + done.stderr
     assert "ERROR" not in done.stdout

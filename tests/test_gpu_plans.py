@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 
-from refconv import lowering
 from refconv.arrays.gpu import device
 from refconv.core.errors import BackendUnavailable
 from refconv.core.formats import EXACT, INT64, number, numbers
 from refconv.core.geometry import convolution
-from refconv.correlation import Correlation
-from refconv.targets import cuda
-from refconv.targets.cuda.extent import MOST, extent
-from refconv.targets.cuda.plans import Problem, plan
+from refconv.engine import lowering
+from refconv.engine.correlation import Correlation
+from refconv.engine.targets import cuda
+from refconv.engine.targets.cuda.extent import MOST, extent
+from refconv.engine.targets.cuda.plan import Problem, plan
 
 pytestmark = pytest.mark.skipif(device.SIMULATED, reason="the simulator has no such memory")
 FLOAT32 = np.dtype("float32")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from refconv import Case, conv2d, strategies
 from refconv.core.formats import round_fraction
-from refconv.nest import BLOCK
-from refconv.targets.python import fma
+from refconv.engine.nest import BLOCK
+from refconv.engine.targets.python import fma
 
 
 def canonical_sum(x_terms, w_terms, bias, accumulator):

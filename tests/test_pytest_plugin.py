@@ -4,9 +4,9 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from refconv import targets
 from refconv.core.errors import BackendUnavailable
-from refconv.targets.cpu import compiled
+from refconv.engine import targets
+from refconv.engine.targets.jit import cfunctions
 from refconv.verification import campaign
 from refconv.verification.report import Failure, Report, Result, Tally
 
@@ -29,7 +29,7 @@ on_a_gpu.arrays = "numba"
 """
 
 
-CACHE = str(compiled.folder().parents[1])
+CACHE = str(cfunctions.folder().parents[1])
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from refconv import Case, conv2d, strategies
-from refconv.layout import layout
-from refconv.targets import cpu
-from refconv.targets.cpu import plans, schedule, threads
+from refconv.engine.flat_layout import layout
+from refconv.engine.targets import cpu
+from refconv.engine.targets.cpu import plan, schedule, threads
 
 ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)
@@ -37,7 +37,7 @@ def large():
 @contextmanager
 def forced(tile, band, n_threads=1, coarse=False):
     """All calls take this tile of those that fit a group, bands of at most so many rows and columns, such threads."""
-    kept = cpu.cheapest, plans.UNITS_PER_THREAD, plans.CHUNK_CYCLES
+    kept = cpu.cheapest, plan.UNITS_PER_THREAD, plan.CHUNK_CYCLES
 
     def chosen(p):
         shapes = [shape for shape in schedule.tiles(p.numbers) if shape[0] <= p.channels]
@@ -49,10 +49,10 @@ def forced(tile, band, n_threads=1, coarse=False):
         clear_caches()
         cpu.cheapest = chosen
         if coarse:  # threads take many units at a time, of several panels
-            plans.UNITS_PER_THREAD, plans.CHUNK_CYCLES = 1, 1e9
+            plan.UNITS_PER_THREAD, plan.CHUNK_CYCLES = 1, 1e9
         yield
     finally:
-        cpu.cheapest, plans.UNITS_PER_THREAD, plans.CHUNK_CYCLES = kept
+        cpu.cheapest, plan.UNITS_PER_THREAD, plan.CHUNK_CYCLES = kept
         clear_caches()
 
 
@@ -194,7 +194,7 @@ def test_a_runtime_may_give_fewer_threads_than_asked_for(torch, variable):
 def test_a_pool_after_a_pause_openmp_in_between():
     """Without torch: threads that sleep are not waited for, threads that are awake are used."""
     program = """
-from refconv.targets.cpu import threads
+from refconv.engine.targets.cpu import threads
 print(threads.openmp() is None)
 threads._gomp_parallel = lambda torchs: f"torchs is {torchs}"
 threads._latest[0], threads.AWAKE_SECONDS = 0, float("inf")
@@ -295,7 +295,7 @@ def test_threads_at_the_end_of_a_program():
     """A thread that outlives the main one can still compute, though no pool takes work then."""
     program = """
 import threading
-from refconv.targets.cpu import threads
+from refconv.engine.targets.cpu import threads
 threads.openmp = lambda: None
 x, w = np.ones((1, 64, 40, 40)), np.ones((64, 64, 3, 3))
 refconv.conv2d(x, w)

@@ -11,7 +11,7 @@ import numpy as np
 
 import refconv
 from refconv import benchmark, networks
-from refconv.targets import cpu
+from refconv.engine.targets import cpu
 
 
 class Layer(NamedTuple):

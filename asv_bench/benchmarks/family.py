@@ -76,7 +76,7 @@ def ratio(case: str) -> float:
     """Median time of torch's call over that of refconv's; they take turns, with as many threads each."""
     import torch
 
-    from refconv.targets.cpu import threads
+    from refconv.engine.targets.cpu import threads
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads.count())

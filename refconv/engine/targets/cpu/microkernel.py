@@ -1,0 +1,48 @@
+"""The microkernel: the nest over a register tile, compiled. The only code that knows what a sum is, and the fastest.
+
+Knows the nest, tiles and jobs; not where the arrays that it reads come from.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from refconv.core.formats import EXACT, number, numbers
+from refconv.engine.nest import correlate
+from refconv.engine.targets.cpu.job import Job
+from refconv.engine.targets.cpu.tile import Tile
+from refconv.engine.targets.jit.cfunctions import cfunction, inner
+from refconv.engine.targets.jit.memory import load_record, view
+
+_nest = inner(correlate)
+
+
+@cache
+def microkernel(accumulator: np.dtype, channels: int, vectors: int, lanes: int, whole: bool = True) -> Any:
+    """A compiled `nest(job, x, w, bias, sums, positions)`: the sums of a tile's channels at so many positions.
+
+    All but the last are addresses; x and sums those of the first position. `whole`: of sums that one job computes.
+    """
+    type_, parts = number(accumulator), numbers(accumulator)
+    tile, of_sums = Tile(type_, channels, vectors, lanes, parts), type_.type
+
+    def nest(at, x, w, bias, sums, positions):
+        job = load_record(Job, at)
+        # Where nothing is kept from job to job the compiler is told so: a tile's sums must stay in registers.
+        part: Any = (np.int64(0), True) if whole else (job.first_term, job.first_term + job.terms == job.all_terms)
+        _nest(
+            tile,
+            view(of_sums, x, job.in_channels * job.panel_channel),
+            view(np.int64, job.offsets, job.terms),
+            view(of_sums, w, channels * job.terms),
+            view(of_sums, bias, channels * parts).reshape(channels, parts),
+            view(of_sums, sums, 2 * channels * job.sums_row).reshape(2, channels, job.sums_row),
+            positions,
+            part,
+        )
+
+    name = "exact" if accumulator is EXACT else accumulator
+    return cfunction(nest, 6, name, f"{channels}x{vectors}x{lanes}", *["part"] * (not whole))

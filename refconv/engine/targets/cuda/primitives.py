@@ -1,0 +1,95 @@
+"""Memory as kernels see it: numbers at addresses; and arithmetic of which every bit is settled here.
+
+Addresses, not arrays, cross from Python into kernels: an array's type would have one compiled for each dtype and
+layout, and an index that may be negative takes as long as the load. Knows whether there is a GPU or Numba's simulator;
+not what is stored where.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from refconv.arrays.gpu.device import SIMULATED, cuda
+
+if SIMULATED:
+    from refconv.engine.targets.cuda.simulated import (  # fmt: skip
+        Tile,
+        bits_of_double,
+        bits_of_float,
+        copy_vector,
+        double_of,
+        float_of,
+        from_dtype,
+        load,
+        product,
+        put,
+        store,
+        table,
+        take,
+    )
+else:
+    from refconv.arrays.gpu.device import from_dtype
+    from refconv.engine.targets.cuda.intrinsics import (  # fmt: skip
+        bits_of_double,
+        bits_of_float,
+        copy_vector,
+        double_of,
+        float_of,
+        load,
+        product,
+        put,
+        store,
+        table,
+        take,
+    )
+    from refconv.engine.targets.cuda.tile import Tile  # type: ignore[assignment]
+
+__all__ = [
+    "Divisor", "Staged", "Tile", "bits_of_double", "bits_of_float", "copy_vector", "divided", "divisor", "double_of",
+    "float_of", "from_dtype", "inner", "load", "product", "put", "store", "table", "take",
+]  # fmt: skip
+
+VECTOR_BYTES = 16  # that one instruction loads at most
+
+
+class Staged(NamedTuple):
+    """Numbers in shared memory: rows of so many, and where in each a thread's own are."""
+
+    array: Any
+    start: Any  # of 32 bits
+    row: int
+
+
+# What is called from compiled code only, and becomes part of it; the simulator calls it as it is.
+inner: Any = (lambda function: function) if SIMULATED else cuda.jit(device=True, forceinline=True)
+
+
+class Divisor(NamedTuple):
+    """What numbers below 2**31 are divided by, as a multiplication: a processor's own division is a long subroutine.
+
+    Granlund and Montgomery, "Division by invariant integers using multiplication", PLDI 1994, theorem 4.2.
+    """
+
+    value: Any  # 32 bits, and so is the shift
+    magic: Any  # 2**(31 + shift) / value, rounded up
+    shift: Any  # 2**shift is value or the next power of two
+
+
+def divisor(value: int) -> Divisor:
+    """The divisor of a positive value below 2**31.
+
+    >>> by = divisor(7)
+    >>> [n * int(by.magic) >> 31 + int(by.shift) for n in (6, 7, 2**31 - 1)] == [0, 1, (2**31 - 1) // 7]
+    True
+    """
+    shift = (value - 1).bit_length()
+    return Divisor(np.int32(value), np.int64(-(-(2 ** (31 + shift)) // value)), np.int32(shift))
+
+
+@inner
+def divided(number, by):
+    """Quotient and remainder of a number of 32 bits, at least 0."""
+    quotient = np.int32((np.uint64(number) * np.uint64(by.magic) >> np.uint64(31)) >> np.uint64(by.shift))
+    return quotient, np.int32(number - quotient * by.value)

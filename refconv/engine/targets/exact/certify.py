@@ -1,0 +1,90 @@
+"""Certified rounding: of the two numbers of an exact sum and what they may be off, to a format, or to a mark.
+
+Knows LLVM, Numba and the bits of formats; not how sums came about (`pairs` does).
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from refconv.engine.targets.jit.cfunctions import inner
+
+_EXPONENT = 0x7FF << 52
+_DOUBLE, _INT64 = ir.DoubleType(), ir.IntType(64)
+# From the power of two that a sum's first number starts from to the unit in which `slack` is measured.
+UNIT = 2.0**-106
+
+
+def _reinterpreted(source: Any, target: Any, llvm: Any) -> Any:
+    @intrinsic
+    def function(typing_context: Any, number: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+            return builder.bitcast(operands[0], llvm)
+
+        return target(source), generate
+
+    return function
+
+
+bits_of = _reinterpreted(types.float64, types.int64, _INT64)
+number_of = _reinterpreted(types.int64, types.float64, _DOUBLE)
+
+
+@inner
+def two_sum(a, b):
+    """The sum of two numbers and what rounding takes from it, exactly (Knuth)."""
+    total = a + b
+    b_part = total - a
+    return total, (a - (total - b_part)) + (b - b_part)
+
+
+@inner
+def _to_odd(value, rest):
+    """A number between which and value + rest there is none of fewer bits: rounding it once more is right.
+
+    The neighbour of `value` toward the sum, if that is not `value` and ends in a 1 bit. Boldo and Melquiond, "When
+    double rounding is odd", IMACS 2005.
+    """
+    bits = bits_of(value)
+    if rest != 0 and bits & 1 == 0:
+        bits += 1 if (rest > 0) == (value > 0) else -1
+    return number_of(bits)
+
+
+def certified(nearest: Callable[..., Any], mark: np.unsignedinteger, is_double: bool) -> Any:
+    """Function of the two numbers of a sum, and its slack, for the bits of the sum rounded to nearest, or `mark`.
+
+    Parameters
+    ----------
+    nearest
+        Function for compiled code from float64 to the bits of the nearest number of a format.
+    mark
+        What stands for a sum that is NaN or infinite, or may lie on both sides of where rounding changes.
+    is_double
+        Whether the format is float64 itself.
+    """
+
+    @inner
+    def round_(value, rest):
+        total, left = two_sum(value, rest)
+        return nearest(total if is_double else _to_odd(total, left))
+
+    @inner
+    def certify(high, low, slack):
+        exponent = bits_of(high) & _EXPONENT
+        power = number_of(exponent)
+        value, rest = two_sum(high - 1.5 * power, low)
+        # With room for the rounding of the two sums with it.
+        spread = slack * (power * UNIT) + abs(rest) * 2.0**-52 if slack else 0.0
+        below, above = round_(value, rest - spread), round_(value, rest + spread)
+        # A format without infinity has the same NaN for what is too large on either side of 0.
+        one_sided = 2 * spread <= abs(value)
+        return below if below == above and one_sided and exponent != _EXPONENT else mark
+
+    return certify

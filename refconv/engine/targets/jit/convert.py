@@ -1,0 +1,258 @@
+"""Conversion: numbers of one format, some bytes apart, copied as another's.
+
+Each pair of formats is a C function of its own, which kernels call by its address: they know no format but the
+accumulator's, and a new format costs one small function. Knows LLVM, Numba and NumPy's dtypes.
+
+Of formats narrower than float32 only the bits are loaded and stored, and converted by arithmetic on these: not every
+processor has instructions for them, and LLVM would call library functions. There is no branch in it, so that LLVM makes
+vectors of it, and neither reads nor makes it subnormal numbers where a processor that is told to take them for zeros
+would change the result.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numba.np.numpy_support import from_dtype
+
+from refconv.core.formats import EXACT, number
+from refconv.engine.targets.cpu.job import Steps
+from refconv.engine.targets.exact.certify import certified
+from refconv.engine.targets.jit.cfunctions import cfunction, inner
+from refconv.engine.targets.jit.memory import load, load_record, store
+
+
+@intrinsic
+def _canonical_nan(typing_context: Any, number: Any) -> Any:
+    """A number, a NaN as the positive quiet one."""
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        if isinstance(number, types.Integer):
+            return operands[0]
+        is_nan = builder.fcmp_unordered("uno", operands[0], operands[0])
+        return builder.select(is_nan, context.get_constant(number, float("nan")), operands[0])
+
+    return number(number), generate
+
+
+@intrinsic
+def _identity(typing_context: Any, number: Any) -> Any:
+    """A number."""
+    return number(number), lambda context, builder, signature, operands: operands[0]
+
+
+# Called from compiled code, where an intrinsic's first argument is not given.
+canonical_nan: Any = _canonical_nan
+identity: Any = _identity
+
+
+class _Format(NamedTuple):
+    """A binary floating format, by its bits. Infinity, or NaN where there is none, comes after the largest number."""
+
+    size: int
+    mantissa: int
+    least: int  # exponent of the smallest normal number
+    largest: int
+    nan: int  # the positive quiet one
+
+    @property
+    def bias(self) -> int:
+        """The exponent 0, as it is stored."""
+        return 1 - self.least
+
+
+def _format(dtype: np.dtype) -> _Format:
+    """Not as `formats` has it: what is compiled in must be determined by the key of the cache."""
+    info: Any = ml_dtypes.finfo(dtype)
+    largest, nan = (int(np.array(each, dtype).view(f"u{dtype.itemsize}")) for each in (info.max, np.nan))
+    size = 8 * dtype.itemsize
+    return _Format(size, int(info.nmant), int(info.minexp), largest, nan & 2 ** (size - 1) - 1)
+
+
+_DOUBLE = np.dtype("float64")
+_LLVM = {32: ir.FloatType(), 64: ir.DoubleType()}
+
+
+def _widening(source: np.dtype, target: np.dtype) -> Any:
+    """Function from the bits of a narrow number to the same number as float32 or float64."""
+    narrow, wide = _format(source), _format(target)
+    bits, floating = ir.IntType(wide.size), _LLVM[wide.size]
+    rebias = wide.bias - narrow.bias
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        code = builder.zext(operands[0], ir.IntType(32))
+        magnitude = builder.and_(code, code.type(2 ** (narrow.size - 1) - 1))
+        sign = builder.shl(builder.zext(builder.xor(code, magnitude), bits), bits(wide.size - narrow.size))
+        # The same number where the exponent's range is the same.
+        found = builder.shl(builder.zext(magnitude, bits), bits(wide.mantissa - narrow.mantissa))
+        if rebias:
+            normal = builder.add(found, bits(rebias << wide.mantissa))
+            special = builder.or_(normal, bits(2 ** (wide.size - 1) - 2**wide.mantissa))
+            unit = floating(2.0 ** (narrow.least - narrow.mantissa))
+            small = builder.bitcast(builder.fmul(builder.sitofp(magnitude, floating), unit), bits)
+            is_small = builder.icmp_signed("<", magnitude, code.type(2**narrow.mantissa))
+            is_special = builder.icmp_signed(">", magnitude, code.type(narrow.largest))
+            found = builder.select(is_small, small, builder.select(is_special, special, normal))
+        return builder.bitcast(builder.or_(found, sign), floating)
+
+    return _function(generate, _bits(source), target)
+
+
+def _narrowing(source: np.dtype, target: np.dtype) -> Any:
+    """Function from float32 or float64 to the bits of the nearest narrow number, ties to even."""
+    wide, narrow = _format(source), _format(target)
+    bits = ir.IntType(wide.size)
+    round_ = _rounded_bits if wide.least == narrow.least else _rounded_sum
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        number = builder.bitcast(operands[0], bits)
+        magnitude = builder.and_(number, bits(2 ** (wide.size - 1) - 1))
+        found = round_(builder, magnitude, wide, narrow)
+        found = _smaller(builder, found, bits(narrow.largest + 1))
+        is_nan = builder.icmp_signed(">", magnitude, bits(wide.largest + 1))
+        found = builder.select(is_nan, bits(narrow.nan), found)
+        sign = builder.shl(builder.lshr(number, bits(wide.size - 1)), bits(narrow.size - 1))
+        # A NaN has no sign; it may have come of what is too large.
+        signed = builder.icmp_signed("<", found, bits(narrow.nan))
+        found = builder.or_(found, builder.select(signed, sign, bits(0)))
+        return builder.trunc(found, ir.IntType(narrow.size))
+
+    return _function(generate, source, _bits(target))
+
+
+def _rounded_bits(builder: Any, magnitude: Any, wide: _Format, narrow: _Format) -> Any:
+    """Bits of a narrow number whose exponent has the range of the wide one's; those of NaN are anything."""
+    bits, dropped = magnitude.type, wide.mantissa - narrow.mantissa
+    odd = builder.and_(builder.lshr(magnitude, bits(dropped)), bits(1))
+    half = builder.add(odd, bits(2 ** (dropped - 1) - 1))
+    return builder.lshr(builder.add(magnitude, half), bits(dropped))
+
+
+def _rounded_sum(builder: Any, magnitude: Any, wide: _Format, narrow: _Format) -> Any:
+    """Bits of a narrow number; what is larger than all, infinity and NaN are beyond `narrow.largest`.
+
+    The sum with a power of two whose last place is worth as much as the narrow number's is rounded there.
+    """
+    bits, floating, dropped = magnitude.type, _LLVM[wide.size], wide.mantissa - narrow.mantissa
+    rebias = wide.bias - narrow.bias
+    past = bits((narrow.largest >> narrow.mantissa) + 1 + rebias << wide.mantissa)  # the next power of two
+    least = bits(1 + rebias << wide.mantissa)
+    clipped = _smaller(builder, magnitude, past)
+    larger = builder.select(builder.icmp_signed(">", clipped, least), clipped, least)
+    exponent = builder.and_(larger, bits(2 ** (wide.size - 1) - 2**wide.mantissa))
+    power = builder.add(exponent, bits(dropped << wide.mantissa))
+    total = builder.fadd(builder.bitcast(clipped, floating), builder.bitcast(power, floating))
+    significand = builder.sub(builder.bitcast(total, bits), power)
+    return builder.add(builder.lshr(builder.sub(exponent, least), bits(dropped)), significand)
+
+
+def _smaller(builder: Any, left: Any, right: Any) -> Any:
+    return builder.select(builder.icmp_signed("<", left, right), left, right)
+
+
+def _function(generate: Any, source: np.dtype, target: np.dtype) -> Any:
+    """A function of one number for compiled code."""
+    read, write = from_dtype(source), from_dtype(target)
+
+    @intrinsic
+    def function(typing_context: Any, number: Any) -> Any:
+        return write(read), generate
+
+    return function
+
+
+def _is_narrow(dtype: np.dtype) -> bool:
+    return dtype.kind not in "iu" and dtype.itemsize < 4
+
+
+def _bits(dtype: np.dtype) -> np.dtype:
+    """What numbers are loaded and stored as."""
+    return np.dtype(f"u{dtype.itemsize}") if _is_narrow(dtype) else dtype
+
+
+def _change(source: np.dtype, target: np.dtype, result: bool) -> Any:
+    """Function of a number as it is loaded, and a shift, which gives the number to be stored."""
+    write = target.type
+    if _is_narrow(source):
+        widen = _widening(source, target)
+        return inner(lambda number, shift: widen(number))
+    if _is_narrow(target):
+        narrow = _narrowing(source, target)
+        return inner(lambda number, shift: narrow(number))
+    if source.kind in "iu" and source != np.uint64 and not result:
+        # A shift is a number of the source's type: of short ones a difference in 32 bits, which are faster converted.
+        exact = np.int32 if source.itemsize < 4 else np.int64
+        return inner(lambda number, shift: write(exact(np.int64(number) - shift)))
+    finish = canonical_nan if result else identity
+    return inner(lambda number, shift: write(finish(number)))
+
+
+def _converted(source: np.dtype, target: np.dtype, result: bool) -> Any:
+    """Function of where numbers are, which one, how far apart, and `Steps`, which gives the number to be stored."""
+    change, read = _change(source, target, result), _bits(source).type
+    return inner(lambda x, i, step, s: change(load(read, x, i, step), s.shift))
+
+
+def _certified(target: np.dtype) -> Any:
+    """The same for sums of two numbers."""
+    bits = np.dtype(f"u{target.itemsize}").type
+    nearest = _narrowing(_DOUBLE, target) if target.itemsize < 4 else _wide_bits(target)
+    certify = certified(nearest, bits(mark(target)), target == _DOUBLE)
+    return inner(
+        lambda x, i, step, s: certify(load(np.float64, x, i, step), load(np.float64, x + s.low, i, step), s.slack)
+    )
+
+
+def _wide_bits(target: np.dtype) -> Any:
+    """Function from float64 to the bits of the nearest float32, or its own."""
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        found = operands[0] if target == _DOUBLE else builder.fptrunc(operands[0], ir.FloatType())
+        return builder.bitcast(found, ir.IntType(8 * target.itemsize))
+
+    return _function(generate, _DOUBLE, np.dtype(f"u{target.itemsize}"))
+
+
+@cache
+def mark(dtype: np.dtype) -> int:
+    """The bits of what stands for a sum whose rounding is not certain: a negative NaN, which no result is."""
+    narrow = _format(dtype)
+    return narrow.nan | 1 << (narrow.size - 1)
+
+
+@cache
+def converter(source: np.dtype, target: np.dtype, result: bool = False) -> Any:
+    """A compiled `convert(start, out, steps, channels, rows, columns)` of a block of numbers.
+
+    `start` and `out` are addresses of numbers, `steps` that of `Steps`. Rounds to nearest, ties to even, once; in a
+    result, a NaN becomes the positive quiet one. Formats narrower than float32 are converted to float32 or float64, and
+    from these in a result. Sums of two numbers are rounded where that is certain, else they become `mark`.
+    """
+    element = _certified(target) if source is EXACT else _converted(source, target, result)
+    write = (np.dtype(f"u{target.itemsize}") if source is EXACT else _bits(target)).type
+    size, out_size = number(source).itemsize, target.itemsize
+
+    # Six integers come in registers: more would come over the stack, which takes as long as a short row.
+    def convert(start, out, steps, channels, rows, columns):
+        s = load_record(Steps, steps)
+        for c in range(channels):
+            for r in range(rows):
+                x, y = start + c * s.channel + r * s.row, out + c * s.out_channel + r * s.out_row
+                # The same loop thrice, for LLVM makes vectors of it where the steps are constants.
+                if s.column == size and s.out_column == out_size:
+                    for i in range(columns):
+                        store(write, y, i, out_size, element(x, i, size, s))
+                elif s.column == 2 * size and s.out_column == out_size:
+                    for i in range(columns):
+                        store(write, y, i, out_size, element(x, i, 2 * size, s))
+                else:
+                    for i in range(columns):
+                        store(write, y, i, s.out_column, element(x, i, s.column, s))
+
+    return cfunction(convert, 6, "exact" if source is EXACT else source, target, *["result"] * result)

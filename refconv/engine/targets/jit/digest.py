@@ -1,0 +1,93 @@
+"""The digest of all that compiled code is made from: the name of the folder that it is kept in.
+
+What is compiled comes from the modules that import `cfunctions`, the only door to the compiler, and from the modules
+that those import: helpers, tiles, constants, the nest. They are found by their code, so that none can be forgotten.
+Knows modules as code objects.
+"""
+
+import hashlib
+import pkgutil
+import sys
+import types
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from typing import Any
+
+import llvmlite
+import numba
+import numpy as np
+
+TARGETS = "refconv.engine.targets"
+BELOW = {
+    f"{package}.{module.name}"
+    for package in ("refconv.core", "refconv.engine")
+    for module in pkgutil.iter_modules(sys.modules[package].__path__)
+    if not module.ispkg
+}
+DOOR = f"{TARGETS}.jit.cfunctions"
+
+
+def digest() -> str:
+    """A digest of the code of `sources()`, and of the versions of what compiles it."""
+    versions = (sys.version, numba.__version__, llvmlite.__version__, np.__version__)
+    return hashlib.sha256(repr((versions, sorted(sources().items()))).encode()).hexdigest()
+
+
+def sources() -> dict[str, Any]:
+    """For each module that compiled code may come from, what its code does: the same in every process.
+
+    A target's modules are read from disk, for they are being imported now. All others may have been imported long ago,
+    and their files been edited since, so that the functions themselves are looked at.
+    """
+    codes = dict(_modules(TARGETS, sys.modules[TARGETS].__path__))
+    reached: dict[str, Any] = {}
+    waiting = [DOOR, *(name for name, code in codes.items() if DOOR in _imported(code))]
+    while waiting:
+        name = waiting.pop()
+        if name in codes and name not in reached:
+            reached[name] = _stable(codes[name])
+            waiting += _imported(codes[name])
+        elif name in BELOW:
+            reached[name] = _loaded(import_module(name))
+    return reached
+
+
+def _modules(package: str, path: Iterable[str]) -> Iterator[tuple[str, types.CodeType]]:
+    """All modules below a package with their code. None is imported: cuda's would load numba.cuda."""
+    for info in pkgutil.iter_modules(path, f"{package}."):
+        spec: Any = info.module_finder.find_spec(info.name, None)
+        yield info.name, spec.loader.get_code(info.name)
+        if info.ispkg:
+            yield from _modules(info.name, spec.submodule_search_locations)
+
+
+def _imported(code: types.CodeType) -> set[str]:
+    """Names of refconv's modules that code imports, wherever in it; and some that are none."""
+    names = set(_names(code))
+    packages = {name for name in names if name.startswith("refconv.")}
+    return packages | {f"{package}.{name}" for package in packages for name in names}
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
+
+
+def _loaded(module: types.ModuleType) -> list[Any]:
+    """The functions and the plain constants of a module that is loaded."""
+    plain = (types.FunctionType, bool, int, float, str, tuple)
+    members = sorted((name, value) for name, value in vars(module).items() if name[:2] != "__" and type(value) in plain)
+    return [(name, _stable(getattr(value, "__code__", value))) for name, value in members]
+
+
+def _stable(value: Any) -> Any:
+    """A code object as what it does, the same in every process: without places in files and addresses."""
+    if isinstance(value, types.CodeType):
+        return value.co_code, value.co_names, value.co_varnames, [_stable(constant) for constant in value.co_consts]
+    if isinstance(value, tuple):
+        return [_stable(element) for element in value]
+    if isinstance(value, frozenset):
+        return sorted(map(_stable, value), key=repr)
+    return value
