@@ -81,7 +81,7 @@ def _plan(config: pytest.Config) -> _Plan:
     from refconv import BackendUnavailable, ErrorModel
     from refconv.core import formats
     from refconv.core.geometry import integer
-    from refconv.operators import OPERATORS
+    from refconv.ops.family import OPERATORS
     from refconv.supports import Supports
     from refconv.verification.campaign import DEFAULT_DTYPES, LARGEST_SEED, Settings
     from refconv.verification.candidates import TargetError

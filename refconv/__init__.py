@@ -14,7 +14,7 @@ from refconv.compare import Comparison
 from refconv.core.errors import BackendUnavailable, GeometryError
 from refconv.core.version import __version__
 from refconv.engine.recomputed import count_redone
-from refconv.ops import (
+from refconv.ops.convolution import (
     conv1d,
     conv2d,
     conv2d_bias,
@@ -25,7 +25,7 @@ from refconv.ops import (
     conv_transpose2d,
     conv_transpose3d,
 )
-from refconv.quantized import conv2d_integer, conv2d_quantized
+from refconv.ops.quantized import conv2d_integer, conv2d_quantized
 
 if TYPE_CHECKING:
     from refconv import strategies

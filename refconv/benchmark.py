@@ -23,7 +23,7 @@ from refconv.core import formats
 from refconv.core.geometry import choice
 from refconv.engine.targets.cpu import threads
 from refconv.networks import Layer
-from refconv.ops import conv2d
+from refconv.ops.convolution import conv2d
 from refconv.verification.campaign import Progress
 from refconv.verification.candidates import Candidate, Unsupported
 from refconv.verification.names import LAYOUT, RETURNS, VALUES

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from refconv import ops, sampling, skipping, suspicion, tolerances
+from refconv import sampling, skipping, suspicion, tolerances
 from refconv.arrays.interop import to_numpy
 from refconv.bounds import ErrorModel, Sums, sums_of
 from refconv.bounds.rounding import OUTWARDS
@@ -19,7 +19,8 @@ from refconv.core import formats
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry, Padding, Pair, choice, integer, per_axis
 from refconv.core.receptive_field import receptive_field
-from refconv.operators import OPERATORS, Call, Operator, compute
+from refconv.ops import convolution
+from refconv.ops.family import OPERATORS, Call, Operator, compute
 
 ARRAYS = ("input", "weight", "bias", "grad_output")
 TAKEN = {
@@ -86,7 +87,7 @@ class Case:
             ):
                 self._keep(name, _frozen(to_numpy(name, given)))
         if not self._operator.is_quantized:
-            ops.common_dtype(self._first, self._first if self._second is None else self._second, self.bias)
+            convolution.common_dtype(self._first, self._first if self._second is None else self._second, self.bias)
         self._keep_tuples()
         if self._operator.is_quantized:
             _ = self._expected  # zero points and scales, too, are to be right from the start

@@ -50,7 +50,7 @@ def _dtypes(names: list[str] | None) -> list[str] | None:
 
 
 def _operator(name: str) -> str:
-    from refconv.operators import OPERATORS
+    from refconv.ops.family import OPERATORS
 
     if name not in OPERATORS:
         raise typer.BadParameter(f"{name!r}: must be one of {', '.join(OPERATORS)}")

@@ -30,7 +30,7 @@ from refconv.core.geometry import (
 )
 from refconv.core.padding import MODES, Sides
 from refconv.engine.targets import check_device
-from refconv.ops import conv2d, conv_transpose2d
+from refconv.ops.convolution import conv2d, conv_transpose2d
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,7 +13,7 @@ import numpy as np
 from refconv import fills
 from refconv.case import Case
 from refconv.core.geometry import Geometry, Padding
-from refconv.operators import OPERATORS, Call
+from refconv.ops.family import OPERATORS, Call
 
 LAYOUTS = ("NCHW", "NHWC")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from refconv import ops, skipping, suspicion
+from refconv import skipping, suspicion
 from refconv.bounds import ErrorModel
 from refconv.bounds.operands import FORMATS
 from refconv.bounds.rounding import OUTWARDS, smallest_normal
@@ -22,6 +22,7 @@ from refconv.core.errors import GeometryError
 from refconv.core.formats import parts
 from refconv.core.padding import ZERO, element
 from refconv.core.receptive_field import receptive_field
+from refconv.ops import convolution
 from refconv.suspicion import LARGEST_UNITS, SUM
 
 if TYPE_CHECKING:
@@ -283,7 +284,7 @@ class Checksums:
     def _call(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None, **options: str) -> np.ndarray:
         """The sums over one filter of all channels."""
         g = replace(self.case.geometry, batch=1, out_channels=1, groups=1)
-        found: np.ndarray = ops.convolve(g, x, w, bias, **options)[0, 0]
+        found: np.ndarray = convolution.convolve(g, x, w, bias, **options)[0, 0]
         return found
 
 

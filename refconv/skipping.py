@@ -7,7 +7,7 @@ infinity is NaN. Knows the operators.
 import numpy as np
 
 from refconv.core import formats
-from refconv.operators import Call
+from refconv.ops.family import Call
 
 
 def matters(call: Call, second: np.ndarray | None) -> bool:

@@ -21,8 +21,8 @@ from refconv.core.padding import MODES
 from refconv.factors import Values
 from refconv.fills import known, names, operands
 from refconv.fitting import MAX_MULTIPLICATIONS, fitted
-from refconv.operators import OPERATORS
-from refconv.quantized import EIGHT_BITS
+from refconv.ops.family import OPERATORS
+from refconv.ops.quantized import EIGHT_BITS
 from refconv.recipes import QUANTISED, Recipe, input_shape, weight_shape
 from refconv.supports import Supports
 

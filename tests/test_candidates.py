@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 import refconv
 from refconv.core import formats
 from refconv.fills import operands
-from refconv.operators import OPERATORS
+from refconv.ops.family import OPERATORS
 from refconv.verification import calls, kinds, native
 from refconv.verification.candidates import Candidate, TargetError, Unsupported, load
 from refconv.verification.memory import ARRANGEMENTS, OTHER, poison, possible

@@ -77,7 +77,7 @@ def test_arrays_of_the_host(call):
 
 
 @slow
-@pytest.mark.parametrize("op", refconv.operators.OPERATORS)
+@pytest.mark.parametrize("op", refconv.ops.family.OPERATORS)
 def test_property_suite(op):
     """What is asked of anybody's kernel: views, batches, groups, adjoints, the same bits twice."""
 

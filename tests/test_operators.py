@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import refconv
 from refconv import Case, ErrorModel
-from refconv.operators import OPERATORS, Call, compute
+from refconv.ops.family import OPERATORS, Call, compute
 from refconv.strategies import cases
 
 FLOATING = tuple(name for name, each in OPERATORS.items() if not each.is_quantized)

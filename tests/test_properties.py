@@ -9,7 +9,7 @@ import pytest
 import refconv
 from refconv import mutants
 from refconv.core.geometry import convolution
-from refconv.operators import OPERATORS
+from refconv.ops.family import OPERATORS
 from refconv.recipes import Recipe
 from refconv.supports import Supports
 from refconv.verification import PROPERTIES, Candidate, campaign, examine, layers, misuse

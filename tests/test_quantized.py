@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from refconv import GeometryError, strategies
 from refconv.core import formats
-from refconv.quantized import conv2d_integer, conv2d_quantized
+from refconv.ops.quantized import conv2d_integer, conv2d_quantized
 
 ALL_PAIRS = [(x, w) for x in ("uint8", "int8") for w in ("uint8", "int8")]
 ONNX_PAIRS = [("uint8", "uint8"), ("uint8", "int8"), ("int8", "int8")]  # all that QLinearConv is made for

@@ -13,7 +13,7 @@ from refconv import GeometryError, conv2d
 from refconv.core.formats import result_dtype
 from refconv.core.geometry import Geometry
 from refconv.fills import LARGEST_INTEGER, names, operands
-from refconv.operators import OPERATORS
+from refconv.ops.family import OPERATORS
 from refconv.strategies import arrays, cases, geometries, recipes
 from refconv.verification.coverage import OF_GEOMETRY, classes
 

@@ -536,7 +536,7 @@ def test_a_program_for_what_cannot_be_imported_says_so():
 @pytest.mark.parametrize(
     ("function", "target"),
     [
-        (refconv.conv2d, "refconv.ops:conv2d"),
+        (refconv.conv2d, "refconv.ops.convolution:conv2d"),
         (torch.nn.functional.conv2d, "torch:conv2d"),
         (refconv.Case.check, "refconv.case:Case.check"),
         (lambda: 0, ""),

@@ -11,7 +11,7 @@ from refconv.arrays.interop import Operands
 from refconv.bounds.rounding import OUTWARDS, direct_sum, exact_sum, rounded
 from refconv.bounds.sums import Sums
 from refconv.core import formats
-from refconv.operators import Call
+from refconv.ops.family import Call
 
 
 def sums_of(

@@ -13,7 +13,7 @@ import numpy as np
 
 from refconv.bounds.rounding import exact_sum, smallest_normal
 from refconv.core.geometry import Geometry
-from refconv.operators import Call
+from refconv.ops.family import Call
 
 Correlate: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
 

@@ -10,7 +10,7 @@ import numpy as np
 from refconv.core.padding import ZERO
 from refconv.mutants.kernels import Array, Call
 from refconv.mutants.registry import EVERY, SPATIAL, mutant
-from refconv.operators import OPERATORS
+from refconv.ops.family import OPERATORS
 
 KIND = "bias_handling"
 BATCH = "batch_reduction"

@@ -11,10 +11,10 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from refconv import ops
 from refconv.core import formats, geometry
 from refconv.core.geometry import Geometry
 from refconv.core.padding import ZERO, element
+from refconv.ops import convolution
 
 Array: TypeAlias = np.ndarray
 
@@ -263,7 +263,7 @@ class Forward(Windowed):
         """Take the arguments over, and refuse what is impossible."""
         x, w = np.asarray(input), np.asarray(weight)
         b = None if bias is None else np.asarray(bias)
-        ops.common_dtype(x, w, b)
+        convolution.common_dtype(x, w, b)
         self.operands(x, w, b, (stride, padding, dilation, groups))
 
 

@@ -1,6 +1,6 @@
 """The correct kernels of quantised tensors: ONNX's ConvInteger and QLinearConv, as steps that a mutant replaces.
 
-Knows `kernels`; see `refconv.quantized` for what is computed, and in which order it is rounded.
+Knows `kernels`; see `refconv.ops.quantized` for what is computed, and in which order it is rounded.
 """
 
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from refconv.mutants.kernels import Array, Windowed
-from refconv.quantized import _combined_scale, _eight_bits, _result_dtype, _scales, _zero_point, _zero_points
+from refconv.ops.quantized import _combined_scale, _eight_bits, _result_dtype, _scales, _zero_point, _zero_points
 
 
 class Quantised(Windowed):

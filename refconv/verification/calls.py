@@ -13,7 +13,7 @@ import numpy as np
 
 from refconv.case import Case
 from refconv.core.errors import BackendUnavailable
-from refconv.operators import OPERATORS
+from refconv.ops.family import OPERATORS
 from refconv.recipes import OUTPUT
 from refconv.verification import kinds
 from refconv.verification.kinds import Handed

@@ -16,7 +16,7 @@ from typing import Any
 
 from refconv.case import Case
 from refconv.core.geometry import choice
-from refconv.operators import OPERATORS
+from refconv.ops.family import OPERATORS
 from refconv.recipes import OUTPUT, Recipe
 from refconv.verification import calls, kinds
 from refconv.verification.calls import Outcome, Unsupported

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from refconv.case import TAKEN, Case
-from refconv.operators import OPERATORS
+from refconv.ops.family import OPERATORS
 from refconv.recipes import Recipe
 from refconv.verification import names, properties
 from refconv.verification.candidates import Candidate, Unsupported

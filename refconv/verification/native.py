@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from refconv.operators import OPERATORS
+from refconv.ops.family import OPERATORS
 
 HEADER = Path(__file__).with_name("refconv.h")
 LIBRARIES = (".so", ".dylib", ".dll")  # what files of shared libraries are called

@@ -13,7 +13,7 @@ import numpy as np
 
 from refconv.bounds import ErrorModel
 from refconv.case import ARRAYS, QUANTISATION, Case
-from refconv.operators import OPERATORS
+from refconv.ops.family import OPERATORS
 from refconv.recipes import Recipe
 from refconv.verification import kinds
 from refconv.verification import names as properties

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from refconv import operators, ops
 from refconv.bounds import ErrorModel
 from refconv.case import QUANTISATION, Case
 from refconv.compare import Comparison
 from refconv.core.formats import FLOATS
+from refconv.ops import convolution, family
 from refconv.recipes import Recipe
 from refconv.verification.calls import IMAGES, Outcome, Unsupported
 from refconv.verification.candidates import Candidate
@@ -187,7 +187,7 @@ def _deterministic(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -
 
 
 def _forgets(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
-    result, second = _result(outcome), operators.OPERATORS[case.op].second
+    result, second = _result(outcome), family.OPERATORS[case.op].second
     other = replace(case, **{second: getattr(replace(recipe, seed=recipe.seed ^ 1).case(), second)})
     found = by.call(recipe, other)
     if found is None:
@@ -296,17 +296,19 @@ def _adjoint_side(case: Case, y: np.ndarray) -> Fraction:
     g, weight = case.geometry, case.arrays.get("weight", np.zeros(0)).astype(float)
     where = (g.stride, g.padding, g.dilation, g.groups)
     if case.op == "conv2d":
-        return _dot(case.input, ops.conv2d_input(case.input.shape, weight, y, *where, padding_mode=g.padding_mode))
+        return _dot(
+            case.input, convolution.conv2d_input(case.input.shape, weight, y, *where, padding_mode=g.padding_mode)
+        )
     if case.op == "conv2d_bias":
         return _dot(case.grad_output, np.broadcast_to(y[:, None, None], case.grad_output.shape))
     if case.op == "conv2d_weight":
         first, second = (
             case.grad_output,
-            ops.conv2d(case.input.astype(float), y, None, *where, padding_mode=g.padding_mode),
+            convolution.conv2d(case.input.astype(float), y, None, *where, padding_mode=g.padding_mode),
         )
         return _dot(first, second)
     first = case.input if case.op == "conv_transpose2d" else case.grad_output
-    forward = ops.conv2d(y, weight, None, *where, padding_mode=g.padding_mode)
+    forward = convolution.conv2d(y, weight, None, *where, padding_mode=g.padding_mode)
     # Output padding that reaches the stride makes the forward result longer: what is beyond the input is zero.
     return _dot(first, forward[..., : first.shape[-2], : first.shape[-1]])
 
@@ -337,13 +339,13 @@ def _different(left: np.ndarray, right: np.ndarray) -> str:
 
 def _has_adjoint(recipe: Recipe, case: Case) -> bool:
     exact = (
-        recipe.fill == "integers" and recipe.dtype in map(str, FLOATS) and not operators.OPERATORS[case.op].is_quantized
+        recipe.fill == "integers" and recipe.dtype in map(str, FLOATS) and not family.OPERATORS[case.op].is_quantized
     )
     return exact and all(array.size for array in case.arrays.values())
 
 
 def _has_second(_recipe: Recipe, case: Case) -> bool:
-    second = operators.OPERATORS[case.op].second
+    second = family.OPERATORS[case.op].second
     return bool(second) and bool(getattr(case, second).size)
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from refconv import ops, quantized
 from refconv.core import geometry
 from refconv.core.geometry import Geometry, check_batched, check_weight
 from refconv.core.padding import index_map, most_folded
+from refconv.ops import convolution, quantized
 
 _OPTIONS = ("stride", "padding", "dilation", "groups")
 _NO_OPERANDS = (*_OPTIONS, "output_padding", "input_size", "weight_size")
@@ -59,7 +59,7 @@ class Operator:
 
 
 def _forward_geometry(f: Any) -> Geometry:
-    return ops.geometry_of(f.input, f.weight, f.bias, f.stride, f.padding, f.dilation, f.groups, f.padding_mode)
+    return convolution.geometry_of(f.input, f.weight, f.bias, f.stride, f.padding, f.dilation, f.groups, f.padding_mode)
 
 
 def _batched(name: str, array: np.ndarray, channels: str = "C_in") -> tuple[int, ...]:
@@ -157,23 +157,23 @@ class Call:
         g = self.geometry
         out: np.ndarray
         if self.op == "conv2d":
-            out = ops.convolve(g, first, second, bias)  # type: ignore[arg-type]  # it has a second array
+            out = convolution.convolve(g, first, second, bias)  # type: ignore[arg-type]  # it has a second array
             return out
         if self.op == "conv2d_bias":
-            out = ops.conv2d_bias(first)
+            out = convolution.conv2d_bias(first)
             return out if second is None else out * second
         if self.op == "conv_transpose2d":
-            out = ops.conv_transpose2d(
+            out = convolution.conv_transpose2d(
                 first, second, bias, g.stride, g.padding, self.output_padding, g.groups, g.dilation
             )
             return out
         where = (g.stride, g.padding, g.dilation, g.groups)
         if self.op == "conv2d_input":
             size = (g.batch, g.in_channels, *g.size)[4 - first.ndim :]
-            out = ops.conv2d_input(size, second, first, *where, padding_mode=g.padding_mode)
+            out = convolution.conv2d_input(size, second, first, *where, padding_mode=g.padding_mode)
             return out
         size = (g.out_channels, g.in_channels // g.groups, *g.kernel)
-        out = ops.conv2d_weight(first, size, second, *where, padding_mode=g.padding_mode)
+        out = convolution.conv2d_weight(first, size, second, *where, padding_mode=g.padding_mode)
         return out
 
     @cached_property
@@ -229,5 +229,5 @@ def compute(op: str, arguments: tuple[Any, ...], padding_mode: str, precision: s
         out = getattr(quantized, op)(*arguments)
         return out
     options = {"padding_mode": padding_mode} if OPERATORS[op].has_padding_mode else {}
-    out = getattr(ops, op)(*arguments, precision=precision, **options)
+    out = getattr(convolution, op)(*arguments, precision=precision, **options)
     return out

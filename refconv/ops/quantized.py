@@ -14,7 +14,7 @@ from refconv.core.geometry import Padding, Pair, integer
 from refconv.engine import integers, targets
 from refconv.engine.correlation import Correlation
 from refconv.engine.lowering import forward
-from refconv.ops import geometry_of
+from refconv.ops.convolution import geometry_of
 
 EIGHT_BITS = (np.dtype("int8"), np.dtype("uint8"))
 INT32 = np.dtype("int32")
@@ -89,7 +89,7 @@ def conv2d_integer(
     return interop.like(input, result)
 
 
-def conv2d_quantized(  # noqa: PLR0913, PLR0917 - ONNX's arguments
+def conv2d_quantized(  # noqa: PLR0917 - ONNX's arguments
     input: Any,
     input_scale: Any,
     input_zero_point: Any,
