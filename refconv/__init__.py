@@ -8,12 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from refconv import nn
-from refconv.bounds import ErrorModel
-from refconv.case import Case, assert_close
-from refconv.compare import Comparison
 from refconv.core.errors import BackendUnavailable, GeometryError
 from refconv.core.version import __version__
 from refconv.engine.recomputed import count_redone
+from refconv.judge.bounds import ErrorModel
+from refconv.judge.case import Case, assert_close
+from refconv.judge.comparison import Comparison
 from refconv.ops.convolution import (
     conv1d,
     conv2d,

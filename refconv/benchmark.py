@@ -18,10 +18,10 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from refconv.case import Case
 from refconv.core import formats
 from refconv.core.geometry import choice
 from refconv.engine.targets.cpu import threads
+from refconv.judge.case import Case
 from refconv.networks import Layer
 from refconv.ops.convolution import conv2d
 from refconv.verification.campaign import Progress

@@ -24,7 +24,7 @@ from refconv.core.version import __version__
 
 if TYPE_CHECKING:
     from refconv.benchmark import Row, Setting
-    from refconv.bounds import ErrorModel
+    from refconv.judge.bounds import ErrorModel
     from refconv.verification.campaign import Progress as Callback
     from refconv.verification.candidates import Candidate
     from refconv.verification.report import Report
@@ -411,7 +411,7 @@ def tolerance(
 
 
 def _parsed_model(text: str | None) -> ErrorModel | None:
-    from refconv.bounds import ErrorModel
+    from refconv.judge.bounds import ErrorModel
 
     try:
         return None if text is None else ErrorModel.parse(text)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from refconv.case import Case
 from refconv.core.geometry import choice, convolution
+from refconv.judge.case import Case
 from refconv.recipes import Recipe
 
 

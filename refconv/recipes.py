@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from refconv import fills
-from refconv.case import Case
 from refconv.core.geometry import Geometry, Padding
+from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS, Call
 
 LAYOUTS = ("NCHW", "NHWC")

@@ -14,13 +14,13 @@ from hypothesis.strategies import SearchStrategy
 
 from refconv import factors
 from refconv.arrays.interop import Operands
-from refconv.case import Case
 from refconv.core.formats import SUPPORTED
 from refconv.core.geometry import Geometry, choice, integer
 from refconv.core.padding import MODES
 from refconv.factors import Values
 from refconv.fills import known, names, operands
 from refconv.fitting import MAX_MULTIPLICATIONS, fitted
+from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS
 from refconv.ops.quantized import EIGHT_BITS
 from refconv.recipes import QUANTISED, Recipe, input_shape, weight_shape

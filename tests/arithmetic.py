@@ -10,9 +10,9 @@ from implementations import bfloat16, by_tiles, fft, lowered, narrowed, with_ope
 from implementations import flushing as flushing_float32
 from scipy import fft as scipy_fft
 
-from refconv.bounds.rounding import smallest_normal
-from refconv.bounds.winograd import transforms
 from refconv.core.formats import rounded
+from refconv.judge.bounds.rounding import smallest_normal
+from refconv.judge.bounds.winograd import transforms
 
 
 @np.errstate(all="ignore")

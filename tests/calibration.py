@@ -1,4 +1,4 @@
-"""How far sound sums stay below the limits of `refconv.suspicion`: what its constants rest on.
+"""How far sound sums stay below the limits of `refconv.judge.error_statistics`: what its constants rest on.
 
     python tests/calibration.py         # the table in docs/numerics.md; half a minute
     python tests/calibration.py 5       # from another seed
@@ -15,7 +15,7 @@ from implementations import lowered, quiet
 
 from refconv import Case, ErrorModel
 from refconv.core.formats import part
-from refconv.suspicion import statistics
+from refconv.judge.error_statistics import statistics
 
 DIRECT = ErrorModel.direct("float32")
 LENGTHS = (1, 3, 9, 27, 144, 576, 1152, 4608, 20_000)

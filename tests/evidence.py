@@ -21,9 +21,9 @@ import torch
 from implementations import FAULTS, SOUND, im2col, winograd_supports
 
 from refconv import Case, ErrorModel
-from refconv.compare import Comparison
 from refconv.core.geometry import Geometry, convolution
 from refconv.fills import known, names, operands
+from refconv.judge.comparison import Comparison
 from refconv.recipes import Recipe
 
 FILLS = known("float32")

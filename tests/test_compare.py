@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from implementations import FAULTS, bfloat16, by_products, im2col, of_operands, tf32
 
 import refconv
-from refconv import Case, ErrorModel, GeometryError, advice, assert_close, strategies, suspicion, tolerances
+from refconv import Case, ErrorModel, GeometryError, advice, assert_close, strategies
 from refconv.core.formats import parts
 from refconv.fills import operands
+from refconv.judge import error_statistics, tolerances
 from refconv.networks import layers
 
 DIRECT = ErrorModel.direct("float32")
@@ -151,16 +152,16 @@ def test_no_statistics_without_the_assumption():
     ],
 )
 def test_random_significands(array, expected):
-    assert suspicion.random_significands(array.astype("float32")) == expected
+    assert error_statistics.random_significands(array.astype("float32")) == expected
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float8_e4m3fn"])
 def test_random_significands_of_narrow_formats(dtype):
     """Of which there are so few that random ones repeat."""
     random = np.random.default_rng(0).standard_normal(1000).astype(dtype)
-    assert suspicion.random_significands(random)
+    assert error_statistics.random_significands(random)
     for other in (np.full(1000, 0.1), np.arange(1, 1000) % 16, np.repeat(random[:5], 100)):
-        assert not suspicion.random_significands(other.astype(dtype))
+        assert not error_statistics.random_significands(other.astype(dtype))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -178,10 +179,10 @@ def test_outputs_without_terms_say_nothing(dtype):
 def test_random_signs():
     """Whatever half of a filter is larger than the other."""
     white = np.random.default_rng(0).standard_normal((8, 16, 3, 3))
-    assert suspicion.random_signs(white)
-    assert not suspicion.random_signs(np.abs(white))
+    assert error_statistics.random_signs(white)
+    assert not error_statistics.random_signs(np.abs(white))
     for half in (np.arange(16) < 8, np.arange(16) % 2 < 1):
-        assert not suspicion.random_signs(np.abs(white) * np.where(half, 1, -1)[:, None, None])
+        assert not error_statistics.random_signs(np.abs(white) * np.where(half, 1, -1)[:, None, None])
 
 
 # --- vacuous --------------------------------------------------------------------------------------------------------

@@ -538,7 +538,7 @@ def test_a_program_for_what_cannot_be_imported_says_so():
     [
         (refconv.conv2d, "refconv.ops.convolution:conv2d"),
         (torch.nn.functional.conv2d, "torch:conv2d"),
-        (refconv.Case.check, "refconv.case:Case.check"),
+        (refconv.Case.check, "refconv.judge.case:Case.check"),
         (lambda: 0, ""),
         (3, ""),
     ],

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from refconv.case import Case
+from refconv.judge.case import Case
 
 Change = Callable[[Case], dict[str, Any]]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from refconv.case import Case
 from refconv.core.errors import BackendUnavailable
+from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS
 from refconv.recipes import OUTPUT
 from refconv.verification import kinds

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from refconv.bounds import ErrorModel
-from refconv.case import Case
 from refconv.core import formats
 from refconv.core.geometry import choice, integer
 from refconv.factors import plan
+from refconv.judge.bounds import ErrorModel
+from refconv.judge.case import Case
 from refconv.recipes import Recipe
 from refconv.supports import Supports
 from refconv.verification import coverage, names

@@ -14,8 +14,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from refconv.case import Case
 from refconv.core.geometry import choice
+from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS
 from refconv.recipes import OUTPUT, Recipe
 from refconv.verification import calls, kinds

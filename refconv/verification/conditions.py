@@ -11,10 +11,10 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from refconv.case import Case
 from refconv.core import formats
 from refconv.core.geometry import Geometry
 from refconv.core.padding import MODES
+from refconv.judge.case import Case
 from refconv.recipes import Recipe
 
 LARGEST_CONJUNCTION = 3

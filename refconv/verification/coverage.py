@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refconv.case import Case
 from refconv.core.geometry import Geometry
 from refconv.factors import Space, Triples, large, space, values_of
+from refconv.judge.case import Case
 from refconv.recipes import Recipe
 from refconv.supports import Supports
 

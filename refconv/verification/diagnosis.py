@@ -13,10 +13,10 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from refconv.bounds import ErrorModel
-from refconv.case import Case
 from refconv.core import formats
 from refconv.core.errors import GeometryError
+from refconv.judge.bounds import ErrorModel
+from refconv.judge.case import Case
 from refconv.mutants import Mutant
 from refconv.mutants import all as all_mutants
 from refconv.recipes import Recipe

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from refconv import fills
-from refconv.case import Case
 from refconv.core.formats import FLOATS
 from refconv.core.geometry import Geometry, convolution
+from refconv.judge.case import Case
 from refconv.recipes import Recipe
 
 DIGITS_PER_CLASS = 2

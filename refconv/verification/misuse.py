@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from refconv.case import TAKEN, Case
+from refconv.judge.case import TAKEN, Case
 from refconv.ops.family import OPERATORS
 from refconv.recipes import Recipe
 from refconv.verification import names, properties

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 
-from refconv.compare import Comparison
 from refconv.core.version import __version__
+from refconv.judge.comparison import Comparison
 from refconv.verification.report import Failure, Interactions, Report, as_text
 
 # Pixels of the matrix: its squares, and the room for the names of the factors, beside it and slanting above.

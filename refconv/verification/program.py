@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from refconv.bounds import ErrorModel
-from refconv.case import ARRAYS, QUANTISATION, Case
+from refconv.judge.bounds import ErrorModel
+from refconv.judge.case import ARRAYS, QUANTISATION, Case
 from refconv.ops.family import OPERATORS
 from refconv.recipes import Recipe
 from refconv.verification import kinds

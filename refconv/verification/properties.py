@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from refconv.bounds import ErrorModel
-from refconv.case import QUANTISATION, Case
-from refconv.compare import Comparison
 from refconv.core.formats import FLOATS
+from refconv.judge.bounds import ErrorModel
+from refconv.judge.case import QUANTISATION, Case
+from refconv.judge.comparison import Comparison
 from refconv.ops import convolution, family
 from refconv.recipes import Recipe
 from refconv.verification.calls import IMAGES, Outcome, Unsupported

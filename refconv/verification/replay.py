@@ -5,7 +5,7 @@ Knows saved failures and examiners; not how either came about.
 
 from dataclasses import dataclass
 
-from refconv.bounds import ErrorModel
+from refconv.judge.bounds import ErrorModel
 from refconv.verification.candidates import Candidate
 from refconv.verification.misuse import Wrong
 from refconv.verification.saved import Saved

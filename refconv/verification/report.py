@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich import box
 from rich.table import Table
 
-from refconv.compare import Comparison
 from refconv.core.version import __version__
+from refconv.judge.comparison import Comparison
 from refconv.recipes import Recipe
 
 if TYPE_CHECKING:

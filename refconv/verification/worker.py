@@ -21,8 +21,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from refconv.bounds import ErrorModel
 from refconv.core.errors import BackendUnavailable
+from refconv.judge.bounds import ErrorModel
 from refconv.recipes import Recipe
 from refconv.verification import misuse
 from refconv.verification.candidates import Candidate, TargetError, load

@@ -12,7 +12,7 @@ import numpy as np
 
 from refconv.core.formats import COMPLEX, FLOATS, part, parts, ulp_distance, underflow_unit, unit_roundoff
 from refconv.core.receptive_field import ReceptiveField
-from refconv.suspicion import Statistic
+from refconv.judge.error_statistics import Statistic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -193,7 +193,7 @@ class Comparison:
         ModuleNotFoundError
             Without matplotlib.
         """
-        from refconv.figures import figure
+        from refconv.judge.error_map import figure
 
         return figure(self)
 

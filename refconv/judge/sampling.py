@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from refconv import skipping, suspicion
-from refconv.bounds import ErrorModel
-from refconv.bounds.operands import FORMATS
-from refconv.bounds.rounding import OUTWARDS, smallest_normal
-from refconv.compare import SUSPICIOUS, Comparison, compare, either, errors, misshapen
 from refconv.core import formats
 from refconv.core.errors import GeometryError
 from refconv.core.formats import parts
 from refconv.core.padding import ZERO, element
 from refconv.core.receptive_field import receptive_field
+from refconv.judge import error_statistics, padded_taps
+from refconv.judge.bounds import ErrorModel
+from refconv.judge.bounds.operands import FORMATS
+from refconv.judge.bounds.rounding import OUTWARDS, smallest_normal
+from refconv.judge.comparison import SUSPICIOUS, Comparison, compare, either, errors, misshapen
+from refconv.judge.error_statistics import LARGEST_UNITS, SUM
 from refconv.ops import convolution
-from refconv.suspicion import LARGEST_UNITS, SUM
 
 if TYPE_CHECKING:
-    from refconv.case import Case
+    from refconv.judge.case import Case
 
 
 def check(
@@ -72,14 +72,14 @@ def _one_by_one(
     part = gathered(case, chosen)
     standard = part.standard(model)
     found = actual[chosen].reshape(standard.expected.shape)
-    if not strict and skipping.matters(case.call, case.weight):
+    if not strict and padded_taps.matters(case.call, case.weight):
         standard = either(found, standard, gathered(case, chosen, skip=True).standard(model))
     comparison = compare(found, standard, str(case))
-    statistics: tuple[suspicion.Statistic, ...] = ()
+    statistics: tuple[error_statistics.Statistic, ...] = ()
     if model is not None and case.random:
         out = formats.part(found.dtype)
         difference = errors(found, standard)
-        statistics = suspicion.statistics(difference, part.sums, model, out, random_signs=case.random_signs)
+        statistics = error_statistics.statistics(difference, part.sums, model, out, random_signs=case.random_signs)
     index = None
     if comparison.worst is not None:
         index = tuple(int(each[comparison.worst[1]]) for each in chosen)

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refconv.bounds.direct import Estimate
-from refconv.bounds.rounding import OUTWARDS, growth, lost, smallest_normal
-from refconv.bounds.sums import Sums
 from refconv.core.errors import GeometryError
 from refconv.core.formats import unit_roundoff
 from refconv.core.geometry import Geometry, integer
 from refconv.core.padding import pad
+from refconv.judge.bounds.direct import Estimate
+from refconv.judge.bounds.rounding import OUTWARDS, growth, lost, smallest_normal
+from refconv.judge.bounds.sums import Sums
 
 # In the order in which implementations take them (Lavin and Gray 2016; Barabasz et al. 2020); infinity comes last.
 POINTS = tuple(map(Fraction, ("0", "1", "-1", "2", "-2", "1/2", "-1/2", "4", "-4", "1/4", "-1/4")))

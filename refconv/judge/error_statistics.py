@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from refconv.bounds import ErrorModel, Sums
 from refconv.core import formats
+from refconv.judge.bounds import ErrorModel, Sums
 
 # What the constants are made of, and how far sound kernels stay below them, is measured by tests/calibration.py.
 PER_ELEMENT = 2.0  # standard deviations of a sum of n roundings, each at its largest: sqrt(n) u S
@@ -73,7 +73,7 @@ def statistics(
 
     Examples
     --------
-    >>> from refconv.case import Case
+    >>> from refconv.judge.case import Case
     >>> draw = np.random.default_rng(0).standard_normal
     >>> case = Case(input=draw((1, 64, 9, 9)).astype("float32"), weight=draw((4, 64, 3, 3)).astype("float32"))
     >>> errors = case.expected() * 1.0005 - case.sums.value

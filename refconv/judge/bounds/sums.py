@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from refconv.bounds.rounding import exact_sum, smallest_normal
 from refconv.core.geometry import Geometry
+from refconv.judge.bounds.rounding import exact_sum, smallest_normal
 from refconv.ops.family import Call
 
 Correlate: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]

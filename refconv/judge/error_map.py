@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refconv.compare import Comparison, ulps
 from refconv.core.formats import INTEGERS
+from refconv.judge.comparison import Comparison, ulps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

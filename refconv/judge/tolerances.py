@@ -9,9 +9,9 @@ from typing import Self
 
 import numpy as np
 
-from refconv.bounds.rounding import OUTWARDS
-from refconv.compare import Standard
 from refconv.core.formats import part, parts, unit_roundoff
+from refconv.judge.bounds.rounding import OUTWARDS
+from refconv.judge.comparison import Standard
 
 DIGITS = 2  # significant ones of what is written into a test
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from refconv.arrays.interop import Operands
-from refconv.bounds.rounding import OUTWARDS, direct_sum, exact_sum, rounded
-from refconv.bounds.sums import Sums
 from refconv.core import formats
+from refconv.judge.bounds.rounding import OUTWARDS, direct_sum, exact_sum, rounded
+from refconv.judge.bounds.sums import Sums
 from refconv.ops.family import Call
 
 

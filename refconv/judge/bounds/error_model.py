@@ -10,15 +10,15 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from refconv.bounds.direct import GPUS, Direct, Estimate, Exact, TensorCore
-from refconv.bounds.fft import FFT
-from refconv.bounds.operands import FORMATS
-from refconv.bounds.rounding import OUTWARDS, rounded
-from refconv.bounds.sums import Sums
-from refconv.bounds.winograd import Winograd
 from refconv.core import formats
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry, choice, integer
+from refconv.judge.bounds.direct import GPUS, Direct, Estimate, Exact, TensorCore
+from refconv.judge.bounds.fft import FFT
+from refconv.judge.bounds.operands import FORMATS
+from refconv.judge.bounds.rounding import OUTWARDS, rounded
+from refconv.judge.bounds.sums import Sums
+from refconv.judge.bounds.winograd import Winograd
 
 FLAGS = ("flush_to_zero", "bias_after_rounding")
 

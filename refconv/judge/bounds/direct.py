@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refconv.bounds.operands import EXACT, FORMATS, Operands
-from refconv.bounds.rounding import OUTWARDS, direct_sum, lost
-from refconv.bounds.sums import Sums
 from refconv.core.formats import unit_roundoff
 from refconv.core.geometry import Geometry
+from refconv.judge.bounds.operands import EXACT, FORMATS, Operands
+from refconv.judge.bounds.rounding import OUTWARDS, direct_sum, lost
+from refconv.judge.bounds.sums import Sums
 
 
 class Estimate(NamedTuple):

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refconv.bounds.direct import Estimate
-from refconv.bounds.rounding import OUTWARDS, exact_sum, growth, lost, smallest_normal
-from refconv.bounds.sums import Sums
 from refconv.core.formats import unit_roundoff
 from refconv.core.geometry import Geometry
 from refconv.core.padding import pad
+from refconv.judge.bounds.direct import Estimate
+from refconv.judge.bounds.rounding import OUTWARDS, exact_sum, growth, lost, smallest_normal
+from refconv.judge.bounds.sums import Sums
 
 RADICES = (2, 3, 5, 7)
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from refconv import sampling, skipping, suspicion, tolerances
 from refconv.arrays.interop import to_numpy
-from refconv.bounds import ErrorModel, Sums, sums_of
-from refconv.bounds.rounding import OUTWARDS
-from refconv.compare import Comparison, Standard, as_text, compare, either, errors, mismatch, misshapen
 from refconv.core import formats
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry, Padding, Pair, choice, integer, per_axis
 from refconv.core.receptive_field import receptive_field
+from refconv.judge import error_statistics, padded_taps, sampling, tolerances
+from refconv.judge.bounds import ErrorModel, Sums, sums_of
+from refconv.judge.bounds.rounding import OUTWARDS
+from refconv.judge.comparison import Comparison, Standard, as_text, compare, either, errors, mismatch, misshapen
 from refconv.ops import convolution
 from refconv.ops.family import OPERATORS, Call, Operator, compute
 
@@ -292,7 +292,7 @@ class Case:
             Whether "suspicious" is good enough.
         sample : int, optional
             Judge so many outputs of a conv2d one by one, chosen at random, and all others by checksums only: for
-            outputs so large that the oracle would take too long. See `refconv.sampling`.
+            outputs so large that the oracle would take too long. See `refconv.judge.sampling`.
         seed : int
             Another seed chooses other outputs and checksums.
 
@@ -347,7 +347,7 @@ class Case:
         unlike = misshapen(actual, standard.expected, description)
         if unlike:
             return unlike
-        if model is not None and not strict and skipping.matters(self.call, self._second):
+        if model is not None and not strict and padded_taps.matters(self.call, self._second):
             standard = either(actual, standard, self._skipping(standard, model))
         comparison = compare(actual, standard, description)
         if comparison.worst is None:
@@ -357,7 +357,7 @@ class Case:
         if model is None or not self.random:
             return comparison
         difference, out = errors(actual, standard), formats.part(actual.dtype)
-        statistics = suspicion.statistics(difference, self.sums, model, out, random_signs=self.random_signs)
+        statistics = error_statistics.statistics(difference, self.sums, model, out, random_signs=self.random_signs)
         return comparison.with_statistics(statistics)
 
     def standard(self, model: ErrorModel | None = None) -> Standard:
@@ -393,7 +393,7 @@ class Case:
 
     def _skipping(self, standard: Standard, model: ErrorModel) -> Standard:
         """The standard of an implementation that skips padded taps."""
-        value, special = skipping.outputs(self.call, *self._operands)
+        value, special = padded_taps.outputs(self.call, *self._operands)
         bound = model.bound(replace(self.sums, value=value, special=special), formats.part(standard.expected.dtype))
         value, bound = value.view(standard.exact.dtype), bound.view(standard.bound.dtype)
         return self._make_standard(model, formats.rounded(value, standard.expected.dtype), value, bound)
@@ -508,16 +508,16 @@ class Case:
     @cached_property
     def random(self) -> bool:
         """Whether the operands are such that errors of roundings have mean 0."""
-        return all(suspicion.random_significands(_real(each)) for each in self._operands[:2] if each is not None)
+        return all(error_statistics.random_significands(_real(each)) for each in self._operands[:2] if each is not None)
 
     @cached_property
     def random_signs(self) -> bool:
         """Whether the weights' signs are random, so that partial sums are not much larger than the sums."""
         signs = _real(self._first if self._second is None else self._second)
         if self.op == "conv2d":
-            return suspicion.random_signs(signs)
+            return error_statistics.random_signs(signs)
         signs = signs[None] if self._second is not self.weight and self._first.ndim == 3 else signs
-        return suspicion.random_signs(np.swapaxes(signs, 0, 1))  # its second axis is not summed over
+        return error_statistics.random_signs(np.swapaxes(signs, 0, 1))  # its second axis is not summed over
 
     @property
     def _operands(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:

@@ -8,9 +8,9 @@ from typing import Self
 
 import numpy as np
 
-from refconv.bounds.rounding import OUTWARDS, smallest_normal
-from refconv.bounds.sums import Sums
 from refconv.core.formats import largest, unit_roundoff
+from refconv.judge.bounds.rounding import OUTWARDS, smallest_normal
+from refconv.judge.bounds.sums import Sums
 
 
 @dataclass(frozen=True)
