@@ -79,10 +79,10 @@ class _Plan:
 def _plan(config: pytest.Config) -> _Plan:
     """The plan of the options, all of them checked and the target loaded: what is wrong is wrong usage."""
     from refconv import BackendUnavailable, ErrorModel
+    from refconv.cases.supports import Supports
     from refconv.core import formats
     from refconv.core.geometry import integer
     from refconv.ops.family import OPERATORS
-    from refconv.supports import Supports
     from refconv.verification.campaign import DEFAULT_DTYPES, LARGEST_SEED, Settings
     from refconv.verification.candidates import TargetError
     from refconv.verification.expected import Expected

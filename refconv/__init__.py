@@ -8,6 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from refconv import nn
+from refconv.cases.recipe import Recipe
+from refconv.cases.supports import Supports
 from refconv.core.errors import BackendUnavailable, GeometryError
 from refconv.core.version import __version__
 from refconv.engine.recomputed import count_redone
@@ -37,6 +39,8 @@ __all__ = [
     "Comparison",
     "ErrorModel",
     "GeometryError",
+    "Recipe",
+    "Supports",
     "__version__",
     "assert_close",
     "conv1d",

@@ -11,12 +11,12 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
+from refconv.cases.networks import Layer
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import convolution
 from refconv.judge import tolerances
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.tolerances import Tolerances
-from refconv.networks import Layer
 
 # https://docs.pytorch.org/docs/stable/testing.html#torch.testing.assert_close; the narrowest have none of their own.
 TORCH_DEFAULTS = {

@@ -18,11 +18,11 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
+from refconv.cases.networks import Layer
 from refconv.core import formats
 from refconv.core.geometry import choice
 from refconv.engine.targets.cpu import threads
 from refconv.judge.case import Case
-from refconv.networks import Layer
 from refconv.ops.convolution import conv2d
 from refconv.verification.campaign import Progress
 from refconv.verification.candidates import Candidate, Unsupported
@@ -177,7 +177,7 @@ def compare(
 
     Examples
     --------
-    >>> from refconv.networks import layers
+    >>> from refconv.cases.networks import layers
     >>> (row,) = compare(layers("resnet50")[-1:], precision="float32", seconds=0.0)
     >>> row.rounds, row.ratio() == row.peer / row.refconv
     (7, True)

@@ -325,7 +325,8 @@ def bench(  # noqa: PLR0913 - the command's options
     Exit codes: 0 all good, 1 TARGET is wrong, 2 wrong usage or TARGET can't be loaded.
     """
     _check_compiler()
-    from refconv import benchmark, networks
+    from refconv import benchmark
+    from refconv.cases import networks
     from refconv.info import environment
 
     try:
@@ -386,7 +387,8 @@ def tolerance(
     They accept every output that the error model admits, and no more than they must.
     Exit codes: 0 all good, 2 wrong usage.
     """
-    from refconv import advice, networks
+    from refconv import advice
+    from refconv.cases import networks
 
     _dtypes([dtype])
     if dtype in map(str, formats.INTEGERS):

@@ -12,19 +12,19 @@ from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 import hypothesis.strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from refconv import factors
 from refconv.arrays.interop import Operands
+from refconv.cases import plan
+from refconv.cases.fills import known, names, operands
+from refconv.cases.fitting import MAX_MULTIPLICATIONS, fitted
+from refconv.cases.plan import Values
+from refconv.cases.recipe import QUANTISED, Recipe, input_shape, weight_shape
+from refconv.cases.supports import Supports
 from refconv.core.formats import SUPPORTED
 from refconv.core.geometry import Geometry, choice, integer
 from refconv.core.padding import MODES
-from refconv.factors import Values
-from refconv.fills import known, names, operands
-from refconv.fitting import MAX_MULTIPLICATIONS, fitted
 from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS
 from refconv.ops.quantized import EIGHT_BITS
-from refconv.recipes import QUANTISED, Recipe, input_shape, weight_shape
-from refconv.supports import Supports
 
 _T = TypeVar("_T")
 
@@ -112,7 +112,7 @@ def geometries(
 
 
 def arrays(geometry: Geometry, *, dtype: str = "float32", bias: bool | None = None) -> SearchStrategy[Operands]:
-    """Input, weight and bias (or None) for a geometry, by all the fills of `refconv.fills.names`.
+    """Input, weight and bias (or None) for a geometry, by all the fills of `refconv.cases.fills.names`.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def cases(
     dtypes : sequence of str, optional
         The dtypes to draw from; float32 if not given, uint8 and int8 for the last two operators.
     fills : sequence of str, optional
-        What the arrays may be filled with (`refconv.fills.operands`); `refconv.fills.names` if not given.
+        What the arrays may be filled with (`refconv.cases.fills.operands`); `refconv.cases.fills.names` if not given.
     unbatched : bool
         Whether the input may be a single image (C_in, H, W).
     **limits
@@ -237,7 +237,7 @@ def _shapes(op: str, limits: _Limits) -> SearchStrategy[Values]:
     paddings = ["symmetric"] * 6 + ["four-sided"] * 4 * limits.asymmetric_padding
     paddings += ["same", "same", "valid"] * limits.string_padding
     drawn: dict[str, Sequence[Any]] = {
-        name: factors.DRAWN[name]
+        name: plan.DRAWN[name]
         for name in (
             "batch", "groups", "inputs", "outputs", "height", "width", "rows", "columns", "top", "left", "bottom",
             "right", "stride_h", "stride_w", "dilation_h", "dilation_w", "extra_h", "extra_w", "quantisation",
@@ -247,7 +247,7 @@ def _shapes(op: str, limits: _Limits) -> SearchStrategy[Values]:
     left_out += [] if op == "conv_transpose2d" else ["extra_h", "extra_w"]
     left_out += [] if op in QUANTISED else ["quantisation"]
     drawn = {name: values for name, values in drawn.items() if name not in left_out}
-    drawn["depthwise"] = factors.DRAWN["depthwise"] if limits.depthwise is None else (limits.depthwise,)
+    drawn["depthwise"] = plan.DRAWN["depthwise"] if limits.depthwise is None else (limits.depthwise,)
     drawn["padding"], drawn["mode"] = paddings, limits.padding_modes
     return st.builds(_values, **{name: _one_of(number, values) for number, (name, values) in enumerate(drawn.items())})
 

@@ -21,10 +21,10 @@ import torch
 from implementations import FAULTS, SOUND, im2col, winograd_supports
 
 from refconv import Case, ErrorModel
+from refconv.cases.fills import known, names, operands
+from refconv.cases.recipe import Recipe
 from refconv.core.geometry import Geometry, convolution
-from refconv.fills import known, names, operands
 from refconv.judge.comparison import Comparison
-from refconv.recipes import Recipe
 
 FILLS = known("float32")
 DEFAULT = names("float32")

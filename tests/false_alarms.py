@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 import refconv
-from refconv import ErrorModel, factors
+from refconv import ErrorModel
+from refconv.cases.plan import plan
 from refconv.verification import campaign
 
 direct = ErrorModel.direct
@@ -96,11 +97,11 @@ TIMES = {"jax": 5}  # it compiles for each geometry, a tenth of a second each: e
 def several_times(times):
     """A plan of which each recipe comes so many times, each time with other numbers and another further property."""
 
-    def plan(op, dtypes, supports, cases, seed=0):
-        for recipe in factors.plan(op, dtypes, supports, -(-cases // times), seed):
+    def repeated(op, dtypes, supports, cases, seed=0):
+        for recipe in plan(op, dtypes, supports, -(-cases // times), seed):
             yield from (dataclasses.replace(recipe, seed=recipe.seed + number) for number in range(times))
 
-    return plan
+    return repeated
 
 
 def main():

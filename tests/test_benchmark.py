@@ -18,11 +18,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import refconv
-from refconv import GeometryError, benchmark, commands, info, networks
+from refconv import GeometryError, benchmark, commands, info
 from refconv.benchmark import SETTINGS, Row, Setting, compare, means, settings, sound
+from refconv.cases import networks
+from refconv.cases.networks import Layer
 from refconv.core.geometry import convolution
 from refconv.engine.targets.cpu import threads
-from refconv.networks import Layer
 from refconv.verification.candidates import Candidate
 
 ROOT = Path(__file__).parents[1]

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refconv import Case, ErrorModel, GeometryError, ops, strategies
+from refconv.cases.fills import known, operands
 from refconv.core.formats import part, parts, unit_roundoff
-from refconv.fills import known, operands
 from refconv.judge.bounds.operands import FORMATS
 from refconv.judge.bounds.rounding import smallest_normal
 from refconv.judge.bounds.winograd import transforms

@@ -21,8 +21,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import refconv
+from refconv.cases.fills import operands
 from refconv.core import formats
-from refconv.fills import operands
 from refconv.ops.family import OPERATORS
 from refconv.verification import calls, kinds, native
 from refconv.verification.candidates import Candidate, TargetError, Unsupported, load

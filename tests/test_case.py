@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refconv import Case, ErrorModel, GeometryError, assert_close, ops, strategies
+from refconv.cases.fills import LARGEST_INTEGER, names, operands
 from refconv.core.formats import NARROW, part, parts, rounded, unit_roundoff
-from refconv.fills import LARGEST_INTEGER, names, operands
 
 RNG = np.random.default_rng(0)
 CASE = Case(

@@ -12,10 +12,10 @@ from implementations import FAULTS, bfloat16, by_products, im2col, of_operands, 
 
 import refconv
 from refconv import Case, ErrorModel, GeometryError, advice, assert_close, strategies
+from refconv.cases.fills import operands
+from refconv.cases.networks import layers
 from refconv.core.formats import parts
-from refconv.fills import operands
 from refconv.judge import error_statistics, tolerances
-from refconv.networks import layers
 
 DIRECT = ErrorModel.direct("float32")
 FILLS = ("normal", "uniform", "positive")

@@ -10,8 +10,8 @@ from variants import VARIANTS
 
 import refconv
 from refconv import mutants
+from refconv.cases.recipe import Recipe
 from refconv.core.geometry import convolution
-from refconv.recipes import Recipe
 from refconv.strategies import cases
 from refconv.verification import positions
 from refconv.verification.alterations import alterations

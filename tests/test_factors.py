@@ -9,13 +9,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refconv.core import geometry
-from refconv.core.padding import MODES
-from refconv.factors import EVERY_LARGE, LARGE, large, levels, plan, smaller, space
-from refconv.fills import every, known
-from refconv.fitting import ANYTHING, MAX_MULTIPLICATIONS, OF_OUTPUT, PADDINGS, Values, fitted, rank, size_of, values_of
-from refconv.levels import FACTORS, factors_of
-from refconv.recipes import (
+from refconv.cases.fills import every, known
+from refconv.cases.fitting import (
+    ANYTHING,
+    MAX_MULTIPLICATIONS,
+    OF_OUTPUT,
+    PADDINGS,
+    Values,
+    fitted,
+    rank,
+    size_of,
+    values_of,
+)
+from refconv.cases.levels import FACTORS, factors_of
+from refconv.cases.plan import EVERY_LARGE, LARGE, large, levels, plan, smaller, space
+from refconv.cases.recipe import (
     ARRANGEMENTS,
     ARRAYS,
     LAYOUTS,
@@ -27,10 +35,12 @@ from refconv.recipes import (
     input_shape,
     weight_shape,
 )
-from refconv.supports import Supports
+from refconv.cases.shrink import shrink
+from refconv.cases.supports import Supports
+from refconv.core import geometry
+from refconv.core.padding import MODES
 from refconv.verification import memory
 from refconv.verification.coverage import Interactions, classes
-from refconv.verification.shrinking import shrink
 
 OPS = sorted(ARRAYS)
 BUDGET = 1000

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refconv import Case, ops
+from refconv.cases.fills import known, names, operands, tensors
 from refconv.core.formats import parts
-from refconv.fills import known, names, operands, tensors
 
 EXTREME = known("float32")[len(names("float32")) :]
 SHAPES = (2, 8, 6, 6), (4, 8, 3, 3)

@@ -14,7 +14,7 @@ from common import same_bits
 from on_gpu import MARKS, MISSING, SIMULATED, device
 
 import refconv
-from refconv.fills import operands
+from refconv.cases.fills import operands
 from refconv.verification import campaign, kinds
 from refconv.verification.calls import Unsupported
 from refconv.verification.candidates import Candidate, load
@@ -27,7 +27,7 @@ if not MISSING:
 EXAMPLE = Path(__file__).parents[1] / "examples" / "cuda_kernel.py"
 CASES = 8
 # Each other way to lie in memory is compiled anew.
-SMALL = refconv.supports.Supports.parse({"large": False, "views": SIMULATED})
+SMALL = refconv.Supports.parse({"large": False, "views": SIMULATED})
 DTYPES = ("float32", "float64", "float16", "bfloat16", "int8", "uint64", "complex128")
 
 

@@ -8,10 +8,10 @@ import pytest
 
 import refconv
 from refconv import mutants
+from refconv.cases.recipe import Recipe
+from refconv.cases.supports import Supports
 from refconv.core.geometry import convolution
 from refconv.ops.family import OPERATORS
-from refconv.recipes import Recipe
-from refconv.supports import Supports
 from refconv.verification import PROPERTIES, Candidate, campaign, examine, layers, misuse
 from refconv.verification.program import MAX_LINES, example, program
 
@@ -191,7 +191,7 @@ def test_misuse_is_refused_by_the_oracle_and_by_every_mutants_base():
     for op in OPERATORS:
         dtype = "int8" if OPERATORS[op].is_quantized else "float32"
         supports = Supports.parse({"asymmetric_padding": True, "string_padding": True})
-        found = misuse.wrongs(refconv.factors.plan(op, [dtype], supports, 200, 3))
+        found = misuse.wrongs(refconv.cases.plan.plan(op, [dtype], supports, 200, 3))
         assert {each.way for each in found} >= (
             {"stride 0"} if op != "conv2d_bias" else {"an output gradient with two axes"}
         )

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import refconv
+from refconv.cases.recipe import Recipe
 from refconv.core.geometry import convolution
-from refconv.recipes import Recipe
 from refconv.verification import saved
 from refconv.verification.report import Failure, Report, Result, Tally
 

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
 
 from refconv import GeometryError, conv2d
+from refconv.cases.fills import LARGEST_INTEGER, names, operands
 from refconv.core.formats import result_dtype
 from refconv.core.geometry import Geometry
-from refconv.fills import LARGEST_INTEGER, names, operands
 from refconv.ops.family import OPERATORS
 from refconv.strategies import arrays, cases, geometries, recipes
 from refconv.verification.coverage import OF_GEOMETRY, classes

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refconv import GeometryError
-from refconv.factors import plan, smaller, space
-from refconv.fitting import ANYTHING, Values, fitted, values_of
-from refconv.recipes import ARRANGEMENTS, ARRAYS, LAYOUTS, QUANTISED
-from refconv.supports import Supports
+from refconv.cases.fitting import ANYTHING, Values, fitted, values_of
+from refconv.cases.plan import plan, smaller, space
+from refconv.cases.recipe import ARRANGEMENTS, ARRAYS, LAYOUTS, QUANTISED
+from refconv.cases.supports import Supports
 
 NUMBERS = st.lists(st.integers(1, 7), min_size=1, max_size=3)
 FLAGS = ("asymmetric_padding", "string_padding", "unbatched", "empty_batch", "bias", "large", "errors", "deterministic")

@@ -16,8 +16,8 @@ import torch
 from common import ALL
 
 import refconv
-from refconv.fills import operands
-from refconv.recipes import Recipe
+from refconv.cases.fills import operands
+from refconv.cases.recipe import Recipe
 from refconv.verification import campaign, layers
 from refconv.verification.candidates import Candidate, TargetError, find, load
 from refconv.verification.program import MAX_LINES, program

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 import refconv
-from refconv.fitting import Values, fitted
-from refconv.verification import campaign, shrinking
+from refconv.cases import shrink
+from refconv.cases.fitting import Values, fitted
+from refconv.verification import campaign
 from refconv.verification.candidates import Candidate, TargetError, load
 from refconv.verification.replay import again
 from refconv.verification.saved import Saved
@@ -48,7 +49,7 @@ def told(report):
     ],
 )
 def test_a_crash_is_reported_and_shrunk(monkeypatch, candidate, said, holds):
-    monkeypatch.setattr(shrinking, "CRASH_SECONDS", PATIENCE)
+    monkeypatch.setattr(shrink, "CRASH_SECONDS", PATIENCE)
     report = refconv.verify(candidate, cases=60)
     (failure,) = report.failures
     assert failure.property == "returns"
@@ -89,7 +90,7 @@ def test_a_lost_device_is_a_crash(monkeypatch):
 
 
 def test_an_endless_loop_is_reported_and_shrunk(monkeypatch):
-    monkeypatch.setattr(shrinking, "CRASH_SECONDS", PATIENCE)
+    monkeypatch.setattr(shrink, "CRASH_SECONDS", PATIENCE)
     report = refconv.verify(kernels.never_returns, cases=40, time_limit=2)
     (failure,) = report.failures
     assert failure.property == "returns"

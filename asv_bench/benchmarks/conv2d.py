@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 import refconv
-from refconv import benchmark, networks
+from refconv import benchmark
+from refconv.cases import networks
 from refconv.engine.targets import cpu
 
 

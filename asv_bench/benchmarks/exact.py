@@ -11,7 +11,8 @@ from collections.abc import Callable
 from numba import njit, prange
 
 import refconv
-from refconv import benchmark, networks
+from refconv import benchmark
+from refconv.cases import networks
 
 LAYERS = {str(layer): layer for layer in networks.layers("resnet50")}
 DTYPES = ("float64", "float32")

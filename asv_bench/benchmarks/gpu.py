@@ -7,7 +7,8 @@ asv: `python asv_bench/benchmarks/gpu.py`.
 import functools
 from collections.abc import Callable
 
-from refconv import benchmark, networks
+from refconv import benchmark
+from refconv.cases import networks
 from refconv.core.errors import BackendUnavailable
 
 LAYERS = {str(layer): layer for name in ("resnet50", "mobilenet_v2") for layer in networks.layers(name)}

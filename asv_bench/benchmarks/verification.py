@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from unittest.mock import patch
 
-from refconv import factors
+from refconv.cases import plan
 from refconv.verification import campaign, load
 
 CANDIDATE = Path(__file__).parents[2] / "examples" / "im2col_kernel.py"
@@ -26,8 +26,8 @@ def cases_a_second(dtype: str, cases: str, seed: int) -> float:
     rarely = sys.maxsize if cases == "small" else 1
     with (
         patch.object(campaign, "FIXED", {}),
-        patch.object(factors, "EVERY_LAYER", rarely * factors.EVERY_LAYER),
-        patch.object(factors, "EVERY_LARGE", rarely * factors.EVERY_LARGE),
+        patch.object(plan, "EVERY_LAYER", rarely * plan.EVERY_LAYER),
+        patch.object(plan, "EVERY_LARGE", rarely * plan.EVERY_LARGE),
     ):
         campaign.run(load(f"{CANDIDATE}:conv2d"), settings, [dtype])
     return (len(times) - 1) / (times[-1] - times[0])

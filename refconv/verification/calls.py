@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from refconv.cases.recipe import OUTPUT
 from refconv.core.errors import BackendUnavailable
 from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS
-from refconv.recipes import OUTPUT
 from refconv.verification import kinds
 from refconv.verification.kinds import Handed
 from refconv.verification.memory import OTHER, bits, place, poison, reserve

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from refconv.cases.plan import plan
+from refconv.cases.recipe import Recipe
+from refconv.cases.shrink import shrink
+from refconv.cases.supports import Supports
 from refconv.core import formats
 from refconv.core.geometry import choice, integer
-from refconv.factors import plan
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
-from refconv.recipes import Recipe
-from refconv.supports import Supports
 from refconv.verification import coverage, names
 from refconv.verification.candidates import Candidate, find
 from refconv.verification.crew import Crew, crew
@@ -34,7 +35,6 @@ from refconv.verification.misuse import Wrong, wrongs
 from refconv.verification.program import example, program
 from refconv.verification.properties import Examination, Finding
 from refconv.verification.report import Failure, Report, Result, Tally
-from refconv.verification.shrinking import shrink
 from refconv.verification.worker import MOST_CRASHES
 
 GENERATED, EXAMPLES, DIGITS, MISUSE = (
@@ -142,7 +142,7 @@ def verify(  # noqa: PLR0913 - the contract's options
     style : {"return", "out"}
         Whether it returns its result, or writes it to an array that it gets as its last positional argument.
     supports : mapping or callable, optional
-        What may be generated, see `refconv.supports.Supports`; or a function of a case, True for what is supported. A
+        What may be generated, see `refconv.Supports`; or a function of a case, True for what is supported. A
         method `supports` of the candidate does the same. All that torch's function takes, if not given.
     expected_failures : path, optional
         A file of failures that are known, see `refconv.verification.expected.Expected`: they do not count.

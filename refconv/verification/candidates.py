@@ -14,10 +14,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from refconv.cases.recipe import OUTPUT, Recipe
 from refconv.core.geometry import choice
 from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS
-from refconv.recipes import OUTPUT, Recipe
 from refconv.verification import calls, kinds
 from refconv.verification.calls import Outcome, Unsupported
 from refconv.verification.native import LIBRARIES, Native

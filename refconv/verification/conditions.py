@@ -11,11 +11,11 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from refconv.cases.recipe import Recipe
 from refconv.core import formats
 from refconv.core.geometry import Geometry
 from refconv.core.padding import MODES
 from refconv.judge.case import Case
-from refconv.recipes import Recipe
 
 LARGEST_CONJUNCTION = 3
 # Share of the passing cases that may meet a condition, for a wrong kernel is right now and then; and the share that

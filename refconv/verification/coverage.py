@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from refconv.cases.plan import Space, Triples, large, space, values_of
+from refconv.cases.recipe import Recipe
+from refconv.cases.supports import Supports
 from refconv.core.geometry import Geometry
-from refconv.factors import Space, Triples, large, space, values_of
 from refconv.judge.case import Case
-from refconv.recipes import Recipe
-from refconv.supports import Supports
 
 MOST_NAMED = 1000  # of the pairs that are missing, in JSON
 Level = tuple[str, str]  # a factor and its level
@@ -74,7 +74,7 @@ def _met(source: Any) -> _Met:
 def size(source: Any) -> int:
     """How large what a case is made from is, to find the smallest: the elements of input, weight and output.
 
-    >>> from refconv.factors import Values, fitted
+    >>> from refconv.cases.plan import Values, fitted
     >>> size(fitted("conv2d", Values(height=3, rows=2)))
     7
     """
@@ -92,11 +92,11 @@ class Interactions:
     Parameters
     ----------
     op, dtypes, supports
-        As `refconv.factors.plan` took them: they say what is possible.
+        As `refconv.cases.plan.plan` took them: they say what is possible.
 
     Examples
     --------
-    >>> from refconv.factors import plan
+    >>> from refconv.cases.plan import plan
     >>> found = Interactions("conv2d_bias", ("float32",), Supports())
     >>> for recipe in plan("conv2d_bias", ["float32"], Supports(), 250):
     ...     found.add(recipe)

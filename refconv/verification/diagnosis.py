@@ -13,13 +13,13 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
+from refconv.cases.recipe import Recipe
 from refconv.core import formats
 from refconv.core.errors import GeometryError
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
 from refconv.mutants import Mutant
 from refconv.mutants import all as all_mutants
-from refconv.recipes import Recipe
 from refconv.verification import names, positions
 from refconv.verification.alterations import Alteration, alterations
 from refconv.verification.candidates import Candidate, Unsupported

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from refconv import fills
+from refconv.cases import fills
+from refconv.cases.recipe import Recipe
 from refconv.core.formats import FLOATS
 from refconv.core.geometry import Geometry, convolution
 from refconv.judge.case import Case
-from refconv.recipes import Recipe
 
 DIGITS_PER_CLASS = 2
 LARGEST_PIXEL = 16  # of an integer image, so that 8 bits hold it
@@ -89,7 +89,7 @@ class DigitLayer:
     def code(self) -> list[str]:
         """Lines of Python that make input, weight and bias."""
         return [
-            "from refconv.verification.layers import DigitLayer",
+            "from refconv.verification import DigitLayer",
             f"layer = {self}.case()",
             "input, weight, bias = layer.input, layer.weight, layer.bias",
         ]

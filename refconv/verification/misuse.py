@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from refconv.cases.recipe import Recipe
 from refconv.judge.case import TAKEN, Case
 from refconv.ops.family import OPERATORS
-from refconv.recipes import Recipe
 from refconv.verification import names, properties
 from refconv.verification.candidates import Candidate, Unsupported
 

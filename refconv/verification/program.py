@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from refconv.cases.recipe import Recipe
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import ARRAYS, QUANTISATION, Case
 from refconv.ops.family import OPERATORS
-from refconv.recipes import Recipe
 from refconv.verification import kinds
 from refconv.verification import names as properties
 from refconv.verification.candidates import MODULE_NAME, Candidate
@@ -65,8 +65,8 @@ def example(source: Any) -> str:
             f"@example(refconv.Case({', '.join(f'{name}={text}' for name, text in _fields(case, literals).items())}))"
         )
     if isinstance(source, Recipe):
-        return f"@example(refconv.recipes.Recipe.from_dict({source.as_dict()!r}).case())"
-    return f"@example({type(source).__module__}.{source!r}.case())"
+        return f"@example(refconv.Recipe.from_dict({source.as_dict()!r}).case())"
+    return f"@example(refconv.verification.{source!r}.case())"
 
 
 def _plain(candidate: Candidate, source: Any, property_: str, model: ErrorModel | None) -> str:
@@ -85,27 +85,26 @@ def _examined(candidate: Candidate, source: Any, property_: str, model: ErrorMod
     """As the campaign did it: for what one call does not show."""
     options = f"{candidate.arrays!r}, op={candidate.op!r}, style={candidate.style!r}"
     if candidate.target:
-        names, load = "examine, load", [f"candidate = load({candidate.target!r}, {options})"]
+        names, load = ["examine", "load"], [f"candidate = load({candidate.target!r}, {options})"]
     else:
-        names = "Candidate, examine"
+        names = ["Candidate", "examine"]
         load = ["function = ...  # put the candidate here: it cannot be imported from where it was defined"]
         load.append(f"candidate = Candidate(function, {options})")
     # What asks for the simulator must do so before Numba is imported.
     before = ["import os", f'os.environ["{kinds.SIMULATOR}"] = "1"'] if kinds.simulated(candidate.arrays) else []
-    imports = [*before, "import refconv", f"from refconv.verification import {names}"]
     recipe = source.recipe if isinstance(source, Wrong) else source
     if isinstance(recipe, Recipe):
-        imports.insert(len(before) + 1, "from refconv.recipes import Recipe")
-        made = f"Recipe.from_dict({recipe.as_dict()!r})"
+        made = f"refconv.Recipe.from_dict({recipe.as_dict()!r})"
     else:
-        imports.append(f"from {type(recipe).__module__} import {type(recipe).__name__}")
+        names.append(type(recipe).__name__)
         made = repr(recipe)
     if isinstance(source, Wrong):
-        imports.append("from refconv.verification.misuse import Wrong")
+        names.append("Wrong")
         made = f"Wrong({made}, {source.way!r})"
     claim = "" if model is None else f", refconv.ErrorModel.parse({str(model)!r})"
     claim += ", deterministic=True" * deterministic
     found = [f"found = examine(candidate, case, {property_!r}{claim})", "assert found is None, found.text"]
+    imports = [*before, "import refconv", f"from refconv.verification import {', '.join(sorted(names))}"]
     return "\n".join([*imports, "", *load, *_wrapped(f"case = {made}", "    "), *found]) + "\n"
 
 

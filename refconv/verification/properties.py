@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from refconv.cases.recipe import Recipe
 from refconv.core.formats import FLOATS
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import QUANTISATION, Case
 from refconv.judge.comparison import Comparison
 from refconv.ops import convolution, family
-from refconv.recipes import Recipe
 from refconv.verification.calls import IMAGES, Outcome, Unsupported
 from refconv.verification.candidates import Candidate
 from refconv.verification.names import (

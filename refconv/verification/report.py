@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich import box
 from rich.table import Table
 
+from refconv.cases.recipe import Recipe
 from refconv.core.version import __version__
 from refconv.judge.comparison import Comparison
-from refconv.recipes import Recipe
 
 if TYPE_CHECKING:
     from refconv.verification.diagnosis import Diagnosis

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from refconv.recipes import Recipe
+from refconv.cases.recipe import Recipe
 
 
 @dataclass(frozen=True)

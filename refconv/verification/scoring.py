@@ -18,10 +18,10 @@ from rich import box
 from rich.table import Table
 
 from refconv import mutants
-from refconv.factors import plan
+from refconv.cases.plan import plan
+from refconv.cases.recipe import Recipe
+from refconv.cases.supports import Supports
 from refconv.mutants import Mutant
-from refconv.recipes import Recipe
-from refconv.supports import Supports
 from refconv.verification.candidates import Candidate
 from refconv.verification.misuse import Wrong, wrongs
 from refconv.verification.worker import Here, examiner

@@ -21,9 +21,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from refconv.cases.recipe import Recipe
 from refconv.core.errors import BackendUnavailable
 from refconv.judge.bounds import ErrorModel
-from refconv.recipes import Recipe
 from refconv.verification import misuse
 from refconv.verification.candidates import Candidate, TargetError, load
 from refconv.verification.names import DETERMINISTIC, RETURNS

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from refconv.cases.recipe import Recipe
 from refconv.core.geometry import choice, convolution
 from refconv.judge.case import Case
-from refconv.recipes import Recipe
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def layers(network: str | None = None) -> tuple[Layer, ...]:
 
 @cache
 def _layers() -> tuple[Layer, ...]:
-    content = json.loads((files("refconv") / "data" / "conv2d_layers.json").read_text(encoding="utf-8"))
+    content = json.loads((files("refconv.cases") / "data" / "conv2d_layers.json").read_text(encoding="utf-8"))
     return tuple(
         Layer(
             network=each["net"],

@@ -8,11 +8,11 @@ import math
 from functools import cache, lru_cache
 from typing import Any
 
-from refconv import fills
+from refconv.cases import fills
+from refconv.cases.fitting import OF_OUTPUT, OF_VECTORS, Values, output_padding, output_size, values_of
+from refconv.cases.recipe import ARRANGEMENTS, ARRAYS, BIASED, LAYOUTS, MIXED, MODAL, QUANTISATIONS, QUANTISED, Recipe
 from refconv.core.formats import SUPPORTED
 from refconv.core.padding import MODES
-from refconv.fitting import OF_OUTPUT, OF_VECTORS, Values, output_padding, output_size, values_of
-from refconv.recipes import ARRANGEMENTS, ARRAYS, BIASED, LAYOUTS, MIXED, MODAL, QUANTISATIONS, QUANTISED, Recipe
 
 # Large in one respect and cheap for all that: where an index, a counter or a buffer ends.
 LARGE: dict[str, dict[str, Any]] = {
@@ -35,7 +35,7 @@ LARGE: dict[str, dict[str, Any]] = {
 def large(recipe: Recipe) -> tuple[str, ...]:
     """In which respects a recipe is large, of `LARGE`.
 
-    >>> from refconv.fitting import fitted
+    >>> from refconv.cases.fitting import fitted
     >>> large(fitted("conv2d", Values(batch=65537)))
     ('batch above 65536',)
     """
@@ -159,7 +159,7 @@ def levels(recipe: Recipe) -> dict[str, str]:
 
     Examples
     --------
-    >>> from refconv.fitting import fitted
+    >>> from refconv.cases.fitting import fitted
     >>> found = levels(fitted("conv2d", Values(rows=3, stride_h=2, height=6, groups=2)))
     >>> found["remainder (h)"], found["groups"], found["stride (w)"], found["large"]
     ('1', '2', '1', 'no')

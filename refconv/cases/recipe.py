@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from refconv import fills
+from refconv.cases import fills
 from refconv.core.geometry import Geometry, Padding
 from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS, Call
@@ -54,7 +54,7 @@ class Recipe:
     bias
         Whether there is a bias.
     dtype, fill, seed
-        As `refconv.fills.operands` takes them.
+        As `refconv.cases.fills.operands` takes them.
     op
         The operator.
     output_padding
@@ -96,14 +96,14 @@ class Recipe:
         """Lines of Python that make the arrays, each under its name in the call."""
         if self.op != "conv2d":
             return [
-                "from refconv.recipes import Recipe",
+                "from refconv.cases.recipe import Recipe",
                 f"case = Recipe.from_dict({self.as_dict()}).case()",
                 *(f"{name} = case.arrays[{name!r}]" for name in (*ARRAYS[self.op], *["bias"] * self.bias)),
             ]
         g = self.geometry
         options = f"bias={self.bias}, dtype={self.dtype!r}, seed={self.seed}"
         lines = [
-            "from refconv.fills import operands",
+            "from refconv.cases.fills import operands",
             "input, weight, bias = operands(",
             f"    {self.fill!r}, {input_shape(g)}, {weight_shape(g)}, {options}",
             ")",

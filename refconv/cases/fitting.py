@@ -10,11 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refconv import fills
-from refconv.core.formats import SUPPORTED, result_dtype
-from refconv.core.geometry import LARGEST, Geometry, Padding
-from refconv.core.padding import MODES, Sides
-from refconv.recipes import (
+from refconv.cases import fills
+from refconv.cases.recipe import (  # fmt: skip
     ARRANGEMENTS,
     ARRAYS,
     BIASED,
@@ -25,8 +22,11 @@ from refconv.recipes import (
     QUANTISATIONS,
     QUANTISED,
     Recipe,
-)  # fmt: skip
-from refconv.supports import DEPTHWISE, Supports
+)
+from refconv.cases.supports import DEPTHWISE, Supports
+from refconv.core.formats import SUPPORTED, result_dtype
+from refconv.core.geometry import LARGEST, Geometry, Padding
+from refconv.core.padding import MODES, Sides
 
 MAX_MULTIPLICATIONS = 100_000
 ELEMENTS = 4  # the arrays together have at most so many times more elements

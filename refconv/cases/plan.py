@@ -18,12 +18,23 @@ from typing import Any
 
 import numpy as np
 
-from refconv import fills
+from refconv.cases import fills
+from refconv.cases.fitting import (
+    OF_OUTPUT,
+    OF_VECTORS,
+    Rules,
+    Values,
+    fitted,
+    recipe_of,
+    rules,
+    settled,
+    smaller,
+    values_of,
+)
+from refconv.cases.levels import FACTORS, LARGE, factors_of, large, large_of, levels, levels_of
+from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MIXED, OUTPUT, QUANTISATIONS, Recipe
+from refconv.cases.supports import Supports
 from refconv.core.padding import MODES
-from refconv.fitting import OF_OUTPUT, OF_VECTORS, Rules, Values, fitted, recipe_of, rules, settled, smaller, values_of
-from refconv.levels import FACTORS, LARGE, factors_of, large, large_of, levels, levels_of
-from refconv.recipes import ARRANGEMENTS, LAYOUTS, MIXED, OUTPUT, QUANTISATIONS, Recipe
-from refconv.supports import Supports
 
 __all__ = ["Space", "Values", "fitted", "large", "levels", "plan", "smaller", "space", "values_of"]
 

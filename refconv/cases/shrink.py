@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from refconv.fitting import ANYTHING, smaller
-from refconv.recipes import Recipe
-from refconv.supports import Supports
+from refconv.cases.fitting import ANYTHING, smaller
+from refconv.cases.recipe import Recipe
+from refconv.cases.supports import Supports
 
 ATTEMPTS = 600
 SECONDS = 10.0

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MODAL
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import choice, integer
 from refconv.core.padding import MODES
-from refconv.recipes import ARRANGEMENTS, LAYOUTS, MODAL
 
 DEPTHWISE = "depthwise"
 
@@ -96,7 +96,7 @@ class Supports:
         """Whether the call of a recipe, or of what has its attributes, is one that is said to be taken.
 
         >>> from refconv.core.geometry import convolution
-        >>> from refconv.recipes import Recipe
+        >>> from refconv.cases.recipe import Recipe
         >>> recipe = Recipe(convolution((1, 2, 5, 5), (2, 1, 3, 3), None, 1, 0, 1, 2, "zeros"), (0, 0))
         >>> Supports().allows(recipe), Supports(groups=(1,)).allows(recipe)
         (True, False)
