@@ -14,12 +14,13 @@ from refconv.mutants.registry import KERNELS, REGISTRY, Mutant
 
 __all__ = ["Mutant", "all", "base", "by_name"]
 
-_FILES = (
-    "axes", "ignored", "paths", "groups", "orientation", "biases", "sizes", "degenerate", "pads", "tiles", "memory",
-    "gradients", "large", "precision", "zero_points", "state",
+_KINDS = (
+    "axis_mixup", "ignored_parameter", "fast_path", "group_indexing", "kernel_orientation", "bias_and_batch",
+    "output_size", "degenerate", "padding", "tile_tail", "memory_layout", "gradient_geometry", "large_index", "precision",
+    "zero_point", "state",
 )  # fmt: skip
-for _file in _FILES:
-    import_module(f"refconv.mutants.{_file}")
+for _kind in _KINDS:
+    import_module(f"refconv.mutants.bugs.{_kind}")
 
 
 def all() -> tuple[Mutant, ...]:  # noqa: A001 - the public name

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from refconv.mutants.backward import BiasGradient, InputGradient, Transposed, WeightGradient
-from refconv.mutants.kernels import Call, Forward
-from refconv.mutants.quantised import Integer, Quantized
+from refconv.mutants.kernels.backward import BiasGradient, InputGradient, Transposed, WeightGradient
+from refconv.mutants.kernels.forward import Call, Forward
+from refconv.mutants.kernels.quantized import Integer, Quantized
 from refconv.mutants.sources import SOURCES
 
 KERNELS: dict[str, type[Call]] = {

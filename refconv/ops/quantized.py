@@ -78,9 +78,9 @@ def conv2d_integer(
     >>> conv2d_integer(image, np.full((1, 1, 2, 2), -2, np.int8), input_zero_point=128)
     array([[[[-2]]]], dtype=int32)
     """
-    x, w = _eight_bits("input", input), _eight_bits("weight", weight)
-    x_zero = _zero_point("input_zero_point", input_zero_point, x.dtype)
-    w_zero = _zero_points("weight_zero_point", weight_zero_point, w)
+    x, w = eight_bit_array("input", input), eight_bit_array("weight", weight)
+    x_zero = zero_point_of("input_zero_point", input_zero_point, x.dtype)
+    w_zero = zero_points_of("weight_zero_point", weight_zero_point, w)
     correlation, result = _correlation(
         input, x, x_zero, _less_zero_points(w, w_zero), None, (stride, padding, dilation, groups), INT32
     )
@@ -175,18 +175,18 @@ def conv2d_quantized(  # noqa: PLR0917 - ONNX's arguments
     array([[[[3, 8],
              [1, 3]]]], dtype=uint8)
     """
-    x, w = _eight_bits("input", input), _eight_bits("weight", weight)
+    x, w = eight_bit_array("input", input), eight_bit_array("weight", weight)
     b = None if bias is None else interop.to_numpy("bias", bias)
     if b is not None and b.dtype != np.int32:
         raise TypeError(f"bias has dtype {b.dtype}: must be int32")
-    x_zero = _zero_point("input_zero_point", input_zero_point, x.dtype)
-    w_zero = _zero_points("weight_zero_point", weight_zero_point, w)
-    dtype = _result_dtype(output_zero_point, x.dtype)
-    zero = _zero_point("output_zero_point", output_zero_point, dtype)
-    scale = _combined_scale(
-        _scales("input_scale", input_scale, ()),
-        _scales("weight_scale", weight_scale, w.shape[:1]),
-        _scales("output_scale", output_scale, ()),
+    x_zero = zero_point_of("input_zero_point", input_zero_point, x.dtype)
+    w_zero = zero_points_of("weight_zero_point", weight_zero_point, w)
+    dtype = quantized_dtype(output_zero_point, x.dtype)
+    zero = zero_point_of("output_zero_point", output_zero_point, dtype)
+    scale = combined_scale(
+        scales_of("input_scale", input_scale, ()),
+        scales_of("weight_scale", weight_scale, w.shape[:1]),
+        scales_of("output_scale", output_scale, ()),
     )
     correlation, result = _correlation(
         input, x, x_zero, _less_zero_points(w, w_zero), b, (stride, padding, dilation, groups), dtype
@@ -247,7 +247,7 @@ def _requantize(sums: np.ndarray, scale: np.ndarray, zero_point: int, out: np.nd
     out[...] = scaled + np.float32(zero_point)  # an integer that the dtype holds: nothing is rounded any more
 
 
-def _combined_scale(input_scale: np.ndarray, weight_scale: np.ndarray, output_scale: np.ndarray) -> np.ndarray:
+def combined_scale(input_scale: np.ndarray, weight_scale: np.ndarray, output_scale: np.ndarray) -> np.ndarray:
     """input_scale * weight_scale / output_scale in float32, from left to right; 0 if it is too small for float32."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         scale = np.asarray(input_scale * weight_scale / output_scale)
@@ -259,22 +259,24 @@ def _combined_scale(input_scale: np.ndarray, weight_scale: np.ndarray, output_sc
     return scale
 
 
-def _eight_bits(name: str, array: Any) -> np.ndarray:
+def eight_bit_array(name: str, array: Any) -> np.ndarray:
+    """An array of int8 or uint8 as NumPy's; others are refused."""
     found = interop.to_numpy(name, array)
     if found.dtype not in EIGHT_BITS:
         raise TypeError(f"{name} has dtype {found.dtype}: must be int8 or uint8")
     return found
 
 
-def _zero_point(name: str, value: Any, dtype: np.dtype) -> int:
+def zero_point_of(name: str, value: Any, dtype: np.dtype) -> int:
+    """A zero point as an int that the dtype holds; others are refused."""
     info = np.iinfo(dtype)
     return integer(name, value, int(info.min), int(info.max))
 
 
-def _zero_points(name: str, value: Any, weight: np.ndarray) -> np.ndarray:
+def zero_points_of(name: str, value: Any, weight: np.ndarray) -> np.ndarray:
     """One zero point (0-d), or one for each output channel."""
     if not getattr(value, "ndim", 0):
-        return np.asarray(_zero_point(name, value, weight.dtype))
+        return np.asarray(zero_point_of(name, value, weight.dtype))
     found = interop.to_numpy(name, value)
     if found.dtype.kind not in "iu":
         raise TypeError(f"{name} has dtype {found.dtype}: must be integers")
@@ -288,7 +290,7 @@ def _zero_points(name: str, value: Any, weight: np.ndarray) -> np.ndarray:
     return found
 
 
-def _result_dtype(output_zero_point: Any, input_dtype: np.dtype) -> np.dtype:
+def quantized_dtype(output_zero_point: Any, input_dtype: np.dtype) -> np.dtype:
     """The dtype that the zero point carries, if it does; the input's otherwise."""
     carried = getattr(output_zero_point, "dtype", None)
     if carried is None:
@@ -299,7 +301,7 @@ def _result_dtype(output_zero_point: Any, input_dtype: np.dtype) -> np.dtype:
     raise TypeError(f"output_zero_point has dtype {carried}: must be int8 or uint8, the result's, or a plain int")
 
 
-def _scales(name: str, value: Any, channels: tuple[int, ...]) -> np.ndarray:
+def scales_of(name: str, value: Any, channels: tuple[int, ...]) -> np.ndarray:
     """One scale (0-d), or one for each of the channels, in float32."""
     if type(value) in (int, float) or isinstance(value, np.generic):
         found = np.asarray(value)

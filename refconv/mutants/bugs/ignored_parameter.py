@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from refconv.mutants.kernels import Array, Call
+from refconv.mutants.kernels.forward import Array, Call
 from refconv.mutants.registry import EVERY, SPATIAL, mutant
 
 MODES = ("zeros", "reflect", "replicate", "circular")

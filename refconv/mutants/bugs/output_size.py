@@ -3,7 +3,7 @@
 Knows kernels and the registry.
 """
 
-from refconv.mutants.kernels import Call
+from refconv.mutants.kernels.forward import Call
 from refconv.mutants.registry import mutant
 
 KIND = "shape_formula"

@@ -10,7 +10,7 @@ import numpy as np
 from refconv.core import formats, geometry
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry
-from refconv.mutants.kernels import Array, Call, placed
+from refconv.mutants.kernels.forward import Array, Call, placed
 from refconv.ops import convolution
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from refconv.core.padding import ZERO
-from refconv.mutants.kernels import Array, Call
+from refconv.mutants.kernels.forward import Array, Call
 from refconv.mutants.registry import EVERY, SPATIAL, mutant
 
 SIDE, BOUNDARY = "pad_side", "pad_boundary"

@@ -5,7 +5,7 @@ Knows kernels and the registry.
 
 import numpy as np
 
-from refconv.mutants.kernels import Array, Call
+from refconv.mutants.kernels.forward import Array, Call
 from refconv.mutants.registry import EVERY, SPATIAL, mutant
 
 KIND = "tile_tail"

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from refconv.mutants.kernels import Array, Forward
-from refconv.mutants.quantised import Quantised, Quantized
+from refconv.mutants.kernels.forward import Array, Forward
+from refconv.mutants.kernels.quantized import Quantised, Quantized
 from refconv.mutants.registry import mutant
 
 KIND = "quant_padding"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from refconv.mutants.kernels import Array, Call
+from refconv.mutants.kernels.forward import Array, Call
 from refconv.mutants.registry import mutant
 
 WITH_WEIGHT = ("conv2d", "conv_transpose2d", "conv2d_input", "conv2d_integer", "conv2d_quantized")

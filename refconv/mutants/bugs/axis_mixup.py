@@ -10,8 +10,8 @@ import numpy as np
 
 from refconv.core.geometry import per_axis
 from refconv.core.padding import ZERO
-from refconv.mutants.backward import Transposed
-from refconv.mutants.kernels import Array, Call
+from refconv.mutants.kernels.backward import Transposed
+from refconv.mutants.kernels.forward import Array, Call
 from refconv.mutants.registry import EVERY, mutant
 
 FORWARD = "conv2d"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from refconv.core.errors import GeometryError
-from refconv.mutants.kernels import Array, Call
+from refconv.mutants.kernels.forward import Array, Call
 from refconv.mutants.registry import SPATIAL, mutant
 
 KIND = "degenerate"

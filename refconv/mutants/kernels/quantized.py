@@ -7,8 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from refconv.mutants.kernels import Array, Windowed
-from refconv.ops.quantized import _combined_scale, _eight_bits, _result_dtype, _scales, _zero_point, _zero_points
+from refconv.mutants.kernels.forward import Array, Windowed
+from refconv.ops.quantized import (
+    combined_scale,
+    eight_bit_array,
+    quantized_dtype,
+    scales_of,
+    zero_point_of,
+    zero_points_of,
+)
 
 
 class Quantised(Windowed):
@@ -26,9 +33,9 @@ class Quantised(Windowed):
         self, input: Any, input_zero_point: Any, weight: Any, weight_zero_point: Any, bias: Any, options: Any
     ) -> None:
         """The operands of a convolution of quantised tensors."""
-        x, w = _eight_bits("input", input), _eight_bits("weight", weight)
-        self.x_zero = _zero_point("input_zero_point", input_zero_point, x.dtype)
-        zeros = _zero_points("weight_zero_point", weight_zero_point, w)
+        x, w = eight_bit_array("input", input), eight_bit_array("weight", weight)
+        self.x_zero = zero_point_of("input_zero_point", input_zero_point, x.dtype)
+        zeros = zero_points_of("weight_zero_point", weight_zero_point, w)
         self.w_zero = zeros.astype(np.int64)
         self.outside = self.x_zero
         self.operands(x, w, bias, options)
@@ -83,14 +90,14 @@ class Quantized(Quantised):
             raise TypeError(f"bias has dtype {b.dtype}: must be int32")
         options = (stride, padding, dilation, groups)
         self.quantised(input, input_zero_point, weight, weight_zero_point, b, options)
-        self.dtype = _result_dtype(output_zero_point, self.raw["input"].dtype)
-        self.y_zero = _zero_point("output_zero_point", output_zero_point, self.dtype)
+        self.dtype = quantized_dtype(output_zero_point, self.raw["input"].dtype)
+        self.y_zero = zero_point_of("output_zero_point", output_zero_point, self.dtype)
         scales = [
-            _scales("input_scale", input_scale, ()),
-            _scales("weight_scale", weight_scale, self.raw["weight"].shape[:1]),
-            _scales("output_scale", output_scale, ()),
+            scales_of("input_scale", input_scale, ()),
+            scales_of("weight_scale", weight_scale, self.raw["weight"].shape[:1]),
+            scales_of("output_scale", output_scale, ()),
         ]
-        self.scale = _combined_scale(*scales)
+        self.scale = combined_scale(*scales)
 
     def store(self, sums: Array) -> Array:
         """The sums times the scale, clamped, rounded, and the zero point added."""

@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 
-from refconv.mutants.kernels import Array, Call
+from refconv.mutants.kernels.forward import Array, Call
 from refconv.mutants.registry import EVERY, SPATIAL, mutant
 
 KIND = "groups_indexing"

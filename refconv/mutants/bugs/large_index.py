@@ -6,7 +6,7 @@ Where the real limit does not fit into a test, it is scaled, and the summary say
 import numpy as np
 
 from refconv.core.padding import ZERO
-from refconv.mutants.kernels import Array, Call
+from refconv.mutants.kernels.forward import Array, Call
 from refconv.mutants.registry import mutant
 
 KIND = "large_index"

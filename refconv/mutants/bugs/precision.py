@@ -9,7 +9,7 @@ import numpy as np
 
 from refconv.core.formats import rounded
 from refconv.core.padding import ZERO
-from refconv.mutants.kernels import Array, Call
+from refconv.mutants.kernels.forward import Array, Call
 from refconv.mutants.registry import SPATIAL, mutant
 
 KIND, SPECIAL = "accum_dtype", "nonfinite"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from refconv.mutants.ignored import dilation, groups, padding, stride
-from refconv.mutants.kernels import Array, Call
+from refconv.mutants.bugs.ignored_parameter import dilation, groups, padding, stride
+from refconv.mutants.kernels.forward import Array, Call
 from refconv.mutants.registry import EVERY, SPATIAL, mutant
 
 KIND = "fastpath_gate"
