@@ -16,9 +16,9 @@ import pytest
 
 if TYPE_CHECKING:
     from refconv.verification.campaign import Settings
-    from refconv.verification.candidates import Candidate
-    from refconv.verification.expected import Expected
-    from refconv.verification.report import Failure, Report
+    from refconv.verification.candidate.candidate import Candidate
+    from refconv.verification.report.expected_failures import Expected
+    from refconv.verification.report.report import Failure, Report
 
 NAME = "refconv"  # the first part of the tests' ids
 
@@ -65,9 +65,9 @@ class _Plan:
 
     def candidate(self, op: str) -> Candidate:
         """The candidate, loaded."""
-        from refconv.verification import candidates
+        from refconv.verification.candidate import candidate
 
-        return candidates.load(self.target, op=op)
+        return candidate.load(self.target, op=op)
 
     def run(self, op: str, dtype: str) -> Report:
         """All cases of one operator and dtype."""
@@ -84,9 +84,9 @@ def _plan(config: pytest.Config) -> _Plan:
     from refconv.core.geometry import integer
     from refconv.ops.family import OPERATORS
     from refconv.verification.campaign import DEFAULT_DTYPES, LARGEST_SEED, Settings
-    from refconv.verification.candidates import TargetError
-    from refconv.verification.expected import Expected
-    from refconv.verification.names import PROPERTIES
+    from refconv.verification.candidate.candidate import TargetError
+    from refconv.verification.examine.property_names import PROPERTIES
+    from refconv.verification.report.expected_failures import Expected
 
     option = config.getoption
     try:

@@ -25,8 +25,8 @@ from refconv.engine.targets.cpu import threads
 from refconv.judge.case import Case
 from refconv.ops.convolution import conv2d
 from refconv.verification.campaign import Progress
-from refconv.verification.candidates import Candidate, Unsupported
-from refconv.verification.names import LAYOUT, RETURNS, VALUES
+from refconv.verification.candidate.candidate import Candidate, Unsupported
+from refconv.verification.examine.property_names import LAYOUT, RETURNS, VALUES
 
 DTYPES = tuple(map(str, formats.WIDE))
 PEERS = ("torch",)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from refconv.benchmark import Row, Setting
     from refconv.judge.bounds import ErrorModel
     from refconv.verification.campaign import Progress as Callback
-    from refconv.verification.candidates import Candidate
-    from refconv.verification.report import Report
+    from refconv.verification.candidate.candidate import Candidate
+    from refconv.verification.report.report import Report
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -162,7 +162,7 @@ def verify(  # noqa: PLR0913 - the command's options
     Exit codes: 0 all good, 1 it failed, 2 wrong usage or TARGET can't be loaded.
     """
     from refconv.verification import campaign
-    from refconv.verification.expected import Expected
+    from refconv.verification.report.expected_failures import Expected
 
     claim = _parsed_model(model)
     candidate = _load(target, arrays, op, style, abi)
@@ -204,12 +204,12 @@ def replay(
 
     Exit codes: 0 none is left, 1 some are, 2 wrong usage or TARGET can't be loaded.
     """
-    from refconv.verification import saved
     from refconv.verification.replay import again
+    from refconv.verification.report import saved_failures
 
     claim = _parsed_model(model)
     try:
-        known = saved.load(failures)
+        known = saved_failures.load(failures)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="FAILURES") from None
     candidates = {op: _load(target, arrays, op, style, abi) for op in dict.fromkeys(each.op for each in known)}
@@ -251,15 +251,15 @@ def mutants(
                 f"{each.name}  [{each.kind}, {each.op}]  {each.summary}{f' ({each.source})' if each.source else ''}"
             )
         return
-    from refconv.verification import scoring
+    from refconv.verification import mutation_score
 
     with _progress(Console(stderr=True)) as progress:
-        rows = scoring.score(wanted, cases, seed, jobs, progress)
-    console.print(scoring.table(rows))
-    for line in scoring.summary(rows):
+        rows = mutation_score.score(wanted, cases, seed, jobs, progress)
+    console.print(mutation_score.table(rows))
+    for line in mutation_score.summary(rows):
         console.print(line)
     if json is not None:
-        json.write_text(scoring.as_json(rows), encoding="utf-8")
+        json.write_text(mutation_score.as_json(rows), encoding="utf-8")
     if not all(row.found for row in rows):
         raise typer.Exit(FAILED)
 
@@ -459,7 +459,7 @@ def _check_compiler() -> None:
 def _load(
     target: str, arrays: str | None, op: str = "conv2d", style: str = "return", abi: str | None = None
 ) -> Candidate:
-    from refconv.verification.candidates import TargetError, load
+    from refconv.verification.candidate.candidate import TargetError, load
 
     sys.path.insert(0, str(Path.cwd()))  # as for `python -m`
     try:

@@ -17,8 +17,8 @@ from variants import VARIANTS, Variant
 from refconv import mutants
 from refconv.cases import plan
 from refconv.cases.supports import Supports
-from refconv.verification.candidates import Candidate
-from refconv.verification.diagnosis import Evidence, diagnose
+from refconv.verification.candidate.candidate import Candidate
+from refconv.verification.diagnose.diagnosis import Evidence, diagnose
 
 CASES, SEED = 400, 20
 UNSEEN = "not detected"

@@ -24,7 +24,7 @@ from refconv.cases import networks
 from refconv.cases.networks import Layer
 from refconv.core.geometry import convolution
 from refconv.engine.targets.cpu import threads
-from refconv.verification.candidates import Candidate
+from refconv.verification.candidate.candidate import Candidate
 
 ROOT = Path(__file__).parents[1]
 GOOD = f"{ROOT}/examples/im2col_kernel.py:conv2d"

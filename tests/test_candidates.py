@@ -24,9 +24,10 @@ import refconv
 from refconv.cases.fills import operands
 from refconv.core import formats
 from refconv.ops.family import OPERATORS
-from refconv.verification import calls, kinds, native
-from refconv.verification.candidates import Candidate, TargetError, Unsupported, load
-from refconv.verification.memory import ARRANGEMENTS, OTHER, poison, possible
+from refconv.verification.candidate import array_kinds, native
+from refconv.verification.candidate import call as one_call
+from refconv.verification.candidate.arrangements import ARRANGEMENTS, OTHER, poison, possible
+from refconv.verification.candidate.candidate import Candidate, TargetError, Unsupported, load
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "c"
 FLOATS = [str(dtype) for dtype in formats.FLOATS]
@@ -255,7 +256,7 @@ def test_faults(candidate, violated, text):
     ((found, why),) = outcome.faults
     assert found == violated
     assert text in why
-    assert calls.__file__ not in why
+    assert one_call.__file__ not in why
     assert (outcome.result is None) == (violated != "inputs unmodified")
 
 
@@ -605,14 +606,14 @@ def test_the_device_with_an_index(monkeypatch):
     """Of several GPUs the one that was asked for is waited for, and what lies on another one is not on it."""
     waited = []
     monkeypatch.setattr(torch.cuda, "synchronize", lambda *device: waited.append(device))
-    kinds.finish(None, "torch", "cuda:1")
-    kinds.finish(None, "torch", "cuda")
+    array_kinds.finish(None, "torch", "cuda:1")
+    array_kinds.finish(None, "torch", "cuda")
     assert waited == [("cuda:1",), ()]
     one, two = torch.device("cuda:1"), torch.device("cuda:2")
-    found = [kinds._lies_on(one, name) for name in ("cuda:1", "cuda", "cuda:2", "cpu")]
+    found = [array_kinds._lies_on(one, name) for name in ("cuda:1", "cuda", "cuda:2", "cpu")]
     assert found == [True, True, False, False]
-    assert not kinds._lies_on(two, "cuda:1")
-    assert kinds._lies_on(torch.device("cpu"), "cpu:0")
+    assert not array_kinds._lies_on(two, "cuda:1")
+    assert array_kinds._lies_on(torch.device("cpu"), "cpu:0")
 
 
 def test_what_is_not_installed():

@@ -94,11 +94,11 @@ def test_torch_arrays_by_default_for_torch():
 
 
 def test_what_was_skipped_is_said(monkeypatch):
-    monkeypatch.setattr(campaign, "FIXED", {campaign.DIGITS: refconv.verification.layers.digit_layers})
-    monkeypatch.setattr("refconv.verification.layers.find_spec", lambda _: None)
-    monkeypatch.setattr("refconv.verification.layers._scikit_learn", lambda: None)
+    monkeypatch.setattr(campaign, "FIXED", {campaign.DIGITS: refconv.verification.real_layers.digit_layers})
+    monkeypatch.setattr("refconv.verification.real_layers.find_spec", lambda _: None)
+    monkeypatch.setattr("refconv.verification.real_layers._scikit_learn", lambda: None)
     monkeypatch.setattr(
-        "refconv.verification.layers.digit_images", refconv.verification.layers.digit_images.__wrapped__
+        "refconv.verification.real_layers.digit_images", refconv.verification.real_layers.digit_images.__wrapped__
     )
     done = call("verify", GOOD, "--cases", "20")
     assert done.exit_code == 0

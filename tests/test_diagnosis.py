@@ -13,10 +13,10 @@ from refconv import mutants
 from refconv.cases.recipe import Recipe
 from refconv.core.geometry import convolution
 from refconv.strategies import cases
-from refconv.verification import positions
-from refconv.verification.alterations import alterations
-from refconv.verification.conditions import conditions
-from refconv.verification.diagnosis import Evidence, diagnose
+from refconv.verification.diagnose import regions
+from refconv.verification.diagnose.altered_calls import alterations
+from refconv.verification.diagnose.conditions import conditions
+from refconv.verification.diagnose.diagnosis import Evidence, diagnose
 
 OPERATORS = ("conv2d", "conv_transpose2d", "conv2d_input", "conv2d_weight", "conv2d_integer", "conv2d_quantized")
 
@@ -149,32 +149,32 @@ def test_regions_are_named(where, name):
     geometry = convolution((3, 4, 7, 9), (12, 2, 3, 3), None, 1, (1, 0), 1, 2, "zeros")
     mask = np.zeros(geometry.output_shape, bool)
     mask[where] = True
-    assert name in positions.regions([positions.Wrong("conv2d", geometry, mask, mask, mask)])
+    assert name in regions.regions([regions.Wrong("conv2d", geometry, mask, mask, mask)])
 
 
 def test_a_region_must_hold_all_that_is_wrong():
     mask = np.zeros((2, 3, 5, 6), bool)
     mask[0, 0, 1, 1] = mask[1, 2, 4, 5] = mask[0, 1, 0, 0] = True
-    assert positions.regions([positions.Wrong("conv2d", None, mask, mask, mask)]) == ()
+    assert regions.regions([regions.Wrong("conv2d", None, mask, mask, mask)]) == ()
 
 
 def test_a_missing_bias_is_seen():
     rng = np.random.default_rng(0)
     expected, bias = rng.integers(1, 99, (2, 3, 4, 4)).astype(float), np.array([1.0, 2.0, 4.0])
     for actual in (expected - bias[:, None, None], expected - bias[:, None, None] + bias[[1, 2, 0]][:, None, None]):
-        wrong = positions.Wrong("conv2d", None, actual != expected, actual, expected, bias)
-        assert "the bias is missing or another channel's" in positions.values(wrong)
-    wrong = positions.Wrong("conv2d", None, expected > 0, rng.random(expected.shape), expected, bias)
-    assert positions.values(wrong) == ()
+        wrong = regions.Wrong("conv2d", None, actual != expected, actual, expected, bias)
+        assert "the bias is missing or another channel's" in regions.values(wrong)
+    wrong = regions.Wrong("conv2d", None, expected > 0, rng.random(expected.shape), expected, bias)
+    assert regions.values(wrong) == ()
 
 
 def test_sizes_are_explained_by_a_formula_for_all_cases():
     shapes = []
     for dilation in (2, 3):
         right = convolution((1, 1, 12, 12), (1, 1, 3, 3), None, 1, 0, dilation, 1, "zeros")
-        shapes.append(positions.Shapes((1, 1, 10, right.output_size[1]), right.output_shape, right))
-    assert positions.sizes(shapes, "conv2d") == ("height 10, not 8: without the dilation",)
-    assert positions.sizes([positions.Shapes((1, 2, 3), (1, 1, 2, 3), None)], "conv2d") == ("3 axes, not 4",)
+        shapes.append(regions.Shapes((1, 1, 10, right.output_size[1]), right.output_shape, right))
+    assert regions.sizes(shapes, "conv2d") == ("height 10, not 8: without the dilation",)
+    assert regions.sizes([regions.Shapes((1, 2, 3), (1, 1, 2, 3), None)], "conv2d") == ("3 axes, not 4",)
 
 
 def test_refconv_itself_is_given_no_class():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refconv.verification.expected import Expected
+from refconv.verification.report.expected_failures import Expected
 
 FILE = """
 # what the first version does not do

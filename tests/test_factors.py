@@ -39,8 +39,8 @@ from refconv.cases.shrink import shrink
 from refconv.cases.supports import Supports
 from refconv.core import geometry
 from refconv.core.padding import MODES
-from refconv.verification import memory
-from refconv.verification.coverage import Interactions, classes
+from refconv.verification.candidate import arrangements
+from refconv.verification.report.coverage import Interactions, classes
 
 OPS = sorted(ARRAYS)
 BUDGET = 1000
@@ -115,7 +115,7 @@ def test_a_case_is_what_the_recipe_says(op, values):
         assert case.arrays[name].shape == shape[dropped:]
     for name, arrangement in recipe.memory:
         array = case.unwritten if name == OUTPUT else case.arrays[name]
-        assert memory.possible(arrangement, "numpy", array.dtype, array.ndim)
+        assert arrangements.possible(arrangement, "numpy", array.dtype, array.ndim)
         if arrangement == "broadcast":
             assert array[1:].tobytes() == np.broadcast_to(array[:1], array[1:].shape).tobytes()
     assert ("bias" in case.arrays) is recipe.bias
@@ -323,11 +323,11 @@ def test_what_is_refused_is_not_covered():
 
 @pytest.mark.parametrize("op", OPS)
 def test_arrays_can_lie_as_the_plan_has_them(op):
-    assert ARRANGEMENTS == memory.ARRANGEMENTS
+    assert ARRANGEMENTS == arrangements.ARRANGEMENTS
     for recipe in planned(op)[:100]:
         arrays = recipe.case().arrays
         for name, arrangement in recipe.memory:
-            laid_out = memory.arrange(arrays[name], arrangement)
+            laid_out = arrangements.arrange(arrays[name], arrangement)
             assert laid_out.tobytes() == arrays[name].tobytes()
 
 

@@ -15,10 +15,11 @@ from on_gpu import MARKS, MISSING, SIMULATED, device
 
 import refconv
 from refconv.cases.fills import operands
-from refconv.verification import campaign, kinds
-from refconv.verification.calls import Unsupported
-from refconv.verification.candidates import Candidate, load
-from refconv.verification.memory import ARRANGEMENTS, possible
+from refconv.verification import campaign
+from refconv.verification.candidate import array_kinds
+from refconv.verification.candidate.arrangements import ARRANGEMENTS, possible
+from refconv.verification.candidate.call import Unsupported
+from refconv.verification.candidate.candidate import Candidate, load
 
 pytestmark = MARKS
 if not MISSING:
@@ -40,7 +41,7 @@ def a_case(dtype="float32", equal=False):
 
 def host(array):
     """The numbers of an argument that is an array."""
-    return kinds.on_host("array", array, "numba") if isinstance(array, device.Array) else array
+    return array_kinds.on_host("array", array, "numba") if isinstance(array, device.Array) else array
 
 
 def on_device(array):
@@ -224,7 +225,7 @@ def test_a_mistake_is_found_and_shrunk(tmp_path):
             exec(compile(failure.snippet, "program", "exec"), {})  # noqa: S102 - our own
         return
     # Without what this process has: the program itself asks for the simulator.
-    variables = {name: value for name, value in os.environ.items() if name != kinds.SIMULATOR}
+    variables = {name: value for name, value in os.environ.items() if name != array_kinds.SIMULATOR}
     command = [sys.executable, "-c", failure.snippet]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 1

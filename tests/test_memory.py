@@ -9,8 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refconv.core import formats
-from refconv.verification import memory
-from refconv.verification.memory import ARRANGEMENTS, OTHER, arrange, broadcastable, place, possible, reserve
+from refconv.verification.candidate import arrangements
+from refconv.verification.candidate.arrangements import (
+    ARRANGEMENTS,
+    OTHER,
+    arrange,
+    broadcastable,
+    place,
+    possible,
+    reserve,
+)
 
 DTYPES = st.sampled_from(formats.SUPPORTED)
 SHAPES = st.lists(st.integers(0, 4), max_size=4).map(tuple)
@@ -51,21 +59,21 @@ def test_all_around_is_poison(array, data):
     name = data.draw(st.sampled_from(candidates(array)))
     found = place(array, name)
     around = found.bytes[~found.inside]
-    assert set(around.tolist()) == {memory.poison(array.dtype)}
-    assert len(around) >= 2 * memory.GUARD
+    assert set(around.tolist()) == {arrangements.poison(array.dtype)}
+    assert len(around) >= 2 * arrangements.GUARD
     # What reads on in C order as if the view were contiguous, from its first element, stays in the memory.
     assert found.offset + array.nbytes <= found.memory.nbytes
     if name != "broadcast":
         assert found.inside.sum() == array.nbytes
     if array.size:
         found.view[...] = np.zeros((), array.dtype)
-        assert set(found.bytes[~found.inside].tolist()) == {memory.poison(array.dtype)}
+        assert set(found.bytes[~found.inside].tolist()) == {arrangements.poison(array.dtype)}
         assert not found.bytes[found.inside].any()
 
 
 @given(dtype=DTYPES)
 def test_poison_is_nan_or_large(dtype):
-    for byte in (memory.poison(dtype), OTHER):
+    for byte in (arrangements.poison(dtype), OTHER):
         value = np.full(dtype.itemsize, byte, np.uint8).view(dtype)
         if dtype in formats.INTEGERS:
             assert value > np.iinfo(dtype).max // 8
@@ -92,14 +100,14 @@ def test_strides_are_as_named(shape, dtype):
     def expect(name, *steps, offset=0):
         found = place(x, name)
         assert strides(found.view) == steps[not has_batch :], name
-        assert found.offset == memory.GUARD + offset * x.itemsize, name
+        assert found.offset == arrangements.GUARD + offset * x.itemsize, name
 
     expect("contiguous", c * h * w, h * w, w, 1)
-    expect("offset", c * h * w, h * w, w, 1, offset=memory.START)
+    expect("offset", c * h * w, h * w, w, 1, offset=arrangements.START)
     expect("channel_chunk", 2 * c * h * w, h * w, w, 1, offset=c * h * w)
     expect("channels_last", c * h * w, 1, w * c, c)
     expect("negative", *(-step for step in (c * h * w, h * w, w, 1)), offset=x.size - 1)
-    pitch = w + memory.PITCH
+    pitch = w + arrangements.PITCH
     expect("row_pitch", c * h * pitch, h * pitch, pitch, 1)
     expect("interleaved", 2 * c * h * w, 2 * h * w, 2 * w, 2)
     if has_batch:
@@ -129,7 +137,7 @@ def test_unaligned_is_not_aligned(dtype):
 
 
 def test_an_offset_breaks_a_vectors_alignment():
-    assert (place(np.ones(4, "float32"), "offset").offset - memory.GUARD) % 16
+    assert (place(np.ones(4, "float32"), "offset").offset - arrangements.GUARD) % 16
 
 
 def test_broadcast_wherever_the_values_allow_it():
@@ -144,7 +152,7 @@ def test_broadcast_wherever_the_values_allow_it():
     assert not broadcastable(np.array([0.0, -0.0]))
 
 
-@pytest.mark.parametrize("name", memory.ARRANGEMENTS)
+@pytest.mark.parametrize("name", arrangements.ARRANGEMENTS)
 def test_no_elements_lie_nowhere(name):
     """Not even beyond the memory, where the planes are larger than the guards."""
     found = reserve((0, 32, 15, 40), np.dtype("float32"), name, 0)
@@ -159,10 +167,10 @@ def test_reserved_memory_has_guards(shape, dtype, byte):
         if possible(name, "numpy", dtype, len(shape)):
             found = reserve(shape, dtype, name, byte)
             assert found.view.shape == shape
-            assert found.offset == memory.GUARD or not found.view.size
+            assert found.offset == arrangements.GUARD or not found.view.size
             assert (found.bytes == byte).all()
-            assert not found.inside[: memory.GUARD].any()
-            assert not found.inside[-memory.GUARD :].any()
+            assert not found.inside[: arrangements.GUARD].any()
+            assert not found.inside[-arrangements.GUARD :].any()
 
 
 @pytest.mark.parametrize(

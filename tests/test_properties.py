@@ -12,8 +12,9 @@ from refconv.cases.recipe import Recipe
 from refconv.cases.supports import Supports
 from refconv.core.geometry import convolution
 from refconv.ops.family import OPERATORS
-from refconv.verification import PROPERTIES, Candidate, campaign, examine, layers, misuse
-from refconv.verification.program import MAX_LINES, example, program
+from refconv.verification import PROPERTIES, Candidate, campaign, examine, real_layers
+from refconv.verification.examine import wrong_arguments
+from refconv.verification.report.reproducer import MAX_LINES, example, program
 
 verify = functools.partial(refconv.verify, isolate=False, cases=150)
 
@@ -138,7 +139,7 @@ def test_the_oracle_violates_none(op, style):
     assert checked >= {"returns", "inputs unmodified", "values", "deterministic", "errors"} - without
 
 
-NOTHING = refconv.verification.report.Tally()
+NOTHING = refconv.verification.report.report.Tally()
 
 
 def test_pure_functions_have_no_state():
@@ -157,8 +158,8 @@ def sources():
         kind = "plain" if OPERATORS[op].is_quantized else ""
         padding = ((1, 0), (0, 1))
         yield op, Recipe(geometry, padding, dtype=dtype, op=op, fill="integers", quantisation=kind, bias=op == "conv2d")
-    yield "conv2d", misuse.Wrong(Recipe(geometry, ((1, 0), (0, 1))), "stride 0")
-    yield "conv2d", layers.digit_layers("float32", 0)[0]
+    yield "conv2d", wrong_arguments.Wrong(Recipe(geometry, ((1, 0), (0, 1))), "stride 0")
+    yield "conv2d", real_layers.digit_layers("float32", 0)[0]
 
 
 SOURCES = [pytest.param(*each, id=f"{each[0]}-{type(each[1]).__name__}") for each in sources()]
@@ -174,14 +175,14 @@ def test_every_property_has_a_program(op, source, style, property_):
     assert len(text.splitlines()) <= MAX_LINES
     compile(text, "program", "exec")
     line = example(source)
-    assert line.startswith("@example(") is not isinstance(source, misuse.Wrong)
+    assert line.startswith("@example(") is not isinstance(source, wrong_arguments.Wrong)
     if line:
         compile(f"{line}\ndef test(case): pass", "example", "exec")
 
 
 @pytest.mark.parametrize(("op", "source"), SOURCES)
 def test_programs_of_sound_candidates_end_well(op, source):
-    wrong = isinstance(source, misuse.Wrong)
+    wrong = isinstance(source, wrong_arguments.Wrong)
     for property_ in ["errors"] if wrong else ["values", "inputs unmodified", "returns", "batch"]:
         text = program(Candidate(getattr(refconv, op), target=f"refconv:{op}", op=op), source, property_)
         exec(compile(text, "program", "exec"), {})  # noqa: S102 - a program of ours
@@ -191,7 +192,7 @@ def test_misuse_is_refused_by_the_oracle_and_by_every_mutants_base():
     for op in OPERATORS:
         dtype = "int8" if OPERATORS[op].is_quantized else "float32"
         supports = Supports.parse({"asymmetric_padding": True, "string_padding": True})
-        found = misuse.wrongs(refconv.cases.plan.plan(op, [dtype], supports, 200, 3))
+        found = wrong_arguments.wrongs(refconv.cases.plan.plan(op, [dtype], supports, 200, 3))
         assert {each.way for each in found} >= (
             {"stride 0"} if op != "conv2d_bias" else {"an output gradient with two axes"}
         )

@@ -15,8 +15,8 @@ from rich.console import Console
 import refconv
 from refconv.cases.recipe import Recipe
 from refconv.core.geometry import convolution
-from refconv.verification import saved
-from refconv.verification.report import Failure, Report, Result, Tally
+from refconv.verification.report import saved_failures
+from refconv.verification.report.report import Failure, Report, Result, Tally
 
 NASTY = "</pre><script>alert(1)</script> & \"quoted\" 'text'"
 DTYPES = ("float16", "float32", "float64")
@@ -220,7 +220,7 @@ def test_failures_are_read_back(tmp_path):
     path = tmp_path / "report.json"
     given = [failure(recipe=recipe, dtype=recipe.dtype) for recipe in recipes()] + [failure(property="errors")]
     report(*given).to_json(path)
-    found = saved.load(path)
+    found = saved_failures.load(path)
     assert [each.recipe for each in found] == [each.recipe for each in given]
     assert [each.property for each in found] == ["values", "values", "errors"]
     assert [each.dtype for each in found] == ["float32", "float64", "float32"]
@@ -250,12 +250,12 @@ def test_what_is_no_report_is_refused(tmp_path, text, message):
     path = tmp_path / "mine.json"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=f"mine.json: {message}|mine.json: must be a report.*{message}"):
-        saved.load(path)
+        saved_failures.load(path)
 
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
-        saved.load(tmp_path / "none.json")
+        saved_failures.load(tmp_path / "none.json")
 
 
 # The page.

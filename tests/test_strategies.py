@@ -15,7 +15,7 @@ from refconv.core.formats import result_dtype
 from refconv.core.geometry import Geometry
 from refconv.ops.family import OPERATORS
 from refconv.strategies import arrays, cases, geometries, recipes
-from refconv.verification.coverage import OF_GEOMETRY, classes
+from refconv.verification.report.coverage import OF_GEOMETRY, classes
 
 EXAMPLES = 1000
 PADDING_CLASSES = [

@@ -18,9 +18,9 @@ from common import ALL
 import refconv
 from refconv.cases.fills import operands
 from refconv.cases.recipe import Recipe
-from refconv.verification import campaign, layers
-from refconv.verification.candidates import Candidate, TargetError, find, load
-from refconv.verification.program import MAX_LINES, program
+from refconv.verification import campaign, real_layers
+from refconv.verification.candidate.candidate import Candidate, TargetError, find, load
+from refconv.verification.report.reproducer import MAX_LINES, program
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -131,7 +131,7 @@ def generated_only(monkeypatch):
 @pytest.fixture
 def digits_only(monkeypatch):
     """A campaign without the documentation examples, which take seconds."""
-    monkeypatch.setattr(campaign, "FIXED", {campaign.DIGITS: layers.digit_layers})
+    monkeypatch.setattr(campaign, "FIXED", {campaign.DIGITS: real_layers.digit_layers})
 
 
 @pytest.mark.usefixtures("generated_only")
@@ -357,19 +357,19 @@ def test_report_as_json(tmp_path):
 
 
 def test_digits_are_real_and_some_of_each():
-    images = layers.digit_images("float32")
+    images = real_layers.digit_images("float32")
     assert images.shape == (20, 1, 1, 28, 28)
     assert images.min() == 0
     assert images.max() == 1
     assert len({image.tobytes() for image in images}) == 20
-    integers = layers.digit_images("int8")
-    assert set(np.unique(integers)) <= set(range(layers.LARGEST_PIXEL + 1))
+    integers = real_layers.digit_images("int8")
+    assert set(np.unique(integers)) <= set(range(real_layers.LARGEST_PIXEL + 1))
 
 
 @pytest.mark.usefixtures("digits_only")
 def test_without_images_the_section_is_skipped_visibly(monkeypatch):
-    monkeypatch.setattr(layers, "find_spec", lambda _: None)
-    monkeypatch.setattr(layers, "digit_images", layers.digit_images.__wrapped__)
+    monkeypatch.setattr(real_layers, "find_spec", lambda _: None)
+    monkeypatch.setattr(real_layers, "digit_images", real_layers.digit_images.__wrapped__)
     report = verify(refconv.conv2d, cases=20)
     assert report.ok
     (skipped,) = [result for result in report.results if result.verdict == "skipped"]
@@ -394,11 +394,11 @@ def test_mnist_where_it_is_present(monkeypatch, tmp_path, present):
     for name in ("torchvision", "torchvision.datasets"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     sys.modules["torchvision.datasets"].MNIST = Stub
-    monkeypatch.setattr(layers, "find_spec", lambda name: name)
+    monkeypatch.setattr(real_layers, "find_spec", lambda name: name)
     monkeypatch.setenv("MNIST_ROOT", str(tmp_path))
     if present:
         (tmp_path / "MNIST").mkdir()
-    images = layers.digit_images.__wrapped__("float32")
+    images = real_layers.digit_images.__wrapped__("float32")
     assert images.shape == (20, 1, 1, 28, 28)
     assert (images == 1).all() == present
 
@@ -410,7 +410,7 @@ def test_documentation_examples_are_torchs(dtype):
         torch.nn.Conv2d(16, 33, (3, 5), stride=(2, 1), padding=(4, 2)),
         torch.nn.Conv2d(16, 33, (3, 5), stride=(2, 1), padding=(4, 2), dilation=(3, 1)),
     ]
-    for module, source in zip(shapes, layers.documentation_examples(dtype, seed=0), strict=True):
+    for module, source in zip(shapes, real_layers.documentation_examples(dtype, seed=0), strict=True):
         case = source.case()
         assert case.input.shape == (20, 16, 50, 100)
         assert case.input.dtype == dtype
@@ -481,7 +481,7 @@ def test_a_small_case_is_written_out(tmp_path, fill, dtype, shape):
     assert "operands" not in check_program(recipe, "numpy", tmp_path)
 
 
-@pytest.mark.parametrize("source", layers.digit_layers("float32", 0)[::19])
+@pytest.mark.parametrize("source", real_layers.digit_layers("float32", 0)[::19])
 def test_digits_are_made_anew(tmp_path, source):
     check_program(source, "numpy", tmp_path)
 

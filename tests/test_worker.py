@@ -16,10 +16,10 @@ import refconv
 from refconv.cases import shrink
 from refconv.cases.fitting import Values, fitted
 from refconv.verification import campaign
-from refconv.verification.candidates import Candidate, TargetError, load
+from refconv.verification.candidate.candidate import Candidate, TargetError, load
+from refconv.verification.examine.worker import Here, Isolated, Spec, examiner
 from refconv.verification.replay import again
-from refconv.verification.saved import Saved
-from refconv.verification.worker import Here, Isolated, Spec, examiner
+from refconv.verification.report.saved_failures import Saved
 
 TARGET = "kernels_that_crash:conv2d"
 PATIENCE = 300.0  # seconds that shrinking a crash may take here: a slow machine, too, is to get to the smallest case

@@ -1,6 +1,6 @@
 /* A direct conv2d of float32 in C, for `refconv verify` to call: see refconv.h.
  *
- *     gcc -O2 -shared -fPIC -I refconv/verification -o libconv2d.so examples/c/conv2d.c
+ *     gcc -O2 -shared -fPIC -I refconv/verification/candidate -o libconv2d.so examples/c/conv2d.c
  *     refconv verify ./libconv2d.so:conv2d_f32 --abi c
  *
  * With -DBUG=1 it takes the dilation of the height for the width (tenstorrent/tt-metal#19542), with -DBUG=2 it leaves

@@ -1,6 +1,6 @@
 /* The other operators, of float32 and of int8 in and out, as plain loops: what refconv.h means by their geometry.
  *
- *     gcc -O2 -shared -fPIC -I refconv/verification -o libfamily.so examples/c/family.c -lm
+ *     gcc -O2 -shared -fPIC -I refconv/verification/candidate -o libfamily.so examples/c/family.c -lm
  *     refconv verify ./libfamily.so:conv2d_input_f32 --op conv2d_input --abi c
  */
 #include <math.h>

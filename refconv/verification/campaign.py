@@ -23,19 +23,20 @@ from refconv.core import formats
 from refconv.core.geometry import choice, integer
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
-from refconv.verification import coverage, names
-from refconv.verification.candidates import Candidate, find
-from refconv.verification.crew import Crew, crew
-from refconv.verification.diagnosis import Diagnosis, Evidence, diagnose
-from refconv.verification.expected import Expected
-from refconv.verification.journal import Journal
-from refconv.verification.layers import DataUnavailable, digit_layers, documentation_examples
-from refconv.verification.memory import possible
-from refconv.verification.misuse import Wrong, wrongs
-from refconv.verification.program import example, program
-from refconv.verification.properties import Examination, Finding
-from refconv.verification.report import Failure, Report, Result, Tally
-from refconv.verification.worker import MOST_CRASHES
+from refconv.verification.candidate.arrangements import possible
+from refconv.verification.candidate.candidate import Candidate, find
+from refconv.verification.diagnose.diagnosis import Diagnosis, Evidence, diagnose
+from refconv.verification.examine import property_names
+from refconv.verification.examine.crew import Crew, crew
+from refconv.verification.examine.examiner import Examination, Finding
+from refconv.verification.examine.journal import Journal
+from refconv.verification.examine.worker import MOST_CRASHES
+from refconv.verification.examine.wrong_arguments import Wrong, wrongs
+from refconv.verification.real_layers import DataUnavailable, digit_layers, documentation_examples
+from refconv.verification.report import coverage
+from refconv.verification.report.expected_failures import Expected
+from refconv.verification.report.report import Failure, Report, Result, Tally
+from refconv.verification.report.reproducer import example, program
 
 GENERATED, EXAMPLES, DIGITS, MISUSE = (
     "generated cases", "documentation examples", "handwritten digits", "wrong arguments",
@@ -57,7 +58,13 @@ MISUSED = 300  # recipes that calls with wrong arguments are made from
 FRESH = 4  # cases that are tried as the first call of a process, to tell what is wrong from what remembers
 
 # Properties that a candidate may violate only because of what it was called with before.
-STATEFUL = {names.VALUES, names.LAYOUT, names.VIEWS, names.BATCH, names.GROUPS}
+STATEFUL = {
+    property_names.VALUES,
+    property_names.LAYOUT,
+    property_names.VIEWS,
+    property_names.BATCH,
+    property_names.GROUPS,
+}
 
 EVIDENCE = 40, 120  # failing and passing cases that the diagnosis may look at
 
@@ -145,7 +152,7 @@ def verify(  # noqa: PLR0913 - the contract's options
         What may be generated, see `refconv.Supports`; or a function of a case, True for what is supported. A
         method `supports` of the candidate does the same. All that torch's function takes, if not given.
     expected_failures : path, optional
-        A file of failures that are known, see `refconv.verification.expected.Expected`: they do not count.
+        A file of failures that are known: they do not count. docs/verify.md has its form.
     jobs : int
         Number of processes.
     executor : concurrent.futures.Executor, optional
@@ -373,7 +380,7 @@ class _Section:
             self.crashed += finding.crash
         if not found.findings and len(self.passed) < 10 * EVIDENCE[1]:
             self.passed.append(source)
-        if generated is not None and names.VALUES in found.checked:
+        if generated is not None and property_names.VALUES in found.checked:
             generated.add(source)
         if generated is not None:
             self.classes.update(coverage.classes(source))
@@ -385,7 +392,7 @@ class _Section:
         deterministic = campaign.settings.supports.deterministic
         self._separate_state()
         tallies = {}
-        for name in names.PROPERTIES:
+        for name in property_names.PROPERTIES:
             reason = "" if self.checked[name] else self._why_not(name, deterministic)
             tallies[name] = Tally(self.checked[name], len(self.failed.get(name, [])), reason)
         return Result(
@@ -401,14 +408,14 @@ class _Section:
         )
 
     def _why_not(self, name: str, deterministic: bool) -> str:
-        if (name == names.DETERMINISTIC and not deterministic) or (
-            name == names.ERRORS and not self.campaign.settings.supports.errors
+        if (name == property_names.DETERMINISTIC and not deterministic) or (
+            name == property_names.ERRORS and not self.campaign.settings.supports.errors
         ):
             return "not claimed"
         style = self.campaign.candidate.style
-        if name == names.KIND and style == "out":
+        if name == property_names.KIND and style == "out":
             return "nothing is returned"
-        if name in (names.WRITTEN, names.OUTSIDE) and style != "out":
+        if name in (property_names.WRITTEN, property_names.OUTSIDE) and style != "out":
             return "it takes no out="
         return "no such case was judged"
 
@@ -477,7 +484,7 @@ class _Section:
 
     def _separate_state(self) -> None:
         """What fails only after other calls is no wrong value: it is the state that is wrong."""
-        one, stale = self.campaign.hands.one, names.STALE
+        one, stale = self.campaign.hands.one, property_names.STALE
         for property_ in sorted(STATEFUL & self.failed.keys()):
             found = sorted(self.failed[property_], key=lambda each: coverage.size(each[0]))
             stateful = []

@@ -6,10 +6,10 @@ Knows saved failures and examiners; not how either came about.
 from dataclasses import dataclass
 
 from refconv.judge.bounds import ErrorModel
-from refconv.verification.candidates import Candidate
-from refconv.verification.misuse import Wrong
-from refconv.verification.saved import Saved
-from refconv.verification.worker import Isolated, Spec
+from refconv.verification.candidate.candidate import Candidate
+from refconv.verification.examine.worker import Isolated, Spec
+from refconv.verification.examine.wrong_arguments import Wrong
+from refconv.verification.report.saved_failures import Saved
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from typing import IO, Any, Protocol
 from refconv.cases.recipe import Recipe
 from refconv.core.errors import BackendUnavailable
 from refconv.judge.bounds import ErrorModel
-from refconv.verification import misuse
-from refconv.verification.candidates import Candidate, TargetError, load
-from refconv.verification.names import DETERMINISTIC, RETURNS
-from refconv.verification.properties import Examination, Examiner, Finding
+from refconv.verification.candidate.candidate import Candidate, TargetError, load
+from refconv.verification.examine import wrong_arguments
+from refconv.verification.examine.examiner import Examination, Examiner, Finding
+from refconv.verification.examine.property_names import DETERMINISTIC, RETURNS
 
 ORPHANED = 30.0  # seconds more than its limit after which a worker ends itself
 LOADING = 120.0  # seconds in which a worker must have imported the candidate
@@ -75,10 +75,10 @@ def examiner(candidate: Candidate, model: ErrorModel | None, deterministic: bool
 class Examines(Protocol):
     """Whoever examines: this process, or another one."""
 
-    def examine(self, recipe: Recipe | misuse.Wrong, wanted: str = "") -> Examination:
+    def examine(self, recipe: Recipe | wrong_arguments.Wrong, wanted: str = "") -> Examination:
         """Look at one case."""
 
-    def each(self, recipes: Sequence[Recipe | misuse.Wrong]) -> Iterator[Examination]:
+    def each(self, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> Iterator[Examination]:
         """Look at many, in order."""
 
     def call(self, recipe: Recipe) -> Any:
@@ -100,12 +100,12 @@ class Here:
     def __init__(self, examiner: Examiner) -> None:
         self.examiner = examiner
 
-    def examine(self, recipe: Recipe | misuse.Wrong, wanted: str = "") -> Examination:
+    def examine(self, recipe: Recipe | wrong_arguments.Wrong, wanted: str = "") -> Examination:
         """Look at one case."""
         candidate = self.examiner.candidate
         try:
-            if isinstance(recipe, misuse.Wrong):
-                found = misuse.examine(candidate, recipe)
+            if isinstance(recipe, wrong_arguments.Wrong):
+                found = wrong_arguments.examine(candidate, recipe)
             else:
                 found = self.examiner.examine(recipe, wanted)
         except Exception as error:
@@ -117,7 +117,7 @@ class Here:
             found = replace(found, findings=tuple(replace(each, crash=True) for each in found.findings))
         return found
 
-    def each(self, recipes: Sequence[Recipe | misuse.Wrong]) -> Iterator[Examination]:
+    def each(self, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> Iterator[Examination]:
         """Look at many, in order."""
         return map(self.examine, recipes)
 
@@ -158,12 +158,12 @@ class Isolated:
         self._sound: Any = None  # a question that was answered: the first one of the next process, which may compile
         self._ahead: Any = None  # a question that was asked, but whose answer nobody has waited for
 
-    def examine(self, recipe: Recipe | misuse.Wrong, wanted: str = "") -> Examination:
+    def examine(self, recipe: Recipe | wrong_arguments.Wrong, wanted: str = "") -> Examination:
         """Look at one case."""
         found: Examination = self._ask(("examine", recipe, wanted))
         return found
 
-    def each(self, recipes: Sequence[Recipe | misuse.Wrong]) -> Iterator[Examination]:
+    def each(self, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> Iterator[Examination]:
         """Look at many, in order. Each is asked about before the answer to the one before it is here."""
         questions = [("examine", recipe, "") for recipe in recipes]
         for question, following in zip(questions, [*questions[1:], None], strict=True):
@@ -356,7 +356,7 @@ def serve() -> None:
             answer(RuntimeError("".join(traceback.format_exception(error))))
 
 
-def work(spec: Spec, limit: float, recipes: Sequence[Recipe | misuse.Wrong]) -> list[Examination]:
+def work(spec: Spec, limit: float, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> list[Examination]:
     """Examine some cases, in whatever process this is called in: a worker of it is kept for the next ones."""
     global _worker  # noqa: PLW0603 - one for each process of an executor
     with _busy:
@@ -367,7 +367,7 @@ def work(spec: Spec, limit: float, recipes: Sequence[Recipe | misuse.Wrong]) -> 
         return list(some(_worker, recipes))
 
 
-def some(examines: Examines, recipes: Sequence[Recipe | misuse.Wrong]) -> Iterator[Examination]:
+def some(examines: Examines, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> Iterator[Examination]:
     """Examine in order, until too many have crashed."""
     crashes = 0
     for found in examines.each(recipes):
@@ -383,7 +383,7 @@ _busy = threading.Lock()
 
 def examine(
     candidate: Candidate,
-    recipe: Recipe | misuse.Wrong,
+    recipe: Recipe | wrong_arguments.Wrong,
     property_: str,
     model: ErrorModel | None = None,
     *,

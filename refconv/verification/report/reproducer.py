@@ -15,10 +15,10 @@ from refconv.cases.recipe import Recipe
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import ARRAYS, QUANTISATION, Case
 from refconv.ops.family import OPERATORS
-from refconv.verification import kinds
-from refconv.verification import names as properties
-from refconv.verification.candidates import MODULE_NAME, Candidate
-from refconv.verification.misuse import Wrong
+from refconv.verification.candidate import array_kinds
+from refconv.verification.candidate.candidate import MODULE_NAME, Candidate
+from refconv.verification.examine import property_names as properties
+from refconv.verification.examine.wrong_arguments import Wrong
 
 MAX_LINES = 25
 LITERAL_LINES = 5  # that the arrays may take together; those of a larger case are made anew, as they were made
@@ -91,7 +91,8 @@ def _examined(candidate: Candidate, source: Any, property_: str, model: ErrorMod
         load = ["function = ...  # put the candidate here: it cannot be imported from where it was defined"]
         load.append(f"candidate = Candidate(function, {options})")
     # What asks for the simulator must do so before Numba is imported.
-    before = ["import os", f'os.environ["{kinds.SIMULATOR}"] = "1"'] if kinds.simulated(candidate.arrays) else []
+    simulated = array_kinds.simulated(candidate.arrays)
+    before = ["import os", f'os.environ["{array_kinds.SIMULATOR}"] = "1"'] if simulated else []
     recipe = source.recipe if isinstance(source, Wrong) else source
     if isinstance(recipe, Recipe):
         made = f"refconv.Recipe.from_dict({recipe.as_dict()!r})"

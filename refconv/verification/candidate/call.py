@@ -15,10 +15,10 @@ from refconv.cases.recipe import OUTPUT
 from refconv.core.errors import BackendUnavailable
 from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS
-from refconv.verification import kinds
-from refconv.verification.kinds import Handed
-from refconv.verification.memory import OTHER, bits, place, poison, reserve
-from refconv.verification.names import INPUTS, KIND, LAYOUT, OUTSIDE, RETURNS, WRITTEN
+from refconv.verification.candidate import array_kinds
+from refconv.verification.candidate.arrangements import OTHER, bits, place, poison, reserve
+from refconv.verification.candidate.array_kinds import Handed
+from refconv.verification.examine.property_names import INPUTS, KIND, LAYOUT, OUTSIDE, RETURNS, WRITTEN
 
 # What has channels where the layout says; weights always are (C_out, C_in // groups, R, S).
 IMAGES, IMAGE_SIZES = ("input", "grad_output"), ("input_size",)
@@ -73,7 +73,7 @@ class Way:
     memory: Mapping[str, str] = field(default_factory=dict)
 
 
-def call(function: Callable[..., Any], case: Case, way: Way) -> Outcome:
+def call_function(function: Callable[..., Any], case: Case, way: Way) -> Outcome:
     """Call a function, as `Candidate.call` says."""
     made = Arguments(case, way)
     try:
@@ -189,7 +189,7 @@ class Arguments:
 
     def _handed(self, name: str, found: Any) -> Handed:
         try:
-            return kinds.handed(found, self._way.arrays, self._way.device)
+            return array_kinds.handed(found, self._way.arrays, self._way.device)
         except TypeError as error:
             raise Unsupported(f"{name}: {error}") from error
 
@@ -201,7 +201,7 @@ def _run(function: Callable[..., Any], made: Arguments, way: Way) -> Any:
         warnings.simplefilter("ignore")
         try:
             returned = function(*made.positional, **made.keywords)
-            kinds.finish(returned, way.arrays, way.device)
+            array_kinds.finish(returned, way.arrays, way.device)
         except NotImplementedError as error:
             raise Unsupported(str(error)) from error
         except KeyboardInterrupt:
@@ -213,11 +213,11 @@ def _run(function: Callable[..., Any], made: Arguments, way: Way) -> Any:
 
 def _returned(way: Way, returned: Any) -> tuple[np.ndarray | None, list[tuple[str, str]]]:
     """The result of a function that returns it, and what is wrong with its type."""
-    unlike = kinds.unlike(returned, way.arrays, way.device)
+    unlike = array_kinds.unlike(returned, way.arrays, way.device)
     if unlike:
         return None, [(KIND, unlike)]
     try:
-        return kinds.on_host("result", returned, way.arrays), []
+        return array_kinds.on_host("result", returned, way.arrays), []
     except (TypeError, BackendUnavailable) as error:
         return None, [(LAYOUT, str(error))]
 
@@ -252,7 +252,7 @@ def _unwritten(function: Callable[..., Any], case: Case, way: Way, made: Argumen
 def _same(given: np.ndarray, argument: Any, kind: str) -> bool:
     """Whether an argument still has the shape, dtype and bits that it was given."""
     try:
-        left = kinds.on_host("argument", argument, kind)
+        left = array_kinds.on_host("argument", argument, kind)
     except (TypeError, BackendUnavailable, RuntimeError):  # it has become something else, or is gone
         return False
     return (given.shape, given.dtype) == (left.shape, left.dtype) and given.tobytes() == left.tobytes()
@@ -261,6 +261,6 @@ def _same(given: np.ndarray, argument: Any, kind: str) -> bool:
 def _traceback(error: BaseException) -> str:
     """The traceback from the candidate on; what lies above it is refconv's own."""
     frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename in (__file__, kinds.__file__):
+    while frames is not None and frames.tb_frame.f_code.co_filename in (__file__, array_kinds.__file__):
         frames = frames.tb_next
     return "".join(traceback.format_exception(type(error), error, frames)).rstrip()

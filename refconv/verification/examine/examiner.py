@@ -16,9 +16,9 @@ from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import QUANTISATION, Case
 from refconv.judge.comparison import Comparison
 from refconv.ops import convolution, family
-from refconv.verification.calls import IMAGES, Outcome, Unsupported
-from refconv.verification.candidates import Candidate
-from refconv.verification.names import (
+from refconv.verification.candidate.call import IMAGES, Outcome, Unsupported
+from refconv.verification.candidate.candidate import Candidate
+from refconv.verification.examine.property_names import (  # fmt: skip
     ADJOINT,
     BATCH,
     DETERMINISTIC,
@@ -32,7 +32,7 @@ from refconv.verification.names import (
     VALUES,
     VIEWS,
     WRITTEN,
-)  # fmt: skip
+)
 
 TURNS = 8  # each further property is looked at in each so many-th case that allows it
 

@@ -20,10 +20,11 @@ from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
 from refconv.mutants import Mutant
 from refconv.mutants import all as all_mutants
-from refconv.verification import names, positions
-from refconv.verification.alterations import Alteration, alterations
-from refconv.verification.candidates import Candidate, Unsupported
-from refconv.verification.conditions import Levels, conditions, shared
+from refconv.verification.candidate.candidate import Candidate, Unsupported
+from refconv.verification.diagnose import regions
+from refconv.verification.diagnose.altered_calls import Alteration, alterations
+from refconv.verification.diagnose.conditions import Levels, conditions, shared
+from refconv.verification.examine import property_names
 
 LIKELY = 16  # mutants that are compared closely, not a time: the same cases get the same diagnosis
 FIRST, FAILING, PASSING = 4, 24, 80  # cases that all mutants are tried on, and those that fit them
@@ -229,14 +230,14 @@ class _Failing:
         return int((equal & self.wrong).sum()), number, int((strays & ~self.wrong).sum())
 
     @cached_property
-    def view(self) -> positions.Wrong | None:
+    def view(self) -> regions.Wrong | None:
         """For naming positions; None if there is nothing to look at."""
         if self.actual is None or self.misshapen:
             return None
         arrays = [self.wrong, self.actual, self.standard[0]]
         mask, actual, expected = (each[None] if each.ndim == 3 else each for each in arrays)
         bias = getattr(self.case, "bias", None)
-        return positions.Wrong(self.case.op, self.case.geometry, mask, actual, expected, bias)
+        return regions.Wrong(self.case.op, self.case.geometry, mask, actual, expected, bias)
 
 
 def _close(left: np.ndarray, right: np.ndarray, bound: np.ndarray | None) -> np.ndarray:
@@ -475,32 +476,32 @@ class _Findings:
         return False
 
     @cached_property
-    def views(self) -> list[positions.Wrong]:
+    def views(self) -> list[regions.Wrong]:
         """The outputs that have the right shape."""
         return [each.view for each in self.failing if each.view is not None]
 
     @cached_property
     def regions(self) -> tuple[str, ...]:
         """Where they are wrong."""
-        return positions.regions(self.views) if len(self.views) == len(self.failing) else ()
+        return regions.regions(self.views) if len(self.views) == len(self.failing) else ()
 
     @cached_property
     def values(self) -> tuple[str, ...]:
         """What is the matter with the values, in (almost) all cases."""
         views = [each.view for each in self.failing if each.exact and each.view is not None] or self.views
         views = [each for each in views if each.mask.any() and each.mask.size <= LARGEST]
-        found = Counter(name for each in views for name in positions.values(each))
+        found = Counter(name for each in views for name in regions.values(each))
         return tuple(name for name, times in found.items() if times >= CLAIM * len(views))
 
     @cached_property
     def sizes(self) -> tuple[str, ...]:
         """What is the matter with wrong shapes."""
         shapes = [
-            positions.Shapes(each.actual.shape, each.standard[0].shape, each.case.geometry)
+            regions.Shapes(each.actual.shape, each.standard[0].shape, each.case.geometry)
             for each in self.failing
             if each.actual is not None
         ]
-        return positions.sizes(shapes, self.op)
+        return regions.sizes(shapes, self.op)
 
     @property
     def raised(self) -> bool:
@@ -601,14 +602,14 @@ OF_REGIONS = ("tile_tail", "pad_boundary", "large_index")
 
 # What it is if single calls are right, by the property that does not hold.
 FAULTS = {
-    names.STALE: "state_race",
-    names.DETERMINISTIC: "state_race",
-    names.INPUTS: "state_race",
-    names.VIEWS: "layout_stride",
-    names.OUTSIDE: "layout_stride",
-    names.BATCH: "batch_reduction",
-    names.GROUPS: "groups_indexing",
-    names.ERRORS: "degenerate",
+    property_names.STALE: "state_race",
+    property_names.DETERMINISTIC: "state_race",
+    property_names.INPUTS: "state_race",
+    property_names.VIEWS: "layout_stride",
+    property_names.OUTSIDE: "layout_stride",
+    property_names.BATCH: "batch_reduction",
+    property_names.GROUPS: "groups_indexing",
+    property_names.ERRORS: "degenerate",
 }
 
 # What is typical of a class; the first that holds counts.

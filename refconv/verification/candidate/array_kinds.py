@@ -13,7 +13,7 @@ from refconv.arrays.interop import to_numpy
 from refconv.arrays.remote import near
 from refconv.core.errors import BackendUnavailable
 from refconv.core.geometry import choice
-from refconv.verification.memory import GUARD, Place
+from refconv.verification.candidate.arrangements import GUARD, Place
 
 KINDS = ("numpy", "torch", "cupy", "numba", "jax")
 SIMULATOR = "NUMBA_ENABLE_CUDASIM"  # the environment variable that asks for Numba's simulator

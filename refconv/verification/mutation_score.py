@@ -22,9 +22,9 @@ from refconv.cases.plan import plan
 from refconv.cases.recipe import Recipe
 from refconv.cases.supports import Supports
 from refconv.mutants import Mutant
-from refconv.verification.candidates import Candidate
-from refconv.verification.misuse import Wrong, wrongs
-from refconv.verification.worker import Here, examiner
+from refconv.verification.candidate.candidate import Candidate
+from refconv.verification.examine.worker import Here, examiner
+from refconv.verification.examine.wrong_arguments import Wrong, wrongs
 
 Progress = Callable[[str, int, int], None]
 

@@ -12,8 +12,8 @@ import numpy as np
 from refconv.cases.recipe import Recipe
 from refconv.judge.case import TAKEN, Case
 from refconv.ops.family import OPERATORS
-from refconv.verification import names, properties
-from refconv.verification.candidates import Candidate, Unsupported
+from refconv.verification.candidate.candidate import Candidate, Unsupported
+from refconv.verification.examine import examiner, property_names
 
 Fields = dict[str, Any]
 
@@ -204,17 +204,17 @@ def wrongs(recipes: Iterator[Recipe]) -> list[Wrong]:
 EACH = 3  # calls for each way of being wrong
 
 
-def examine(candidate: Candidate, wrong: Wrong) -> "properties.Examination":
+def examine(candidate: Candidate, wrong: Wrong) -> examiner.Examination:
     """Whether a candidate refuses a call, by any exception."""
     misuse = wrong.misuse()
     if misuse is None:
-        return properties.UNSUPPORTED
+        return examiner.UNSUPPORTED
     try:
         outcome = candidate.call(misuse)  # type: ignore[arg-type]  # it looks like a case
     except Unsupported:
-        return properties.UNSUPPORTED
-    refused = any(name == names.RETURNS for name, _ in outcome.faults)
+        return examiner.UNSUPPORTED
+    refused = any(name == property_names.RETURNS for name, _ in outcome.faults)
     text = f"{misuse}\n  must be refused, as refconv does: {misuse.reason}\n  but "
     text += "nothing was raised" if outcome.result is None else f"an array of shape {outcome.result.shape} came back"
-    findings = () if refused else (properties.Finding(names.ERRORS, text),)
-    return properties.Examination(True, (names.ERRORS,), findings)
+    findings = () if refused else (examiner.Finding(property_names.ERRORS, text),)
+    return examiner.Examination(True, (property_names.ERRORS,), findings)

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
-from refconv.verification import worker
-from refconv.verification.candidates import Candidate, TargetError, find
-from refconv.verification.properties import Examination
-from refconv.verification.worker import Examines, Here, Isolated, Spec
+from refconv.verification.candidate.candidate import Candidate, TargetError, find
+from refconv.verification.examine import worker
+from refconv.verification.examine.examiner import Examination
+from refconv.verification.examine.worker import Examines, Here, Isolated, Spec
 
 CHUNK = 25  # cases that are handed out at a time
 AHEAD = 3  # chunks for each job that are handed out before the first comes back

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from refconv.core.version import __version__
-from refconv.verification.properties import Examination, Finding
+from refconv.verification.examine.examiner import Examination, Finding
 
 
 class Journal:

@@ -18,13 +18,13 @@ from refconv.cases.recipe import OUTPUT, Recipe
 from refconv.core.geometry import choice
 from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS
-from refconv.verification import calls, kinds
-from refconv.verification.calls import Outcome, Unsupported
-from refconv.verification.native import LIBRARIES, Native
+from refconv.verification.candidate import array_kinds
+from refconv.verification.candidate.call import Arguments, Outcome, Unsupported, Way, call_function
+from refconv.verification.candidate.native import LIBRARIES, Native
 
 __all__ = ["ARRAYS", "MODULE_NAME", "STYLES", "Candidate", "Outcome", "TargetError", "Unsupported", "find", "load"]
 
-ARRAYS = kinds.KINDS
+ARRAYS = array_kinds.KINDS
 STYLES = ("return", "out")
 MOST_SIMULATED = 20_000  # products that a simulator computes in a second or so; three quarters of generated cases
 MODULE_NAME = "refconv_candidate"  # under which a file is loaded: no file's own name can hide another module's
@@ -60,7 +60,7 @@ class Candidate:
     op: str = "conv2d"
 
     def __post_init__(self) -> None:
-        kinds.check(self.arrays)
+        array_kinds.check(self.arrays)
         choice("style", self.style, STYLES)
         choice("op", self.op, tuple(OPERATORS))
         if self.style == "out" and self.arrays == "jax":
@@ -77,7 +77,7 @@ class Candidate:
 
     def arguments(self, case: Case) -> list[Any]:
         """The positional arguments of a call: fresh, writable copies of the arrays, of the candidate's kind."""
-        return calls.Arguments(case, self._way()).positional
+        return Arguments(case, self._way()).positional
 
     def call(self, case: Case, *, layout: str = "NCHW", memory: Iterable[tuple[str, str]] = ()) -> Outcome:
         """Call the function, and look at all that it did but the numbers.
@@ -91,8 +91,8 @@ class Candidate:
         layout : {"NCHW", "NHWC"}
             How images are handed over and come back; for "NHWC" there is a keyword `layout="NHWC"` too.
         memory : iterable of (str, str)
-            Names of arrays and how each lies in memory, see `refconv.verification.memory.arrange`; others are
-            contiguous. What a candidate of the style "out" writes to is named "output".
+            Names of arrays and how each lies in memory, see `arrangements.arrange`; others are contiguous.
+            What a candidate of the style "out" writes to is named "output".
 
         Raises
         ------
@@ -109,7 +109,7 @@ class Candidate:
         >>> Candidate(refconv.conv2d).call(case, memory=[("input", "row_pitch")])
         Outcome(result=array([[[[1., 1.], [1., 1.]]]]), faults=())
         """
-        return calls.call(self.function, case, self._way(choice("layout", layout, ("NCHW", "NHWC")), memory))
+        return call_function(self.function, case, self._way(choice("layout", layout, ("NCHW", "NHWC")), memory))
 
     @property
     def device(self) -> str:
@@ -118,19 +118,19 @@ class Candidate:
 
     def is_stranded(self) -> bool:
         """Whether it has left its device so that this process can't use it any more."""
-        return kinds.broken(self.arrays, self.device)
+        return array_kinds.broken(self.arrays, self.device)
 
     def takes_too_long(self, case: Case) -> bool:
         """Whether its arrays are a simulator's, and the case is too large for that."""
         work = math.prod(case.geometry.output_shape) * case.geometry.terms
-        return work > MOST_SIMULATED and kinds.simulated(self.arrays)
+        return work > MOST_SIMULATED and array_kinds.simulated(self.arrays)
 
     def memory(self, recipe: Recipe) -> tuple[tuple[str, str], ...]:
         """The arrangements of a recipe that there are arrays for: a result may not be written to any."""
         return tuple(each for each in recipe.memory if self.style == "out" or each[0] != OUTPUT)
 
-    def _way(self, layout: str = "NCHW", memory: Iterable[tuple[str, str]] = ()) -> calls.Way:
-        return calls.Way(self.arrays, self.device, self.style, layout, dict(memory))
+    def _way(self, layout: str = "NCHW", memory: Iterable[tuple[str, str]] = ()) -> Way:
+        return Way(self.arrays, self.device, self.style, layout, dict(memory))
 
 
 def load(
@@ -148,7 +148,7 @@ def load(
     arrays, op, style
         As `Candidate` has them.
     abi : {"c"}, optional
-        How a shared library is called, see `refconv.verification.native`.
+        How a shared library is called, see `native`.
 
     Raises
     ------

@@ -18,7 +18,7 @@ from refconv.core.version import __version__
 from refconv.judge.comparison import Comparison
 
 if TYPE_CHECKING:
-    from refconv.verification.diagnosis import Diagnosis
+    from refconv.verification.diagnose.diagnosis import Diagnosis
 
 
 class Call(Protocol):
@@ -273,7 +273,7 @@ class Report:
         ModuleNotFoundError
             If jinja2 or matplotlib is not installed.
         """
-        from refconv.verification.page import page
+        from refconv.verification.report.page import page
 
         Path(path).write_text(page(self, environment or {}), encoding="utf-8")
 

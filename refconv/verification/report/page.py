@@ -14,7 +14,7 @@ from importlib import resources
 
 from refconv.core.version import __version__
 from refconv.judge.comparison import Comparison
-from refconv.verification.report import Failure, Interactions, Report, as_text
+from refconv.verification.report.report import Failure, Interactions, Report, as_text
 
 # Pixels of the matrix: its squares, and the room for the names of the factors, beside it and slanting above.
 CELL, LEFT, ABOVE, RIGHT = 18, 180, 160, 80
