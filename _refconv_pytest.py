@@ -78,10 +78,11 @@ class _Plan:
 
 def _plan(config: pytest.Config) -> _Plan:
     """The plan of the options, all of them checked and the target loaded: what is wrong is wrong usage."""
-    from refconv import BackendUnavailable, ErrorModel
     from refconv.cases.supports import Supports
     from refconv.core import formats
+    from refconv.core.errors import BackendUnavailable
     from refconv.core.geometry import integer
+    from refconv.judge.bounds.error_model import ErrorModel
     from refconv.ops.family import OPERATORS
     from refconv.verification.campaign import DEFAULT_DTYPES, LARGEST_SEED, Settings
     from refconv.verification.candidate.candidate import TargetError

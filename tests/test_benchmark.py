@@ -18,10 +18,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import refconv
-from refconv import GeometryError, benchmark, commands, info
-from refconv.benchmark import SETTINGS, Row, Setting, compare, means, settings, sound
+from refconv import GeometryError
 from refconv.cases import networks
 from refconv.cases.networks import Layer
+from refconv.cli import app, bench, environment
+from refconv.cli.bench import SETTINGS, Row, Setting, compare, means, settings, sound
 from refconv.core.geometry import convolution
 from refconv.engine.targets.cpu import threads
 from refconv.verification.candidate.candidate import Candidate
@@ -75,7 +76,7 @@ class Clock:
 def test_calls_take_turns_after_a_warm_up_that_does_not_count():
     clock = Clock()
     ours, theirs = [100, 9, 1, 5, 3, 7, 2, 8], [50, 1, 1, 1, 2, 1, 1, 1]
-    medians, rounds = benchmark.in_turns(
+    medians, rounds = bench.in_turns(
         clock.call("ours", ours), [clock.call("theirs", theirs)], seconds=0.0, clock=lambda: clock.now
     )
     assert (medians, rounds) == ([5, 1], 7)
@@ -86,9 +87,9 @@ def test_calls_take_turns_after_a_warm_up_that_does_not_count():
 def test_ours_goes_before_each_peer_and_rounds_fill_the_time(seconds, ours, peers):
     clock = Clock()
     calls = [clock.call(name, repeat(duration)) for name, duration in enumerate([ours, *peers])]
-    medians, rounds = benchmark.in_turns(calls[0], calls[1:], seconds, lambda: clock.now)
+    medians, rounds = bench.in_turns(calls[0], calls[1:], seconds, lambda: clock.now)
     assert medians == [ours, *peers]
-    assert rounds == max(benchmark.LEAST_ROUNDS, math.ceil(seconds / sum(ours + peer for peer in peers)))
+    assert rounds == max(bench.LEAST_ROUNDS, math.ceil(seconds / sum(ours + peer for peer in peers)))
     warm_up, turns = [0, 1, 2][: len(calls)], [0, 1, 0, 2][: 2 * len(peers)]
     assert clock.calls == warm_up + turns * rounds
 
@@ -99,9 +100,9 @@ def test_ours_goes_before_each_peer_and_rounds_fill_the_time(seconds, ours, peer
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(1e-3, 1e3)), min_size=1))
 def test_means_are_geometric_and_weigh_layers_alike(pairs):
     found = means([measured(ratio, network) for network, ratio in pairs])
-    assert [*found] == [*dict.fromkeys(network for network, _ in pairs), benchmark.ALL]
+    assert [*found] == [*dict.fromkeys(network for network, _ in pairs), bench.ALL]
     logarithm = math.fsum(math.log(found[network]) for network, _ in pairs)
-    assert math.log(found[benchmark.ALL]) * len(pairs) == pytest.approx(logarithm)
+    assert math.log(found[bench.ALL]) * len(pairs) == pytest.approx(logarithm)
     one = [math.log(ratio) for network, ratio in pairs if network == pairs[0][0]]
     assert math.log(found[pairs[0][0]]) == pytest.approx(math.fsum(one) / len(one))
 
@@ -118,7 +119,7 @@ def test_wrong_candidates_have_no_ratio():
         measured(1.0, candidate=1e-9, verdict="wrong: values", fault="all of them"),
         measured(1.0, "other", verdict="unsupported"),
     ]
-    assert means(rows, Row.candidate_ratio) == pytest.approx({"small": 4, benchmark.ALL: 4})
+    assert means(rows, Row.candidate_ratio) == pytest.approx({"small": 4, bench.ALL: 4})
     assert means(rows[1:], Row.candidate_ratio) == {}
 
 
@@ -149,7 +150,7 @@ def test_layers_are_convolutions():
 
 
 def test_networks_have_their_layers():
-    assert set(benchmark.NETWORKS) < set(networks.networks())
+    assert set(bench.NETWORKS) < set(networks.networks())
     assert [layer for name in networks.networks() for layer in networks.layers(name)] == list(networks.layers())
     assert {layer.groups for layer in networks.layers("resnext50_32x4d")} == {1, 32}
     assert any(layer.groups == layer.input[1] > 1 for layer in networks.layers("mobilenet_v2"))
@@ -178,7 +179,7 @@ def test_a_comparison(setting):
     assert [row.layer for row in rows] == list(SMALL)
     assert done == [(str(setting), 1, 2), (str(setting), 2, 2)]
     for row in rows:
-        assert row.rounds == benchmark.LEAST_ROUNDS
+        assert row.rounds == bench.LEAST_ROUNDS
         assert min(row.refconv, row.peer) > 0
         assert (row.candidate, row.verdict, row.fault) == (None, "", "")
 
@@ -187,7 +188,7 @@ def test_a_comparison(setting):
 @pytest.mark.parametrize("layer", SMALL, ids=str)
 def test_torch_computes_the_same_in_the_accumulator(layer, setting):
     case = layer.case(setting.dtype)
-    result = benchmark._torch(case, setting.precision)()
+    result = bench._torch(case, setting.precision)()
     assert case.check(result).ok
     if setting.precision == "float64":
         wide = layer.case("float64")
@@ -243,7 +244,7 @@ def test_a_wrong_candidate_is_timed_and_marked():
     assert "outside the error bound" in row.fault
     assert row.candidate > 0
     assert row.candidate_ratio() is None
-    assert "wrong: values" in text_of(benchmark.table([row], SETTINGS[0]))
+    assert "wrong: values" in text_of(bench.table([row], SETTINGS[0]))
 
 
 def test_a_candidate_that_raises_has_no_time():
@@ -304,7 +305,7 @@ def test_unknown_networks_are_refused_with_the_known_ones():
 
 
 def test_torch_is_needed(monkeypatch):
-    monkeypatch.setattr(benchmark, "find_spec", lambda _: None)
+    monkeypatch.setattr(bench, "find_spec", lambda _: None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'refconv\[bench\]'"):
         compare([DENSE])
 
@@ -328,12 +329,12 @@ def test_settings():
 def small_networks(monkeypatch):
     """Networks that take no time."""
     monkeypatch.setattr(networks, "_layers", lambda: SMALL)
-    monkeypatch.setattr(benchmark, "NETWORKS", ("small", "other"))
+    monkeypatch.setattr(bench, "NETWORKS", ("small", "other"))
 
 
 def call(*arguments):
     """Run a command in this process."""
-    return CliRunner().invoke(commands.app, arguments, prog_name="refconv")
+    return CliRunner().invoke(app.app, arguments, prog_name="refconv")
 
 
 @pytest.mark.usefixtures("small_networks")
@@ -354,7 +355,7 @@ def test_the_command_prints_all_three_figures(tmp_path):
     ]
     for each, figure in zip(content["comparisons"], last[2:], strict=True):
         assert [row["layer"]["name"] for row in each["rows"]] == ["dense", "depthwise"]
-        assert f"{each['geometric_means'][benchmark.ALL]:.2f}" == figure
+        assert f"{each['geometric_means'][bench.ALL]:.2f}" == figure
 
 
 @pytest.mark.usefixtures("small_networks")
@@ -410,12 +411,12 @@ def test_info_as_a_user_runs_it():
     command = [sys.executable, "-m", "refconv", "info"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     names = [line.split()[0] for line in done.stdout.splitlines()]
-    assert names == ["refconv", "python", *info.PACKAGES, "processor", "threads", "cache", "load", "GPU"]
+    assert names == ["refconv", "python", *environment.PACKAGES, "processor", "threads", "cache", "load", "GPU"]
     assert f"on {os.cpu_count()} processors" in done.stdout
 
 
 def test_info_imports_no_torch():
-    program = "import sys; from refconv.info import environment; environment(); sys.exit('torch' in sys.modules)"
+    program = "import sys; from refconv.cli import environment as e; e.environment(); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
@@ -423,8 +424,8 @@ def test_info_says_how_to_get_what_is_not_there(monkeypatch):
     def missing(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(info, "version", missing)
-    found = info.environment()
+    monkeypatch.setattr(environment, "version", missing)
+    found = environment.environment()
     assert found["torch"] == "not installed: pip install 'refconv[bench]'"
     assert found["numba-cuda"] == "not installed: pip install 'refconv[cuda]'"
     assert found["numba"] == "not installed, but needed"
@@ -436,4 +437,4 @@ def test_info_is_honest_about_the_gpu():
         expected = "used for arrays that live there"
     except refconv.BackendUnavailable as error:
         expected = f"not used: {error}"
-    assert info.environment()["GPU"] == expected
+    assert environment.environment()["GPU"] == expected

@@ -10,7 +10,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import refconv
-from refconv import cli, commands
+from refconv import __main__ as entry
+from refconv.cli import app
 from refconv.engine import targets
 from refconv.verification import campaign
 
@@ -27,7 +28,7 @@ def generated_only(monkeypatch):
 
 def call(*arguments):
     """Run a command in this process."""
-    return CliRunner().invoke(commands.app, arguments, prog_name="refconv")
+    return CliRunner().invoke(app.app, arguments, prog_name="refconv")
 
 
 def words(text):
@@ -162,16 +163,16 @@ def test_help_names_what_there_is():
 
 
 def test_without_the_extra(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "find_spec", lambda name: None if name == "typer" else name)
+    monkeypatch.setattr(entry, "find_spec", lambda name: None if name == "typer" else name)
     with pytest.raises(SystemExit) as raised:
-        cli.main()
+        entry.main()
     assert raised.value.code == 2
     assert "pip install 'refconv[verify]'" in capsys.readouterr().err
 
 
 def test_bars_on_a_terminal():
     console = Console(force_terminal=True, width=100, record=True)
-    with commands._progress(console) as progress, console.capture() as captured:
+    with app._progress(console) as progress, console.capture() as captured:
         progress("generated cases, float32", 1, 2)
         progress("generated cases, float32", 2, 2)
     assert "generated cases, float32" in captured.get()

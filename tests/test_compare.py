@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from implementations import FAULTS, bfloat16, by_products, im2col, of_operands, tf32
 
 import refconv
-from refconv import Case, ErrorModel, GeometryError, advice, assert_close, strategies
+from refconv import Case, ErrorModel, GeometryError, assert_close, strategies
 from refconv.cases.fills import operands
 from refconv.cases.networks import layers
+from refconv.cli import tolerance
 from refconv.core.formats import parts
 from refconv.judge import error_statistics, tolerances
 
@@ -436,20 +437,20 @@ def test_tolerances_of_nothing():
 
 
 def test_torch_defaults_are_torchs():
-    for dtype, pair in advice.TORCH_DEFAULTS.items():
+    for dtype, pair in tolerance.TORCH_DEFAULTS.items():
         assert torch.testing._comparison.default_tolerances(getattr(torch, dtype)) == pair
 
 
 def test_advice():
     """For a layer whose sums are long the default is too tight; torch itself may miss it, but not ours."""
-    row = advice.advise(layers("resnet50")[2], "float32")
+    row = tolerance.advise(layers("resnet50")[2], "float32")
     assert row.terms == 576
     assert row.rejects > 0.5
     assert row.unseen == 0
     assert "576 terms" in row.tolerances.reason
-    half = advice.advise(advice.parsed("1,512,7,7:8,512,3,3:padding=1"), "float16", ErrorModel.direct("float16"))
+    half = tolerance.advise(tolerance.parsed("1,512,7,7:8,512,3,3:padding=1"), "float16", ErrorModel.direct("float16"))
     assert half.unseen == 1
-    assert advice.advise(advice.parsed("1,4,7,7:8,4,3,3"), "float8_e5m2").rejects is None
+    assert tolerance.advise(tolerance.parsed("1,4,7,7:8,4,3,3"), "float8_e5m2").rejects is None
 
 
 @pytest.mark.parametrize(
@@ -466,7 +467,7 @@ def test_advice():
 )
 def test_texts_that_are_no_layers(text):
     with pytest.raises(GeometryError):
-        advice.parsed(text)
+        tolerance.parsed(text)
 
 
 # --- samples --------------------------------------------------------------------------------------------------------

@@ -178,7 +178,7 @@ try:
 except refconv.BackendUnavailable as error:
     print("NUMBA_DISABLE_JIT" in str(error))
 print(refconv.conv2d(np.ones((1, 1, 1, 1)), np.ones((1, 1, 1, 1)), backend="python").item())
-from refconv.cli import main; import sys
+from refconv.__main__ import main; import sys
 sys.argv[1:] = ["warmup"]
 try:
     main()
@@ -204,7 +204,7 @@ def test_the_command_compiles_everything(cache):
     """
     program = """
 from numba.core import event
-from refconv.cli import main
+from refconv.__main__ import main
 import sys
 sys.argv[1:] = ["warmup"]
 listener = event.RecordingListener()

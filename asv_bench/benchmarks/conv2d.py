@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 import refconv
-from refconv import benchmark
 from refconv.cases import networks
+from refconv.cli import bench
 from refconv.engine.targets import cpu
 
 
@@ -92,7 +92,7 @@ class Oracle:
         self.call()
 
     def track_ratio_to_torch(self, layer: str, dtype: str, precision: str) -> float:
-        (row,) = benchmark.compare([network_layer(layer)], dtype, precision, seconds=0.5)
+        (row,) = bench.compare([network_layer(layer)], dtype, precision, seconds=0.5)
         return round(row.ratio(), 3)
 
     track_ratio_to_torch.unit = "ratio torch/refconv"

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from numba import njit, prange
 
 import refconv
-from refconv import benchmark
 from refconv.cases import networks
+from refconv.cli import bench
 
 LAYERS = {str(layer): layer for layer in networks.layers("resnet50")}
 DTYPES = ("float64", "float32")
@@ -44,14 +44,14 @@ def arguments(layer: str, dtype: str) -> tuple:
 
 def ratio(ours: Call, theirs: Call) -> float:
     """Their median time over ours."""
-    (time_of_ours, time_of_theirs), _ = benchmark.in_turns(ours, [theirs], 0.0)
+    (time_of_ours, time_of_theirs), _ = bench.in_turns(ours, [theirs], 0.0)
     return time_of_theirs / time_of_ours
 
 
 @functools.cache
 def beside_torch(layer: str, dtype: str) -> float:
     """torch's time in float64 over refconv's, as `refconv bench --precision exact` has it."""
-    (row,) = benchmark.compare([LAYERS[layer]], dtype, "exact")
+    (row,) = bench.compare([LAYERS[layer]], dtype, "exact")
     return row.ratio()
 
 

@@ -266,7 +266,7 @@ class Report:
         path
             The file.
         environment : mapping of str to str, optional
-            Versions and machine, `refconv.info.environment()` for instance, to be shown at the end.
+            Versions and machine, what `refconv info` prints, for instance, to be shown at the end.
 
         Raises
         ------

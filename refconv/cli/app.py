@@ -23,7 +23,7 @@ from refconv.core.geometry import LARGEST
 from refconv.core.version import __version__
 
 if TYPE_CHECKING:
-    from refconv.benchmark import Row, Setting
+    from refconv.cli.bench import Row, Setting
     from refconv.judge.bounds import ErrorModel
     from refconv.verification.campaign import Progress as Callback
     from refconv.verification.candidate.candidate import Candidate
@@ -184,7 +184,7 @@ def verify(  # noqa: PLR0913 - the command's options
     if json is not None:
         found.to_json(json)
     if report is not None:
-        from refconv.info import environment
+        from refconv.cli.environment import environment
 
         found.to_html(report, environment())
     if not found.ok:
@@ -289,8 +289,8 @@ def _json_object(text: str) -> dict[str, Any]:
     return found
 
 
-@app.command()
-def bench(  # noqa: PLR0913 - the command's options
+@app.command("bench")
+def bench_layers(  # noqa: PLR0913 - the command's options
     target: Annotated[
         str | None, typer.Argument(metavar="TARGET", help="A conv2d to be timed too, as `verify` takes it.")
     ] = None,
@@ -325,14 +325,14 @@ def bench(  # noqa: PLR0913 - the command's options
     Exit codes: 0 all good, 1 TARGET is wrong, 2 wrong usage or TARGET can't be loaded.
     """
     _check_compiler()
-    from refconv import benchmark
     from refconv.cases import networks
-    from refconv.info import environment
+    from refconv.cli import bench
+    from refconv.cli.environment import environment
 
     try:
-        layers = [layer for name in dict.fromkeys(network or benchmark.NETWORKS) for layer in networks.layers(name)]
-        settings = benchmark.settings(dtype or (["float32"] if target else []), precision)
-        benchmark.check(against, threads)
+        layers = [layer for name in dict.fromkeys(network or bench.NETWORKS) for layer in networks.layers(name)]
+        settings = bench.settings(dtype or (["float32"] if target else []), precision)
+        bench.check(against, threads)
     except (ValueError, ModuleNotFoundError) as error:
         raise typer.BadParameter(str(error)) from None
     candidate = None if target is None else _load(target, arrays)
@@ -342,36 +342,36 @@ def bench(  # noqa: PLR0913 - the command's options
     results: dict[Setting, tuple[Row, ...]] = {}
     with _progress(Console(stderr=True)) as progress:
         for setting in settings:
-            results[setting] = benchmark.compare(
+            results[setting] = bench.compare(
                 layers, setting.dtype, setting.precision, candidate=candidate, against=against, seconds=seconds,
                 n_threads=threads, progress=progress,
             )  # fmt: skip
-            console.print(benchmark.table(results[setting], setting, against))
-    console.print(benchmark.summary(results, against))
+            console.print(bench.table(results[setting], setting, against))
+    console.print(bench.summary(results, against))
     where["threads"] = environment()["threads"]  # whose they are is known once they have run
     console.print(f"Threads: {threads or where['threads']}. Load before: {where['load']}.")
     if json is not None:
-        json.write_text(benchmark.as_json(results, where, against), encoding="utf-8")
+        json.write_text(bench.as_json(results, where, against), encoding="utf-8")
     _judge(results, target)
 
 
 def _judge(results: dict[Setting, tuple[Row, ...]], target: str | None) -> None:
     """Say what is wrong with the candidate, on the first such layer of each setting, and end."""
-    from refconv import benchmark
+    from refconv.cli import bench
 
-    failed = [(setting, rows) for setting, rows in results.items() if not benchmark.sound(rows)]
+    failed = [(setting, rows) for setting, rows in results.items() if not bench.sound(rows)]
     for setting, rows in failed:
         wrong = [row for row in rows if row.fault]
         where = f"{wrong[0].layer.network} {wrong[0].layer.name}" if wrong else "every layer"
-        what = f"{wrong[0].verdict}\n{wrong[0].fault}" if wrong else benchmark.UNSUPPORTED
+        what = f"{wrong[0].verdict}\n{wrong[0].fault}" if wrong else bench.UNSUPPORTED
         typer.echo(f"\nFAILED {where}, {setting}: {what}")
     if failed:
         typer.echo(f"{target}: FAILED")
         raise typer.Exit(FAILED)
 
 
-@app.command()
-def tolerance(
+@app.command("tolerance")
+def print_tolerances(
     network: Annotated[
         list[str] | None, typer.Option(help="Whose layers; repeat it for several. resnet50 if there is no --case.")
     ] = None,
@@ -387,8 +387,8 @@ def tolerance(
     They accept every output that the error model admits, and no more than they must.
     Exit codes: 0 all good, 2 wrong usage.
     """
-    from refconv import advice
     from refconv.cases import networks
+    from refconv.cli import tolerance
 
     _dtypes([dtype])
     if dtype in map(str, formats.INTEGERS):
@@ -397,19 +397,19 @@ def tolerance(
         )
     claim = _parsed_model(model)
     try:
-        layers = [advice.parsed(each) for each in case or ()]
+        layers = [tolerance.parsed(each) for each in case or ()]
         for name in dict.fromkeys(network or ([] if case else ["resnet50"])):
             layers += networks.layers(name)
         with _progress(Console(stderr=True)) as progress:
             rows = []
             for layer in layers:
-                rows.append(advice.advise(layer, dtype, claim))
+                rows.append(tolerance.advise(layer, dtype, claim))
                 progress("layers", len(rows), len(layers))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
-    console.print(advice.table(rows, dtype))
-    console.print(advice.explanation(rows))
+    console.print(tolerance.table(rows, dtype))
+    console.print(tolerance.explanation(rows))
 
 
 def _parsed_model(text: str | None) -> ErrorModel | None:
@@ -439,7 +439,7 @@ def warmup() -> None:
 @app.command()
 def info() -> None:
     """Print versions, processor, threads and GPU: what a report of a bug or a figure should say."""
-    from refconv.info import environment
+    from refconv.cli.environment import environment
 
     for name, value in environment().items():
         typer.echo(f"{name:<12}{value}")
