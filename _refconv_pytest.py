@@ -80,8 +80,8 @@ def _plan(config: pytest.Config) -> _Plan:
     """The plan of the options, all of them checked and the target loaded: what is wrong is wrong usage."""
     from refconv.cases.supports import Supports
     from refconv.core import formats
+    from refconv.core.checks import integer
     from refconv.core.errors import BackendUnavailable
-    from refconv.core.geometry import integer
     from refconv.judge.bounds.error_model import ErrorModel
     from refconv.ops.family import OPERATORS
     from refconv.verification.campaign import DEFAULT_DTYPES, LARGEST_SEED, Settings
@@ -115,7 +115,7 @@ def _plan(config: pytest.Config) -> _Plan:
 
 def _choices(name: str, values: Iterable[str], allowed: Iterable[str]) -> tuple[str, ...]:
     """The values, each once; wrong usage if one is not among those allowed."""
-    from refconv.core.geometry import choice
+    from refconv.core.checks import choice
 
     return tuple(dict.fromkeys(choice(name, value, tuple(allowed)) for value in values))
 

@@ -19,8 +19,9 @@ from refconv.cases.fitting import MAX_MULTIPLICATIONS, fitted
 from refconv.cases.plan import Values
 from refconv.cases.recipe import QUANTISED, Recipe, input_shape, weight_shape
 from refconv.cases.supports import Supports
+from refconv.core.checks import choice, integer
 from refconv.core.formats import SUPPORTED
-from refconv.core.geometry import Geometry, choice, integer
+from refconv.core.geometry import Geometry
 from refconv.core.padding import MODES
 from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS

@@ -5,7 +5,7 @@ Knows operators and their arguments; none that is tested.
 
 import numpy as np
 
-from refconv.core import geometry
+from refconv.core import geometry, transposed_geometry
 from refconv.core.errors import GeometryError
 
 OPERATORS = (
@@ -99,7 +99,7 @@ def _call(op, rng, dtype, d):
     if op == "conv_transpose2d":
         w_shape = (d["groups"] * d["inputs"], d["outputs"], *d["kernel"])
         stride, padding, dilation, groups = options
-        geometry.transposed(x_shape, w_shape, None, stride, padding, d["output_padding"], dilation, groups)
+        transposed_geometry.transposed(x_shape, w_shape, None, stride, padding, d["output_padding"], dilation, groups)
         b = array((d["groups"] * d["outputs"],)) if d["bias"] else None
         return (
             unbatched(array(x_shape)),

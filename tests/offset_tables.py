@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from refconv.core import checks, transposed_geometry
 from refconv.core import geometry as g
 from refconv.core.formats import COMPLEX, INTEGERS, result_dtype
 from refconv.core.padding import element
@@ -145,7 +146,7 @@ class Kernel:
 
     def conv_transpose2d(self, input, weight, bias, stride, padding, output_padding, groups, dilation):
         dy = input if input.ndim == 4 else input[None]
-        geometry = g.transposed(
+        geometry = transposed_geometry.transposed(
             dy.shape,
             weight.shape,
             None if bias is None else bias.shape,
@@ -158,7 +159,7 @@ class Kernel:
         c = self._call(
             "conv_transpose2d",
             geometry,
-            output_padding=g.per_axis("output_padding", output_padding, 0),
+            output_padding=checks.per_axis("output_padding", output_padding, 0),
             padding=padding,
             dtype=input.dtype,
         )

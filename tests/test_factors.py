@@ -37,7 +37,7 @@ from refconv.cases.recipe import (
 )
 from refconv.cases.shrink import shrink
 from refconv.cases.supports import Supports
-from refconv.core import geometry
+from refconv.core import geometry, transposed_geometry
 from refconv.core.padding import MODES
 from refconv.verification.candidate import arrangements
 from refconv.verification.report.coverage import Interactions, classes
@@ -88,7 +88,7 @@ def test_any_numbers_give_a_valid_recipe(op, values):
     if op == "conv_transpose2d":
         shape = recipe.shapes()["input"]
         options = g.stride, recipe.padding, recipe.output_padding, g.dilation, g.groups
-        assert geometry.transposed(shape, weight_shape(g), None, *options) == g
+        assert transposed_geometry.transposed(shape, weight_shape(g), None, *options) == g
 
 
 @pytest.mark.parametrize("op", OPS)

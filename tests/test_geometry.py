@@ -9,17 +9,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from refconv import GeometryError
-from refconv.core.geometry import (
-    check_batched,
-    check_weight,
-    convolution,
-    input_gradient,
-    integer_sides,
-    output_padding_for,
-    padding_sides,
-    transposed,
-    weight_gradient,
-)
+from refconv.core.checks import check_batched, check_weight, integer_sides, padding_sides
+from refconv.core.geometry import convolution, input_gradient, weight_gradient
+from refconv.core.transposed_geometry import output_padding_for, transposed
 
 CONV = {axes: getattr(torch.nn.functional, f"conv{axes}d") for axes in (1, 2, 3)}
 TRANSPOSED = {axes: getattr(torch.nn.functional, f"conv_transpose{axes}d") for axes in (1, 2, 3)}

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from offset_tables import Kernel
 
-from refconv.core.geometry import Geometry, padding_sides, per_axis
+from refconv.core.checks import padding_sides, per_axis
+from refconv.core.geometry import Geometry
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import ml_dtypes
 import numpy as np
 
 from refconv.arrays.interop import Operands
+from refconv.core.checks import choice
 from refconv.core.formats import COMPLEX, FLOATS, NARROW, part, result_dtype, rounded, underflow_unit, unit_roundoff
-from refconv.core.geometry import choice
 
 Shape: TypeAlias = tuple[int, ...]
 _Fill: TypeAlias = Callable[[np.random.Generator, Sequence[Shape], np.dtype, int], list[np.ndarray]]

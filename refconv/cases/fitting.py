@@ -24,8 +24,9 @@ from refconv.cases.recipe import (  # fmt: skip
     Recipe,
 )
 from refconv.cases.supports import DEPTHWISE, Supports
+from refconv.core.checks import LARGEST, Padding
 from refconv.core.formats import SUPPORTED, result_dtype
-from refconv.core.geometry import LARGEST, Geometry, Padding
+from refconv.core.geometry import Geometry
 from refconv.core.padding import MODES, Sides
 
 MAX_MULTIPLICATIONS = 100_000

@@ -9,7 +9,8 @@ from functools import cache
 from importlib.resources import files
 
 from refconv.cases.recipe import Recipe
-from refconv.core.geometry import choice, convolution
+from refconv.core.checks import choice
+from refconv.core.geometry import convolution
 from refconv.judge.case import Case
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from refconv.cases import fills
-from refconv.core.geometry import Geometry, Padding
+from refconv.core.checks import Padding
+from refconv.core.geometry import Geometry
 from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS, Call
 

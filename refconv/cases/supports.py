@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MODAL
+from refconv.core.checks import choice, integer
 from refconv.core.errors import GeometryError
-from refconv.core.geometry import choice, integer
 from refconv.core.padding import MODES
 
 DEPTHWISE = "depthwise"

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from refconv.core import formats
+from refconv.core.checks import LARGEST
 from refconv.core.errors import BackendUnavailable
-from refconv.core.geometry import LARGEST
 from refconv.core.version import __version__
 
 if TYPE_CHECKING:

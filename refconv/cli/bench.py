@@ -20,7 +20,7 @@ from rich.table import Table
 
 from refconv.cases.networks import Layer
 from refconv.core import formats
-from refconv.core.geometry import choice
+from refconv.core.checks import choice
 from refconv.engine.targets.cpu import threads
 from refconv.judge.case import Case
 from refconv.ops.convolution import conv2d

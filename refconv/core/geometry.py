@@ -8,31 +8,16 @@ A gradient has the geometry of the convolution that it is a gradient of, and a t
 """
 
 import math
-import operator
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
-from typing import Any, TypeAlias
+from typing import Any
 
+from refconv.core.checks import LARGEST, check_channels, choice, integer, is_plain, padding_sides, per_axis, sizes
 from refconv.core.errors import GeometryError
 from refconv.core.padding import MODES, Sides
-
-Pair: TypeAlias = int | Sequence[int]
-Padding: TypeAlias = int | str | Sequence[int] | Sequence[Sequence[int]]
-
-LARGEST = 2**31 - 1  # no axis, and no step along one, is longer: indices and their products stay within 64 bits
-
-
-INPUT_AXES = {1: "L", 2: "H, W", 3: "D, H, W"}  # the letters of the spatial axes, by their number
-KERNEL_AXES = {1: "S", 2: "R, S", 3: "Q, R, S"}
-SIDED = {1: "two-sided", 2: "four-sided", 3: "six-sided"}
-SIDES = {
-    1: "((before, after),)",
-    2: "((top, bottom), (left, right))",
-    3: "((front, back), (top, bottom), (left, right))",
-}
 
 
 @dataclass(frozen=True)
@@ -77,100 +62,6 @@ class Geometry:
         return self.in_channels // self.groups * math.prod(self.kernel)
 
 
-def integer(name: str, value: Any, minimum: int, maximum: int = LARGEST) -> int:
-    """`value` as an int: any integer type but bool, from `minimum` to `maximum`; else an error naming the argument."""
-    try:
-        number = value if type(value) is int else _index(value)
-    except TypeError:
-        raise TypeError(f"{name}={value!r}: must be an integer, not {type(value).__name__}") from None
-    if not minimum <= number <= maximum:
-        raise GeometryError(f"{name}={value!r}: must be at least {minimum} and at most {maximum}")
-    return number
-
-
-def per_axis(name: str, value: Any, minimum: int, axes: int = 2) -> tuple[int, ...]:
-    """One int per spatial axis, from an int or a sequence of one (the same for all) or `axes` of them, as in torch."""
-    if type(value) is int:
-        return (integer(name, value, minimum),) * axes
-    if not _is_sequence(value):
-        return (integer(name, value, minimum),) * axes
-    if len(value) not in (1, axes):
-        raise GeometryError(f"{name}={value!r}: must be an integer or {axes} of them, not {len(value)}")
-    numbers = tuple(integer(name, each, minimum) for each in value)
-    return numbers * axes if len(numbers) == 1 else numbers
-
-
-def padding_sides(padding: Any, axes: int = 2) -> str | Sides:
-    """`"same"` and `"valid"` as they stand, any other form as (before, after) for each spatial axis."""
-    if isinstance(padding, str):
-        if padding not in ("same", "valid"):
-            raise GeometryError(f"padding={padding!r}: a string must be 'same' or 'valid'")
-        return padding
-    return integer_sides(padding, axes)
-
-
-def integer_sides(padding: Any, axes: int = 2) -> Sides:
-    """Padding in integers as (before, after) for each spatial axis; strings are refused."""
-    if isinstance(padding, str):  # as torch does for a transposed convolution
-        raise GeometryError(f"padding={padding!r}: must be an integer, {axes} of them or {SIDES[axes]}, not a string")
-    if _is_sequence(padding) and any(map(_is_sequence, padding)):
-        if len(padding) != axes or not all(_is_sequence(side) and len(side) == 2 for side in padding):
-            raise GeometryError(f"padding={padding!r}: {SIDED[axes]} padding must be {SIDES[axes]}")
-        return tuple((integer("padding", before, 0), integer("padding", after, 0)) for before, after in padding)
-    return tuple((amount, amount) for amount in per_axis("padding", padding, 0, axes))
-
-
-def sizes(name: str, value: Any, axes: int, *, batched: bool = True) -> tuple[int, ...]:
-    """Shape of an array with `axes` spatial axes that the caller wants, from any sequence of integers, with a batch."""
-    length = axes + 1 + batched
-    if not _is_sequence(value):
-        raise TypeError(f"{name}={value!r}: must be a sequence of {length} integers, not {type(value).__name__}")
-    if len(value) != length:
-        raise GeometryError(f"{name}={value!r}: must be {length} integers, not {len(value)}")
-    found = tuple(integer(name, each, 0) for each in value)
-    return found if batched else (1, *found)
-
-
-def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
-    """`value` if it is one of the strings allowed, else an error naming them."""
-    if not isinstance(value, str) or value not in allowed:
-        raise GeometryError(f"{name}={value!r}: must be one of {', '.join(map(repr, allowed))}")
-    return value
-
-
-def check_weight(name: str, shape: tuple[int, ...], axes: int, *, transposed: bool = False) -> None:
-    """Refuse a weight that has not `axes` spatial axes.
-
-    >>> check_weight("weight", (6, 4, 3), 2)
-    Traceback (most recent call last):
-    refconv.GeometryError: weight of shape (6, 4, 3): must have 4 axes (C_out, C_in // groups, R, S)
-    """
-    channels = "C_in, C_out // groups" if transposed else "C_out, C_in // groups"
-    if len(shape) != axes + 2:
-        raise GeometryError(f"{name} of shape {shape}: must have {axes + 2} axes ({channels}, {KERNEL_AXES[axes]})")
-
-
-def check_batched(name: str, shape: tuple[int, ...], axes: int, *, channels: str = "C_in") -> bool:
-    """Whether an input with `axes` spatial axes has a batch axis; refuse what is neither with nor without.
-
-    >>> check_batched("input", (2, 4, 5, 6), 2), check_batched("input", (4, 5, 6), 2)
-    (True, False)
-    """
-    if len(shape) not in (axes + 1, axes + 2):
-        raise GeometryError(
-            f"{name} of shape {shape}: must have {axes + 2} axes (N, {channels}, {INPUT_AXES[axes]}), "
-            f"or {axes + 1} without the batch"
-        )
-    return len(shape) == axes + 2
-
-
-def check_channels(in_channels: int, out_channels: int, groups: int) -> None:
-    """Refuse channels that `groups` does not divide."""
-    for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-        if channels % groups:
-            raise GeometryError(f"groups={groups}: must divide {name}={channels}")
-
-
 def convolution(
     input_shape: tuple[int, ...],
     weight_shape: tuple[int, ...],
@@ -203,52 +94,8 @@ def convolution(
     (26, 100)
     """
     options = (stride, padding, dilation, groups, padding_mode)
-    normalised = _remembered if all(map(_is_plain, options)) else _normalised
+    normalised = _remembered if all(map(is_plain, options)) else _normalised
     return _convolution(input_shape, weight_shape, bias_shape, *normalised(len(weight_shape) - 2, *options))
-
-
-def transposed(
-    input_shape: tuple[int, ...],
-    weight_shape: tuple[int, ...],
-    bias_shape: tuple[int, ...] | None,
-    stride: Any,
-    padding: Any,
-    output_padding: Any,
-    dilation: Any,
-    groups: Any,
-) -> Geometry:
-    """Geometry of the forward convolution whose input gradient a transposed convolution of a *batched* input is.
-
-    Its `size`, `batch` and `in_channels` are those of the result; its `output_size` is the size of the input, or more
-    where `output_padding` reaches the stride (all beyond the input counts as zero).
-
-    Parameters
-    ----------
-    input_shape, weight_shape, bias_shape
-        (N, C_in, H, W), (C_in, C_out // groups, R, S) and (C_out,) or None; other numbers of axes likewise.
-    stride, padding, output_padding, dilation, groups
-        As `refconv.conv_transpose2d` takes them.
-
-    Raises
-    ------
-    GeometryError, TypeError
-        Naming the argument, its value and what it must be.
-
-    References
-    ----------
-    https://pytorch.org/docs/stable/generated/torch.nn.ConvTranspose2d.html
-
-    Examples
-    --------
-    >>> forward = transposed((20, 16, 50, 100), (16, 33, 3, 5), None, (2, 1), (4, 2), (1, 0), (3, 1), 1)
-    >>> forward.batch, forward.in_channels, forward.size
-    (20, 33, (98, 100))
-    >>> forward.output_shape
-    (20, 16, 50, 100)
-    """
-    options = (stride, padding, output_padding, dilation, groups)
-    normalised = _remembered_transposed if all(map(_is_plain, options)) else _normalised_transposed
-    return _transposed(input_shape, weight_shape, bias_shape, *normalised(len(weight_shape) - 2, *options))
 
 
 def input_gradient(
@@ -279,7 +126,7 @@ def input_gradient(
     with _named("input of shape", "input_size"):
         geometry = convolution(shape, weight_shape, None, stride, padding, dilation, groups, padding_mode)
     _check_gradient(geometry, grad_shape)
-    _check_result("input_size", shape)
+    check_result("input_size", shape)
     return geometry
 
 
@@ -309,48 +156,8 @@ def weight_gradient(
     with _named("weight of shape", "weight_size"), _named("weight with kernel", "weight_size with kernel"):
         geometry = convolution(input_shape, shape, None, stride, padding, dilation, groups, padding_mode)
     _check_gradient(geometry, grad_shape)
-    _check_result("weight_size", shape)
+    check_result("weight_size", shape)
     return geometry
-
-
-def output_padding_for(
-    output_size: Any,
-    input_shape: tuple[int, ...],
-    kernel: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: Sides,
-    dilation: tuple[int, ...],
-) -> tuple[int, ...]:
-    """The output padding that gives a transposed convolution's result the size wanted, as torch's layers choose it.
-
-    `output_size` is one number for each spatial axis, or a whole shape, of which torch reads these only.
-
-    >>> output_padding_for((12, 13), (16, 6, 6), (3, 3), (2, 2), ((1, 1), (0, 0)), (1, 1))
-    (1, 0)
-    """
-    axes = len(kernel)
-    lead = 2 if check_batched("input", input_shape, axes) else 1
-    if not _is_sequence(output_size):
-        kind = type(output_size).__name__
-        raise TypeError(f"output_size={output_size!r}: must be a sequence of {axes} integers, not {kind}")
-    if len(output_size) not in (axes, axes + lead):
-        raise GeometryError(
-            f"output_size={output_size!r}: must be {axes} integers, or {axes + lead} "
-            f"for an input of shape {input_shape}, not {len(output_size)}"
-        )
-    wanted = tuple(integer("output_size", each, 0) for each in output_size[-axes:])
-    least = _transposed_size(input_shape[lead:], kernel, stride, padding, (0,) * axes, dilation)
-    most = tuple(size + step - 1 for size, step in zip(least, stride, strict=True))
-    if not all(low <= size <= high for low, size, high in zip(least, wanted, most, strict=True)):
-        raise GeometryError(
-            f"output_size={output_size!r}: must be from {least} to {most} for an input of shape {input_shape}"
-        )
-    return tuple(size - low for size, low in zip(wanted, least, strict=True))
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether all that equals it means the same: True equals 1, and a pair of them a pair of ones."""
-    return type(value) in (int, str) or (type(value) is tuple and all(type(each) is int for each in value))
 
 
 def _normalised(
@@ -366,21 +173,6 @@ def _normalised(
 
 
 _remembered = lru_cache(maxsize=4096)(_normalised)
-
-
-def _normalised_transposed(
-    axes: int, stride: Any, padding: Any, output_padding: Any, dilation: Any, groups: Any
-) -> tuple[tuple[int, ...], Sides, tuple[int, ...], tuple[int, ...], int]:
-    return (
-        per_axis("stride", stride, 1, axes),
-        integer_sides(padding, axes),
-        per_axis("output_padding", output_padding, 0, axes),
-        per_axis("dilation", dilation, 1, axes),
-        integer("groups", groups, 1),
-    )
-
-
-_remembered_transposed = lru_cache(maxsize=4096)(_normalised_transposed)
 
 
 @lru_cache(maxsize=4096)  # arguments are normalised before: 1 and True would be one key
@@ -405,73 +197,6 @@ def _convolution(
     _check_kernel(geometry)
     _check_memory(geometry)
     return geometry
-
-
-@lru_cache(maxsize=4096)
-def _transposed(
-    input_shape: tuple[int, ...],
-    weight_shape: tuple[int, ...],
-    bias_shape: tuple[int, ...] | None,
-    stride: tuple[int, ...],
-    padding: Sides,
-    output_padding: tuple[int, ...],
-    dilation: tuple[int, ...],
-    groups: int,
-) -> Geometry:
-    batch, _, *input_size = input_shape
-    in_channels, group_channels, *kernel = weight_shape
-    _check_transposed_shapes(input_shape, weight_shape, bias_shape, groups)
-    size = _transposed_size(tuple(input_size), tuple(kernel), stride, padding, output_padding, dilation)
-    # For an empty batch torch asks neither for a small output padding nor for a result with elements.
-    if batch and any(extra >= max(steps) for extra, *steps in zip(output_padding, stride, dilation, strict=True)):
-        raise GeometryError(
-            f"output_padding={output_padding}: must be smaller than stride={stride} or dilation={dilation} on each axis"
-        )
-    if min(size) < (1 if batch else 0):
-        raise GeometryError(
-            f"padding={padding} for input of shape {input_shape} and weight of shape {weight_shape}: "
-            f"must not take all from the result, of size {size}"
-        )
-    _check_result(
-        f"stride={stride}, dilation={dilation}, output_padding={output_padding}",
-        (batch, group_channels * groups, *size),
-    )
-    return Geometry(
-        batch, group_channels * groups, in_channels, size, tuple(kernel), stride, padding, dilation, groups, "zeros"
-    )
-
-
-def _transposed_size(
-    size: tuple[int, ...],
-    kernel: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: Sides,
-    output_padding: tuple[int, ...],
-    dilation: tuple[int, ...],
-) -> tuple[int, ...]:
-    """Size of a transposed convolution's result: the smallest one that the convolution takes to `size`, and more."""
-    axes = zip(size, kernel, stride, padding, output_padding, dilation, strict=True)
-    return tuple((s - 1) * step - sum(sides) + d * (k - 1) + extra + 1 for s, k, step, sides, extra, d in axes)
-
-
-def _check_transposed_shapes(
-    input_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias_shape: tuple[int, ...] | None, groups: int
-) -> None:
-    in_channels, group_channels = weight_shape[:2]
-    if 0 in weight_shape:  # of input channels too: torch has no sum of nothing here
-        raise GeometryError(f"weight of shape {weight_shape}: channels and kernel must not be empty")
-    if input_shape[1] != in_channels:
-        raise GeometryError(
-            f"weight of shape {weight_shape}: with input of shape {input_shape} "
-            f"its first axis must be in_channels = {input_shape[1]}"
-        )
-    check_channels(in_channels, group_channels * groups, groups)
-    if bias_shape is not None and bias_shape != (group_channels * groups,):
-        raise GeometryError(
-            f"bias of shape {bias_shape}: must be ({group_channels * groups},), one for each output channel"
-        )
-    if 0 in input_shape[2:] and input_shape[0]:
-        raise GeometryError(f"input of shape {input_shape}: only the batch may be empty")
 
 
 @contextmanager
@@ -556,7 +281,7 @@ def _check_memory(geometry: Geometry) -> None:
         _check_fits(f"padding={geometry.padding}: padded input and output", elements)
 
 
-def _check_result(arguments: str, shape: tuple[int, ...]) -> None:
+def check_result(arguments: str, shape: tuple[int, ...]) -> None:
     """Refuse a result that only a slip of the pen can ask for: no argument of its size is there."""
     _check_fits(f"{arguments}: a result of shape {shape}", math.prod(max(1, length) for length in shape))
 
@@ -575,18 +300,3 @@ def _physical_memory() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # no sysconf, or not these names: not a POSIX system
         return 2**40
-
-
-def _index(value: Any) -> int:
-    """`operator.index`, but for a bool and an array that holds one, which Python and torch take for integers."""
-    of_bool = isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
-    if of_bool or getattr(value, "ndim", 0) > 0:  # an array of one element is no number either
-        raise TypeError
-    return operator.index(value)
-
-
-def _is_sequence(value: Any) -> bool:
-    """Whether `value` is a list, or an array with axes."""
-    if isinstance(value, Sequence):
-        return not isinstance(value, (str, bytes, bytearray))
-    return getattr(value, "ndim", 0) > 0

@@ -12,8 +12,9 @@ import numpy as np
 
 from refconv.arrays.interop import to_numpy
 from refconv.core import formats
+from refconv.core.checks import Padding, Pair, choice, integer, per_axis
 from refconv.core.errors import GeometryError
-from refconv.core.geometry import Geometry, Padding, Pair, choice, integer, per_axis
+from refconv.core.geometry import Geometry
 from refconv.core.receptive_field import receptive_field
 from refconv.judge import error_statistics, padded_taps, sampling, tolerances
 from refconv.judge.bounds import ErrorModel, Sums, sums_of

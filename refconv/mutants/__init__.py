@@ -9,7 +9,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from refconv.core.geometry import choice
+from refconv.core.checks import choice
 from refconv.mutants.registry import KERNELS, REGISTRY, Mutant
 
 __all__ = ["Mutant", "all", "base", "by_name"]

@@ -14,21 +14,11 @@ import numpy as np
 
 from refconv.arrays import interop
 from refconv.core import formats
+from refconv.core.checks import Padding, Pair, check_channels, choice, integer, integer_sides, padding_sides, per_axis
 from refconv.core.errors import GeometryError
-from refconv.core.geometry import (
-    Padding,
-    Pair,
-    check_channels,
-    choice,
-    convolution,
-    integer,
-    integer_sides,
-    output_padding_for,
-    padding_sides,
-    per_axis,
-    transposed,
-)
+from refconv.core.geometry import convolution
 from refconv.core.padding import MODES, Sides
+from refconv.core.transposed_geometry import output_padding_for, transposed
 from refconv.engine.targets import check_device
 from refconv.ops.convolution import conv2d, conv_transpose2d
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from refconv.arrays import interop
-from refconv.core import formats, geometry
+from refconv.core import checks, formats, geometry, transposed_geometry
+from refconv.core.checks import Padding, Pair, check_batched, check_weight, choice
 from refconv.core.errors import GeometryError
-from refconv.core.geometry import Geometry, Padding, Pair, check_batched, check_weight, choice
+from refconv.core.geometry import Geometry
 from refconv.core.padding import MODES
 from refconv.engine import integers, lowering, targets
 from refconv.engine.evaluate import Way, evaluate, fold_gradient
@@ -470,7 +471,7 @@ def conv2d_weight(
     interop.check_result("input", input, how.dtype)
     batched = check_batched("input", x.shape, 2)
     x, grad = _batched(o, x, batched), _batched(o, grad, batched)
-    size = geometry.sizes("weight_size", weight_size, 2)
+    size = checks.sizes("weight_size", weight_size, 2)
     if o.weights_last:
         size = (size[0], size[-1], *size[1:-1])
     g = _geometry(
@@ -596,7 +597,7 @@ def _transposed(axes: int, input: Any, weight: Any, bias: Any, arguments: tuple[
     check_weight("weight", w.shape, axes, transposed=True)
     batched = check_batched("input", x.shape, axes)
     x, w = _batched(o, x, batched), _weights(o, w)
-    g = _geometry(o, geometry.transposed, x.shape, w.shape, None if b is None else b.shape, *arguments)
+    g = _geometry(o, transposed_geometry.transposed, x.shape, w.shape, None if b is None else b.shape, *arguments)
     result, out = _new(input, (g.batch, g.in_channels, *g.size), how.dtype, last=o.channels_last)
     result = result if batched else result[0]
     if result.size:
@@ -613,7 +614,7 @@ def _input_gradient(
     check_weight("weight", w.shape, axes)
     batched = check_batched("grad_output", grad.shape, axes, channels="C_out")
     grad, w = _batched(o, grad, batched), _weights(o, w)
-    size = geometry.sizes("input_size", input_size, axes, batched=batched)
+    size = checks.sizes("input_size", input_size, axes, batched=batched)
     if o.channels_last:
         size = (size[0], size[-1], *size[1:-1])
     g = _geometry(o, geometry.input_gradient, size, w.shape, grad.shape, *arguments, o.padding_mode)

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from refconv.core import geometry
-from refconv.core.geometry import Geometry, check_batched, check_weight
+from refconv.core import checks, geometry, transposed_geometry
+from refconv.core.checks import check_batched, check_weight
+from refconv.core.geometry import Geometry
 from refconv.core.padding import index_map, most_folded
 from refconv.ops import convolution, quantized
 
@@ -69,7 +70,7 @@ def _batched(name: str, array: np.ndarray, channels: str = "C_in") -> tuple[int,
 
 def _transposed_geometry(f: Any) -> Geometry:
     check_weight("weight", f.weight.shape, 2, transposed=True)
-    return geometry.transposed(
+    return transposed_geometry.transposed(
         _batched("input", f.input), f.weight.shape, None if f.bias is None else f.bias.shape,
         f.stride, f.padding, f.output_padding, f.dilation, f.groups,
     )  # fmt: skip
@@ -78,7 +79,7 @@ def _transposed_geometry(f: Any) -> Geometry:
 def _input_gradient_geometry(f: Any) -> Geometry:
     check_weight("weight", f.weight.shape, 2)
     grad = _batched("grad_output", f.grad_output, "C_out")
-    size = geometry.sizes("input_size", f.input_size, 2, batched=f.grad_output.ndim == 4)
+    size = checks.sizes("input_size", f.input_size, 2, batched=f.grad_output.ndim == 4)
     return geometry.input_gradient(
         size, f.weight.shape, grad, f.stride, f.padding, f.dilation, f.groups, f.padding_mode
     )
@@ -86,7 +87,7 @@ def _input_gradient_geometry(f: Any) -> Geometry:
 
 def _weight_gradient_geometry(f: Any) -> Geometry:
     x, grad = _batched("input", f.input), _batched("grad_output", f.grad_output, "C_out")
-    size = geometry.sizes("weight_size", f.weight_size, 2)
+    size = checks.sizes("weight_size", f.weight_size, 2)
     return geometry.weight_gradient(x, size, grad, f.stride, f.padding, f.dilation, f.groups, f.padding_mode)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from refconv.arrays import interop
+from refconv.core.checks import Padding, Pair, integer
 from refconv.core.errors import GeometryError
 from refconv.core.formats import INT64
-from refconv.core.geometry import Padding, Pair, integer
 from refconv.engine import integers, targets
 from refconv.engine.correlation import Correlation
 from refconv.engine.lowering import forward

@@ -20,7 +20,7 @@ from refconv.cases.recipe import Recipe
 from refconv.cases.shrink import shrink
 from refconv.cases.supports import Supports
 from refconv.core import formats
-from refconv.core.geometry import choice, integer
+from refconv.core.checks import choice, integer
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
 from refconv.verification.candidate.arrangements import possible

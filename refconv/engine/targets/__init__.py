@@ -11,8 +11,8 @@ from typing import Protocol, cast
 
 import numpy as np
 
+from refconv.core.checks import choice
 from refconv.core.errors import BackendUnavailable, GeometryError
-from refconv.core.geometry import choice
 from refconv.engine.correlation import Correlation
 
 BACKENDS = ("auto", "cpu", "python", "cuda")

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from refconv.core import formats
+from refconv.core.checks import choice, integer
 from refconv.core.errors import GeometryError
-from refconv.core.geometry import Geometry, choice, integer
+from refconv.core.geometry import Geometry
 from refconv.judge.bounds.direct import GPUS, Direct, Estimate, Exact, TensorCore
 from refconv.judge.bounds.fft import FFT
 from refconv.judge.bounds.operands import FORMATS

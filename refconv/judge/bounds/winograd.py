@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refconv.core.checks import integer
 from refconv.core.errors import GeometryError
 from refconv.core.formats import unit_roundoff
-from refconv.core.geometry import Geometry, integer
+from refconv.core.geometry import Geometry
 from refconv.core.padding import pad
 from refconv.judge.bounds.direct import Estimate
 from refconv.judge.bounds.rounding import OUTWARDS, growth, lost, smallest_normal

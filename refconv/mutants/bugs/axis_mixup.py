@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from refconv.core.geometry import per_axis
+from refconv.core.checks import per_axis
 from refconv.core.padding import ZERO
 from refconv.mutants.kernels.backward import Transposed
 from refconv.mutants.kernels.forward import Array, Call

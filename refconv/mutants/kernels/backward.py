@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from refconv.core import formats, geometry
+from refconv.core import checks, formats, geometry, transposed_geometry
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry
 from refconv.mutants.kernels.forward import Array, Call, placed
@@ -27,20 +27,20 @@ class Transposed(Call):
         y, w = np.asarray(input), np.asarray(weight)
         b = None if bias is None else np.asarray(bias)
         convolution.common_dtype(y, w, b)
-        geometry.check_weight("weight", w.shape, 2, transposed=True)
-        batched = geometry.check_batched("input", y.shape, 2)
+        checks.check_weight("weight", w.shape, 2, transposed=True)
+        batched = checks.check_batched("input", y.shape, 2)
         shapes = y.shape if batched else (1, *y.shape), w.shape, None if b is None else b.shape
         g = self.check(*shapes, stride, padding, output_padding, dilation, groups)
         self.adopt(g, y.dtype, padding, batched=batched)
         self.shape = (g.batch, g.in_channels, *g.size)
-        self.output_padding = geometry.per_axis("output_padding", output_padding, 0)
+        self.output_padding = checks.per_axis("output_padding", output_padding, 0)
         self.y, self.w = self.take("input", y, batched=batched), self.take("weight", w)
         self.out_size = list(self.y.shape[2:])
         self.b = None if b is None else self.take("bias", b)
 
     def check(self, *shapes_and_options: Any) -> Geometry:
         """The geometry of a call that is possible."""
-        return geometry.transposed(*shapes_and_options)
+        return transposed_geometry.transposed(*shapes_and_options)
 
     def resize(self) -> None:
         """Compute the size of the result from the parameters."""
@@ -70,9 +70,9 @@ class InputGradient(Call):
         """Take the arguments over, and refuse what is impossible."""
         w, y = np.asarray(weight), np.asarray(grad_output)
         convolution.common_dtype(y, w, None)
-        geometry.check_weight("weight", w.shape, 2)
-        batched = geometry.check_batched("grad_output", y.shape, 2, channels="C_out")
-        size = geometry.sizes("input_size", input_size, 2, batched=batched)
+        checks.check_weight("weight", w.shape, 2)
+        batched = checks.check_batched("grad_output", y.shape, 2, channels="C_out")
+        size = checks.sizes("input_size", input_size, 2, batched=batched)
         shapes = size, w.shape, y.shape if batched else (1, *y.shape)
         g = geometry.input_gradient(*shapes, stride, padding, dilation, groups, self.mode)
         self.adopt(g, y.dtype, padding, batched=batched)
@@ -96,8 +96,8 @@ class WeightGradient(Call):
         """Take the arguments over, and refuse what is impossible."""
         x, y = np.asarray(input), np.asarray(grad_output)
         convolution.common_dtype(x, y, None)
-        batched = geometry.check_batched("input", x.shape, 2)
-        if geometry.check_batched("grad_output", y.shape, 2, channels="C_out") != batched:
+        batched = checks.check_batched("input", x.shape, 2)
+        if checks.check_batched("grad_output", y.shape, 2, channels="C_out") != batched:
             raise GeometryError(f"grad_output of shape {y.shape}: must have a batch axis if the input has one")
         shapes = [each.shape if batched else (1, *each.shape) for each in (x, y)]
         g = geometry.weight_gradient(shapes[0], weight_size, shapes[1], stride, padding, dilation, groups, self.mode)
@@ -122,7 +122,7 @@ class BiasGradient(Call):
     def parse(self, grad_output: Any) -> None:
         """Take the arguments over, and refuse what is impossible."""
         y = np.asarray(grad_output)
-        batched = geometry.check_batched("grad_output", y.shape, 2, channels="C_out")
+        batched = checks.check_batched("grad_output", y.shape, 2, channels="C_out")
         self.dtype, self.batched = formats.result_dtype(y.dtype), True
         self.y = self.take("grad_output", y, batched=batched)
         self.batch, self.out_channels, *self.out_size = self.y.shape

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from refconv.core import formats, geometry
+from refconv.core import checks, formats, geometry
 from refconv.core.geometry import Geometry
 from refconv.core.padding import ZERO, element
 from refconv.ops import convolution
@@ -235,8 +235,8 @@ class Windowed(Call):
 
     def operands(self, x: Array, w: Array, b: Array | None, options: tuple[Any, ...]) -> None:
         """The operands and options of a forward convolution, of any dtypes."""
-        geometry.check_weight("weight", w.shape, 2)
-        batched = geometry.check_batched("input", x.shape, 2)
+        checks.check_weight("weight", w.shape, 2)
+        batched = checks.check_batched("input", x.shape, 2)
         shapes = x.shape if batched else (1, *x.shape), w.shape, None if b is None else b.shape
         self.adopt(self.check(*shapes, *options, self.mode), x.dtype, options[1], batched=batched)
         self.x, self.w = self.take("input", x, batched=batched), self.take("weight", w)

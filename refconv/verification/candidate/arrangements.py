@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refconv.core import formats
-from refconv.core.geometry import choice
+from refconv.core.checks import choice
 
 Shape: TypeAlias = tuple[int, ...]
 _Cut: TypeAlias = Callable[[np.ndarray], np.ndarray]

@@ -11,8 +11,8 @@ import numpy as np
 
 from refconv.arrays.interop import to_numpy
 from refconv.arrays.remote import near
+from refconv.core.checks import choice
 from refconv.core.errors import BackendUnavailable
-from refconv.core.geometry import choice
 from refconv.verification.candidate.arrangements import GUARD, Place
 
 KINDS = ("numpy", "torch", "cupy", "numba", "jax")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from refconv.cases.recipe import OUTPUT, Recipe
-from refconv.core.geometry import choice
+from refconv.core.checks import choice
 from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS
 from refconv.verification.candidate import array_kinds
