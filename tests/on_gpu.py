@@ -7,9 +7,9 @@ import pytest
 
 from refconv.core.errors import BackendUnavailable
 
-device = None  # without numba-cuda
+buffers = device = libraries = numba_arrays = streams = None  # without numba-cuda
 try:
-    from refconv.arrays.gpu import device
+    from refconv.arrays.gpu import buffers, device, libraries, numba_arrays, streams  # noqa: F401 - handed on
 
     device.check()
     MISSING = ""
@@ -18,7 +18,7 @@ except BackendUnavailable as error:
 
 SIMULATED = not MISSING and device.SIMULATED
 STOOD_IN_FOR = SIMULATED or "ptxsim" in sys.modules  # by the simulator, or by the interpreter of PTX
-WORKSPACE = None if MISSING else device.workspace
+WORKSPACE = None if MISSING else buffers.workspace
 MARKS = [pytest.mark.gpu, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 EXAMPLES = int(os.environ.get("REFCONV_GPU_EXAMPLES", "300"))  # that Hypothesis generates for a test
 
@@ -30,7 +30,7 @@ class Apart:
         self.n_bytes, self.stream = n_bytes, stream
 
     def parts(self, sizes):
-        return [device.Part(device.Buffer(size), 0, size) for size in sizes]
+        return [buffers.Part(buffers.Buffer(size), 0, size) for size in sizes]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -38,5 +38,5 @@ def apart():
     """Under the interpreter of PTX, which only knows the bounds, and the first contents, of what is allocated."""
     with pytest.MonkeyPatch.context() as patched:
         if "ptxsim" in sys.modules:
-            patched.setattr(device, "workspace", Apart)
+            patched.setattr(buffers, "workspace", Apart)
         yield

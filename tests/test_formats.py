@@ -24,8 +24,7 @@ from refconv.core.formats import (
     underflow_unit,
     unit_roundoff,
 )
-from refconv.engine.targets.cpu.job import Steps
-from refconv.engine.targets.jit.convert import converter
+from refconv.engine.targets.jit.convert import Steps, converter
 
 FORMATS = [np.float16, np.float32, np.float64, ml_dtypes.bfloat16]
 FINITE = st.floats(allow_nan=False, allow_infinity=False)

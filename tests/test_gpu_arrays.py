@@ -19,7 +19,20 @@ from common import same_bits
 from family import DTYPES, NARROW, OPERATORS, Arrays, axes_of, calls, modes_of, precisions_of, random_numbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from on_gpu import EXAMPLES, MARKS, MISSING, SIMULATED, STOOD_IN_FOR, WORKSPACE, apart, device  # noqa: F401 - a fixture
+from on_gpu import (  # noqa: F401 - a fixture
+    EXAMPLES,
+    MARKS,
+    MISSING,
+    SIMULATED,
+    STOOD_IN_FOR,
+    WORKSPACE,
+    apart,
+    buffers,
+    device,
+    libraries,
+    numba_arrays,
+    streams,
+)
 
 import refconv
 from refconv.arrays import interop
@@ -58,7 +71,7 @@ class Numba:
         of_numba = import_module("numba.cuda.cudadrv.driver")
         handle = of_numba.driver.cuStreamCreate(of_numba.binding.CUstream_flags.CU_STREAM_NON_BLOCKING.value)
         try:
-            yield device.Stream(0, int(handle))
+            yield streams.Stream(0, int(handle))
         finally:
             of_numba.driver.cuStreamDestroy(handle)
 
@@ -82,7 +95,7 @@ class Torch:
     def stream(self):
         torch = import_module("torch")
         with torch.cuda.stream(torch.cuda.Stream()):
-            yield device.Stream(0, torch.cuda.current_stream().cuda_stream)
+            yield streams.Stream(0, torch.cuda.current_stream().cuda_stream)
 
     def written(self, target, source, _stream):
         return target.copy_(source)
@@ -100,7 +113,7 @@ class CuPy:
     @contextmanager
     def stream(self):
         with import_module("cupy").cuda.Stream(non_blocking=True) as stream:
-            yield device.Stream(0, stream.ptr)
+            yield streams.Stream(0, stream.ptr)
 
     def written(self, target, source, _stream):
         target[...] = source
@@ -185,12 +198,12 @@ def test_streams(library):
     with library.stream() as stream:
         for milliseconds in (0, 300):  # at first kernels are compiled and loaded, which may wait for the GPU
             target = library.there(np.zeros_like(x))
-            device.synchronize()
-            device.launch(idling(), 1, 1, stream, milliseconds)
+            numba_arrays.synchronize()
+            import_module("refconv.engine.targets.cuda.launch").launch(idling(), 1, 1, stream, milliseconds)
             late = library.written(target, truth, stream)
-            assert device.adopt("late", late).memory.stream == stream
+            assert libraries.adopt("late", late).memory.stream == stream
             found = refconv.conv2d(late, weight)
-            assert device.adopt("found", found).memory.stream == stream
+            assert libraries.adopt("found", found).memory.stream == stream
             assert same_bits(library.back(found), refconv.conv2d(x, w))
 
 
@@ -204,10 +217,10 @@ def test_threads():
 
     def found(which):
         x, w = (library.there(each) for each in operands[which % 8])
-        device.synchronize()
+        numba_arrays.synchronize()
         with library.stream() as stream:
             alone = refconv.conv2d(x.bind(stream.numba()), w.bind(stream.numba()))
-            device.synchronize()
+            numba_arrays.synchronize()
             return [alone.copy_to_host(), refconv.conv2d(x, w).copy_to_host()]
 
     with ThreadPoolExecutor(8) as threads:
@@ -226,10 +239,10 @@ class OnlyInterface:
 def test_interface_alone(library, monkeypatch):
     """The driver is asked which GPU an address is on; the result is Numba's."""
     if "ptxsim" in sys.modules:
-        monkeypatch.setattr(device, "_gpu_of", lambda _: 0)  # there is no driver to ask
+        monkeypatch.setattr(libraries, "_gpu_of", lambda _: 0)  # there is no driver to ask
     x, w = np.arange(12.0).reshape(1, 1, 3, 4), np.ones((1, 1, 2, 2))
     given_x, given_w = OnlyInterface(library.there(x)), OnlyInterface(library.there(w))
-    assert device._gpu_of(given_x) == 0
+    assert libraries._gpu_of(given_x) == 0
     assert same_bits(refconv.conv2d(given_x, given_w).copy_to_host(), refconv.conv2d(x, w))
 
 
@@ -351,12 +364,12 @@ def test_results_of_a_library(monkeypatch):
             return OnlyDLPack(array)
 
     if "ptxsim" in sys.modules:
-        monkeypatch.setattr(device, "StridedMemoryView", Writer)
+        monkeypatch.setattr(libraries, "StridedMemoryView", Writer)
     x, w = np.arange(12.0).reshape(1, 3, 4), np.ones((1, 1, 2, 2))
     given_x = OfALibrary(on_device(x))
     found = refconv.conv2d(given_x, on_device(w))
     assert type(found) is Received
-    assert same_bits(near(device.adopt("found", found)), refconv.conv2d(x, w))
+    assert same_bits(near(libraries.adopt("found", found)), refconv.conv2d(x, w))
     narrow_x, narrow_w = (OfALibrary(on_device(np.zeros((1, 1, 1, 1), "uint16")), code=4) for _ in range(2))
     with pytest.raises(TypeError, match=r"can't be given a bfloat16 result through DLPack .*out_dtype must be another"):
         refconv.conv2d(narrow_x, narrow_w)
@@ -369,7 +382,7 @@ def test_another_gpu(adopted, monkeypatch):
     array = on_device(np.ones((1, 1, 2, 2)))
     given = adopted(array, (2, 1)) if adopted else array
     if not adopted:  # the interface names no device: the driver is asked
-        monkeypatch.setattr(device, "_gpu_of", lambda _: 1)
+        monkeypatch.setattr(libraries, "_gpu_of", lambda _: 1)
     with pytest.raises(BackendUnavailable, match=r"input lies on GPU 1, and GPU 0 is the current one: .*cuda\.Device"):
         refconv.conv2d(given, array)
 
@@ -379,13 +392,13 @@ def test_other_streams():
     x, w = np.ones((1, 1, 2, 2)), np.ones((1, 1, 1, 1))
     waited = []
 
-    class Counted(device.Stream):
+    class Counted(streams.Stream):
         def wait(self):
             waited.append(self)
 
-    given_x, given_w = device.adopt("x", on_device(x)), device.adopt("w", on_device(w))
-    given_w.memory = device._Memory(Counted(0, 7))
-    assert device.stream_of(given_x, None, x, given_w) == device.Stream(0, 0)
+    given_x, given_w = libraries.adopt("x", on_device(x)), libraries.adopt("w", on_device(w))
+    given_w.memory = streams.StreamMemory(Counted(0, 7))
+    assert streams.stream_of(given_x, None, x, given_w) == streams.Stream(0, 0)
     assert waited == [(0, 7)]
 
 
@@ -425,7 +438,7 @@ class Memory:
 
     def __init__(self, monkeypatch):
         self.of, self.allocated, self.peak, self.most = {}, 0, 0, math.inf
-        self.driver = device._driver.driver
+        self.driver = device.driver.driver
         self.real = self.driver.cuMemAlloc, self.driver.cuMemFree
         monkeypatch.setattr(self.driver, "cuMemAlloc", self.allocate)
         monkeypatch.setattr(self.driver, "cuMemFree", self.free)
@@ -436,13 +449,13 @@ class Memory:
 
     def restart(self):
         gc.collect()  # Numba's compiler keeps frames that refer to each other
-        device._KEPT.release(0)
+        buffers._KEPT.release(0)
         self.peak = self.bytes
 
     def allocate(self, size):
         if self.bytes + size > self.most:
-            code = device._driver.binding.CUresult.CUDA_ERROR_OUT_OF_MEMORY
-            raise device._driver.CudaAPIError(code, "out of memory")
+            code = device.driver.binding.CUresult.CUDA_ERROR_OUT_OF_MEMORY
+            raise device.driver.CudaAPIError(code, "out of memory")
         pointer = self.real[0](size)
         self.of[int(pointer)] = size
         self.allocated += 1
@@ -457,11 +470,11 @@ class Memory:
 @pytest.fixture
 def memory(monkeypatch):
     """The device's memory, with nothing of ours in it."""
-    monkeypatch.setattr(device, "workspace", WORKSPACE)
+    monkeypatch.setattr(buffers, "workspace", WORKSPACE)
     found = Memory(monkeypatch)
     found.restart()
     yield found
-    device._KEPT.release(0)
+    buffers._KEPT.release(0)
 
 
 @pytest.mark.parametrize("put", [np.asarray, on_device], ids=["host", "device"])
@@ -480,7 +493,7 @@ def test_memory_stays_the_same(put, memory):
 def test_memory_is_bounded(op, put, memory, monkeypatch):
     """By the budget, besides arrays of the device and what is kept; and what is not kept is given back."""
     of_target = import_module("refconv.engine.targets.cuda")
-    monkeypatch.setattr(device, "FREED_AT_ONCE", 0)
+    monkeypatch.setattr(buffers, "FREED_AT_ONCE", 0)
     monkeypatch.setattr(of_target, "BUDGET", 2**14)
     monkeypatch.setattr(of_target, "MOST_KEPT", 0)
     geometry = convolution((4, 4, 5, 6), (8, 4, 3, 3), None, 1, 1, 1, 1, "zeros")
@@ -503,31 +516,31 @@ def test_memory_is_bounded(op, put, memory, monkeypatch):
 
 def test_what_is_kept(memory, monkeypatch):
     """As much as may be, of what was used last; a thread and a stream have their own; nothing if there is no room."""
-    monkeypatch.setattr(device, "FREED_AT_ONCE", 0)
-    monkeypatch.setattr(device, "LEAST_CHARGED", 0)
-    first, second, third = (device.Stream(0, handle) for handle in (0, 7, 8))
-    kept = [device.workspace(1000, stream).address for stream in (first, second, third)]
+    monkeypatch.setattr(buffers, "FREED_AT_ONCE", 0)
+    monkeypatch.setattr(buffers, "LEAST_CHARGED", 0)
+    first, second, third = (streams.Stream(0, handle) for handle in (0, 7, 8))
+    kept = [buffers.workspace(1000, stream).address for stream in (first, second, third)]
     assert len({*kept}) == 3
-    assert device.workspace(900, first).address == kept[0]
+    assert buffers.workspace(900, first).address == kept[0]
     with ThreadPoolExecutor(1) as another:
-        assert another.submit(lambda: device.workspace(900, first).address).result() not in kept
-    assert device.workspace(1500, second).n_bytes == 1500
+        assert another.submit(lambda: buffers.workspace(900, first).address).result() not in kept
+    assert buffers.workspace(1500, second).n_bytes == 1500
     assert memory.bytes == 1000 + 900 + 1000 + 1500
-    device.settle(1500 + 900)
+    buffers.settle(1500 + 900)
     assert memory.bytes == 1500 + 900
     memory.most = 2500
-    assert device.workspace(2000, third).n_bytes == 2000
+    assert buffers.workspace(2000, third).n_bytes == 2000
     assert memory.bytes == 2000
-    device.settle(1999, workspaces=False)
+    buffers.settle(1999, workspaces=False)
     assert memory.bytes == 2000
-    device.settle(1999)
+    buffers.settle(1999)
     assert memory.bytes == 0
-    tables = partial(device.tables, "a use", first, lambda: (np.zeros(500, "uint8"), "known"))
+    tables = partial(buffers.tables, "a use", first, lambda: (np.zeros(500, "uint8"), "known"))
     assert tables()[1] == "known"
     assert tables()[0] is tables()[0]
-    monkeypatch.setattr(device, "LEAST_CHARGED", 10000)  # few small ones
-    device.tables("another use", first, lambda: (np.zeros(400, "uint8"), None))
-    device.settle(10400)
+    monkeypatch.setattr(buffers, "LEAST_CHARGED", 10000)  # few small ones
+    buffers.tables("another use", first, lambda: (np.zeros(400, "uint8"), None))
+    buffers.settle(10400)
     assert memory.bytes == 400
 
 
@@ -535,7 +548,7 @@ def test_what_is_kept(memory, monkeypatch):
 def test_pieces(op, monkeypatch):
     """Read and written where arrays lie, with the bits of the whole; and each asks for the memory it was to need."""
     of_target, turn = import_module("refconv.engine.targets.cuda"), OPERATORS.index(op)
-    run, workspace, asked = of_target._run_piece, device.workspace, []
+    run, workspace, asked = of_target._run_piece, buffers.workspace, []
 
     def noted(n_bytes, stream):
         asked.append(n_bytes)
@@ -544,9 +557,9 @@ def test_pieces(op, monkeypatch):
     def run_piece(c):
         needed = of_target._needed(c, c.out.shape) - of_target.extent(c, c.out.shape).table_bytes
         run(c)
-        assert needed - device.ALIGNMENT * len(of_target._Memory._fields) <= asked[-1] <= needed
+        assert needed - buffers.ALIGNMENT * len(of_target._Memory._fields) <= asked[-1] <= needed
 
-    monkeypatch.setattr(device, "workspace", noted)
+    monkeypatch.setattr(buffers, "workspace", noted)
     monkeypatch.setattr(of_target, "_run_piece", run_piece)
     monkeypatch.setattr(of_target, "BUDGET", 2**12)
     dtype = Numba.dtypes[turn % len(Numba.dtypes)]
@@ -581,7 +594,7 @@ def test_memory_of_a_pool(monkeypatch):
     def wait(stream):
         waited.append(stream)
 
-    monkeypatch.setattr(device.Stream, "wait", wait)
+    monkeypatch.setattr(streams.Stream, "wait", wait)
     refconv.conv2d(x, w)
     assert not waited
     context = device.cuda.current_context()
@@ -594,7 +607,7 @@ def test_memory_of_a_pool(monkeypatch):
         raise MemoryError("std::bad_alloc")
 
     monkeypatch.setattr(pool, "memalloc", memalloc)
-    with pytest.raises(device.OutOfMemory, match="the GPU has no room"):
+    with pytest.raises(buffers.OutOfMemory, match="the GPU has no room"):
         refconv.conv2d(x, w)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from common import same_bits
-from on_gpu import MARKS, MISSING, SIMULATED, device
+from on_gpu import MARKS, MISSING, SIMULATED, device, numba_arrays
 
 import refconv
 from refconv.cases.fills import operands
@@ -46,7 +46,7 @@ def host(array):
 
 def on_device(array):
     """A copy on the device, made of bytes: Numba copies no bfloat16."""
-    return device.lay(array.reshape(-1).view(np.uint8), 0, array)[1]
+    return numba_arrays.lay(array.reshape(-1).view(np.uint8), 0, array)[1]
 
 
 @cuda.jit if not MISSING else lambda function: function
@@ -137,7 +137,7 @@ def beyond(array, byte, value):
         start = array._ary.ctypes.data - memory.ctypes.data
         memory.view(np.uint8)[start + byte] = value
         return
-    place = device._Lying(array, byte, bytes_)
+    place = numba_arrays._Lying(array, byte, bytes_)
     poke[1, 1](cuda.as_cuda_array(place, sync=False).view(np.uint8), 0, value)
 
 

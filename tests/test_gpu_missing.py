@@ -120,12 +120,12 @@ def test_each_gpu_is_asked(monkeypatch):
 def test_arrays_of_a_gpu_in_the_simulator(monkeypatch):
     """It has no such memory."""
     pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
-    from refconv.arrays.gpu import device
+    from refconv.arrays.gpu import libraries
 
-    monkeypatch.setattr(device, "SIMULATED", True)
-    monkeypatch.setattr(device, "check", lambda: None)
+    monkeypatch.setattr(libraries, "SIMULATED", True)
+    monkeypatch.setattr(libraries, "check", lambda: None)
     with pytest.raises(BackendUnavailable, match=r"input lies on a GPU, .*: unset NUMBA_ENABLE_CUDASIM"):
-        device.adopt("input", X)
+        libraries.adopt("input", X)
 
 
 def test_a_tensor_that_cannot_be_reached_is_no_wrong_argument(monkeypatch):
@@ -166,7 +166,7 @@ def test_doctests_are_skipped_without_numba_cuda(tmp_path, simulator):
     (tmp_path / "without_numba_cuda.py").write_text(WITHOUT_NUMBA_CUDA)
     path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
     what = (
-        "refconv/arrays/gpu/device.py",
+        "refconv/arrays/gpu",
         "refconv/arrays/interop.py",
         "refconv/engine/targets/cuda",
         "tests/gpu_code.py",
@@ -177,8 +177,9 @@ def test_doctests_are_skipped_without_numba_cuda(tmp_path, simulator):
         env=os.environ | {"PYTHONPATH": path, "NUMBA_ENABLE_CUDASIM": simulator},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    modules = {"refconv/arrays/gpu/device.py", "tests/gpu_code.py"}
-    modules |= {each.relative_to(ROOT).as_posix() for each in (ROOT / "refconv/engine/targets/cuda").glob("*.py")}
+    modules = {"tests/gpu_code.py"}
+    folders = ROOT / "refconv/arrays/gpu", ROOT / "refconv/engine/targets/cuda"
+    modules |= {path.relative_to(ROOT).as_posix() for folder in folders for path in folder.glob("*.py")}
     skipped = re.findall(r"SKIPPED \[\d\] ([\w/.]+):0: .*numba-cuda is not installed", done.stdout)
     assert set(skipped) == modules, done.stdout + done.stderr
     assert "ERROR" not in done.stdout

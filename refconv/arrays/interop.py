@@ -77,9 +77,9 @@ def new(array: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """An array for a result: on the GPU where `array` lies there, and of its kind."""
     if type(array) is np.ndarray or not _on_gpu(array):
         return np.empty(shape, dtype)
-    from refconv.arrays.gpu import device
+    from refconv.arrays.gpu import libraries
 
-    return device.new(array, shape, dtype)
+    return libraries.new(array, shape, dtype)
 
 
 def beside(array: Any, values: np.ndarray) -> Any:
@@ -102,9 +102,9 @@ def like(array: Any, result: np.ndarray, name: str = "input") -> Any:
     if type(array) is np.ndarray:
         return result
     if isinstance(result, Distant):
-        from refconv.arrays.gpu import device
+        from refconv.arrays.gpu import libraries
 
-        converted = device.handed_over(name, array, result)
+        converted = libraries.handed_over(name, array, result)
     elif _is_torch(array):
         return _to_torch(result)
     elif isinstance(array, np.ndarray) or not hasattr(array, "__array_namespace__"):
@@ -171,9 +171,9 @@ def _on_gpu(array: Any) -> bool:
 
 
 def _adopted(name: str, array: Any) -> Distant:
-    from refconv.arrays.gpu import device
+    from refconv.arrays.gpu import libraries
 
-    return device.adopt(name, array)
+    return libraries.adopt(name, array)
 
 
 def _is_torch(array: Any) -> bool:

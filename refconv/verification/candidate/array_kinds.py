@@ -112,7 +112,7 @@ def finish(result: Any, kind: str, device: str = "cpu") -> None:
     elif kind == "cupy":
         _module("cupy").cuda.Device().synchronize()
     elif kind == "numba":
-        _device().synchronize()
+        _numba_arrays().synchronize()
     elif kind == "jax" and hasattr(result, "block_until_ready"):
         result.block_until_ready()
 
@@ -133,7 +133,7 @@ def on_host(name: str, result: Any, kind: str) -> np.ndarray:
     elif kind == "jax":
         result = np.asarray(result)  # from whatever device
     elif kind == "numba":
-        result = _device().unwrapped(result)
+        result = _numba_arrays().unwrapped(result)
     elif kind == "torch" and not result.is_cpu:
         result = result.detach().cpu()
     found: np.ndarray = near(to_numpy(name, result))
@@ -184,7 +184,7 @@ def _numba(place: Place) -> Handed:
     view = place.view
     if place.offset % view.itemsize or any(step < 0 for step in view.strides):
         raise ValueError("numba has no unaligned arrays, and can't copy those with negative strides")
-    memory, array = _device().lay(place.bytes, place.offset, view)
+    memory, array = _numba_arrays().lay(place.bytes, place.offset, view)
     return Handed(array, place, memory, "numba")
 
 
@@ -212,3 +212,7 @@ def _module(name: str) -> Any:
 
 def _device() -> Any:
     return _module("refconv.arrays.gpu.device")  # which loads numba.cuda
+
+
+def _numba_arrays() -> Any:
+    return _module("refconv.arrays.gpu.numba_arrays")

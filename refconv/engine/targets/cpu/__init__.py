@@ -26,7 +26,6 @@ from refconv.engine.targets.cpu.job import (
     SUMS,
     WORKSPACE,
     Job,
-    Steps,
     W,
     X,
 )
@@ -48,7 +47,7 @@ from refconv.engine.targets.cpu.schedule import (
 )
 from refconv.engine.targets.exact import superaccumulator, two_numbers
 from refconv.engine.targets.exact.sums import run as run_exactly
-from refconv.engine.targets.jit.convert import converter
+from refconv.engine.targets.jit.convert import Steps, converter
 
 # Weights that do not lie one after the other are brought into order by all threads, tile by tile, for each panel anew;
 # or, where a channel has more outputs than this and so many panels, copied before, once.

@@ -12,20 +12,6 @@ NOTHING = -(2**63)  # in the place of an offset: no element of the input, zeros
 COUNTER_STRIDE = LINE // 8  # counters of different threads lie in different cache lines
 
 
-class Steps(NamedTuple):
-    """Bytes from a number of a block to the next, along each axis: where it is read, and where it is written."""
-
-    channel: int
-    row: int
-    column: int
-    out_channel: int
-    out_row: int
-    out_column: int
-    shift: int = 0  # subtracted from each integer that is read: a zero point
-    low: int = 0  # of sums of two numbers, from the first to the second
-    slack: int = 0  # and what they may be off: see `pairs`
-
-
 class Job(NamedTuple):
     """All that a kernel is told: sizes, strides and sizes of numbers (in bytes), and where things lie (addresses).
 

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refconv.core.padding import ZERO, element
-from refconv.engine.targets.cpu.job import LINE, MODES, NOTHING, Job, Steps
+from refconv.engine.targets.cpu.job import LINE, MODES, NOTHING, Job
 from refconv.engine.targets.cpu.microkernel import microkernel
 from refconv.engine.targets.cpu.schedule import UNITS_PER_THREAD, Problem, Schedule
-from refconv.engine.targets.jit.convert import converter
+from refconv.engine.targets.jit.convert import Steps, converter
 
 CHUNK_CYCLES = 10_000  # what a thread takes at a time is to cost far more than taking it
 

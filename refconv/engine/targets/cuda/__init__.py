@@ -12,12 +12,14 @@ from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
-from refconv.arrays.gpu import device
-from refconv.arrays.gpu.device import Part, Stream
+from refconv.arrays.gpu import buffers, device, streams
+from refconv.arrays.gpu.buffers import Part
+from refconv.arrays.gpu.streams import Stream
 from refconv.arrays.remote import Distant, near
 from refconv.core.formats import EXACT, INT64, number, numbers
 from refconv.core.formats import WIDE as WIDE_FLOATS
 from refconv.engine.correlation import Correlation, halves
+from refconv.engine.targets.cuda import launch
 from refconv.engine.targets.cuda.extent import Extent, extent, shapes
 from refconv.engine.targets.cuda.kernel import Sums, kernel
 from refconv.engine.targets.cuda.number_formats import Format, format_of
@@ -43,7 +45,7 @@ def run(correlation: Correlation) -> None:
         else:
             _run(correlation)
     finally:
-        device.settle(MOST_KEPT)
+        buffers.settle(MOST_KEPT)
 
 
 def sums(correlation: Correlation, index: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -62,12 +64,12 @@ def _run(c: Correlation) -> None:
         extent(c, c.out.shape).check()
         try:
             _run_piece(c)
-        except device.OutOfMemory:
+        except buffers.OutOfMemory:
             axis = _divided_along(c)
             if axis is None:
                 raise
         else:
-            device.settle(MOST_KEPT, workspaces=False)
+            buffers.settle(MOST_KEPT, workspaces=False)
             return
     for half in halves(c, axis):
         _run(half)
@@ -95,7 +97,7 @@ def _needed(c: Correlation, shape: tuple[int, ...]) -> int:
     )
     copied = _copied(c.x, (*e.x_shape[:3], *spans)) + _copied(c.w, e.w_shape) + _copied(c.out, shape)
     copied += 0 if c.bias is None else _copied(c.bias, (*e.w_shape[:2], *c.bias.shape[2:]))
-    return e.packed_bytes + e.table_bytes + copied + len(_Memory._fields) * device.ALIGNMENT
+    return e.packed_bytes + e.table_bytes + copied + len(_Memory._fields) * buffers.ALIGNMENT
 
 
 def _copied(array: np.ndarray, shape: tuple[int, ...]) -> int:
@@ -168,16 +170,16 @@ def _memory(e: Extent, made: _Prepared, n_bytes: Iterable[int], stream: Stream) 
         for count in (math.prod(made.lengths[:3]), math.prod(made.lengths[3:6]), bias, sums, total)
     )
     sizes = (*n_bytes, *packed)
-    return _Memory(*device.workspace(sum(map(device.aligned, sizes)), stream).parts(sizes))
+    return _Memory(*buffers.workspace(sum(map(buffers.aligned, sizes)), stream).parts(sizes))
 
 
 def _run_piece(c: Correlation) -> None:
     e, of_sums = extent(c, c.out.shape), number(c.accumulator)
-    stream = device.stream_of(c.out, c.x, c.w, c.bias)
+    stream = streams.stream_of(c.out, c.x, c.w, c.bias)
     bias = np.broadcast_to(np.zeros((), of_sums), c.w.shape[:2]) if c.bias is None else c.bias
-    x, w, b, out = device.operand(c.x), device.operand(c.w), device.operand(bias), device.result(c.out)
+    x, w, b, out = launch.operand(c.x), launch.operand(c.w), launch.operand(bias), launch.result(c.out)
     p = Problem(e, c.padding, c.padding_mode, x.strides, w.strides, out.strides)
-    tables, made = device.tables((p, b.strides), stream, partial(_prepared, p, b.strides))
+    tables, made = buffers.tables((p, b.strides), stream, partial(_prepared, p, b.strides))
     m = _memory(e, made, (x.n_bytes, w.n_bytes, b.n_bytes, out.n_bytes), stream)
     of_x, of_w, of_out, of_bias = (made.tables(which, tables.address) for which in range(4))
     for source, place, each, target, zero_point in (
@@ -195,7 +197,7 @@ def _run_piece(c: Correlation) -> None:
         offsets=offsets, rows=row_places, **made.counts,
     )  # fmt: skip
     blocks = min(int(of_units.units), MOST_BLOCKS)
-    device.launch(kernel(c.accumulator, e.shape), blocks, e.shape.threads, stream, of_units)
+    launch.launch(kernel(c.accumulator, e.shape), blocks, e.shape.threads, stream, of_units)
     if e.parts > 1:
         _add(m, made, e, stream)
     sums = m.total if e.parts > 1 else m.sums
@@ -203,7 +205,7 @@ def _run_piece(c: Correlation) -> None:
     _move(delivery(c.accumulator), job._replace(second=e.sums, slack=c.slack), stream)
     if out.n_bytes:
         m.out.read(c.out, stream)
-    device.keep(stream, c.x, c.w, c.bias)
+    launch.keep(stream, c.x, c.w, c.bias)
 
 
 def _add(m: _Memory, made: _Prepared, e: Extent, stream: Stream) -> None:
@@ -212,7 +214,7 @@ def _add(m: _Memory, made: _Prepared, e: Extent, stream: Stream) -> None:
         m.sums.address, m.total.address, m.packed_bias.address, np.int32(e.parts), np.int32(e.sums),
         made.counts["per_outputs"], divisor(e.w_shape[0] * e.w_shape[1]),
     )  # fmt: skip
-    device.launch(adding(e.accumulator), _blocks(e.sums), THREADS, stream, job)
+    launch.launch(adding(e.accumulator), _blocks(e.sums), THREADS, stream, job)
 
 
 def _blocks(elements: int) -> int:
@@ -229,7 +231,7 @@ def _transfer(strided: int, dense: Part, tables: _Tables, form: Format) -> Trans
 def _move(function: Any, job: Transfer, stream: Stream) -> None:
     if job.n_planes and job.plane:
         grid = (_blocks(int(job.plane)), min(int(job.n_planes), MOST_PLANES))
-        device.launch(function, grid, THREADS, stream, job)
+        launch.launch(function, grid, THREADS, stream, job)
 
 
 def specialisations() -> dict[str, tuple[Any, NamedTuple]]:

@@ -27,7 +27,7 @@ import numpy as np
 
 from refconv.engine.correlation import Correlation
 from refconv.engine.nest import BLOCK
-from refconv.engine.targets.exact.certify import bits_of
+from refconv.engine.targets.jit.certify import bits_of
 from refconv.engine.targets.jit.cfunctions import cfunction
 from refconv.engine.targets.jit.memory import load, store
 

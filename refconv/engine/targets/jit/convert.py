@@ -10,7 +10,6 @@ would change the result.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
-
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -22,10 +21,23 @@ from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 
 from refconv.core.formats import EXACT, number
-from refconv.engine.targets.cpu.job import Steps
-from refconv.engine.targets.exact.certify import certified
+from refconv.engine.targets.jit.certify import certified
 from refconv.engine.targets.jit.cfunctions import cfunction, inner
 from refconv.engine.targets.jit.memory import load, load_record, store
+
+
+class Steps(NamedTuple):
+    """Bytes from a number of a block to the next, along each axis: where it is read, and where it is written."""
+
+    channel: int
+    row: int
+    column: int
+    out_channel: int
+    out_row: int
+    out_column: int
+    shift: int = 0  # subtracted from each integer that is read: a zero point
+    low: int = 0  # of sums of two numbers, from the first to the second
+    slack: int = 0  # and what they may be off: see `exact/two_numbers.py`
 
 
 @intrinsic
