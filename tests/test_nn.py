@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from refconv import BackendUnavailable, Case, GeometryError, assert_close, conv2d, nn
-from refconv.ops.convolution import conv_transpose2d
+from refconv.ops.transposed import conv_transpose2d
 
 ATTRIBUTES = (
     "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "transposed", "output_padding",

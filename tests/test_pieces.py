@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import refconv
 from refconv.core.geometry import convolution
 from refconv.core.padding import fold, index_map, pad
-from refconv.engine import evaluate, integers
+from refconv.engine import fold as folding
+from refconv.engine import integers
 from refconv.engine.correlation import pieces
 from refconv.engine.targets import cpu
 from refconv.engine.targets.cpu import schedule, threads
@@ -217,7 +218,7 @@ def test_pieces_of_outputs_give_the_same_integers(geometry, dtype, seed, most, o
     for op in ("conv2d", "conv2d_input", "conv2d_weight"):
         expected = arrays.call(op, overflow=overflow, out_dtype="int16")
         fewer = {"MOST_ELEMENTS": most, "MOST_OBJECTS": most, "MOST_INPUTS": most}
-        with changed(integers, **fewer), changed(evaluate, MOST_ELEMENTS=most):
+        with changed(integers, **fewer), changed(folding, MOST_ELEMENTS=most):
             assert same_bits(arrays.call(op, overflow=overflow, out_dtype="int16"), expected)
 
 
@@ -226,7 +227,7 @@ def test_gradients_folded_row_by_row_have_the_same_bits(geometry, dtype, seed, m
     """Of the padded gradient only some rows are there at a time."""
     arrays = Arrays(geometry, seed, random_numbers(dtype))
     expected = arrays.call("conv2d_input")
-    with changed(evaluate, MOST_ELEMENTS=most), changed(integers, MOST_OBJECTS=most):
+    with changed(folding, MOST_ELEMENTS=most), changed(integers, MOST_OBJECTS=most):
         assert same_bits(arrays.call("conv2d_input"), expected)
 
 

@@ -38,57 +38,84 @@ def to_numpy(name: str, array: Any) -> np.ndarray:
     return found
 
 
-def check_result(name: str, array: Any, dtype: np.dtype) -> None:
-    """Refuse an array whose kind can't hold results of `dtype`, before anything is computed.
+class Taken:
+    """The arrays of a call as NumPy sees them, and the kind of array that its result is to be. See `take`.
+
+    Attributes
+    ----------
+    arrays : list of (ndarray or None)
+        In the order in which `take` got them; each as `to_numpy` has it.
+    on_gpu : bool
+        Whether they lie on the GPU.
+    """
+
+    __slots__ = ("_kind", "_name", "arrays", "on_gpu")
+
+    def __init__(self, name: str, kind: Any, arrays: list[Any], *, on_gpu: bool) -> None:
+        self._name, self._kind, self.arrays, self.on_gpu = name, kind, arrays, on_gpu
+
+    def check_result(self, dtype: np.dtype) -> None:
+        """Refuse a kind of array that can't hold results of `dtype`, before anything is computed.
+
+        Raises
+        ------
+        TypeError
+            For JAX without x64 and a result of 64 bits, for instance.
+        """
+        if type(self._kind) is np.ndarray:
+            return
+        if not self.on_gpu:
+            self.give_back(np.empty(0, dtype))
+        elif hasattr(self._kind, "__array_namespace__"):
+            self.give_back(self.new((1,), dtype))
+
+    def new(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """An array for a result: where the arrays lie, and on the GPU of the kind that the result is to be."""
+        return _new_on_gpu(self._kind, shape, dtype) if self.on_gpu else np.empty(shape, dtype)
+
+    def give_back(self, result: np.ndarray) -> Any:
+        """The result as the kind of array that it is to be."""
+        return like(self._kind, result, self._name)
+
+
+def take(kind: str, /, **arrays: Any) -> Taken:
+    """All arrays of a call at once, by the names of its arguments; only `bias` may be None.
+
+    Parameters
+    ----------
+    kind
+        The name of the array of whose kind the result is to be.
+    **arrays
+        The arrays.
 
     Raises
     ------
-    TypeError
-        For JAX without x64 and a result of 64 bits, for instance.
+    TypeError, BackendUnavailable
+        As `to_numpy` does; TypeError, too, if some of the arrays lie on the GPU and others do not.
+
+    Examples
+    --------
+    >>> taken = take("input", input=np.ones(2), bias=None)
+    >>> taken.arrays, taken.on_gpu
+    ([array([1., 1.]), None], False)
     """
-    if type(array) is np.ndarray:
-        return
-    if not _on_gpu(array):
-        like(array, np.empty(0, dtype), name)
-    elif hasattr(array, "__array_namespace__"):
-        like(array, new(array, (1,), dtype), name)
-
-
-def together(**arrays: np.ndarray | None) -> bool:
-    """Whether operands lie on the GPU.
-
-    Raises
-    ------
-    TypeError
-        If some do and some do not.
-    """
-    if not any(isinstance(each, Distant) for each in arrays.values()):
-        return False
+    read = [None if array is None and name == "bias" else to_numpy(name, array) for name, array in arrays.items()]
     lying: dict[bool, str] = {}
-    for name, array in arrays.items():
+    for name, array in zip(arrays, read, strict=True):
         if array is not None:
             lying.setdefault(isinstance(array, Distant), name)
     if len(lying) > 1:
         raise TypeError(f"{lying[False]} lies on the CPU and {lying[True]} on the GPU: must be on the same device")
-    return True
-
-
-def new(array: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array for a result: on the GPU where `array` lies there, and of its kind."""
-    if type(array) is np.ndarray or not _on_gpu(array):
-        return np.empty(shape, dtype)
-    from refconv.arrays.gpu import libraries
-
-    return libraries.new(array, shape, dtype)
+    return Taken(kind, arrays[kind], read, on_gpu=True in lying)
 
 
 def beside(array: Any, values: np.ndarray) -> Any:
     """`values`, or a copy on the GPU where `array` lies there, of its kind."""
-    found = new(array, values.shape, values.dtype) if _on_gpu(array) else values
-    if isinstance(found, Distant):
-        found[...] = values
-        return found.owner
-    return found
+    if not _on_gpu(array):
+        return values
+    copy = _new_on_gpu(array, values.shape, values.dtype)
+    copy[...] = values
+    return copy.owner
 
 
 def like(array: Any, result: np.ndarray, name: str = "input") -> Any:
@@ -174,6 +201,12 @@ def _adopted(name: str, array: Any) -> Distant:
     from refconv.arrays.gpu import libraries
 
     return libraries.adopt(name, array)
+
+
+def _new_on_gpu(array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Distant:
+    from refconv.arrays.gpu import libraries
+
+    return libraries.new(array, shape, dtype)
 
 
 def _is_torch(array: Any) -> bool:

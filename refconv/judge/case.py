@@ -20,7 +20,7 @@ from refconv.judge import error_statistics, padded_taps, sampling, tolerances
 from refconv.judge.bounds import ErrorModel, Sums, sums_of
 from refconv.judge.bounds.rounding import OUTWARDS
 from refconv.judge.comparison import Comparison, Standard, as_text, compare, either, errors, mismatch, misshapen
-from refconv.ops import convolution
+from refconv.ops import options
 from refconv.ops.family import OPERATORS, Call, Operator, compute
 
 ARRAYS = ("input", "weight", "bias", "grad_output")
@@ -88,7 +88,7 @@ class Case:
             ):
                 self._keep(name, _frozen(to_numpy(name, given)))
         if not self._operator.is_quantized:
-            convolution.common_dtype(self._first, self._first if self._second is None else self._second, self.bias)
+            options.common_dtype(self._first, self._first if self._second is None else self._second, self.bias)
         self._keep_tuples()
         if self._operator.is_quantized:
             _ = self._expected  # zero points and scales, too, are to be right from the start

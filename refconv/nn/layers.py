@@ -20,7 +20,8 @@ from refconv.core.geometry import convolution
 from refconv.core.padding import MODES, Sides
 from refconv.core.transposed_geometry import output_padding_for, transposed
 from refconv.engine.targets import check_device
-from refconv.ops.convolution import conv2d, conv_transpose2d
+from refconv.ops.convolution import conv2d
+from refconv.ops.transposed import conv_transpose2d
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,7 +15,7 @@ from refconv.core import checks, geometry, transposed_geometry
 from refconv.core.checks import check_batched, check_weight
 from refconv.core.geometry import Geometry
 from refconv.core.padding import index_map, most_folded
-from refconv.ops import convolution, quantized
+from refconv.ops import convolution, gradients, quantized, transposed
 
 _OPTIONS = ("stride", "padding", "dilation", "groups")
 _NO_OPERANDS = (*_OPTIONS, "output_padding", "input_size", "weight_size")
@@ -161,20 +161,20 @@ class Call:
             out = convolution.convolve(g, first, second, bias)  # type: ignore[arg-type]  # it has a second array
             return out
         if self.op == "conv2d_bias":
-            out = convolution.conv2d_bias(first)
+            out = gradients.conv2d_bias(first)
             return out if second is None else out * second
         if self.op == "conv_transpose2d":
-            out = convolution.conv_transpose2d(
+            out = transposed.conv_transpose2d(
                 first, second, bias, g.stride, g.padding, self.output_padding, g.groups, g.dilation
             )
             return out
         where = (g.stride, g.padding, g.dilation, g.groups)
         if self.op == "conv2d_input":
             size = (g.batch, g.in_channels, *g.size)[4 - first.ndim :]
-            out = convolution.conv2d_input(size, second, first, *where, padding_mode=g.padding_mode)
+            out = gradients.conv2d_input(size, second, first, *where, padding_mode=g.padding_mode)
             return out
         size = (g.out_channels, g.in_channels // g.groups, *g.kernel)
-        out = convolution.conv2d_weight(first, size, second, *where, padding_mode=g.padding_mode)
+        out = gradients.conv2d_weight(first, size, second, *where, padding_mode=g.padding_mode)
         return out
 
     @cached_property

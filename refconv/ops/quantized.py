@@ -78,15 +78,18 @@ def conv2d_integer(
     >>> conv2d_integer(image, np.full((1, 1, 2, 2), -2, np.int8), input_zero_point=128)
     array([[[[-2]]]], dtype=int32)
     """
-    x, w = eight_bit_array("input", input), eight_bit_array("weight", weight)
+    taken = interop.take("input", input=input, weight=weight)
+    x, w = taken.arrays
+    _check_eight_bits("input", x)
+    _check_eight_bits("weight", w)
     x_zero = zero_point_of("input_zero_point", input_zero_point, x.dtype)
     w_zero = zero_points_of("weight_zero_point", weight_zero_point, w)
     correlation, result = _correlation(
-        input, x, x_zero, _less_zero_points(w, w_zero), None, (stride, padding, dilation, groups), INT32
+        taken, x, x_zero, _less_zero_points(w, w_zero), None, (stride, padding, dilation, groups), INT32
     )
     if correlation is not None:
-        integers.correlate(correlation, _target(x, w), integers.Fit("raise", result))
-    return interop.like(input, result)
+        integers.correlate(correlation, _target(taken), integers.Fit("raise", result))
+    return taken.give_back(result)
 
 
 def conv2d_quantized(  # noqa: PLR0917 - ONNX's arguments
@@ -175,8 +178,10 @@ def conv2d_quantized(  # noqa: PLR0917 - ONNX's arguments
     array([[[[3, 8],
              [1, 3]]]], dtype=uint8)
     """
-    x, w = eight_bit_array("input", input), eight_bit_array("weight", weight)
-    b = None if bias is None else interop.to_numpy("bias", bias)
+    taken = interop.take("input", input=input, weight=weight, bias=bias)
+    x, w, b = taken.arrays
+    _check_eight_bits("input", x)
+    _check_eight_bits("weight", w)
     if b is not None and b.dtype != np.int32:
         raise TypeError(f"bias has dtype {b.dtype}: must be int32")
     x_zero = zero_point_of("input_zero_point", input_zero_point, x.dtype)
@@ -189,25 +194,25 @@ def conv2d_quantized(  # noqa: PLR0917 - ONNX's arguments
         scales_of("output_scale", output_scale, ()),
     )
     correlation, result = _correlation(
-        input, x, x_zero, _less_zero_points(w, w_zero), b, (stride, padding, dilation, groups), dtype
+        taken, x, x_zero, _less_zero_points(w, w_zero), b, (stride, padding, dilation, groups), dtype
     )
     if correlation is not None:
         scales = np.broadcast_to(scale, w.shape[:1]).reshape(correlation.out.shape[1:3])
         fit = integers.Fit("raise", result)
         largest = integers.bound(correlation, most=np.iinfo(INT32).max)
-        for index, piece, sums in integers.sums(correlation, largest, INT32, _target(x, w, b)):
+        for index, piece, sums in integers.sums(correlation, largest, INT32, _target(taken)):
             fit.check(sums, INT32, piece.out)
             _requantize(sums, scales[index[1:3]][:, :, None, None], zero, piece.out)
-    return interop.like(input, result)
+    return taken.give_back(result)
 
 
-def _target(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> targets.Target:
+def _target(taken: interop.Taken) -> targets.Target:
     """Where the arrays live."""
-    return targets.choose("auto", on_gpu=interop.together(input=x, weight=w, bias=b))
+    return targets.choose("auto", on_gpu=taken.on_gpu)
 
 
 def _correlation(
-    kind: Any,
+    taken: interop.Taken,
     x: np.ndarray,
     zero_point: int,
     w: np.ndarray,
@@ -222,7 +227,7 @@ def _correlation(
     `arguments` are stride, padding, dilation and groups. The zero point of x is subtracted while x is packed.
     """
     g = geometry_of(x, w, bias, *(*arguments, "zeros"))
-    out = interop.new(kind, g.output_shape, dtype)
+    out = taken.new(g.output_shape, dtype)
     result = out if x.ndim == 4 else out[0]
     if not out.size:
         return None, result
@@ -261,10 +266,14 @@ def combined_scale(input_scale: np.ndarray, weight_scale: np.ndarray, output_sca
 
 def eight_bit_array(name: str, array: Any) -> np.ndarray:
     """An array of int8 or uint8 as NumPy's; others are refused."""
-    found = interop.to_numpy(name, array)
-    if found.dtype not in EIGHT_BITS:
-        raise TypeError(f"{name} has dtype {found.dtype}: must be int8 or uint8")
-    return found
+    read = interop.to_numpy(name, array)
+    _check_eight_bits(name, read)
+    return read
+
+
+def _check_eight_bits(name: str, array: np.ndarray) -> None:
+    if array.dtype not in EIGHT_BITS:
+        raise TypeError(f"{name} has dtype {array.dtype}: must be int8 or uint8")
 
 
 def zero_point_of(name: str, value: Any, dtype: np.dtype) -> int:

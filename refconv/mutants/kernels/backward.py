@@ -11,7 +11,7 @@ from refconv.core import checks, formats, geometry, transposed_geometry
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry
 from refconv.mutants.kernels.forward import Array, Call, placed
-from refconv.ops import convolution
+from refconv.ops import options
 
 
 class Transposed(Call):
@@ -26,7 +26,7 @@ class Transposed(Call):
         """Take the arguments over, and refuse what is impossible."""
         y, w = np.asarray(input), np.asarray(weight)
         b = None if bias is None else np.asarray(bias)
-        convolution.common_dtype(y, w, b)
+        options.common_dtype(y, w, b)
         checks.check_weight("weight", w.shape, 2, transposed=True)
         batched = checks.check_batched("input", y.shape, 2)
         shapes = y.shape if batched else (1, *y.shape), w.shape, None if b is None else b.shape
@@ -69,7 +69,7 @@ class InputGradient(Call):
     ) -> None:  # fmt: skip
         """Take the arguments over, and refuse what is impossible."""
         w, y = np.asarray(weight), np.asarray(grad_output)
-        convolution.common_dtype(y, w, None)
+        options.common_dtype(y, w, None)
         checks.check_weight("weight", w.shape, 2)
         batched = checks.check_batched("grad_output", y.shape, 2, channels="C_out")
         size = checks.sizes("input_size", input_size, 2, batched=batched)
@@ -95,7 +95,7 @@ class WeightGradient(Call):
     ) -> None:  # fmt: skip
         """Take the arguments over, and refuse what is impossible."""
         x, y = np.asarray(input), np.asarray(grad_output)
-        convolution.common_dtype(x, y, None)
+        options.common_dtype(x, y, None)
         batched = checks.check_batched("input", x.shape, 2)
         if checks.check_batched("grad_output", y.shape, 2, channels="C_out") != batched:
             raise GeometryError(f"grad_output of shape {y.shape}: must have a batch axis if the input has one")

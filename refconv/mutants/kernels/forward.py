@@ -14,7 +14,7 @@ import numpy as np
 from refconv.core import checks, formats, geometry
 from refconv.core.geometry import Geometry
 from refconv.core.padding import ZERO, element
-from refconv.ops import convolution
+from refconv.ops import options
 
 Array: TypeAlias = np.ndarray
 
@@ -263,7 +263,7 @@ class Forward(Windowed):
         """Take the arguments over, and refuse what is impossible."""
         x, w = np.asarray(input), np.asarray(weight)
         b = None if bias is None else np.asarray(bias)
-        convolution.common_dtype(x, w, b)
+        options.common_dtype(x, w, b)
         self.operands(x, w, b, (stride, padding, dilation, groups))
 
 

@@ -15,7 +15,7 @@ from refconv.core.formats import FLOATS
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import QUANTISATION, Case
 from refconv.judge.comparison import Comparison
-from refconv.ops import convolution, family
+from refconv.ops import convolution, family, gradients
 from refconv.verification.candidate.call import IMAGES, Outcome, Unsupported
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.examine.property_names import (  # fmt: skip
@@ -297,7 +297,7 @@ def _adjoint_side(case: Case, y: np.ndarray) -> Fraction:
     where = (g.stride, g.padding, g.dilation, g.groups)
     if case.op == "conv2d":
         return _dot(
-            case.input, convolution.conv2d_input(case.input.shape, weight, y, *where, padding_mode=g.padding_mode)
+            case.input, gradients.conv2d_input(case.input.shape, weight, y, *where, padding_mode=g.padding_mode)
         )
     if case.op == "conv2d_bias":
         return _dot(case.grad_output, np.broadcast_to(y[:, None, None], case.grad_output.shape))
