@@ -51,7 +51,7 @@ class Taken:
 
     __slots__ = ("_kind", "_name", "arrays", "on_gpu")
 
-    def __init__(self, name: str, kind: Any, arrays: list[Any], *, on_gpu: bool) -> None:
+    def __init__(self, name: str, kind: Any, arrays: list[Any], on_gpu: bool) -> None:
         self._name, self._kind, self.arrays, self.on_gpu = name, kind, arrays, on_gpu
 
     def check_result(self, dtype: np.dtype) -> None:
@@ -100,13 +100,13 @@ def take(kind: str, /, **arrays: Any) -> Taken:
     ([array([1., 1.]), None], False)
     """
     read = [None if array is None and name == "bias" else to_numpy(name, array) for name, array in arrays.items()]
-    lying: dict[bool, str] = {}
-    for name, array in zip(arrays, read, strict=True):
-        if array is not None:
-            lying.setdefault(isinstance(array, Distant), name)
-    if len(lying) > 1:
-        raise TypeError(f"{lying[False]} lies on the CPU and {lying[True]} on the GPU: must be on the same device")
-    return Taken(kind, arrays[kind], read, on_gpu=True in lying)
+    on_gpu = Distant in map(type, read)
+    if on_gpu:
+        for name, array in zip(arrays, read, strict=True):
+            if array is not None and type(array) is not Distant:
+                there = next(other for other, each in zip(arrays, read, strict=True) if type(each) is Distant)
+                raise TypeError(f"{name} lies on the CPU and {there} on the GPU: must be on the same device")
+    return Taken(kind, arrays[kind], read, on_gpu)
 
 
 def beside(array: Any, values: np.ndarray) -> Any:
