@@ -13,12 +13,12 @@ import hypothesis.strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from refconv.arrays.interop import Operands
-from refconv.cases import plan
+from refconv.cases import space
 from refconv.cases.fills import known, names, operands
 from refconv.cases.fitting import MAX_MULTIPLICATIONS, fitted
-from refconv.cases.plan import Values
 from refconv.cases.recipe import QUANTISED, Recipe, input_shape, weight_shape
 from refconv.cases.supports import Supports
+from refconv.cases.values import Values
 from refconv.core.checks import choice, integer
 from refconv.core.formats import SUPPORTED
 from refconv.core.geometry import Geometry
@@ -238,7 +238,7 @@ def _shapes(op: str, limits: _Limits) -> SearchStrategy[Values]:
     paddings = ["symmetric"] * 6 + ["four-sided"] * 4 * limits.asymmetric_padding
     paddings += ["same", "same", "valid"] * limits.string_padding
     drawn: dict[str, Sequence[Any]] = {
-        name: plan.DRAWN[name]
+        name: space.DRAWN[name]
         for name in (
             "batch", "groups", "inputs", "outputs", "height", "width", "rows", "columns", "top", "left", "bottom",
             "right", "stride_h", "stride_w", "dilation_h", "dilation_w", "extra_h", "extra_w", "quantisation",
@@ -248,7 +248,7 @@ def _shapes(op: str, limits: _Limits) -> SearchStrategy[Values]:
     left_out += [] if op == "conv_transpose2d" else ["extra_h", "extra_w"]
     left_out += [] if op in QUANTISED else ["quantisation"]
     drawn = {name: values for name, values in drawn.items() if name not in left_out}
-    drawn["depthwise"] = plan.DRAWN["depthwise"] if limits.depthwise is None else (limits.depthwise,)
+    drawn["depthwise"] = space.DRAWN["depthwise"] if limits.depthwise is None else (limits.depthwise,)
     drawn["padding"], drawn["mode"] = paddings, limits.padding_modes
     return st.builds(_values, **{name: _one_of(number, values) for number, (name, values) in enumerate(drawn.items())})
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from variants import VARIANTS, Variant
 
 from refconv import mutants
-from refconv.cases import plan
+from refconv.cases.plan import plan
 from refconv.cases.supports import Supports
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.diagnose.diagnosis import Evidence, diagnose
@@ -32,7 +32,7 @@ EVERYTHING = {
 def cases(op, dtypes, everything, number):
     """Recipes with their cases: those of one variant after the other are the same."""
     supports = Supports.parse(EVERYTHING if everything else {})
-    return [(recipe, recipe.case()) for recipe in plan.plan(op, dtypes, supports, number, SEED)]
+    return [(recipe, recipe.case()) for recipe in plan(op, dtypes, supports, number, SEED)]
 
 
 def call(variant):

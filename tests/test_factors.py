@@ -10,19 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refconv.cases.fills import every, known
-from refconv.cases.fitting import (
-    ANYTHING,
-    MAX_MULTIPLICATIONS,
-    OF_OUTPUT,
-    PADDINGS,
-    Values,
-    fitted,
-    rank,
-    size_of,
-    values_of,
-)
-from refconv.cases.levels import FACTORS, factors_of
-from refconv.cases.plan import EVERY_LARGE, LARGE, large, levels, plan, smaller, space
+from refconv.cases.fitting import MAX_MULTIPLICATIONS, fitted, size_of
+from refconv.cases.levels import FACTORS, LARGE, factors_of, large, levels
+from refconv.cases.plan import EVERY_LARGE, plan
 from refconv.cases.recipe import (
     ARRANGEMENTS,
     ARRAYS,
@@ -35,8 +25,10 @@ from refconv.cases.recipe import (
     input_shape,
     weight_shape,
 )
-from refconv.cases.shrink import shrink
+from refconv.cases.shrink import rank, shrink, smaller
+from refconv.cases.space import space
 from refconv.cases.supports import Supports
+from refconv.cases.values import ANYTHING, OF_OUTPUT, PADDINGS, Values, values_of
 from refconv.core import geometry, transposed_geometry
 from refconv.core.padding import MODES
 from refconv.verification.candidate import arrangements

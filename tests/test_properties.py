@@ -8,6 +8,7 @@ import pytest
 
 import refconv
 from refconv import mutants
+from refconv.cases.plan import plan
 from refconv.cases.recipe import Recipe
 from refconv.cases.supports import Supports
 from refconv.core.geometry import convolution
@@ -192,7 +193,7 @@ def test_misuse_is_refused_by_the_oracle_and_by_every_mutants_base():
     for op in OPERATORS:
         dtype = "int8" if OPERATORS[op].is_quantized else "float32"
         supports = Supports.parse({"asymmetric_padding": True, "string_padding": True})
-        found = wrong_arguments.wrongs(refconv.cases.plan.plan(op, [dtype], supports, 200, 3))
+        found = wrong_arguments.wrongs(plan(op, [dtype], supports, 200, 3))
         assert {each.way for each in found} >= (
             {"stride 0"} if op != "conv2d_bias" else {"an output gradient with two axes"}
         )

@@ -6,10 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refconv import GeometryError
-from refconv.cases.fitting import ANYTHING, Values, fitted, values_of
-from refconv.cases.plan import plan, smaller, space
+from refconv.cases.fitting import fitted
+from refconv.cases.plan import plan
 from refconv.cases.recipe import ARRANGEMENTS, ARRAYS, LAYOUTS, QUANTISED
+from refconv.cases.shrink import smaller
+from refconv.cases.space import space
 from refconv.cases.supports import Supports
+from refconv.cases.values import ANYTHING, Values, values_of
 
 NUMBERS = st.lists(st.integers(1, 7), min_size=1, max_size=3)
 FLAGS = ("asymmetric_padding", "string_padding", "unbatched", "empty_batch", "bias", "large", "errors", "deterministic")

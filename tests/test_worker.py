@@ -14,7 +14,8 @@ import torch
 
 import refconv
 from refconv.cases import shrink
-from refconv.cases.fitting import Values, fitted
+from refconv.cases.fitting import fitted
+from refconv.cases.values import Values
 from refconv.verification import campaign
 from refconv.verification.candidate.candidate import Candidate, TargetError, load
 from refconv.verification.examine.worker import Here, Isolated, Spec, examiner

@@ -9,8 +9,8 @@ from functools import cache, lru_cache
 from typing import Any
 
 from refconv.cases import fills
-from refconv.cases.fitting import OF_OUTPUT, OF_VECTORS, Values, output_padding, output_size, values_of
 from refconv.cases.recipe import ARRANGEMENTS, ARRAYS, BIASED, LAYOUTS, MIXED, MODAL, QUANTISATIONS, QUANTISED, Recipe
+from refconv.cases.values import OF_OUTPUT, OF_VECTORS, Values, output_padding, output_size, values_of
 from refconv.core.formats import SUPPORTED
 from refconv.core.padding import MODES
 

@@ -6,12 +6,16 @@ which it is known what makes them simpler. Knows recipes; not who judges them.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
-from refconv.cases.fitting import ANYTHING, smaller
-from refconv.cases.recipe import Recipe
+from refconv.cases import fills
+from refconv.cases.fitting import MAX_MULTIPLICATIONS, SIMPLEST, fitted, size_of
+from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MIXED, QUANTISATIONS, Recipe
 from refconv.cases.supports import Supports
+from refconv.cases.values import ANYTHING, OF_OUTPUT, PADDINGS, Values, values_of
+from refconv.core.padding import MODES
 
 ATTEMPTS = 600
 SECONDS = 10.0
@@ -66,3 +70,106 @@ def _plain_seed(recipe: Recipe, fails: Callable[[Recipe], bool]) -> Recipe:
     """The same with a small seed, if one fails too."""
     candidates = (replace(recipe, seed=seed) for seed in range(SEEDS) if seed < recipe.seed)
     return next(filter(fails, candidates), recipe)
+
+
+# What has names, with its values from the simplest on, and what is a number, in the order that `rank` compares them in:
+# fewer options before smaller kernels before smaller inputs.
+_NAMED: dict[str, tuple[Any, ...]] = {
+    "quantisation": tuple(each + mixed for mixed in ("", MIXED) for each in QUANTISATIONS),
+    "padding": PADDINGS,
+    "mode": MODES,
+    "layout": LAYOUTS,
+    "batched": (True, False),
+    "bias": (False, True),
+    "first": ARRANGEMENTS,
+    "second": ARRANGEMENTS,
+    "third": ARRANGEMENTS,
+    "output": OF_OUTPUT,
+    "fill": ("integers", "positions", *(each for each in fills.every() if each not in ("integers", "positions"))),
+}
+_NUMBERS = (
+    "extra_h", "extra_w", "groups", "stride_h", "stride_w", "dilation_h", "dilation_w", "rows", "columns",
+    "top", "left", "bottom", "right", "inputs", "outputs", "batch", "height", "width",
+)  # fmt: skip
+
+
+def rank(recipe: Recipe) -> tuple[int, ...]:
+    """How complicated a recipe is: tuples of numbers from 0 on, compared in order, so that no descent is endless."""
+    v = values_of(recipe)
+    named = tuple(allowed.index(getattr(v, name)) for name, allowed in _NAMED.items())
+    numbers = tuple(abs(getattr(v, name) - getattr(SIMPLEST, name)) for name in _NUMBERS)
+    return (sum(map(bool, named)), sum(map(bool, numbers[:7])), sum(named), *_sums(numbers), v.seed)
+
+
+def _sums(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    """Options, kernel, padding, channels and batch, size; each both axes together, then the first, so that ties end."""
+    parts = numbers[:7], numbers[7:9], numbers[9:13], numbers[13:16], numbers[16:]
+    return (*map(sum, parts), *(each for part in parts for each in part))
+
+
+def smaller(recipe: Recipe, supports: Supports = ANYTHING) -> Iterator[Recipe]:
+    """Simpler valid recipes of the same operator and dtype, the boldest first; each lower by `rank`.
+
+    Examples
+    --------
+    >>> recipe = fitted("conv2d", Values(batch=3, rows=2, stride_h=2, height=9))
+    >>> simplest = next(smaller(recipe)).geometry
+    >>> simplest.batch, simplest.kernel, simplest.stride, simplest.size
+    (1, (1, 1), (1, 1), (1, 1))
+    """
+    v, here = values_of(recipe), rank(recipe)
+    limit = max(MAX_MULTIPLICATIONS, size_of(v))
+    seen = {recipe}
+    for changes in _simplifications(v):
+        found = fitted(recipe.op, v._replace(**changes), supports, limit)
+        if found not in seen and rank(found) < here:
+            seen.add(found)
+            yield found
+
+
+def _simplifications(v: Values) -> Iterator[dict[str, Any]]:
+    """Changes to the numbers: all to the simplest, all but one, whole parts, each by itself, halves, steps."""
+    plain = {name: allowed[0] for name, allowed in _NAMED.items()}
+    simple = {name: getattr(SIMPLEST, name) for name in _NUMBERS}
+    options = {name: simple[name] for name in _NUMBERS[:7]}
+    simplest = plain | simple
+    yield simplest
+    # Most faults need one thing only: then this is all, where a step for each of the others may cost a process each.
+    kept = [name for name in simplest if getattr(v, name) != simplest[name]]
+    yield from ({name: simplest[name] for name in simplest if name != one} for one in kept)
+    yield simple
+    yield plain | options
+    yield options
+    yield plain
+    yield {name: simple[name] for name in ("inputs", "outputs", "groups", "batch")}
+    yield {name: simple[name] for name in ("top", "left", "bottom", "right", "height", "width")}
+    for name, allowed in _NAMED.items():
+        for value in allowed[: allowed.index(getattr(v, name))]:
+            yield {name: value}
+    for name in _NUMBERS:
+        yield {name: simple[name]}
+    above = {name: getattr(v, name) for name in _NUMBERS if getattr(v, name) > simple[name]}
+    yield from ({name: (number + simple[name]) // 2} for name, number in above.items())
+    yield from ({name: number - 1} for name, number in above.items())
+    yield from _steps(v)
+    yield {"seed": 0}
+    yield {"seed": v.seed // 2}
+
+
+def _steps(v: Values) -> Iterator[dict[str, Any]]:
+    """Several numbers at once, so that what holds them together stays: remainders, equal axes, reach."""
+    # An input as long as the kernel's reach, in place of the padding that it would need.
+    reach_h, reach_w = v.dilation_h * (v.rows - 1) + 1, v.dilation_w * (v.columns - 1) + 1
+    for height in (reach_h, v.height + v.top + v.bottom):
+        yield {"top": 0, "bottom": 0, "height": height}
+    for width in (reach_w, v.width + v.left + v.right):
+        yield {"left": 0, "right": 0, "width": width}
+    yield {"height": v.height - v.stride_h}
+    yield {"width": v.width - v.stride_w}
+    yield {"rows": v.rows - 1, "height": v.height - v.dilation_h}
+    yield {"columns": v.columns - 1, "width": v.width - v.dilation_w}
+    for pair in (("rows", "columns"), ("stride_h", "stride_w"), ("dilation_h", "dilation_w"), ("height", "width"),
+                 ("inputs", "outputs"), ("top", "bottom"), ("left", "right"), ("top", "left")):  # fmt: skip
+        yield {name: max(getattr(v, name) - 1, getattr(SIMPLEST, name)) for name in pair}
+    # Transposing the axes often leaves a failure of one of them as it is.
+    yield {"groups": 1, "inputs": v.groups * v.inputs, "outputs": v.groups * v.outputs}

@@ -12,23 +12,11 @@ from refconv.core.errors import GeometryError
 from refconv.core.padding import Sides
 
 Pair: TypeAlias = int | Sequence[int]
-
-
 Padding: TypeAlias = int | str | Sequence[int] | Sequence[Sequence[int]]
-
-
 LARGEST = 2**31 - 1  # no axis, and no step along one, is longer: indices and their products stay within 64 bits
-
-
 INPUT_AXES = {1: "L", 2: "H, W", 3: "D, H, W"}  # the letters of the spatial axes, by their number
-
-
 KERNEL_AXES = {1: "S", 2: "R, S", 3: "Q, R, S"}
-
-
 SIDED = {1: "two-sided", 2: "four-sided", 3: "six-sided"}
-
-
 SIDES = {
     1: "((before, after),)",
     2: "((top, bottom), (left, right))",

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from refconv import ops
 from refconv.core import checks, geometry, transposed_geometry
 from refconv.core.checks import check_batched, check_weight
 from refconv.core.geometry import Geometry
 from refconv.core.padding import index_map, most_folded
-from refconv.ops import convolution, gradients, quantized, transposed
+from refconv.ops import convolution
 
 _OPTIONS = ("stride", "padding", "dilation", "groups")
 _NO_OPERANDS = (*_OPTIONS, "output_padding", "input_size", "weight_size")
@@ -161,20 +162,20 @@ class Call:
             out = convolution.convolve(g, first, second, bias)  # type: ignore[arg-type]  # it has a second array
             return out
         if self.op == "conv2d_bias":
-            out = gradients.conv2d_bias(first)
+            out = ops.conv2d_bias(first)
             return out if second is None else out * second
         if self.op == "conv_transpose2d":
-            out = transposed.conv_transpose2d(
+            out = ops.conv_transpose2d(
                 first, second, bias, g.stride, g.padding, self.output_padding, g.groups, g.dilation
             )
             return out
         where = (g.stride, g.padding, g.dilation, g.groups)
         if self.op == "conv2d_input":
             size = (g.batch, g.in_channels, *g.size)[4 - first.ndim :]
-            out = gradients.conv2d_input(size, second, first, *where, padding_mode=g.padding_mode)
+            out = ops.conv2d_input(size, second, first, *where, padding_mode=g.padding_mode)
             return out
         size = (g.out_channels, g.in_channels // g.groups, *g.kernel)
-        out = gradients.conv2d_weight(first, size, second, *where, padding_mode=g.padding_mode)
+        out = ops.conv2d_weight(first, size, second, *where, padding_mode=g.padding_mode)
         return out
 
     @cached_property
@@ -225,10 +226,8 @@ class Call:
 
 def compute(op: str, arguments: tuple[Any, ...], padding_mode: str, precision: str) -> np.ndarray:
     """The oracle's result of a call as it stands."""
-    out: np.ndarray
-    if OPERATORS[op].is_quantized:
-        out = getattr(quantized, op)(*arguments)
-        return out
-    options = {"padding_mode": padding_mode} if OPERATORS[op].has_padding_mode else {}
-    out = getattr(convolution, op)(*arguments, precision=precision, **options)
-    return out
+    options = {} if OPERATORS[op].is_quantized else {"precision": precision}
+    if OPERATORS[op].has_padding_mode:
+        options["padding_mode"] = padding_mode
+    result: np.ndarray = getattr(ops, op)(*arguments, **options)
+    return result

@@ -16,11 +16,7 @@ from refconv.arrays.gpu.device import SIMULATED, cuda, current_device, driver
 from refconv.arrays.gpu.streams import Stream
 
 ALIGNMENT = 256  # bytes: a buffer's own
-
-
 FREED_AT_ONCE = 2**24  # bytes; Numba frees less than that later, several buffers at a time
-
-
 LEAST_CHARGED = 2**16  # bytes
 
 
@@ -199,11 +195,7 @@ def _give_back(buffers: list[Buffer], *, at_once: bool = False) -> None:
 
 
 _FREEING = threading.Lock()
-
-
 _KEPT = _Kept()
-
-
 _WORKSPACE = "workspace"
 
 

@@ -9,9 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refconv.cases.plan import Space, Triples, large, space, values_of
+from refconv.cases.levels import large
 from refconv.cases.recipe import Recipe
+from refconv.cases.space import Space, space
 from refconv.cases.supports import Supports
+from refconv.cases.triples import Triples
+from refconv.cases.values import values_of
 from refconv.core.geometry import Geometry
 from refconv.judge.case import Case
 
@@ -92,7 +95,7 @@ class Interactions:
     Parameters
     ----------
     op, dtypes, supports
-        As `refconv.cases.plan.plan` took them: they say what is possible.
+        As `refconv.cases.plan` took them: they say what is possible.
 
     Examples
     --------
