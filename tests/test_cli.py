@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import refconv
 from refconv import __main__ as entry
-from refconv.cli import app
+from refconv.cli import app, options
 from refconv.engine import targets
 from refconv.verification import campaign
 
@@ -172,7 +172,7 @@ def test_without_the_extra(monkeypatch, capsys):
 
 def test_bars_on_a_terminal():
     console = Console(force_terminal=True, width=100, record=True)
-    with app._progress(console) as progress, console.capture() as captured:
+    with options._progress(console) as progress, console.capture() as captured:
         progress("generated cases, float32", 1, 2)
         progress("generated cases, float32", 2, 2)
     assert "generated cases, float32" in captured.get()

@@ -1,0 +1,147 @@
+"""What the commands share: options with their checks, loading the target, progress, exit codes.
+
+Knows typer and rich; no command.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from refconv.core import formats
+from refconv.core.errors import BackendUnavailable
+
+if TYPE_CHECKING:
+    from refconv.judge.bounds import ErrorModel
+    from refconv.verification.campaign import Progress as Callback
+    from refconv.verification.candidate.candidate import Candidate
+
+
+FAILED, WRONG_USAGE = 1, 2
+
+
+def checked_dtypes(names: list[str] | None) -> list[str] | None:
+    """The dtypes, each looked at; none for those that the operator has by default."""
+    supported = [str(dtype) for dtype in formats.SUPPORTED]
+    for name in names or ():
+        if name not in supported:
+            raise typer.BadParameter(f"{name!r}: must be one of {', '.join(supported)}")
+    return names or None
+
+
+def known_operator(name: str) -> str:
+    """The name, if it is an operator's."""
+    from refconv.ops.family import OPERATORS
+
+    if name not in OPERATORS:
+        raise typer.BadParameter(f"{name!r}: must be one of {', '.join(OPERATORS)}")
+    return name
+
+
+def known_style(name: str) -> str:
+    """The name, if it is one of a candidate's styles."""
+    if name not in ("return", "out"):
+        raise typer.BadParameter(f"{name!r}: must be return or out")
+    return name
+
+
+def existing_folder(path: Path | None) -> Path | None:
+    """The path, if a file can be made there."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise typer.BadParameter(f"no folder {path.absolute().parent}")
+    return path
+
+
+Op = Annotated[
+    str,
+    typer.Option(
+        callback=known_operator,
+        help="What TARGET is: conv2d, conv_transpose2d, conv2d_input, conv2d_weight, "
+        "conv2d_bias, conv2d_integer or conv2d_quantized.",
+    ),
+]
+Style = Annotated[str, typer.Option(callback=known_style, help="return, or out: TARGET writes to its last argument.")]
+Abi = Annotated[str | None, typer.Option(help="c: TARGET is a function of a shared library, see refconv.h.")]
+Arrays = Annotated[
+    str | None,
+    typer.Option(
+        help="numpy, torch, cupy, numba or jax: what TARGET takes and returns. If not given, what its attribute arrays "
+        "says, torch for what comes from torch, else numpy."
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="How the sums are computed: direct:float16, tf32, bf16x3, tensor_core:A100, winograd:4,3, fft, exact, ... "
+        "If not given: directly, in float32, or float64 for 64 bits."
+    ),
+]
+Json = Annotated[
+    Path | None,
+    typer.Option(dir_okay=False, writable=True, callback=existing_folder, help="Write the report to this file."),
+]
+
+
+def parsed_model(text: str | None) -> ErrorModel | None:
+    """The error model that is named; None if none is."""
+    from refconv.judge.bounds import ErrorModel
+
+    try:
+        return None if text is None else ErrorModel.parse(text)
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(str(error), param_hint="--model") from None
+
+
+def check_compiler() -> None:
+    """End if the compiled target can't be used."""
+    from refconv.engine import targets
+
+    try:
+        targets.choose("cpu")
+    except BackendUnavailable as error:
+        typer.echo(f"refconv: {error}", err=True)
+        raise typer.Exit(WRONG_USAGE) from None
+
+
+def load_target(
+    target: str, arrays: str | None, op: str = "conv2d", style: str = "return", abi: str | None = None
+) -> Candidate:
+    """The candidate; exit with 2 and a message if it can't be loaded."""
+    from refconv.verification.candidate.candidate import TargetError, load
+
+    sys.path.insert(0, str(Path.cwd()))  # as for `python -m`
+    try:
+        return load(target, arrays, abi, op, style)
+    except (TargetError, ValueError, ModuleNotFoundError, BackendUnavailable) as error:
+        typer.echo(f"refconv: can't load the target: {error}", err=True)
+        raise typer.Exit(WRONG_USAGE) from None
+
+
+@contextmanager
+def progress_bar(console: Console) -> Iterator[Callback]:
+    """A callback that shows how far things are: bars on a terminal, plain lines elsewhere."""
+    if not console.is_terminal:
+        yield lambda label, done, total: _plain_line(console, label, done, total)
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks = {}
+
+        def update(label: str, done: int, total: int) -> None:
+            if label not in tasks:
+                tasks[label] = bars.add_task(label, total=total)
+            bars.update(tasks[label], completed=done)
+
+        yield update
+
+
+def _plain_line(console: Console, label: str, done: int, total: int) -> None:
+    if done == total or done % max(1, total // 4) == 0:
+        console.print(f"{label}: {done} of {total}", highlight=False)

@@ -1,0 +1,197 @@
+"""`refconv verify` and `refconv replay`: a candidate put to the test, and its saved failures tried again.
+
+Knows typer and rich; how a candidate is tested is known elsewhere, and imported when a command runs.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from refconv.cli.options import (
+    FAILED,
+    Abi,
+    Arrays,
+    Json,
+    Model,
+    Op,
+    Style,
+    checked_dtypes,
+    existing_folder,
+    load_target,
+    parsed_model,
+    progress_bar,
+)
+from refconv.core.checks import LARGEST
+
+if TYPE_CHECKING:
+    from refconv.verification.report.report import Report
+
+
+def verify(  # noqa: PLR0913 - the command's options
+    target: Annotated[
+        str,
+        typer.Argument(metavar="TARGET", help="module:attribute, path/to/file.py:attribute or path/to/lib.so:symbol"),
+    ],
+    *,
+    op: Op = "conv2d",
+    dtype: Annotated[
+        list[str] | None,
+        typer.Option(
+            callback=checked_dtypes, help="A dtype to test, float32 (or uint8 and int8) if none is given; repeat it."
+        ),
+    ] = None,
+    cases: Annotated[int, typer.Option(min=1, max=LARGEST, help="Generated cases for each dtype.")] = 1000,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Time for generated cases, instead of a number.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Another seed gives other cases.")] = 0,
+    arrays: Arrays = None,
+    style: Style = "return",
+    abi: Abi = None,
+    supports: Annotated[
+        str,
+        typer.Option(
+            metavar="JSON", help='What TARGET takes: {"groups": "depthwise", "unbatched": true, "errors": true}.'
+        ),
+    ] = "{}",
+    model: Model = None,
+    jobs: Annotated[int, typer.Option(min=1, max=LARGEST, help="Processes.")] = 1,
+    dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of a dask.distributed scheduler.")] = None,
+    isolate: Annotated[
+        bool | None,
+        typer.Option(help="Whether TARGET runs in a process of its own; by default if it can be loaded there."),
+    ] = None,
+    time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds that a case may take there.")] = 20.0,
+    expected_failures: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A file of known failures: op/dtype/property  # reason."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, callback=existing_folder, help="What is done is kept here, and not done again."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, writable=True, callback=existing_folder, help="Write an HTML page to this file."),
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Put TARGET to the test.
+
+    TARGET is called as torch's function is, a conv2d with (input, weight, bias, stride, padding, dilation, groups).
+    Exit codes: 0 all good, 1 it failed, 2 wrong usage or TARGET can't be loaded.
+    """
+    from refconv.verification import campaign
+    from refconv.verification.report.expected_failures import Expected
+
+    claim = parsed_model(model)
+    candidate = load_target(target, arrays, op, style, abi)
+    try:
+        limits, supported = campaign.limits(candidate.function, _json_object(supports))
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(str(error), param_hint="--supports") from None
+    with progress_bar(Console(stderr=True)) as progress, _distributed(dask) as executor:
+        try:
+            settings = campaign.Settings(
+                cases=cases, seconds=seconds, seed=seed, model=claim, supports=limits, supported=supported,
+                jobs=jobs, executor=executor, isolate=isolate, time_limit=time_limit, resume=resume, progress=progress,
+                expected=Expected() if expected_failures is None else Expected.read(expected_failures),
+            )  # fmt: skip
+            found = campaign.run(candidate, settings, dtype)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+    _print(found, target)
+    if json is not None:
+        found.to_json(json)
+    if report is not None:
+        from refconv.cli.environment import environment
+
+        found.to_html(report, environment())
+    if not found.ok:
+        raise typer.Exit(FAILED)
+
+
+def replay(
+    failures: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="What verify --json wrote.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="As `verify` takes it.")],
+    arrays: Arrays = None,
+    style: Style = "return",
+    abi: Abi = None,
+    model: Model = None,
+) -> None:
+    """Try the failures of a report again, on TARGET.
+
+    Exit codes: 0 none is left, 1 some are, 2 wrong usage or TARGET can't be loaded.
+    """
+    from refconv.verification.replay import again
+    from refconv.verification.report import saved_failures
+
+    claim = parsed_model(model)
+    try:
+        known = saved_failures.load(failures)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="FAILURES") from None
+    candidates = {op: load_target(target, arrays, op, style, abi) for op in dict.fromkeys(each.op for each in known)}
+    left = 0
+    for each in known:
+        found = again(candidates[each.op], each, claim)
+        left += found.failed
+        typer.echo(f"{found.verdict}: {each.op}, {each.dtype}, {each.property}: {each.case}")
+        if found.text:
+            typer.echo(f"{found.text}\n")
+    typer.echo(f"{target}: {left} of {len(known)} failures are left")
+    if left:
+        raise typer.Exit(FAILED)
+
+
+@contextmanager
+def _distributed(address: str | None) -> Iterator[Any]:
+    """An executor on the workers of a dask scheduler; none without an address."""
+    if address is None:
+        yield None
+        return
+    try:
+        import distributed
+    except ModuleNotFoundError:
+        raise typer.BadParameter("needs dask: pip install 'refconv[dask]'", param_hint="--dask") from None
+    try:
+        client: Any = distributed.Client(address, timeout=20)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{address!r}: no scheduler there ({error})", param_hint="--dask") from None
+    with client:
+        yield client.get_executor()
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    found = json_module.loads(text)
+    if not isinstance(found, dict):
+        raise TypeError(f"{text!r}: must be a JSON object")
+    return found
+
+
+def _print(report: Report, target: str) -> None:
+    """The tables, what was covered, and the smallest case of each property violated, with its program."""
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console.print(report.table())
+    console.print(report.property_table())
+    classes = ", ".join(f"{name} {count}" for name, count in report.coverage.items())
+    console.print(f"Generated cases by class: {classes or 'none'}", soft_wrap=False)
+    for line in report.coverage_lines():
+        console.print(line, soft_wrap=False)
+    for result in report.results:
+        if result.skipped:
+            console.print(f"{result.section}, {result.dtype}: skipped: {result.skipped}")
+    for note in report.notes:
+        console.print(f"Note: {note}")
+    shown = {failure.property: failure for failure in reversed(report.failures)}
+    for failure in reversed(shown.values()):
+        console.print(f"\nFAILED {failure}\n\nThis program shows it:\n")
+        console.print(failure.snippet)
+        if failure.example:
+            console.print(f"For a test of yours: {failure.example}")
+    console.print(f"{target}: {'passed' if report.ok else 'FAILED'}, {report.n_cases} cases judged")
