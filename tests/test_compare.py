@@ -16,7 +16,7 @@ from refconv.cases.fills import operands
 from refconv.cases.networks import layers
 from refconv.cli import tolerance
 from refconv.core.formats import parts
-from refconv.judge import error_statistics, tolerances
+from refconv.judge import randomness, tolerances
 
 DIRECT = ErrorModel.direct("float32")
 FILLS = ("normal", "uniform", "positive")
@@ -153,16 +153,16 @@ def test_no_statistics_without_the_assumption():
     ],
 )
 def test_random_significands(array, expected):
-    assert error_statistics.random_significands(array.astype("float32")) == expected
+    assert randomness.random_significands(array.astype("float32")) == expected
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float8_e4m3fn"])
 def test_random_significands_of_narrow_formats(dtype):
     """Of which there are so few that random ones repeat."""
     random = np.random.default_rng(0).standard_normal(1000).astype(dtype)
-    assert error_statistics.random_significands(random)
+    assert randomness.random_significands(random)
     for other in (np.full(1000, 0.1), np.arange(1, 1000) % 16, np.repeat(random[:5], 100)):
-        assert not error_statistics.random_significands(other.astype(dtype))
+        assert not randomness.random_significands(other.astype(dtype))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -180,10 +180,10 @@ def test_outputs_without_terms_say_nothing(dtype):
 def test_random_signs():
     """Whatever half of a filter is larger than the other."""
     white = np.random.default_rng(0).standard_normal((8, 16, 3, 3))
-    assert error_statistics.random_signs(white)
-    assert not error_statistics.random_signs(np.abs(white))
+    assert randomness.random_signs(white)
+    assert not randomness.random_signs(np.abs(white))
     for half in (np.arange(16) < 8, np.arange(16) % 2 < 1):
-        assert not error_statistics.random_signs(np.abs(white) * np.where(half, 1, -1)[:, None, None])
+        assert not randomness.random_signs(np.abs(white) * np.where(half, 1, -1)[:, None, None])
 
 
 # --- vacuous --------------------------------------------------------------------------------------------------------
@@ -574,9 +574,9 @@ def test_checksums_do_not_call_the_oracle(monkeypatch):
     case = large()
     out = case.expected()
     fresh = large()
-    whole = Case.__dict__["_expected"].func
+    whole = Reference.__dict__["_expected"].func
     wanted = property(lambda case: pytest.fail("all outputs") if case is fresh else whole(case))
-    monkeypatch.setattr(Case, "_expected", wanted)
+    monkeypatch.setattr(Reference, "_expected", wanted)
     assert fresh.check(out, sample=10).ok
 
 

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from refconv import BackendUnavailable, Case, GeometryError, assert_close, conv2d, nn
+from refconv.nn import plots
 from refconv.ops.transposed import conv_transpose2d
 
 ATTRIBUTES = (
@@ -458,7 +459,7 @@ class _Subclass(torch.nn.Conv2d):
         (torch.nn.Conv1d(1, 1, 3), "torch.nn.modules.conv.Conv1d"),
         (torch.nn.Conv3d(1, 1, 3), "torch.nn.modules.conv.Conv3d"),
         (_Subclass(1, 1, 3), "_Subclass"),
-        (nn.Conv2d(1, 1, 3), "refconv.nn.Conv2d"),
+        (nn.Conv2d(1, 1, 3), "refconv.nn.layers.Conv2d"),
         (torch.ones(1, 1, 3, 3), "torch.Tensor"),
         (None, "NoneType"),
         (torch.nn.Conv2d, "type"),
@@ -589,7 +590,7 @@ def test_picture_of_many_says_what_is_left_out():
     """16 channels and 256 panels at most; never silently."""
     figure = nn.Conv2d(20, 33, 1).plot_weights()
     panels, bars = panels_of(figure)
-    assert (len(panels), len(bars)) == (nn.MAX_PANELS, nn.MAX_PANELS // nn.MAX_CHANNELS)
+    assert (len(panels), len(bars)) == (plots.MAX_PANELS, plots.MAX_PANELS // plots.MAX_CHANNELS)
     assert panels[-1].get_title() == "filter 15, channel 15"
     assert "16 of 33 filters and 16 of 20 channels: choose with filters=, channels=" in figure.get_suptitle()
 

@@ -6,31 +6,24 @@ filters (Huang and Abraham, "Algorithm-based fault tolerance for matrix operatio
 Images are looked at one after the other, so that memory is needed for one of them. Knows cases and error models.
 """
 
-import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from refconv.core import formats
 from refconv.core.errors import GeometryError
-from refconv.core.formats import parts
 from refconv.core.padding import ZERO, element
 from refconv.core.receptive_field import receptive_field
 from refconv.judge import error_statistics, padded_taps
 from refconv.judge.bounds import ErrorModel
-from refconv.judge.bounds.operands import FORMATS
-from refconv.judge.bounds.rounding import OUTWARDS, smallest_normal
-from refconv.judge.comparison import SUSPICIOUS, Comparison, compare, either, errors, misshapen
-from refconv.judge.error_statistics import LARGEST_UNITS, SUM
-from refconv.ops import convolution
-
-if TYPE_CHECKING:
-    from refconv.judge.case import Case
+from refconv.judge.checksums import Checksums
+from refconv.judge.comparison import SUSPICIOUS, Comparison, compare, misshapen
+from refconv.judge.reference import Reference
+from refconv.judge.standard import either, errors
 
 
 def check(
-    case: "Case", actual: np.ndarray, model: ErrorModel | None, sample: int, seed: int, *, strict: bool
+    case: Reference, actual: np.ndarray, model: ErrorModel | None, sample: int, seed: int, *, strict: bool
 ) -> Comparison:
     """Judge `sample` elements one by one, and all by checksums.
 
@@ -66,7 +59,7 @@ def check(
 
 
 def _one_by_one(
-    case: "Case", actual: np.ndarray, model: ErrorModel | None, chosen: tuple[np.ndarray, ...], *, strict: bool
+    case: Reference, actual: np.ndarray, model: ErrorModel | None, chosen: tuple[np.ndarray, ...], *, strict: bool
 ) -> Comparison:
     """The verdict on the chosen elements, as if they were all."""
     part = gathered(case, chosen)
@@ -91,7 +84,7 @@ def _one_by_one(
     )
 
 
-def gathered(case: "Case", index: tuple[np.ndarray, ...], *, skip: bool = False) -> "Case":
+def gathered(case: Reference, index: tuple[np.ndarray, ...], *, skip: bool = False) -> Reference:
     """A case whose outputs (1, m, 1, 1) are chosen ones of another: each its receptive field, in a group of its own.
 
     With `skip`, taps that lie in a padding of zeros become 0 times 0.
@@ -118,201 +111,3 @@ def gathered(case: "Case", index: tuple[np.ndarray, ...], *, skip: bool = False)
         filters = np.where(outside, filters.dtype.type(0), filters)
     bias = None if case.bias is None else case.bias[k]
     return type(case)(input=fields.reshape(1, -1, *g.kernel), weight=filters, bias=bias, groups=len(k))
-
-
-class Faults(NamedTuple):
-    """What the checksums say.
-
-    Of a wrong one, in words; the single errors that are seen for certain, and those that are suspicious, typically; how
-    many could not be judged, and how many are suspicious.
-    """
-
-    problem: str
-    size: float
-    likely: float
-    unjudged: int
-    suspicious: int
-
-
-class _Image(NamedTuple):
-    """The same of the checksums of one image, one by one."""
-
-    wrong: np.ndarray
-    judged: np.ndarray
-    size: float
-    likely: float
-    suspicious: int
-
-
-class Checksums:
-    """The checksums of a call: what they must be, and how far an output's may lie from it."""
-
-    def __init__(self, case: "Case", model: ErrorModel | None, random: np.random.Generator) -> None:
-        self.case, self.model = case, model
-        g = case.geometry
-        usable = _all_finite(case.weight) & (True if case.bias is None else _all_finite(case.bias))
-        # All different, so that channels that have changed places do not cancel. From 1 to 2; of integers times C_out.
-        factors = g.out_channels + random.permutation(g.out_channels)
-        self.factors = random.choice([-1, 1], g.out_channels) * factors * usable
-        if model:
-            self.factors = self.factors / g.out_channels
-        self.wide = _wide(case.weight.dtype)
-        weight = case.weight.astype(self.wide)
-        weight[~usable] = 0
-        bias = np.zeros(g.out_channels, self.wide) if case.bias is None else case.bias.astype(self.wide)
-        bias[~usable] = 0
-        factors = self.factors.astype(self.wide)
-        # One filter over all channels: those of each group side by side.
-        filters = (factors[:, None, None, None] * weight).reshape(g.groups, -1, *weight.shape[1:]).sum(axis=1)
-        self.filter, self.bias = filters.reshape(1, -1, *g.kernel), (factors * bias).sum(keepdims=True)
-        self.largest = [_largest(each, g.groups) for each in (weight, bias)] if model else []
-
-    def faults(self, actual: np.ndarray) -> Faults:
-        """Compare with those of an output, image by image."""
-        g = self.case.geometry
-        images = actual.reshape(g.batch, g.out_channels, *g.output_size)
-        problems: list[str] = []
-        found = [self._closely(n, image) if self.model else self._exactly(n, image) for n, image in enumerate(images)]
-        for n, each in enumerate(found):
-            place = np.argwhere(each.wrong)
-            if len(place):
-                at = ", ".join(map(str, ([n] if actual.ndim == 4 else []) + [":", *map(int, place[0][:2])]))
-                problems.append(f"{len(place)} checksums are wrong, the first that of output[{at}]")
-        return Faults(
-            problem=problems[0] if problems else "",
-            size=float(np.median([each.size for each in found])),
-            likely=float(np.median([each.likely for each in found])),
-            unjudged=sum(each.judged.size - int(each.judged.sum()) for each in found),
-            suspicious=sum(each.suspicious for each in found),
-        )
-
-    def _exactly(self, n: int, image: np.ndarray) -> _Image:
-        """Integers: equal modulo 2**64."""
-        x = self._image(n).astype(np.int64)
-        wanted = self._call(x, self.filter, self.bias, overflow="wrap")
-        found = np.zeros(wanted.shape, np.int64)
-        for factor, channel in zip(self.factors, image, strict=True):
-            found += factor * channel.astype(np.int64)
-        return _Image(found != wanted, np.ones(wanted.shape, bool), 1.0, np.inf, 0)
-
-    def _closely(self, n: int, image: np.ndarray) -> _Image:
-        """Floats: within the sum of the bounds; and finite where nothing but finite numbers comes in."""
-        g = self.case.geometry
-        x = self._image(n)
-        finite = np.isfinite(x)
-        x = np.where(finite, x, 0).astype(self.wide)
-        wanted = parts(self._call(x, self.filter, self.bias))
-        bound, absolute = self._bound(x)
-        found = np.zeros(wanted.shape)
-        all_finite = np.ones(wanted.shape, bool)
-        with np.errstate(all="ignore"):
-            for factor, channel in zip(self.factors, image, strict=True):
-                if factor:
-                    values = parts(channel).astype(np.float64)
-                    all_finite &= np.isfinite(values)
-                    found += factor * values
-        # The sum of the filters, the checksum of the oracle, that of the output.
-        bound += 2 * (g.out_channels + g.groups * g.terms + 5) * 2.0**-53 * (absolute + bound)
-        judged = np.isfinite(bound)
-        if not finite.all():
-            reached = self._call((~finite).astype(float), np.ones(self.filter.shape)) > 0
-            judged &= ~(np.repeat(reached, 2, axis=-1) if self.wide.kind == "c" else reached)
-        with np.errstate(invalid="ignore"):
-            close = all_finite & (np.abs(found - wanted) <= bound)
-        likely = np.minimum(bound, self._likely(absolute))
-        with np.errstate(invalid="ignore"):
-            suspicious = int(np.count_nonzero(judged & close & (np.abs(found - wanted) > likely)))
-        size, least = (float(np.median(2 * each[judged])) if judged.any() else np.inf for each in (bound, likely))
-        if self.wide.kind == "c":
-            close, judged = (each.reshape(len(each), -1, 2).all(axis=-1) for each in (close, judged))
-        return _Image(judged & ~close, judged, size, least, suspicious)
-
-    def _likely(self, absolute: np.ndarray) -> np.ndarray:
-        """What a checksum may be off if its roundings are mean-independent; infinite where nothing is known of them."""
-        model, g, out = self._claim(), self.case.geometry, formats.part(self.case.unwritten.dtype)
-        n = g.terms * (2 if self.wide.kind == "c" else 1) + 1
-        if not (
-            self.case.random and model.statistical and n * formats.unit_roundoff(model.accumulator) <= LARGEST_UNITS
-        ):
-            return np.full(absolute.shape, np.inf)
-        each = math.sqrt(n) * model.unit + formats.unit_roundoff(out)
-        one = math.sqrt(g.out_channels // g.groups)
-        found: np.ndarray = SUM * (each + 2.0**-52 * n * g.groups) * absolute / one
-        return found
-
-    def _bound(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Sums over the channels of bounds, and of S: at most as many times those of the largest weights."""
-        model, case, g = self._claim(), self.case, self.case.geometry
-        each = g.out_channels // g.groups
-        weight, bias = self.largest
-        largest = type(case)(
-            input=_absolute(x), weight=weight, bias=bias, stride=g.stride, padding=g.padding, dilation=g.dilation,
-            groups=g.groups, padding_mode=g.padding_mode,
-        )  # fmt: skip
-        sums = replace(largest.sums, value=largest.sums.absolute)
-        out = formats.part(case.unwritten.dtype)
-        absolute = sums.absolute[0].sum(axis=0)
-        with np.errstate(all="ignore"):
-            elements = model.bound(sums, out)[0]
-            # What may rightly be infinite, or NaN in a format without infinity, has no checksum.
-            elements = np.where(sums.absolute[0] + elements < formats.largest(out), elements, np.inf)
-            bound = elements.sum(axis=0) + formats.unit_roundoff(out) * absolute
-            bound = OUTWARDS**2 * 2 * each * (bound + self._lost(x) + formats.underflow_unit(out))
-        return bound, 2 * each * absolute
-
-    def _lost(self, x: np.ndarray) -> float:
-        """What operands below a format's normal numbers may add to a bound: the largest weights do not show them."""
-        model = self._claim()
-        operands = getattr(model.algorithm, "operands", "exact")
-        if operands == "exact" and not model.flush_to_zero:
-            return 0.0
-        least = max(smallest_normal(each) for each in (model.accumulator, formats.part(self.case.input.dtype)))
-        least = max(least, FORMATS[operands].least)
-        sizes = [float(np.abs(parts(each)).max(initial=0)) for each in (x, self.largest[0])]
-        g = self.case.geometry
-        return 4 * g.groups * (2 * g.terms + 1) * least * (1 + sum(sizes))
-
-    def _claim(self) -> ErrorModel:
-        if self.model is None:
-            raise TypeError("integers have no error model")
-        return self.model
-
-    def _image(self, n: int) -> np.ndarray:
-        g = self.case.geometry
-        return self.case.input.reshape(g.batch, g.in_channels, *g.size)[n : n + 1]
-
-    def _call(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None, **options: str) -> np.ndarray:
-        """The sums over one filter of all channels."""
-        g = replace(self.case.geometry, batch=1, out_channels=1, groups=1)
-        found: np.ndarray = convolution.convolve(g, x, w, bias, **options)[0, 0]
-        return found
-
-
-def _wide(dtype: np.dtype) -> np.dtype:
-    if dtype in formats.INTEGERS:
-        return np.dtype("int64")
-    return np.dtype("complex128" if dtype in formats.COMPLEX else "float64")
-
-
-def _all_finite(operand: np.ndarray) -> np.ndarray:
-    """Of each filter, or number."""
-    if operand.dtype in formats.INTEGERS:
-        return np.ones(len(operand), bool)
-    found: np.ndarray = np.isfinite(operand).reshape(len(operand), -1).all(axis=1)
-    return found
-
-
-def _absolute(array: np.ndarray) -> np.ndarray:
-    """Magnitudes, of complex numbers part by part."""
-    magnitudes: np.ndarray = np.abs(parts(array)).view(array.dtype)
-    return magnitudes
-
-
-def _largest(array: np.ndarray, groups: int) -> np.ndarray:
-    """The largest magnitudes among the filters of each group, of complex numbers part by part; never integers.
-
-    For sums of integers no bound is needed, but those of the largest weights need not be sums of the weights.
-    """
-    grouped = parts(_absolute(array)[..., None]).reshape(groups, -1, *array.shape[1:], array.dtype.itemsize // 8)
-    largest: np.ndarray = np.nextafter(grouped.max(axis=1, initial=0), np.inf).view(array.dtype)[..., 0]
-    return largest

@@ -11,7 +11,7 @@ import numpy as np
 
 from refconv.core.formats import part, parts, unit_roundoff
 from refconv.judge.bounds.rounding import OUTWARDS
-from refconv.judge.comparison import Standard
+from refconv.judge.standard import Standard
 
 DIGITS = 2  # significant ones of what is written into a test
 

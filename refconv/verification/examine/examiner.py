@@ -13,8 +13,9 @@ import numpy as np
 from refconv.cases.recipe import Recipe
 from refconv.core.formats import FLOATS
 from refconv.judge.bounds import ErrorModel
-from refconv.judge.case import QUANTISATION, Case
+from refconv.judge.case import Case
 from refconv.judge.comparison import Comparison
+from refconv.judge.reference import QUANTISATION
 from refconv.ops import convolution, family, gradients
 from refconv.verification.candidate.call import IMAGES, Outcome, Unsupported
 from refconv.verification.candidate.candidate import Candidate

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from refconv.cases.recipe import Recipe
-from refconv.judge.case import TAKEN, Case
+from refconv.judge.case import Case
+from refconv.judge.reference import TAKEN
 from refconv.ops.family import OPERATORS
 from refconv.verification.candidate.candidate import Candidate, Unsupported
 from refconv.verification.examine import examiner, property_names

@@ -13,7 +13,8 @@ import numpy as np
 
 from refconv.cases.recipe import Recipe
 from refconv.judge.bounds import ErrorModel
-from refconv.judge.case import ARRAYS, QUANTISATION, Case
+from refconv.judge.case import Case
+from refconv.judge.reference import ARRAYS, QUANTISATION
 from refconv.ops.family import OPERATORS
 from refconv.verification.candidate import array_kinds
 from refconv.verification.candidate.candidate import MODULE_NAME, Candidate
