@@ -17,6 +17,7 @@ from refconv.cases.networks import layers
 from refconv.cli import tolerance
 from refconv.core.formats import parts
 from refconv.judge import randomness, tolerances
+from refconv.judge.reference import Reference
 
 DIRECT = ErrorModel.direct("float32")
 FILLS = ("normal", "uniform", "positive")
