@@ -18,7 +18,8 @@ from refconv import mutants
 from refconv.cases.plan import plan
 from refconv.cases.supports import Supports
 from refconv.verification.candidate.candidate import Candidate
-from refconv.verification.diagnose.diagnosis import Evidence, diagnose
+from refconv.verification.diagnose.diagnosis import diagnose
+from refconv.verification.diagnose.evidence import Evidence
 
 CASES, SEED = 400, 20
 UNSEEN = "not detected"

@@ -16,7 +16,8 @@ from refconv.strategies import cases
 from refconv.verification.diagnose import regions
 from refconv.verification.diagnose.altered_calls import alterations
 from refconv.verification.diagnose.conditions import conditions
-from refconv.verification.diagnose.diagnosis import Evidence, diagnose
+from refconv.verification.diagnose.diagnosis import diagnose
+from refconv.verification.diagnose.evidence import Evidence
 
 OPERATORS = ("conv2d", "conv_transpose2d", "conv2d_input", "conv2d_weight", "conv2d_integer", "conv2d_quantized")
 

@@ -25,7 +25,9 @@ from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
 from refconv.verification.candidate.arrangements import possible
 from refconv.verification.candidate.candidate import Candidate, find
-from refconv.verification.diagnose.diagnosis import Diagnosis, Evidence, diagnose
+from refconv.verification.diagnose.diagnosis import diagnose
+from refconv.verification.diagnose.evidence import Evidence
+from refconv.verification.diagnose.findings import Diagnosis
 from refconv.verification.examine import property_names
 from refconv.verification.examine.crew import Crew, crew
 from refconv.verification.examine.examiner import Examination, Finding

@@ -18,7 +18,7 @@ from refconv.core.version import __version__
 from refconv.judge.comparison import Comparison
 
 if TYPE_CHECKING:
-    from refconv.verification.diagnose.diagnosis import Diagnosis
+    from refconv.verification.diagnose.findings import Diagnosis
 
 
 class Call(Protocol):

@@ -1,0 +1,98 @@
+"""Rules: what is typical of each class of mistakes; the first that holds counts. Knows findings."""
+
+from collections.abc import Callable
+
+from refconv.verification.diagnose.findings import Findings, Suspect
+from refconv.verification.examine import property_names
+
+# Under which conditions a mistake is one of another class, and of which classes it may be for that; all if empty.
+GATES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("degenerate", ("output of one pixel", "no images"), ()),
+    ("layout_stride", ("input not", "weight not", "grad_output not", "layout"), ()),
+    ("nonfinite", ("NaN or infinity",), ()),
+    ("large_index", ("an axis of 65536", "more than 65535"), ()),
+    ("pad_side", ("padding mode", "unequal sides", "padding on one side", "padding 'same'"), ("param_ignored",)),
+    (
+        "fastpath_gate",
+        (
+            "dilation",
+            "even dilation",
+            "stride",
+            "1x1",
+            "3x3",
+            "kernel 1",
+            "even kernel",
+            "narrow",
+            "8-bit",
+            "channels a",
+        ),
+        ("param_ignored", "axis_mixup", "groups_indexing"),
+    ),
+)
+
+
+def gated(mutant: Suspect, gate: tuple[str, ...]) -> str:
+    """The class of a mistake that is made under a condition only."""
+    if mutant.name.startswith("bias"):
+        return "bias_handling"
+    for kind, conditions_, kinds in GATES:
+        if any(each.startswith(conditions_) for each in gate) and (not kinds or mutant.kind in kinds):
+            return kind
+    return mutant.kind
+
+
+OF_REGIONS = ("tile_tail", "pad_boundary", "large_index")
+
+# What it is if single calls are right, by the property that does not hold.
+FAULTS = {
+    property_names.STALE: "state_race",
+    property_names.DETERMINISTIC: "state_race",
+    property_names.INPUTS: "state_race",
+    property_names.VIEWS: "layout_stride",
+    property_names.OUTSIDE: "layout_stride",
+    property_names.BATCH: "batch_reduction",
+    property_names.GROUPS: "groups_indexing",
+    property_names.ERRORS: "degenerate",
+}
+
+# What is typical of a class; the first that holds counts.
+RULES: tuple[tuple[str, Callable[[Findings], bool]], ...] = (
+    ("degenerate", lambda f: f.when("no images", "an empty axis", "output of one pixel") or f.shared >= {"no images"}),
+    ("state_race", lambda f: not f.repeatable and not f.where("last", "rows beyond", "columns beyond")),
+    ("large_index", lambda f: f.when("an axis of", "more than 65535", "more than 255")),
+    ("layout_stride", lambda f: f.when("layout") or any("not contiguous" in c for c in f.conditions) or f.lie_so),
+    ("nonfinite", lambda f: "NaN or infinity" in f.shared),
+    ("quant_padding", lambda f: f.op in ("conv2d_integer", "conv2d_quantized") and f.when("padding", "zero points")),
+    ("bias_handling", lambda f: f.when("bias") or "the bias is missing or another channel's" in f.values),
+    ("axis_mixup", lambda f: any("other axis" in each for each in f.sizes)),
+    ("groups_indexing", lambda f: bool(f.sizes) and f.when("groups", "depthwise", "grouped")),
+    ("shape_formula", lambda f: bool(f.sizes) and f.when("padding 'same'") and f.when("dilation", "even dilation")),
+    ("pad_side", lambda f: f.when("unequal sides", "padding 'same'", "padding mode", "padding on one side")),
+    ("shape_formula", lambda f: bool(f.sizes) and f.op not in ("conv_transpose2d", "conv2d_input", "conv2d_weight")),
+    ("shape_formula", lambda f: f.op == "conv_transpose2d" and any(": without" in each for each in f.sizes)),
+    ("transposed_geometry", lambda f: bool(f.sizes) and f.op == "conv_transpose2d"),
+    ("bwd_geometry", lambda f: bool(f.sizes)),
+    ("quant_padding", lambda f: f.where("where") and "8-bit integers" in f.shared),
+    ("pad_boundary", lambda f: f.where("where") or f.when("output smaller")),
+    ("pad_boundary", lambda f: f.where("last row", "last column") and "even kernel" in f.shared),
+    ("fastpath_gate", lambda f: f.where("rows off", "columns off")),
+    ("batch_reduction", lambda f: f.where("images after") or f.when("more than one image")),
+    ("batch_reduction", lambda f: "the right values in other places" in f.values and "more than one image" in f.shared),
+    ("groups_indexing", lambda f: f.where("groups after", "last group") and "groups > 1" in f.shared),
+    ("tile_tail", lambda f: f.when("channels no", "channels of a group no", "filters no", "taps no")),
+    ("tile_tail", lambda f: f.where("last", "rows beyond", "columns beyond", "channels beyond", "pixels beyond")),
+    ("transposed_geometry", lambda f: f.op == "conv_transpose2d" and f.when("output padding", "padding")),
+    ("bwd_geometry", lambda f: f.when("dilation", "even dilation") and f.op in ("conv2d_input", "conv2d_weight")),
+    ("param_ignored", lambda f: f.when("dilation", "even dilation")),
+    ("groups_indexing", lambda f: f.when("groups", "depthwise", "grouped")),
+    ("groups_indexing", lambda f: "the right values in other places" in f.values and "groups > 1" in f.shared),
+    ("accum_dtype", lambda f: any(each.startswith("off by multiples") for each in f.values)),
+    ("accum_dtype", lambda f: not any(each.wrong.any() for each in f.failing)),
+    ("axis_mixup", lambda f: f.when("unequal")),
+    ("fastpath_gate", lambda f: f.when("1x1", "3x3", "narrow")),
+    ("pad_boundary", lambda f: f.when("padding")),
+    ("param_ignored", lambda f: f.when("stride")),
+    ("accum_dtype", lambda f: f.when("a long sum", "real numbers", "8-bit")),
+    ("axis_mixup", lambda f: any(each.startswith("unequal") for each in f.leaning)),
+    ("kernel_orientation", lambda f: any(each.startswith("kernel longer") for each in (*f.conditions, *f.leaning))),
+)
