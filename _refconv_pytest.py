@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from refconv.verification.campaign import Settings
     from refconv.verification.candidate.candidate import Candidate
     from refconv.verification.report.expected_failures import Expected
-    from refconv.verification.report.report import Failure, Report
+    from refconv.verification.report.report import Report
+    from refconv.verification.report.results import Failure
+    from refconv.verification.settings import Settings
 
 NAME = "refconv"  # the first part of the tests' ids
 
@@ -65,9 +66,9 @@ class _Plan:
 
     def candidate(self, op: str) -> Candidate:
         """The candidate, loaded."""
-        from refconv.verification.candidate import candidate
+        from refconv.verification.candidate import loading
 
-        return candidate.load(self.target, op=op)
+        return loading.load(self.target, op=op)
 
     def run(self, op: str, dtype: str) -> Report:
         """All cases of one operator and dtype."""
@@ -84,10 +85,10 @@ def _plan(config: pytest.Config) -> _Plan:
     from refconv.core.errors import BackendUnavailable
     from refconv.judge.bounds.error_model import ErrorModel
     from refconv.ops.family import OPERATORS
-    from refconv.verification.campaign import DEFAULT_DTYPES, LARGEST_SEED, Settings
-    from refconv.verification.candidate.candidate import TargetError
+    from refconv.verification.candidate.loading import TargetError
     from refconv.verification.examine.property_names import PROPERTIES
     from refconv.verification.report.expected_failures import Expected
+    from refconv.verification.settings import DEFAULT_DTYPES, LARGEST_SEED, Settings
 
     option = config.getoption
     try:

@@ -20,7 +20,7 @@ import torch
 import refconv
 from refconv import ErrorModel
 from refconv.cases.plan import plan
-from refconv.verification import campaign
+from refconv.verification import sections
 
 direct = ErrorModel.direct
 
@@ -113,7 +113,7 @@ def main():
     for name in options.names or CANDIDATES:
         candidate, dtype, more = CANDIDATES[name]
         start = time.perf_counter()
-        with mock.patch.object(campaign, "plan", several_times(TIMES.get(name, 1))):
+        with mock.patch.object(sections, "plan", several_times(TIMES.get(name, 1))):
             report = refconv.verify(
                 candidate, dtypes=(dtype,), cases=options.cases, seed=options.seed, isolate=False, **more
             )

@@ -27,7 +27,9 @@ from refconv.ops.family import OPERATORS
 from refconv.verification.candidate import array_kinds, native
 from refconv.verification.candidate import call as one_call
 from refconv.verification.candidate.arrangements import ARRANGEMENTS, OTHER, poison, possible
-from refconv.verification.candidate.candidate import Candidate, TargetError, Unsupported, load
+from refconv.verification.candidate.call import Unsupported
+from refconv.verification.candidate.candidate import Candidate
+from refconv.verification.candidate.loading import TargetError, load
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "c"
 FLOATS = [str(dtype) for dtype in formats.FLOATS]

@@ -13,7 +13,7 @@ import refconv
 from refconv import __main__ as entry
 from refconv.cli import app, options
 from refconv.engine import targets
-from refconv.verification import campaign
+from refconv.verification import prosecution, sections
 
 ROOT = Path(__file__).parents[1]
 GOOD, WRONG = (f"{ROOT}/examples/{name}_kernel.py:conv2d" for name in ("im2col", "wrong"))
@@ -22,8 +22,8 @@ GOOD, WRONG = (f"{ROOT}/examples/{name}_kernel.py:conv2d" for name in ("im2col",
 @pytest.fixture
 def generated_only(monkeypatch):
     """A campaign without the fixed sections, nor the diagnosis of what fails: most of the time, and not looked at."""
-    monkeypatch.setattr(campaign, "FIXED", {})
-    monkeypatch.setattr(campaign._Section, "_diagnosis", lambda *_: None)
+    monkeypatch.setattr(sections, "FIXED", {})
+    monkeypatch.setattr(prosecution.Prosecution, "_diagnosis", lambda *_: None)
 
 
 def call(*arguments):
@@ -95,7 +95,7 @@ def test_torch_arrays_by_default_for_torch():
 
 
 def test_what_was_skipped_is_said(monkeypatch):
-    monkeypatch.setattr(campaign, "FIXED", {campaign.DIGITS: refconv.verification.real_layers.digit_layers})
+    monkeypatch.setattr(sections, "FIXED", {sections.DIGITS: refconv.verification.real_layers.digit_layers})
     monkeypatch.setattr("refconv.verification.real_layers.find_spec", lambda _: None)
     monkeypatch.setattr("refconv.verification.real_layers._scikit_learn", lambda: None)
     monkeypatch.setattr(
@@ -172,7 +172,7 @@ def test_without_the_extra(monkeypatch, capsys):
 
 def test_bars_on_a_terminal():
     console = Console(force_terminal=True, width=100, record=True)
-    with options._progress(console) as progress, console.capture() as captured:
+    with options.progress_bar(console) as progress, console.capture() as captured:
         progress("generated cases, float32", 1, 2)
         progress("generated cases, float32", 2, 2)
     assert "generated cases, float32" in captured.get()

@@ -15,11 +15,13 @@ from on_gpu import MARKS, MISSING, SIMULATED, device, numba_arrays
 
 import refconv
 from refconv.cases.fills import operands
-from refconv.verification import campaign
+from refconv.verification import campaign, sections
 from refconv.verification.candidate import array_kinds
 from refconv.verification.candidate.arrangements import ARRANGEMENTS, possible
 from refconv.verification.candidate.call import Unsupported
-from refconv.verification.candidate.candidate import Candidate, load
+from refconv.verification.candidate.candidate import Candidate
+from refconv.verification.candidate.loading import load
+from refconv.verification.settings import Settings
 
 pytestmark = MARKS
 if not MISSING:
@@ -188,7 +190,7 @@ def test_no_time_is_wasted_in_the_simulator():
 
 @pytest.fixture
 def generated_only(monkeypatch):
-    monkeypatch.setattr(campaign, "FIXED", {})
+    monkeypatch.setattr(sections, "FIXED", {})
 
 
 @pytest.mark.usefixtures("generated_only")
@@ -196,7 +198,7 @@ def test_the_example_is_sound():
     """In the simulator in a process of its own, as by the command line."""
     candidate = load(f"{EXAMPLE}:conv2d")
     assert (candidate.arrays, candidate.style) == ("numba", "out")
-    settings = campaign.Settings(cases=CASES, isolate=SIMULATED, supports=SMALL)
+    settings = Settings(cases=CASES, isolate=SIMULATED, supports=SMALL)
     report = campaign.run(candidate, settings, ["float32"])
     assert report.ok, report.failures
     assert report.n_cases == CASES
@@ -213,7 +215,7 @@ def test_a_mistake_is_found_and_shrunk(tmp_path):
     assert source.count(MISTAKE[0]) == 1
     file = tmp_path / "wrong_cuda_kernel.py"
     file.write_text(source.replace(*MISTAKE))
-    settings = campaign.Settings(cases=CASES, isolate=False, supports=SMALL)
+    settings = Settings(cases=CASES, isolate=False, supports=SMALL)
     failure = campaign.run(load(f"{file}:conv2d"), settings, ["float32"]).failures[0]
     geometry = failure.case.geometry
     assert geometry.padding[1] != (0, 0) if SIMULATED else geometry.stride[0] != geometry.stride[1]

@@ -31,7 +31,7 @@ import refconv
 from refconv import mutants, strategies
 from refconv.mutants.__main__ import table
 from refconv.mutants.sources import LEFT_OUT, SOURCES
-from refconv.verification.candidate.candidate import find, load
+from refconv.verification.candidate.loading import find, load
 
 ROOT = Path(__file__).parents[1]
 CORPUS = ROOT.parent / "shared" / "bugs" / "real_conv_bugs.json"

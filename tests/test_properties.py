@@ -13,9 +13,10 @@ from refconv.cases.recipe import Recipe
 from refconv.cases.supports import Supports
 from refconv.core.geometry import convolution
 from refconv.ops.family import OPERATORS
-from refconv.verification import PROPERTIES, Candidate, campaign, examine, real_layers
+from refconv.verification import PROPERTIES, Candidate, examine, prosecution, real_layers, sections
 from refconv.verification.examine import wrong_arguments
 from refconv.verification.report.reproducer import MAX_LINES, example, program
+from refconv.verification.settings import DEFAULT_DTYPES
 
 verify = functools.partial(refconv.verify, isolate=False, cases=150)
 
@@ -23,8 +24,8 @@ verify = functools.partial(refconv.verify, isolate=False, cases=150)
 @pytest.fixture(autouse=True)
 def generated_only(monkeypatch):
     """A campaign without the fixed sections, nor the diagnosis of what fails: most of the time, and not looked at."""
-    monkeypatch.setattr(campaign, "FIXED", {})
-    monkeypatch.setattr(campaign._Section, "_diagnosis", lambda *_: None)
+    monkeypatch.setattr(sections, "FIXED", {})
+    monkeypatch.setattr(prosecution.Prosecution, "_diagnosis", lambda *_: None)
 
 
 def of_the_first_image(input, *rest):
@@ -131,7 +132,7 @@ def test_the_oracle_violates_none(op, style):
         claims |= {"padding_mode": ["zeros", "reflect", "circular", "replicate"]}
     if OPERATORS[op].is_quantized:  # these have one layout
         claims |= {"layout": "NCHW"}
-    dtypes = campaign.DEFAULT_DTYPES.get(op, ("float32",))[: None if style == "return" else 1]
+    dtypes = DEFAULT_DTYPES.get(op, ("float32",))[: None if style == "return" else 1]
     candidate = function if style == "return" else out
     report = verify(candidate, op, dtypes=dtypes, style=style, supports=claims, cases=60)
     assert report.ok, report.failures
@@ -140,7 +141,7 @@ def test_the_oracle_violates_none(op, style):
     assert checked >= {"returns", "inputs unmodified", "values", "deterministic", "errors"} - without
 
 
-NOTHING = refconv.verification.report.report.Tally()
+NOTHING = refconv.verification.report.results.Tally()
 
 
 def test_pure_functions_have_no_state():

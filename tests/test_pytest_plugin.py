@@ -8,7 +8,8 @@ from refconv.core.errors import BackendUnavailable
 from refconv.engine import targets
 from refconv.engine.targets.jit import cfunctions
 from refconv.verification import campaign
-from refconv.verification.report.report import Failure, Report, Result, Tally
+from refconv.verification.report.report import Report
+from refconv.verification.report.results import Failure, Result, Tally
 
 pytest_plugins = "pytester"
 

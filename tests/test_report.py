@@ -16,7 +16,8 @@ import refconv
 from refconv.cases.recipe import Recipe
 from refconv.core.geometry import convolution
 from refconv.verification.report import saved_failures
-from refconv.verification.report.report import Failure, Report, Result, Tally
+from refconv.verification.report.report import Report
+from refconv.verification.report.results import Failure, Result, Tally
 
 NASTY = "</pre><script>alert(1)</script> & \"quoted\" 'text'"
 DTYPES = ("float16", "float32", "float64")
@@ -29,9 +30,6 @@ class Covered:
     pairs = (1999, 2000)
     triples = (5, 5)
 
-    def shares(self):
-        return {("stride", "dilation"): (9, 9), ("stride", "memory"): (7, 8), ("dilation", "memory"): (0, 0)}
-
     def missing_pairs(self):
         return [(("stride", "above kernel"), ("memory", "negative")), *self.refused_pairs()]
 
@@ -39,7 +37,12 @@ class Covered:
         return [(("fill", "special"), ("batch", "0"))]
 
     def as_dict(self):
-        return {"pairs": list(self.pairs), "triples": list(self.triples)}
+        shares = [("stride", "dilation", 9, 9), ("stride", "memory", 7, 8), ("dilation", "memory", 0, 0)]
+        return {
+            "pairs": list(self.pairs),
+            "triples": list(self.triples),
+            "shares": [{"factors": [a, b], "covered": done, "possible": all_} for a, b, done, all_ in shares],
+        }
 
 
 class Diagnosis:

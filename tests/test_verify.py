@@ -18,9 +18,11 @@ from common import ALL
 import refconv
 from refconv.cases.fills import operands
 from refconv.cases.recipe import Recipe
-from refconv.verification import campaign, real_layers
-from refconv.verification.candidate.candidate import Candidate, TargetError, find, load
+from refconv.verification import campaign, real_layers, sections
+from refconv.verification.candidate.candidate import Candidate
+from refconv.verification.candidate.loading import TargetError, find, load
 from refconv.verification.report.reproducer import MAX_LINES, program
+from refconv.verification.settings import Settings
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -125,13 +127,13 @@ WRONG = [
 @pytest.fixture
 def generated_only(monkeypatch):
     """A campaign without the fixed sections."""
-    monkeypatch.setattr(campaign, "FIXED", {})
+    monkeypatch.setattr(sections, "FIXED", {})
 
 
 @pytest.fixture
 def digits_only(monkeypatch):
     """A campaign without the documentation examples, which take seconds."""
-    monkeypatch.setattr(campaign, "FIXED", {campaign.DIGITS: real_layers.digit_layers})
+    monkeypatch.setattr(sections, "FIXED", {sections.DIGITS: real_layers.digit_layers})
 
 
 @pytest.mark.usefixtures("generated_only")
@@ -444,7 +446,7 @@ def run(text, folder):
 def test_the_program_shows_that_a_candidate_ends_the_program(tmp_path):
     kernel = tmp_path / "kernel.py"
     kernel.write_text("import sys\n\ndef conv2d(*_):\n    sys.exit(0)\n")
-    settings = campaign.Settings(cases=5, isolate=False)
+    settings = Settings(cases=5, isolate=False)
     (failure,) = campaign.run(load(f"{kernel}:conv2d"), settings, ["float32"]).failures
     done = run(failure.snippet, tmp_path)
     assert done.returncode == 1
@@ -454,7 +456,7 @@ def test_the_program_shows_that_a_candidate_ends_the_program(tmp_path):
 @pytest.mark.usefixtures("generated_only")
 def test_the_program_shows_the_fault(tmp_path):
     candidate = load(str(EXAMPLES / "wrong_kernel.py") + ":conv2d")
-    report = campaign.run(candidate, campaign.Settings(cases=300, isolate=False), ["float32"])
+    report = campaign.run(candidate, Settings(cases=300, isolate=False), ["float32"])
     (failure,) = report.failures
     assert failure.case.geometry.kernel == (1, 1)
     assert failure.case.input.size <= 3

@@ -16,9 +16,12 @@ import refconv
 from refconv.cases import shrink
 from refconv.cases.fitting import fitted
 from refconv.cases.values import Values
-from refconv.verification import campaign
-from refconv.verification.candidate.candidate import Candidate, TargetError, load
-from refconv.verification.examine.worker import Here, Isolated, Spec, examiner
+from refconv.verification import prosecution, sections
+from refconv.verification.candidate.candidate import Candidate
+from refconv.verification.candidate.loading import TargetError, load
+from refconv.verification.examine import worker
+from refconv.verification.examine.in_process import Here, Spec, examiner
+from refconv.verification.examine.isolated import Isolated
 from refconv.verification.replay import again
 from refconv.verification.report.saved_failures import Saved
 
@@ -29,8 +32,8 @@ PATIENCE = 300.0  # seconds that shrinking a crash may take here: a slow machine
 @pytest.fixture(autouse=True)
 def generated_only(monkeypatch):
     """A campaign without the fixed sections, nor the diagnosis of what fails: most of the time, and not looked at."""
-    monkeypatch.setattr(campaign, "FIXED", {})
-    monkeypatch.setattr(campaign._Section, "_diagnosis", lambda *_: None)
+    monkeypatch.setattr(sections, "FIXED", {})
+    monkeypatch.setattr(prosecution.Prosecution, "_diagnosis", lambda *_: None)
 
 
 def told(report):
@@ -58,7 +61,7 @@ def test_a_crash_is_reported_and_shrunk(monkeypatch, candidate, said, holds):
     assert "exit status -" in failure.text
     assert holds(failure.case.geometry)
     assert failure.case.input.size + failure.case.weight.size <= 6
-    assert report.n_cases >= campaign.MOST_CRASHES
+    assert report.n_cases >= worker.MOST_CRASHES
 
 
 def test_a_case_that_nobody_waits_for_is_not_blamed_on_another():

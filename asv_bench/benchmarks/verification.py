@@ -10,7 +10,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 from refconv.cases import plan
-from refconv.verification import campaign, load
+from refconv.verification import campaign, load, sections
+from refconv.verification.settings import Settings
 
 CANDIDATE = Path(__file__).parents[2] / "examples" / "im2col_kernel.py"
 CASES = 2000
@@ -20,12 +21,10 @@ JOBS = 2
 def cases_a_second(dtype: str, cases: str, seed: int) -> float:
     """Generated cases over the time from the first to the last; what workers take to start is not in it."""
     times: list[float] = []
-    settings = campaign.Settings(
-        cases=CASES, seed=seed, jobs=JOBS, progress=lambda *_: times.append(time.perf_counter())
-    )
+    settings = Settings(cases=CASES, seed=seed, jobs=JOBS, progress=lambda *_: times.append(time.perf_counter()))
     rarely = sys.maxsize if cases == "small" else 1
     with (
-        patch.object(campaign, "FIXED", {}),
+        patch.object(sections, "FIXED", {}),
         patch.object(plan, "EVERY_LAYER", rarely * plan.EVERY_LAYER),
         patch.object(plan, "EVERY_LARGE", rarely * plan.EVERY_LARGE),
     ):

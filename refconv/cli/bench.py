@@ -24,9 +24,10 @@ from refconv.core.checks import choice
 from refconv.engine.targets.cpu import threads
 from refconv.judge.case import Case
 from refconv.ops.convolution import conv2d
-from refconv.verification.campaign import Progress
-from refconv.verification.candidate.candidate import Candidate, Unsupported
+from refconv.verification.candidate.call import Unsupported
+from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.examine.property_names import LAYOUT, RETURNS, VALUES
+from refconv.verification.settings import Progress
 
 DTYPES = tuple(map(str, formats.WIDE))
 PEERS = ("torch",)

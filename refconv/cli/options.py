@@ -20,8 +20,8 @@ from refconv.core.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     from refconv.judge.bounds import ErrorModel
-    from refconv.verification.campaign import Progress as Callback
     from refconv.verification.candidate.candidate import Candidate
+    from refconv.verification.settings import Progress as Callback
 
 
 FAILED, WRONG_USAGE = 1, 2
@@ -114,7 +114,7 @@ def load_target(
     target: str, arrays: str | None, op: str = "conv2d", style: str = "return", abi: str | None = None
 ) -> Candidate:
     """The candidate; exit with 2 and a message if it can't be loaded."""
-    from refconv.verification.candidate.candidate import TargetError, load
+    from refconv.verification.candidate.loading import TargetError, load
 
     sys.path.insert(0, str(Path.cwd()))  # as for `python -m`
     try:

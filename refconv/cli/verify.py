@@ -88,6 +88,7 @@ def verify(  # noqa: PLR0913 - the command's options
     """
     from refconv.verification import campaign
     from refconv.verification.report.expected_failures import Expected
+    from refconv.verification.settings import Settings
 
     claim = parsed_model(model)
     candidate = load_target(target, arrays, op, style, abi)
@@ -97,7 +98,7 @@ def verify(  # noqa: PLR0913 - the command's options
         raise typer.BadParameter(str(error), param_hint="--supports") from None
     with progress_bar(Console(stderr=True)) as progress, _distributed(dask) as executor:
         try:
-            settings = campaign.Settings(
+            settings = Settings(
                 cases=cases, seconds=seconds, seed=seed, model=claim, supports=limits, supported=supported,
                 jobs=jobs, executor=executor, isolate=isolate, time_limit=time_limit, resume=resume, progress=progress,
                 expected=Expected() if expected_failures is None else Expected.read(expected_failures),

@@ -4,11 +4,13 @@ Public names only. rich, torch and the libraries with real images are imported i
 """
 
 from refconv.verification.campaign import verify
-from refconv.verification.candidate.candidate import Candidate, load
+from refconv.verification.candidate.candidate import Candidate
+from refconv.verification.candidate.loading import load
+from refconv.verification.examine.in_process import examine
 from refconv.verification.examine.property_names import PROPERTIES
-from refconv.verification.examine.worker import examine
 from refconv.verification.examine.wrong_arguments import Wrong
 from refconv.verification.real_layers import DigitLayer
-from refconv.verification.report.report import Failure, Report, Result
+from refconv.verification.report.report import Report
+from refconv.verification.report.results import Failure, Result
 
 __all__ = ["PROPERTIES", "Candidate", "DigitLayer", "Failure", "Report", "Result", "Wrong", "examine", "load", "verify"]

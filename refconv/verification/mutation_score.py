@@ -23,7 +23,7 @@ from refconv.cases.recipe import Recipe
 from refconv.cases.supports import Supports
 from refconv.mutants import Mutant
 from refconv.verification.candidate.candidate import Candidate
-from refconv.verification.examine.worker import Here, examiner
+from refconv.verification.examine.in_process import Here, examiner
 from refconv.verification.examine.wrong_arguments import Wrong, wrongs
 
 Progress = Callable[[str, int, int], None]

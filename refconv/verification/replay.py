@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from refconv.judge.bounds import ErrorModel
 from refconv.verification.candidate.candidate import Candidate
-from refconv.verification.examine.worker import Isolated, Spec
+from refconv.verification.examine.in_process import Spec
+from refconv.verification.examine.isolated import Isolated
 from refconv.verification.examine.wrong_arguments import Wrong
 from refconv.verification.report.saved_failures import Saved
 

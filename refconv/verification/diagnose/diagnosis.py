@@ -45,6 +45,7 @@ def diagnose(
 
     Examples
     --------
+    >>> from refconv.cases.recipe import Recipe
     >>> from refconv.core.geometry import convolution
     >>> recipes = [
     ...     Recipe(convolution((1, 2, 7, 7), (2, 2, 3, 3), None, 1, 0, d, 1, "zeros"), 0) for d in (1, (2, 1), (1, 3))

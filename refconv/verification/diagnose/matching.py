@@ -12,7 +12,8 @@ from refconv.cases.recipe import Recipe
 from refconv.core.errors import GeometryError
 from refconv.judge.case import Case
 from refconv.mutants import Mutant
-from refconv.verification.candidate.candidate import Candidate, Unsupported
+from refconv.verification.candidate.call import Unsupported
+from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.diagnose.conditions import conditions
 from refconv.verification.diagnose.evidence import LARGEST, Evidence, Failing, close, multiplications, spread
 from refconv.verification.diagnose.findings import CLAIM, Findings, Suspect

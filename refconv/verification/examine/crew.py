@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
-from refconv.verification.candidate.candidate import Candidate, TargetError, find
-from refconv.verification.examine import worker
+from refconv.verification.candidate.candidate import Candidate
+from refconv.verification.candidate.loading import TargetError, find
+from refconv.verification.examine import in_process, worker
 from refconv.verification.examine.examiner import Examination
-from refconv.verification.examine.worker import Examines, Here, Isolated, Spec
+from refconv.verification.examine.in_process import Examines, Here, Spec
+from refconv.verification.examine.isolated import Isolated
+from refconv.verification.settings import Settings
 
 CHUNK = 25  # cases that are handed out at a time
 AHEAD = 3  # chunks for each job that are handed out before the first comes back
@@ -148,7 +151,7 @@ def _unable(spec: Spec, supported: Any, first: Isolated) -> str:
 
 
 @contextmanager
-def crew(candidate: Candidate, settings: Any) -> Iterator[Crew]:
+def crew(candidate: Candidate, settings: Settings) -> Iterator[Crew]:
     """The crew that settings ask for; its processes end with it.
 
     Raises
@@ -163,7 +166,7 @@ def crew(candidate: Candidate, settings: Any) -> Iterator[Crew]:
         supported=find(settings.supported) if settings.supported else "",
         threads=1 if settings.jobs > 1 else 0,
     )  # fmt: skip
-    here = Here(worker.examiner(candidate, settings.model, settings.supports.deterministic, settings.supported))
+    here = Here(in_process.examiner(candidate, settings.model, settings.supports.deterministic, settings.supported))
     wants = settings.jobs > 1 or settings.executor is not None or settings.isolate
     # One more than there are jobs: shrinking must not ask who is busy with the next cases.
     apart = [Isolated(spec, settings.time_limit) for _ in range(settings.jobs + 1)]

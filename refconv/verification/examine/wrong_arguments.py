@@ -13,7 +13,8 @@ from refconv.cases.recipe import Recipe
 from refconv.judge.case import Case
 from refconv.judge.reference import TAKEN
 from refconv.ops.family import OPERATORS
-from refconv.verification.candidate.candidate import Candidate, Unsupported
+from refconv.verification.candidate.call import Unsupported
+from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.examine import examiner, property_names
 
 Fields = dict[str, Any]

@@ -77,7 +77,8 @@ def _met(source: Any) -> _Met:
 def size(source: Any) -> int:
     """How large what a case is made from is, to find the smallest: the elements of input, weight and output.
 
-    >>> from refconv.cases.plan import Values, fitted
+    >>> from refconv.cases.fitting import fitted
+    >>> from refconv.cases.values import Values
     >>> size(fitted("conv2d", Values(height=3, rows=2)))
     7
     """

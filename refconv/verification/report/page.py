@@ -1,34 +1,45 @@
 """The page: a report as one HTML file, for a colleague who has nothing but a browser.
 
-Knows reports and how they are shown. The template does the layout, this module the numbers and pictures; jinja2 and
-matplotlib are imported when a page is made.
+Made from what the report's JSON holds, so that it can be made from a saved file too; the error maps, which that lacks,
+come beside it. The template does the layout, this module the numbers and pictures; jinja2 and matplotlib are imported
+when a page is made. Knows the JSON of a report; not how it came about.
 """
 
 import base64
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
+from typing import Any
 
 from refconv.core.version import __version__
 from refconv.judge.comparison import Comparison
-from refconv.verification.report.report import Failure, Interactions, Report, as_text
+from refconv.verification.report.text import as_text
 
 # Pixels of the matrix: its squares, and the room for the names of the factors, beside it and slanting above.
 CELL, LEFT, ABOVE, RIGHT = 18, 180, 160, 80
 
 
-def page(report: Report, environment: Mapping[str, str]) -> str:
+def page(
+    content: Mapping[str, Any],
+    environment: Mapping[str, str],
+    comparisons: Sequence[Comparison | None] = (),
+    not_covered: tuple[Sequence[Any], Sequence[Any]] = ((), ()),
+) -> str:
     """The HTML of a report, complete: no other file, no network, no script.
 
     Parameters
     ----------
-    report
-        What is shown.
+    content
+        What `Report.as_dict` returns, or what a file that `Report.to_json` wrote holds.
     environment
         Versions and machine, in the order in which they are shown.
+    comparisons
+        Of each failure, in their order; without them there are no error maps.
+    not_covered
+        The pairs that the candidate refuses, and the others that were not covered.
 
     Raises
     ------
@@ -42,28 +53,58 @@ def page(report: Report, environment: Mapping[str, str]) -> str:
         missing = f"an HTML report needs {error.name}: pip install 'refconv[report]'"
         raise ModuleNotFoundError(missing, name=error.name) from error
     jinja = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    jinja.filters |= {"number": "{:,}".format, "figure": "{:.3g}".format, "duration": _duration, "as_text": as_text}
+    jinja.filters |= {"number": "{:,}".format, "figure": _figure, "duration": _duration, "as_text": as_text}
     template = jinja.from_string(resources.files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8"))
+    failures = _failures(content)
     return template.render(
-        report=report,
-        verdict=_verdict(report),
-        failures=[_Shown(f"failure-{number}", each, *_picture(each.comparison))
-                  for number, each in enumerate(report.failures, 1)],
-        properties=_properties(report),
-        matrix=_matrix(report.interactions),
-        most=max(report.coverage.values(), default=1),
+        report=content,
+        dtypes=_dtypes(content),
+        verdict=_verdict(content, failures),
+        failures=[_Shown(f"failure-{number}", failure, *_picture(comparison))
+                  for number, (failure, comparison) in enumerate(_paired(failures, comparisons), 1)],
+        properties=_properties(content, failures),
+        matrix=_matrix(content["interactions"]),
+        not_covered=not_covered,
+        most=max(content["coverage"].values(), default=1),
         environment=environment,
         version=__version__,
         now=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )  # fmt: skip
 
 
-def _verdict(report: Report) -> str:
-    expected = sum(bool(failure.expected) for failure in report.failures)
-    if report.ok:
+def _dtypes(content: Mapping[str, Any]) -> list[str]:
+    """The dtypes, each once."""
+    return list(dict.fromkeys(result["dtype"] for result in content["results"]))
+
+
+def _failures(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All failures, each with its section."""
+    return [
+        {**failure, "section": result["section"]} for result in content["results"] for failure in result["failures"]
+    ]
+
+
+def _paired(
+    failures: Sequence[dict[str, Any]], comparisons: Sequence[Comparison | None]
+) -> Iterator[tuple[dict[str, Any], Comparison | None]]:
+    return zip(failures, comparisons or [None] * len(failures), strict=True)
+
+
+def _verdict(content: Mapping[str, Any], failures: Sequence[dict[str, Any]]) -> str:
+    expected = sum(bool(failure["expected"]) for failure in failures)
+    if content["ok"]:
         return f"passed, but for {_count(expected, 'expected failure')}" if expected else "passed"
-    failed = len(report.failures) - expected
+    failed = len(failures) - expected
     return _count(failed, "failure") if failed else "not enough judged"
+
+
+def _figure(value: float | str) -> str:
+    """Three digits; JSON has infinities as text.
+
+    >>> _figure(0.12345), _figure("inf")
+    ('0.123', 'inf')
+    """
+    return f"{float(value):.3g}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -87,7 +128,7 @@ class _Shown:
     """A failure with its picture, or the reason why there is none."""
 
     anchor: str
-    failure: Failure
+    failure: Mapping[str, Any]
     picture: str
     no_picture: str
 
@@ -116,27 +157,31 @@ class _Cell:
     why: str = ""
 
 
-def _properties(report: Report) -> list[tuple[str, list[_Cell], str]]:
+def _properties(content: Mapping[str, Any], failures: Sequence[dict[str, Any]]) -> list[tuple[str, list[_Cell], str]]:
     """For each property a cell for each dtype, and why it was not checked in some."""
-    tallies = report.properties
-    names = dict.fromkeys([*tallies, *(failure.property for failure in report.failures)])
-    found = []
+    results = content["results"]
+    names = dict.fromkeys(name for result in results for name in result["properties"])
+    names |= dict.fromkeys(failure["property"] for failure in failures)
+    rows = []
     for name in names:
-        cells = [_cell(report, name, dtype) for dtype in report.dtypes]
-        found.append((name, cells, "; ".join(dict.fromkeys(cell.why for cell in cells if cell.why))))
-    return found
+        cells = []
+        for dtype in _dtypes(content):
+            tallies = [r["properties"][name] for r in results if r["dtype"] == dtype and name in r["properties"]]
+            known = [each for each in failures if (each["property"], each["dtype"]) == (name, dtype)]
+            cells.append(_cell(tallies, known))
+        rows.append((name, cells, "; ".join(dict.fromkeys(cell.why for cell in cells if cell.why))))
+    return rows
 
 
-def _cell(report: Report, name: str, dtype: str) -> _Cell:
-    tally = report.properties.get(name, {}).get(dtype)
-    failures = [each for each in report.failures if (each.property, each.dtype) == (name, dtype)]
-    if failures or (tally and tally.failed):
-        expected = bool(failures) and all(failure.expected for failure in failures)
-        counts = f" {tally.failed:,} of {tally.checked:,}" if tally and tally.failed else ""
-        return _Cell("expected" if expected else "failed", f"{'expected' if expected else 'failed'}{counts}")
-    if tally and tally.checked:
-        return _Cell("passed", f"{tally.checked:,}")
-    return _Cell("skipped", "-", (tally and tally.skipped) or "not counted")
+def _cell(tallies: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, Any]]) -> _Cell:
+    """What came of a property in one dtype, over all its sections."""
+    checked, failed = (sum(tally[name] for tally in tallies) for name in ("checked", "failed"))
+    if failures or failed:
+        state = "expected" if failures and all(failure["expected"] for failure in failures) else "failed"
+        return _Cell(state, state + (f" {failed:,} of {checked:,}" if failed else ""))
+    if checked:
+        return _Cell("passed", f"{checked:,}")
+    return _Cell("skipped", "-", next((tally["skipped"] for tally in tallies if tally["skipped"]), "not counted"))
 
 
 @dataclass(frozen=True)
@@ -161,11 +206,11 @@ class _Matrix:
     height: int
 
 
-def _matrix(interactions: Interactions | None) -> _Matrix | None:
+def _matrix(interactions: Mapping[str, Any] | None) -> _Matrix | None:
     if interactions is None:
         return None
-    shares = {frozenset(factors): share for factors, share in interactions.shares().items()}
-    names = list(dict.fromkeys(name for factors in interactions.shares() for name in factors))
+    shares = {frozenset(share["factors"]): (share["covered"], share["possible"]) for share in interactions["shares"]}
+    names = list(dict.fromkeys(name for share in interactions["shares"] for name in share["factors"]))
     if len(names) < 2:
         return None
     size = CELL * (len(names) - 1)

@@ -5,171 +5,20 @@ Knows results; not how they were obtained.
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
 
-from refconv.cases.recipe import Recipe
 from refconv.core.version import __version__
-from refconv.judge.comparison import Comparison
+from refconv.verification.report.results import Failure, Interactions, Result, Tally
+from refconv.verification.report.text import MOST_NAMED, as_text, percent
 
 if TYPE_CHECKING:
-    from refconv.verification.diagnose.findings import Diagnosis
-
-
-class Call(Protocol):
-    """What a failure is about: a case, or a call that must be refused."""
-
-    def __str__(self) -> str:
-        """The call, in one line."""
-
-    def arguments(self) -> tuple[Any, ...]:
-        """Its positional arguments."""
-
-
-class Interactions(Protocol):
-    """Which combinations of factor levels were covered by cases that were judged."""
-
-    @property
-    def pairs(self) -> tuple[int, int]:
-        """Numbers of pairs covered, and of pairs possible."""
-
-    @property
-    def triples(self) -> tuple[int, int]:
-        """Numbers of triples covered, and of triples possible at most."""
-
-    def shares(self) -> Mapping[tuple[str, str], tuple[int, int]]:
-        """For each two factors, the numbers of pairs of their levels that are covered, and that are possible."""
-
-    def missing_pairs(self) -> Sequence[Any]:
-        """What is possible, but was not covered."""
-
-    def refused_pairs(self) -> Sequence[Any]:
-        """Those of them that were tried, but only in cases that the candidate does not support."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """The same and more, as JSON has it."""
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How often a property was checked.
-
-    Parameters
-    ----------
-    checked, failed : int
-        Cases on which it was checked, and those of them on which it does not hold.
-    skipped : str
-        Why it was not checked at all; empty if it was.
-
-    Examples
-    --------
-    >>> Tally(20, 1) + Tally(30) + Tally(skipped="not claimed")
-    Tally(checked=50, failed=1, skipped='')
-    """
-
-    checked: int = 0
-    failed: int = 0
-    skipped: str = ""
-
-    def __add__(self, other: "Tally") -> "Tally":
-        checked = self.checked + other.checked
-        return Tally(checked, self.failed + other.failed, "" if checked else self.skipped or other.skipped)
-
-
-@dataclass(frozen=True, eq=False)
-class Failure:
-    """One property that the candidate violates, on the smallest case found.
-
-    Attributes
-    ----------
-    property : str
-        What does not hold: "returns", "inputs unmodified", "values", ...
-    section, dtype : str
-        Where in the campaign it was found.
-    case : Case
-        The call; for the property "errors" one that must be refused.
-    comparison : Comparison or None
-        The judge's findings, where there was an output to compare.
-    text : str
-        What is wrong: the comparison, or the candidate's traceback.
-    snippet : str
-        A Python program that shows the fault.
-    example : str
-        The same as a line for a Hypothesis test: `@example(...)`.
-    diagnosis : Diagnosis or None
-        What the candidate behaves like.
-    recipe : Recipe or None
-        How the case is made, unless it is a fixed one.
-    expected : str
-        The reason for which it was expected to fail; empty if it was not.
-    """
-
-    property: str
-    section: str
-    dtype: str
-    case: Call
-    comparison: Comparison | None
-    text: str
-    snippet: str
-    example: str = ""
-    diagnosis: "Diagnosis | None" = None
-    recipe: Recipe | None = None
-    expected: str = ""
-
-    def __str__(self) -> str:
-        lines = [f"{self.section}, {self.dtype}: {self.property}"]
-        lines += [f"expected: {self.expected}"] if self.expected else []
-        # The text of a comparison begins with the case.
-        lines += [self.text] if self.comparison else [str(self.case), self.text]
-        lines += [str(self.diagnosis)] if self.diagnosis else []
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Result:
-    """One section of a campaign, for one dtype.
-
-    Attributes
-    ----------
-    section, dtype : str
-        What was judged.
-    n_cases, n_unsupported : int
-        Cases judged, and cases that the candidate refused.
-    max_bound_ratio : float
-        Largest error in units of its bound, of results that are not the oracle's own to the last bit.
-    max_ulp : int
-        Largest distance from the oracle in units in the last place.
-    failures : tuple of Failure
-        At most one for each property.
-    skipped : str
-        Why the section was not run; empty if it was.
-    tallies : dict of str to Tally
-        How often each property was checked.
-    """
-
-    section: str
-    dtype: str
-    n_cases: int = 0
-    n_unsupported: int = 0
-    max_bound_ratio: float = 0.0
-    max_ulp: int = 0
-    failures: tuple[Failure, ...] = ()
-    skipped: str = ""
-    tallies: Mapping[str, Tally] = field(default_factory=dict)
-
-    @property
-    def verdict(self) -> str:
-        """One or two words."""
-        if self.failures:
-            return "expected" if all(failure.expected for failure in self.failures) else "failed"
-        if self.skipped:
-            return "skipped"
-        return "passed" if self.n_cases else "nothing judged"
+    pass
 
 
 @dataclass(frozen=True)
@@ -246,9 +95,9 @@ class Report:
                 of_dtype[result.dtype] = of_dtype.get(result.dtype, Tally()) + tally
         return found
 
-    def to_json(self, path: str | Path) -> None:
-        """Write the report to a file, for programs; `refconv replay` reads its failures."""
-        content = {
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON has it, but for infinities and NaN."""
+        return {
             "refconv": __version__,
             "ok": self.ok,
             **{name: getattr(self, name) for name in ("op", "target", "seed", "model", "deterministic", "seconds")},
@@ -256,6 +105,10 @@ class Report:
             "results": [_result(result) for result in self.results],
             "interactions": self.interactions and self.interactions.as_dict(),
         }
+
+    def to_json(self, path: str | Path) -> None:
+        """Write the report to a file, for programs; `refconv replay` reads its failures."""
+        content = self.as_dict()
         Path(path).write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
     def to_html(self, path: str | Path, environment: Mapping[str, str] | None = None) -> None:
@@ -275,7 +128,8 @@ class Report:
         """
         from refconv.verification.report.page import page
 
-        Path(path).write_text(page(self, environment or {}), encoding="utf-8")
+        comparisons = [failure.comparison for failure in self.failures]
+        Path(path).write_text(page(self.as_dict(), environment or {}, comparisons, self.not_covered), encoding="utf-8")
 
     def table(self) -> Table:
         """The results as a table for the terminal."""
@@ -311,8 +165,8 @@ class Report:
         if self.interactions is None:
             return []
         (done, possible), (triples, at_most) = self.interactions.pairs, self.interactions.triples
-        pairs = f"pairs {done:,} of {possible:,} ({_percent(done, possible)})"
-        lines = [f"{pairs}, triples {triples:,} of at most {at_most:,} ({_percent(triples, at_most)})"]
+        pairs = f"pairs {done:,} of {possible:,} ({percent(done, possible)})"
+        lines = [f"{pairs}, triples {triples:,} of at most {at_most:,} ({percent(triples, at_most)})"]
         refused, missing = self.not_covered
         for title, found in (("pairs that the candidate refuses", refused), ("pairs not covered", missing)):
             more = f" and {len(found) - MOST_NAMED:,} more" if len(found) > MOST_NAMED else ""
@@ -327,27 +181,6 @@ class Report:
         refused = list(self.interactions.refused_pairs())
         known = set(map(tuple, refused))
         return refused, [pair for pair in self.interactions.missing_pairs() if tuple(pair) not in known]
-
-
-MOST_NAMED = 5  # pairs that the terminal names; the page names all
-
-
-def as_text(combination: Iterable[Any]) -> str:
-    """Factor levels as a person reads them.
-
-    >>> as_text([("stride", "2"), ("dilation h", "3")]), as_text(["stride=2", "padding=1"])
-    ('stride 2, dilation h 3', 'stride=2, padding=1')
-    """
-    return ", ".join(each if isinstance(each, str) else " ".join(map(str, each)) for each in combination)
-
-
-def _percent(done: int, possible: int) -> str:
-    """Never rounded up to all.
-
-    >>> _percent(1999, 2000), _percent(5, 5), _percent(0, 0)
-    ('99%', '100%', '100%')
-    """
-    return f"{math.floor(100 * done / possible) if possible else 100}%"
 
 
 def _result(result: Result) -> dict[str, Any]:

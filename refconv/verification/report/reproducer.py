@@ -17,7 +17,8 @@ from refconv.judge.case import Case
 from refconv.judge.reference import ARRAYS, QUANTISATION
 from refconv.ops.family import OPERATORS
 from refconv.verification.candidate import array_kinds
-from refconv.verification.candidate.candidate import MODULE_NAME, Candidate
+from refconv.verification.candidate.candidate import Candidate
+from refconv.verification.candidate.loading import MODULE_NAME
 from refconv.verification.examine import property_names as properties
 from refconv.verification.examine.wrong_arguments import Wrong
 

@@ -1,0 +1,139 @@
+"""Examining in this process: a crash of the candidate is this process's.
+
+Knows examiners and calls that must be refused; not which cases there are.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from refconv.cases.recipe import Recipe
+from refconv.judge.bounds import ErrorModel
+from refconv.verification.candidate.candidate import Candidate
+from refconv.verification.candidate.loading import load
+from refconv.verification.examine import wrong_arguments
+from refconv.verification.examine.examiner import Examination, Examiner, Finding
+from refconv.verification.examine.property_names import DETERMINISTIC, RETURNS
+
+
+@dataclass(frozen=True)
+class Spec:
+    """All that a process must know to examine a candidate."""
+
+    target: str
+    arrays: str
+    style: str
+    op: str
+    model: str | None = None
+    deterministic: bool = False
+    supported: str = ""  # where a function of a case is that says what is supported
+    threads: int = 0  # that refconv may use in it; 0 for as many as it likes
+
+    def examiner(self) -> Examiner:
+        """The examiner, its candidate loaded.
+
+        Raises
+        ------
+        TargetError
+            If it can't be loaded here.
+        """
+        candidate = load(self.target, self.arrays, op=self.op, style=self.style)
+        model = None if self.model is None else ErrorModel.parse(self.model)
+        supported = load(self.supported, "numpy").function if self.supported else None
+        return examiner(candidate, model, self.deterministic, supported)
+
+
+def examiner(candidate: Candidate, model: ErrorModel | None, deterministic: bool, supports: Any = None) -> Examiner:
+    """The examiner of a candidate, which may say itself what it supports."""
+    own = getattr(candidate.function, "supports", None)
+    return Examiner(candidate, model, deterministic, supports or (own if callable(own) else None))
+
+
+class Examines(Protocol):
+    """Whoever examines: this process, or another one."""
+
+    def examine(self, recipe: Recipe | wrong_arguments.Wrong, wanted: str = "") -> Examination:
+        """Look at one case."""
+
+    def each(self, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> Iterator[Examination]:
+        """Look at many, in order."""
+
+    def call(self, recipe: Recipe) -> Any:
+        """The candidate's result, None if there is none."""
+
+    def impatient(self) -> contextlib.AbstractContextManager[None]:
+        """While a crash or an endless loop is shrunk."""
+
+    def forget(self) -> bool:
+        """Make the candidate forget what it was called with; whether that is possible."""
+
+    def close(self) -> None:
+        """End."""
+
+
+class Here:
+    """Examines in this process: a crash is this process's."""
+
+    def __init__(self, examiner: Examiner) -> None:
+        self.examiner = examiner
+
+    def examine(self, recipe: Recipe | wrong_arguments.Wrong, wanted: str = "") -> Examination:
+        """Look at one case."""
+        candidate = self.examiner.candidate
+        try:
+            if isinstance(recipe, wrong_arguments.Wrong):
+                found = wrong_arguments.examine(candidate, recipe)
+            else:
+                found = self.examiner.examine(recipe, wanted)
+        except Exception as error:
+            if not candidate.is_stranded():
+                raise
+            text = f"the device can't be used any more: {type(error).__name__}: {error}"
+            return Examination(True, (RETURNS,), (Finding(RETURNS, text, crash=True),))
+        if found.findings and candidate.is_stranded():
+            found = replace(found, findings=tuple(replace(each, crash=True) for each in found.findings))
+        return found
+
+    def each(self, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> Iterator[Examination]:
+        """Look at many, in order."""
+        return map(self.examine, recipes)
+
+    def call(self, recipe: Recipe) -> Any:
+        """The candidate's result, None if there is none."""
+        return self.examiner.call(recipe, recipe.case())
+
+    def impatient(self) -> contextlib.AbstractContextManager[None]:
+        """As patient as ever: it could not interrupt itself."""
+        return contextlib.nullcontext()
+
+    def forget(self) -> bool:
+        """It can't be made to."""
+        return False
+
+    def close(self) -> None:
+        """Nothing is to be ended."""
+
+
+def examine(
+    candidate: Candidate,
+    recipe: Recipe | wrong_arguments.Wrong,
+    property_: str,
+    model: ErrorModel | None = None,
+    *,
+    deterministic: bool = False,
+) -> Finding | None:
+    """What is found about one property of a candidate on one case, in this process; None if it holds.
+
+    With `deterministic` it says that the same call gives the same bits.
+
+    Examples
+    --------
+    >>> import refconv
+    >>> from refconv.core.geometry import convolution
+    >>> recipe = Recipe(convolution((2, 1, 3, 3), (1, 1, 2, 2), None, 1, 0, 1, 1, "zeros"), (0, 0))
+    >>> examine(Candidate(refconv.conv2d), recipe, "batch") is None
+    True
+    """
+    claims = deterministic or property_ == DETERMINISTIC
+    return Here(examiner(candidate, model, claims)).examine(recipe, property_).lacks(property_)

@@ -1,0 +1,25 @@
+"""Words and figures of a report, for the terminal and the page alike. Knows nothing else."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+MOST_NAMED = 5  # pairs that the terminal names; the page names all
+
+
+def as_text(combination: Iterable[Any]) -> str:
+    """Factor levels as a person reads them.
+
+    >>> as_text([("stride", "2"), ("dilation h", "3")]), as_text(["stride=2", "padding=1"])
+    ('stride 2, dilation h 3', 'stride=2, padding=1')
+    """
+    return ", ".join(each if isinstance(each, str) else " ".join(map(str, each)) for each in combination)
+
+
+def percent(done: int, possible: int) -> str:
+    """Never rounded up to all.
+
+    >>> percent(1999, 2000), percent(5, 5), percent(0, 0)
+    ('99%', '100%', '100%')
+    """
+    return f"{math.floor(100 * done / possible) if possible else 100}%"

@@ -1,0 +1,43 @@
+"""Settings: what is asked of a campaign. Knows error models, supports and expected failures."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from refconv.cases.supports import Supports
+from refconv.judge.bounds import ErrorModel
+from refconv.judge.case import Case
+from refconv.verification.candidate.loading import find
+from refconv.verification.report.expected_failures import Expected
+
+DEFAULT_DTYPES = {"conv2d_integer": ("uint8", "int8"), "conv2d_quantized": ("uint8", "int8")}
+LARGEST_SEED = 2**63 - 1
+Progress = Callable[[str, int, int], None]
+Source = Any  # a Recipe, a DigitLayer or a Wrong: what an examiner can look at
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked of a campaign."""
+
+    cases: int = 1000
+    seconds: float | None = None
+    seed: int = 0
+    model: ErrorModel | None = None
+    supports: Supports = field(default_factory=Supports)
+    supported: Callable[[Case], bool] | None = None
+    expected: Expected = field(default_factory=Expected)
+    jobs: int = 1
+    executor: Executor | None = None
+    isolate: bool | None = None
+    time_limit: float = 20.0
+    resume: Path | None = None
+    progress: Progress | None = None
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """All that the cases and what is found of them depend on."""
+        supported = None if self.supported is None else find(self.supported)
+        return self.cases, self.seed, str(self.model), self.supports, supported
