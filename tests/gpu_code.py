@@ -22,7 +22,7 @@ from numba.cuda.compiler import _compile_pyfunc_with_fixup
 from numba.cuda.typing.typeof import typeof
 
 from refconv.core.formats import EXACT
-from refconv.engine.targets.cuda import specialisations
+from refconv.engine.targets.cuda.execute import specialisations
 from refconv.engine.targets.cuda.extent import shapes
 from refconv.engine.targets.cuda.kernel import UNROLLED
 from refconv.engine.targets.cuda.transfer import THREADS

@@ -142,11 +142,12 @@ def test_many_images_and_channels(shapes):
 @pytest.mark.parametrize("op", ["conv2d", "conv2d_input", "conv2d_weight", "conv2d_bias"])
 def test_less_memory(op, budget, monkeypatch):
     """Work is split, and the bits are the same."""
-    from refconv.engine.targets import cuda
+
+    from refconv.engine.targets.cuda import execute
 
     geometry = refconv.core.geometry.convolution((2, 4, 3, 3), (4, 2, 2, 2), None, 1, 1, 1, 2, "zeros")
     arrays = Arrays(geometry, 0, random_numbers("float32"))
-    monkeypatch.setattr(cuda, "BUDGET", budget)
+    monkeypatch.setattr(execute, "BUDGET", budget)
     assert same_bits(arrays.call(op, backend="cuda"), arrays.call(op, backend="cpu"))
 
 

@@ -492,7 +492,7 @@ def test_memory_stays_the_same(put, memory):
 @pytest.mark.parametrize("op", ["conv2d", "conv2d_input", "conv2d_weight"])
 def test_memory_is_bounded(op, put, memory, monkeypatch):
     """By the budget, besides arrays of the device and what is kept; and what is not kept is given back."""
-    of_target = import_module("refconv.engine.targets.cuda")
+    of_target = import_module("refconv.engine.targets.cuda.execute")
     monkeypatch.setattr(buffers, "FREED_AT_ONCE", 0)
     monkeypatch.setattr(of_target, "BUDGET", 2**14)
     monkeypatch.setattr(of_target, "MOST_KEPT", 0)
@@ -547,7 +547,7 @@ def test_what_is_kept(memory, monkeypatch):
 @pytest.mark.parametrize("op", OPERATORS)
 def test_pieces(op, monkeypatch):
     """Read and written where arrays lie, with the bits of the whole; and each asks for the memory it was to need."""
-    of_target, turn = import_module("refconv.engine.targets.cuda"), OPERATORS.index(op)
+    of_target, turn = import_module("refconv.engine.targets.cuda.execute"), OPERATORS.index(op)
     run, workspace, asked = of_target._run_piece, buffers.workspace, []
 
     def noted(n_bytes, stream):

@@ -18,7 +18,7 @@ from refconv.core.formats import EXACT, INT64, number, numbers
 from refconv.core.geometry import convolution
 from refconv.engine import lowering
 from refconv.engine.correlation import Correlation
-from refconv.engine.targets import cuda
+from refconv.engine.targets.cuda import execute
 from refconv.engine.targets.cuda.extent import MOST, extent
 from refconv.engine.targets.cuda.plan import Problem, plan
 
@@ -103,14 +103,14 @@ HUGE = {
 def test_what_is_divided(c, monkeypatch):
     """Each piece has counts that kernels can count, and about the memory that it may have."""
     found = []
-    monkeypatch.setattr(cuda, "_run_piece", found.append)
-    assert cuda._needed(c, c.out.shape) > cuda.BUDGET
-    cuda._run(c)
+    monkeypatch.setattr(execute, "_run_piece", found.append)
+    assert execute._needed(c, c.out.shape) > execute.BUDGET
+    execute._run(c)
     assert sum(each.out.size for each in found) == c.out.size
     for each in found:
-        assert cuda._needed(each, each.out.shape) <= cuda.BUDGET * cuda.LEAST_SAVED / (cuda.LEAST_SAVED - 1)
+        assert execute._needed(each, each.out.shape) <= execute.BUDGET * execute.LEAST_SAVED / (execute.LEAST_SAVED - 1)
     # Packed and copied, each part of the one may need each part of the other, and tables some of the budget.
-    x, rest = (8 * size / cuda.BUDGET for size in (c.x.size, c.w.size + 2 * c.out.size))
+    x, rest = (8 * size / execute.BUDGET for size in (c.x.size, c.w.size + 2 * c.out.size))
     assert len(found) <= 16 * (1 + x) * (1 + rest)
 
 
@@ -134,4 +134,4 @@ def test_what_is_just_not_refused():
     with pytest.raises(BackendUnavailable, match=f"there are {MOST + 1} outputs"):
         check(of_one_axis(MOST + 1, 1, MOST + 1))
     with pytest.raises(BackendUnavailable, match="terms in an output"):
-        cuda._run(of_one_axis(MOST + 1, MOST + 1, 1))
+        execute._run(of_one_axis(MOST + 1, MOST + 1, 1))

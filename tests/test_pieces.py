@@ -18,15 +18,15 @@ from refconv.engine import fold as folding
 from refconv.engine import integers
 from refconv.engine.correlation import pieces
 from refconv.engine.targets import cpu
-from refconv.engine.targets.cpu import schedule, threads
+from refconv.engine.targets.cpu import execute, schedule, threads
 
 SUMS = ("float32", "complex64", "int16")  # dtypes of all kinds of sums
 
 
 def clear_caches():
     """Plans made before are forgotten."""
-    cpu._prepared.cache_clear()
-    cpu._prepare.cache_clear()
+    execute._prepared.cache_clear()
+    execute._prepare.cache_clear()
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def test_slabs_of_terms_give_the_same_bits(op):
         expected = arrays.call(op)
         with changed(schedule, SLAB_LIMIT=0, SLAB_BYTES=slab_bytes):
             assert same_bits(arrays.call(op), expected)
-            used = cpu._prepare.cache_info()
+            used = execute._prepare.cache_info()
             seen.add(used.hits + used.misses > 1)
 
     check()
@@ -131,7 +131,7 @@ def test_a_thread_that_comes_too_late_for_a_slab_disturbs_nobody(monkeypatch):
     """The pool returns once all work is done; a thread that had none yet may start while the next slab is computed."""
     rng = np.random.default_rng(0)
     x, gradient = (rng.standard_normal((2, 24, 19, 23)).astype("float32") for _ in range(2))
-    expected, cheapest = refconv.conv2d_weight(x, (24, 24, 3, 3), gradient, padding=1), cpu.cheapest
+    expected, cheapest = refconv.conv2d_weight(x, (24, 24, 3, 3), gradient, padding=1), execute.cheapest
     late = []
 
     def three_threads(p):
@@ -147,7 +147,7 @@ def test_a_thread_that_comes_too_late_for_a_slab_disturbs_nobody(monkeypatch):
         late.append((argument, kept))
 
     monkeypatch.setattr(threads, "share", share)
-    with changed(schedule, SLAB_LIMIT=0, SLAB_BYTES=5000), changed(cpu, cheapest=three_threads):
+    with changed(schedule, SLAB_LIMIT=0, SLAB_BYTES=5000), changed(execute, cheapest=three_threads):
         assert same_bits(refconv.conv2d_weight(x, (24, 24, 3, 3), gradient, padding=1), expected)
     workspaces = [kept[4].ctypes.data for _, kept in late]
     assert len(set(workspaces)) == len(workspaces) > 2
@@ -182,7 +182,7 @@ def test_runs_and_bands_give_the_same_bits(op):
             leading = tuple(1 if cut else size for size in p.output[:-2])
             return schedule.costed(p, *fitting, (*leading, *band), n_threads, split)
 
-        with changed(cpu, cheapest=chosen):
+        with changed(execute, cheapest=chosen):
             assert same_bits(arrays.call(op, precision=precision), expected)
 
     check()
@@ -196,7 +196,7 @@ def test_weights_in_any_order_copied_or_converted_tile_by_tile(geometry, dtype, 
         expected = arrays.call(op)
         plain = arrays.weight
         arrays.weight = np.ascontiguousarray(plain.transpose(3, 1, 0, 2)).transpose(2, 1, 3, 0)
-        with changed(cpu, MOST_POSITIONS=most_positions):
+        with changed(execute, MOST_POSITIONS=most_positions):
             assert same_bits(arrays.call(op), expected)
         arrays.weight = plain
 

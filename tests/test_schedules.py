@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 
 from refconv import Case, conv2d, strategies
 from refconv.engine.flat_layout import layout
-from refconv.engine.targets import cpu
-from refconv.engine.targets.cpu import plan, schedule, threads
+from refconv.engine.targets.cpu import execute, plan, schedule, threads
 
 ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)
@@ -37,7 +36,7 @@ def large():
 @contextmanager
 def forced(tile, band, n_threads=1, coarse=False):
     """All calls take this tile of those that fit a group, bands of at most so many rows and columns, such threads."""
-    kept = cpu.cheapest, plan.UNITS_PER_THREAD, plan.CHUNK_CYCLES
+    kept = execute.cheapest, plan.UNITS_PER_THREAD, plan.CHUNK_CYCLES
 
     def chosen(p):
         shapes = [shape for shape in schedule.tiles(p.numbers) if shape[0] <= p.channels]
@@ -47,19 +46,19 @@ def forced(tile, band, n_threads=1, coarse=False):
 
     try:
         clear_caches()
-        cpu.cheapest = chosen
+        execute.cheapest = chosen
         if coarse:  # threads take many units at a time, of several panels
             plan.UNITS_PER_THREAD, plan.CHUNK_CYCLES = 1, 1e9
         yield
     finally:
-        cpu.cheapest, plan.UNITS_PER_THREAD, plan.CHUNK_CYCLES = kept
+        execute.cheapest, plan.UNITS_PER_THREAD, plan.CHUNK_CYCLES = kept
         clear_caches()
 
 
 def clear_caches():
     """Plans made before are forgotten."""
-    cpu._prepared.cache_clear()
-    cpu._prepare.cache_clear()
+    execute._prepared.cache_clear()
+    execute._prepare.cache_clear()
 
 
 TILES = st.sampled_from(range(3))  # any other would be compiled for the test alone

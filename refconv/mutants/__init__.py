@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from refconv.core.checks import choice
-from refconv.mutants.registry import KERNELS, REGISTRY, Mutant
+from refconv.mutants.registry import KERNELS, REGISTRY, Mutant, by_name
 
 __all__ = ["Mutant", "all", "base", "by_name"]
 
@@ -33,20 +33,6 @@ def all() -> tuple[Mutant, ...]:  # noqa: A001 - the public name
     True
     """
     return tuple(REGISTRY.values())
-
-
-def by_name(name: str) -> Mutant:
-    """The mutant of a name.
-
-    Examples
-    --------
-    >>> by_name("dilation-height-for-width").entry
-    'RB002'
-    """
-    try:
-        return REGISTRY[name]
-    except KeyError:
-        raise ValueError(f"name={name!r}: must be the name of a mutant; see refconv.mutants.all()") from None
 
 
 def base(op: str) -> Callable[..., Any]:

@@ -94,13 +94,7 @@ class Mutant:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By its name: its class has none of its own."""
-        return _named, (self.name,)
-
-
-def _named(name: str) -> Mutant:
-    from refconv.mutants import by_name
-
-    return by_name(name)
+        return by_name, (self.name,)
 
 
 REGISTRY: dict[str, Mutant] = {}
@@ -166,3 +160,17 @@ def _gated(changed: Callable[..., Any], kept: Callable[..., Any], when: Callable
         return (changed if when(call) else kept)(call, *arguments)
 
     return method
+
+
+def by_name(name: str) -> Mutant:
+    """The mutant of a name.
+
+    Examples
+    --------
+    >>> by_name("dilation-height-for-width").entry
+    'RB002'
+    """
+    try:
+        return REGISTRY[name]
+    except KeyError:
+        raise ValueError(f"name={name!r}: must be the name of a mutant; see refconv.mutants.all()") from None

@@ -79,3 +79,8 @@ def test_no_import_runs_up():
     for name, path in MODULES.items():
         for other in imported(path):
             assert room(other) == room(name) or floor[room(other)] < floor[room(name)], f"{name} imports {other}"
+
+
+def test_no_files_import_each_other():
+    """Nor by way of others: each file can be read after those that it imports."""
+    TopologicalSorter({name: set(imported(path)) for name, path in MODULES.items()}).prepare()  # CycleError if so
