@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent
 OF_THE_GPU = (
     ROOT / "refconv" / "arrays" / "gpu",
     ROOT / "refconv" / "engine" / "targets" / "cuda",
-    ROOT / "tests" / "gpu_code.py",
+    ROOT / "tests" / "support" / "gpu_code.py",
 )
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from refconv.core import formats
 from refconv.judge.bounds import ErrorModel, Sums
 
-# What the constants are made of, and how far sound kernels stay below them, is measured by tests/calibration.py.
+# How far sound kernels stay below the limits that these constants make is measured by tests/evidence/calibration.py.
 PER_ELEMENT = 2.0  # standard deviations of a sum of n roundings, each at its largest: sqrt(n) u S
 SUM = 8.0  # standard deviations of the sum of all errors
 SQUARES = 1.5  # mean square of the errors in units of the predicted variance, over infinitely many elements ...

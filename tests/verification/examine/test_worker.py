@@ -6,11 +6,11 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from pathlib import Path
 
 import kernels_that_crash as kernels
 import pytest
 import torch
+from paths import SUPPORT
 
 import refconv
 from refconv.cases import shrink
@@ -137,7 +137,7 @@ def test_on_a_dask_cluster():
         done = subprocess.run(
             [sys.executable, "-m", "refconv", "verify", "refconv:conv2d_bias", "--op", "conv2d_bias",
              "--cases", "30", "--dask", cluster.scheduler_address],
-            capture_output=True, text=True, cwd=Path(__file__).parent, check=False,
+            capture_output=True, text=True, cwd=SUPPORT, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -225,7 +225,7 @@ def test_a_report_is_replayed(tmp_path):
     def replay(target):
         return subprocess.run(
             [sys.executable, "-m", "refconv", "replay", str(path), target],
-            capture_output=True, text=True, cwd=Path(__file__).parent, check=False,
+            capture_output=True, text=True, cwd=SUPPORT, check=False,
         )  # fmt: skip
 
     failing, sound = replay("kernels_that_crash:wrong_stride"), replay(TARGET)

@@ -3,9 +3,9 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -15,7 +15,6 @@ from refconv.cli import app, options
 from refconv.engine import targets
 from refconv.verification import prosecution, sections
 
-ROOT = Path(__file__).parents[1]
 GOOD, WRONG = (f"{ROOT}/examples/{name}_kernel.py:conv2d" for name in ("im2col", "wrong"))
 
 

@@ -6,8 +6,8 @@ Each takes a Case and returns an array. No test, no judgement.
 from functools import partial
 
 import numpy as np
-from implementations import bfloat16, by_tiles, fft, lowered, narrowed, with_operands
-from implementations import flushing as flushing_float32
+from kernels.implementations import bfloat16, by_tiles, fft, lowered, narrowed, with_operands
+from kernels.implementations import flushing as flushing_float32
 from scipy import fft as scipy_fft
 
 from refconv.core.formats import rounded

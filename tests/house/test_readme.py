@@ -3,13 +3,13 @@
 import re
 import sys
 import types
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 import refconv
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 

@@ -4,13 +4,12 @@ import itertools
 from fractions import Fraction
 from functools import partial
 
-import arithmetic
-import implementations
 import numpy as np
 import pytest
 from common import exact_sums
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernels import arithmetic, implementations
 
 from refconv import Case, ErrorModel, GeometryError, ops, strategies
 from refconv.cases.fills import known, operands

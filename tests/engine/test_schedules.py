@@ -16,12 +16,12 @@ import torch
 from common import ALL, MODES, call, same_bits
 from hypothesis import example, given
 from hypothesis import strategies as st
+from paths import ROOT
 
 from refconv import Case, conv2d, strategies
 from refconv.engine.flat_layout import layout
 from refconv.engine.targets.cpu import execute, plan, schedule, threads
 
-ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)
 # Large enough to be shared among threads, with rows, columns and channels that no tile divides.
 X, W, B = (RNG.standard_normal(shape).astype("float32") for shape in ((2, 34, 29, 31), (27, 17, 3, 3), (27,)))

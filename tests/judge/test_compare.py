@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from implementations import FAULTS, bfloat16, by_products, im2col, of_operands, tf32
+from kernels.implementations import FAULTS, bfloat16, by_products, im2col, of_operands, tf32
 
 import refconv
 from refconv import Case, ErrorModel, GeometryError, assert_close, strategies

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from evidence import DEFAULT, FILLS, TERMS, caught, claim, corpus, detected, samples, tally
+from detection import DEFAULT, FILLS, TERMS, caught, claim, corpus, detected, samples, tally
 from hypothesis import settings
-from implementations import FAULTS, SOUND, winograd_supports
+from kernels.implementations import FAULTS, SOUND, winograd_supports
 
 pytestmark = pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")
 

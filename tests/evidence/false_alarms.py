@@ -1,7 +1,8 @@
 """Sound implementations put to the test: how many cases, and whether any of them fails.
 
-Run it as ``python tests/false_alarms.py [--cases 20000] [NAME]...``. What fails is a false alarm of refconv, or a bug
-of theirs: those that are known are described in docs/findings/.
+    PYTHONPATH=tests/support python tests/evidence/false_alarms.py [--cases 20000] [NAME]...
+
+What fails is a false alarm of refconv, or a bug of theirs.
 """
 
 # ruff: noqa: T201 - it prints
@@ -13,9 +14,9 @@ import itertools
 import time
 from unittest import mock
 
-import implementations
 import numpy as np
 import torch
+from kernels import implementations
 
 import refconv
 from refconv import ErrorModel

@@ -10,13 +10,12 @@ import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 from refconv.engine.targets.jit import cfunctions, digest
 
-ROOT = Path(__file__).parents[1]
 # 300 ones and a number that float32 swallows or not, by the order of the additions.
 PROGRAM = """
 import numpy as np

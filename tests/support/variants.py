@@ -1,6 +1,6 @@
 """Variants of the bug corpus: its mistakes made in another kernel, and on another path.
 
-The base is tests/offset_tables.py, not that of refconv.mutants; where the corpus has the height a variant has the
+The base is `offset_tables`, not that of refconv.mutants; where the corpus has the height a variant has the
 width, other gates, other sizes of blocks. `kind` is what a diagnosis should say. Sound kernels under a wrong model are
 here too.
 """

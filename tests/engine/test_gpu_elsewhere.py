@@ -8,20 +8,19 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 
-ROOT = Path(__file__).parents[1]
 PTXSIM = ROOT.parent / "shared" / "tools" / "ptxsim"
 N_CANDIDATES = 26  # tests of candidates, none of which may be skipped
 
 
 def run(examples, *options, tests=("test_gpu",), **environment):
     """How many tests passed in another process, where a GPU is stood in for, and how many were skipped, by reason."""
-    files = [f"tests/{name}.py" for name in tests]
+    files = [str(path.relative_to(ROOT)) for name in tests for path in (ROOT / "tests").rglob(f"{name}.py")]
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *options, *files]
     variables = os.environ | {"REFCONV_GPU_EXAMPLES": str(examples)} | environment
     done = subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,9 +1,9 @@
 """The GPU's kernels as machine code: registers, memory, what the inner loops consist of. No GPU is needed."""
 
 import re
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 pytest.importorskip("cuda.bindings.nvjitlink", reason="nvJitLink is not installed")
@@ -12,7 +12,7 @@ from gpu_code import CARDS, LAYERS, MAIN, NAMES, code, disassembler, estimates, 
 
 pytestmark = pytest.mark.skipif(disassembler() is None, reason="nvidia-cuda-nvdisasm is not installed")
 
-TABLES = (Path(__file__).parents[1] / "docs" / "gpu.md").read_text()
+TABLES = (ROOT / "docs" / "gpu.md").read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -24,7 +24,7 @@ def test_sums_are_registers(name):
         assert made.spilled == made.stack == 0
         # Of functions: up to sm_89 the end of a loop may be a CALL of what follows it, to which nothing returns.
         assert not {"LDL", "STL", "RET"} & set(made.opcodes)
-        assert row(made) in TABLES, "run `python tests/gpu_code.py`"
+        assert row(made) in TABLES, "run `python tests/support/gpu_code.py`"
 
 
 @pytest.mark.parametrize("architecture", listed(MAIN))
@@ -49,7 +49,7 @@ def test_the_tables_have_no_more():
 def test_estimates():
     """They stand for the code that there is, on the GPUs that are named."""
     assert {each.architecture for each in CARDS} <= set(listed(MAIN))
-    assert [each for each in estimates() if each not in TABLES] == [], "run `python tests/gpu_code.py`"
+    assert [each for each in estimates() if each not in TABLES] == [], "run `python tests/support/gpu_code.py`"
 
 
 @pytest.mark.parametrize("name", NAMES)

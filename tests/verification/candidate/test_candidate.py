@@ -10,7 +10,6 @@ import sys
 import types
 import warnings
 from functools import cache
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -19,6 +18,7 @@ import torch
 from common import same_bits
 from hypothesis import example, given
 from hypothesis import strategies as st
+from paths import EXAMPLES
 
 import refconv
 from refconv.cases.fills import operands
@@ -31,7 +31,7 @@ from refconv.verification.candidate.call import Unsupported
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.loading import TargetError, load
 
-EXAMPLES = Path(__file__).parents[1] / "examples" / "c"
+C_EXAMPLES = EXAMPLES / "c"
 FLOATS = [str(dtype) for dtype in formats.FLOATS]
 
 
@@ -635,11 +635,11 @@ def compiled(tmp_path_factory):
 
     @cache
     def make(source, *flags):
-        (line,) = re.findall(r"^ \*     (gcc .*)$", (EXAMPLES / f"{source}.c").read_text(), re.MULTILINE)
+        (line,) = re.findall(r"^ \*     (gcc .*)$", (C_EXAMPLES / f"{source}.c").read_text(), re.MULTILINE)
         library = str(folder / f"{source}{''.join(flags)}.so")
         command = [library if word == f"lib{source}.so" else word for word in line.split()]
         assert library in command
-        subprocess.run([*command, "-Wall", "-Wextra", "-Werror", *flags], cwd=EXAMPLES.parents[1], check=True)
+        subprocess.run([*command, "-Wall", "-Wextra", "-Werror", *flags], cwd=C_EXAMPLES.parents[1], check=True)
         return library
 
     return make

@@ -7,13 +7,13 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
 from itertools import repeat
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from paths import ROOT
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -27,7 +27,6 @@ from refconv.core.geometry import convolution
 from refconv.engine.targets.cpu import threads
 from refconv.verification.candidate.candidate import Candidate
 
-ROOT = Path(__file__).parents[1]
 GOOD = f"{ROOT}/examples/im2col_kernel.py:conv2d"
 PAIRS = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1)}
 DENSE = Layer("small", "dense", (1, 4, 6, 6), (8, 4, 3, 3), **PAIRS, groups=1)

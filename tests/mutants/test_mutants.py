@@ -5,7 +5,6 @@ import pickle
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +25,7 @@ from calls import (
 )
 from common import same_bits
 from hypothesis import given, settings
+from paths import ROOT
 
 import refconv
 from refconv import mutants, strategies
@@ -33,7 +33,6 @@ from refconv.mutants.__main__ import table
 from refconv.mutants.sources import LEFT_OUT, SOURCES
 from refconv.verification.candidate.loading import find, load
 
-ROOT = Path(__file__).parents[1]
 CORPUS = ROOT.parent / "shared" / "bugs" / "real_conv_bugs.json"
 BY_ADDRESS = [each for each in mutants.all() if each.family == "weights-cached-by-address"]
 DTYPES = ("float32", "float64", "float16", "bfloat16", "complex64", "int8", "uint8", "int32", "uint64")

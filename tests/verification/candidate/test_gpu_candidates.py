@@ -6,12 +6,12 @@ Run on a GPU by `make gpu`; without one, under an interpreter of PTX and under N
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from common import same_bits
 from on_gpu import MARKS, MISSING, SIMULATED, device, numba_arrays
+from paths import ROOT
 
 import refconv
 from refconv.cases.fills import operands
@@ -27,7 +27,7 @@ pytestmark = MARKS
 if not MISSING:
     cuda = device.cuda
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "cuda_kernel.py"
+EXAMPLE = ROOT / "examples" / "cuda_kernel.py"
 CASES = 8
 # Each other way to lie in memory is compiled anew.
 SMALL = refconv.Supports.parse({"large": False, "views": SIMULATED})

@@ -1,7 +1,7 @@
 """How far sound sums stay below the limits of `refconv.judge.error_statistics`: what its constants rest on.
 
-    python tests/calibration.py         # the table in docs/numerics.md; half a minute
-    python tests/calibration.py 5       # from another seed
+    PYTHONPATH=tests/support python tests/evidence/calibration.py         # the table in docs/numerics.md; half a minute
+    PYTHONPATH=tests/support python tests/evidence/calibration.py 5       # from another seed
 
 No test: `test_compare.py` asserts what must hold.
 """
@@ -9,9 +9,9 @@ No test: `test_compare.py` asserts what must hold.
 import itertools
 import sys
 
-import implementations
 import numpy as np
-from implementations import lowered, quiet
+from kernels import implementations
+from kernels.implementations import lowered, quiet
 
 from refconv import Case, ErrorModel
 from refconv.core.formats import part

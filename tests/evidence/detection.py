@@ -1,8 +1,8 @@
 """Evidence about the judge: does it reject what is sound, and what does it catch? Counted, and printed as tables.
 
-    python tests/evidence.py                  # all tables
-    python tests/evidence.py sound detection  # some of them
-    python tests/evidence.py --write          # all of them, into docs/detection.md
+    PYTHONPATH=tests/support python tests/evidence/detection.py                  # all tables
+    PYTHONPATH=tests/support python tests/evidence/detection.py sound detection  # some of them
+    PYTHONPATH=tests/support python tests/evidence/detection.py --write          # all of them, into docs/detection.md
 
 No test: `test_corpus.py` asserts what must hold.
 """
@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from implementations import FAULTS, SOUND, im2col, winograd_supports
+from kernels.implementations import FAULTS, SOUND, im2col, winograd_supports
+from paths import ROOT
 
 from refconv import Case, ErrorModel
 from refconv.cases.fills import known, names, operands
@@ -33,7 +33,7 @@ SEEDS = 2
 TERMS, LONG = (27, 144, 576, 1152, 4608), 36_864
 CLAIMS = 5  # seeds for each claim
 DIRECT = ErrorModel.direct("float32")
-DOCUMENT = Path(__file__).parents[1] / "docs" / "detection.md"
+DOCUMENT = ROOT / "docs" / "detection.md"
 
 
 # --- the corpus ------------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """How often a diagnosis names the right class, on variants of the bug corpus: a confusion matrix.
 
-Run it as ``python tests/diagnosis_evidence.py [part of a variant's name or class]``. Rules and variants were written
-side by side, so the figure says that they agree; what to expect of unknown bugs says ``--held-out STEP``: every so
-many-th mutant is the candidate, compared with all others.
+    PYTHONPATH=tests/support python tests/evidence/diagnosis.py [part of a variant's name or class]
+
+Rules and variants were written side by side, so the figure says that they agree; what to expect of unknown bugs says
+``--held-out STEP``: every so many-th mutant is the candidate, compared with all others.
 """
 
 # ruff: noqa: T201 - it prints

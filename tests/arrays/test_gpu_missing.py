@@ -6,19 +6,18 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from functools import cache
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from paths import ROOT
 
 import refconv
 from refconv.arrays import interop
 from refconv.core.errors import BackendUnavailable
 from refconv.engine import targets
 
-ROOT = Path(__file__).parents[1]
 X, W = np.ones((1, 1, 2, 2)), np.ones((1, 1, 1, 1))
 
 
@@ -169,7 +168,7 @@ def test_doctests_are_skipped_without_numba_cuda(tmp_path, simulator):
         "refconv/arrays/gpu",
         "refconv/arrays/interop.py",
         "refconv/engine/targets/cuda",
-        "tests/gpu_code.py",
+        "tests/support/gpu_code.py",
     )
     options = ("-p", "without_numba_cuda", "-p", "no:cacheprovider", "-n", "0", "--collect-only", *what)
     done = subprocess.run(
@@ -177,7 +176,7 @@ def test_doctests_are_skipped_without_numba_cuda(tmp_path, simulator):
         env=os.environ | {"PYTHONPATH": path, "NUMBA_ENABLE_CUDASIM": simulator},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    modules = {"tests/gpu_code.py"}
+    modules = {"tests/support/gpu_code.py"}
     folders = ROOT / "refconv/arrays/gpu", ROOT / "refconv/engine/targets/cuda"
     modules |= {path.relative_to(ROOT).as_posix() for folder in folders for path in folder.glob("*.py")}
     skipped = re.findall(r"SKIPPED \[\d\] ([\w/.]+):0: .*numba-cuda is not installed", done.stdout)

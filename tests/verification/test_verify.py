@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from common import ALL
+from paths import EXAMPLES
 
 import refconv
 from refconv.cases.fills import operands
@@ -24,9 +25,7 @@ from refconv.verification.candidate.loading import TargetError, find, load
 from refconv.verification.report.reproducer import MAX_LINES, program
 from refconv.verification.settings import Settings
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
-
-# In this process: to start another one for each takes seconds. tests/test_worker.py has those that need one.
+# In this process: to start another one for each takes seconds. examine/test_worker.py has those that need one.
 verify = functools.partial(refconv.verify, isolate=False)
 
 
