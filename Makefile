@@ -6,9 +6,9 @@ PYTHON ?= $(shell for p in python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 # Errors only; `make test PIP_FLAGS=` shows what pip does.
 PIP_FLAGS ?= -qq
-# As many processes as there are processors.
-PYTEST_FLAGS ?= -n auto
-VERIFY_FLAGS ?= --dtype float32 --dtype float64 --cases 1000 --seed 0
+# As many processes as there are processors; a file's tests in one of them, which share what they compile and plan.
+PYTEST_FLAGS ?= -n auto --dist loadfile
+VERIFY_FLAGS ?= --dtype float32 --dtype float64 --cases 1000 --seed 0 --jobs 2
 # What torch takes besides a pair and a batch.
 TORCH_FLAGS ?= --supports '{"string_padding": true, "unbatched": true}'
 
@@ -23,7 +23,7 @@ ASV := cd asv_bench && ../$(BIN)/asv
 SOURCES := refconv tests examples asv_bench
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test gpu lint types format bench bench-check docs clean
+.PHONY: help verify test warm evidence gpu lint types format bench bench-check docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,24 @@ verify: $(INSTALLED) ## the main job: verify torch's conv2d, then see a wrong ke
 
 test: $(INSTALLED) ## tests and doctests
 	$(BIN)/pytest $(PYTEST_FLAGS)
+
+warm: $(INSTALLED) ## compile everything ahead of time
+	$(BIN)/refconv warmup
+
+# What takes long and finds what other tests find too, before a release. Each line's result is a file, and what is there
+# is not done again: an interrupted run goes on where it was. `rm -r build/evidence` begins anew.
+EVIDENCE := tests properties gpu_code mutants detection calibration diagnosis false_alarms
+evidence: $(EVIDENCE:%=build/evidence/%.txt) ## hours: all that the tests leave out, and the figures of the docs
+	@echo "All of build/evidence is there."
+
+build/evidence/tests.txt: RUN = pytest $(PYTEST_FLAGS) -m evidence
+build/evidence/properties.txt: RUN = python -c "import os, sys, pytest; os.environ['HYPOTHESIS_PROFILE'] = 'thorough'; sys.exit(pytest.main(sys.argv[1:]))" $(PYTEST_FLAGS)
+build/evidence/gpu_code.txt: RUN = python tests/support/gpu_code.py
+build/evidence/mutants.txt: RUN = refconv mutants --score
+build/evidence/%.txt: $(INSTALLED)
+	@mkdir -p $(@D)
+	PYTHONPATH=tests/support $(BIN)/$(or $(RUN),python tests/evidence/$*.py) > $@.part
+	@mv $@.part $@
 
 gpu: $(INSTALLED) ## the tests that need a GPU, and the times beside torch's there
 	@$(BIN)/python -c "from refconv.arrays.gpu import device; device.check()"

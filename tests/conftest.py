@@ -17,7 +17,7 @@ _BASE = settings(
     database=None,
     print_blob=True,
 )
-settings.register_profile("ci", parent=_BASE, derandomize=True, max_examples=100)
+settings.register_profile("ci", parent=_BASE, derandomize=True, max_examples=50)
 settings.register_profile("dev", parent=_BASE, max_examples=150)
 settings.register_profile("thorough", parent=_BASE, max_examples=3000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marks import sampled
 
 from refconv import GeometryError
 from refconv.cases.fitting import fitted
@@ -54,15 +55,14 @@ def test_what_is_fitted_keeps_to_it(op, mapping, values, limit):
     assert all(map(supports.allows, smaller(recipe, supports)))
 
 
-@pytest.mark.parametrize(
-    "mapping",
-    [
-        {"groups": 1, "stride": 2, "kernel": 3, "dilation": [1, 6], "views": False, "bias": False},
-        {"groups": "depthwise", "padding_mode": ("zeros", "circular"), "asymmetric_padding": True, "unbatched": True},
-        {"batch": 2, "string_padding": True, "layout": "NHWC", "large": False, "empty_batch": False},
-    ],
-)
-@pytest.mark.parametrize("op", sorted(ARRAYS))
+MAPPINGS = [
+    {"groups": 1, "stride": 2, "kernel": 3, "dilation": [1, 6], "views": False, "bias": False},
+    {"groups": "depthwise", "padding_mode": ("zeros", "circular"), "asymmetric_padding": True, "unbatched": True},
+    {"batch": 2, "string_padding": True, "layout": "NHWC", "large": False, "empty_batch": False},
+]
+
+
+@pytest.mark.parametrize(("op", "mapping"), sampled(sorted(ARRAYS), MAPPINGS, every=3))
 def test_a_plan_keeps_to_it(op, mapping):
     supports = Supports.parse(mapping)
     recipes = list(plan(op, [dtype_of(op)], supports, 70))

@@ -12,18 +12,38 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from paths import ROOT
+from marks import evidence
+from paths import ROOT, SUPPORT
 
 from refconv.engine.targets.jit import cfunctions, digest
 
-# 300 ones and a number that float32 swallows or not, by the order of the additions.
-PROGRAM = """
+# The block length of the nest, compiled into a function that stores it, of which four are kept: half a second.
+BLOCK = """
+import numpy as np
+from refconv.engine import nest
+from refconv.engine.targets.jit.cfunctions import cfunction, inner
+from refconv.engine.targets.jit.memory import view
+@inner
+def length():
+    return nest.BLOCK
+def block(out):
+    view(np.int64, out, 1)[0] = length()
+out = np.zeros(1, np.int64)
+for number in range(4):
+    cfunction(block, 1, number).ctypes(out.ctypes.data)
+print(int(out[0]))
+"""
+# 300 ones and a number that float32 swallows or not, by the order of the additions: real kernels, ten seconds.
+CONVOLUTION = """
 import numpy as np
 import refconv
 x = np.ones((1, 300, 1, 1), "float32")
 x[0, 0] = 2.0**24
 print(int(refconv.conv2d(x, np.ones((1, 300, 1, 1), "float32"), precision="float32").item()))
 """
+each_program = pytest.mark.parametrize(
+    "program", [pytest.param(BLOCK, id="block"), pytest.param(CONVOLUTION, marks=evidence, id="convolution")]
+)
 COUNT = """
 from numba.core import event
 listener = event.RecordingListener()
@@ -52,18 +72,21 @@ def cache(tmp_path):
     return tmp_path / "cache"
 
 
-def fill(cache):
-    """What the program prints, and all that it needs into a cache: from this process's own, which has it then."""
+def fill(cache, program):
+    """What a program prints, and all that it needs into a cache; real kernels from this process's own."""
+    if program is BLOCK:
+        return run(program, cache)[0]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(PROGRAM, {})  # noqa: S102
+        exec(program, {})  # noqa: S102
     own = cfunctions.folder()
     shutil.copytree(own, cache / "refconv" / own.name, ignore=lambda _, names: [n for n in names if ".bin" not in n])
     return printed.getvalue().split()
 
 
-def test_a_second_process_compiles_nothing(cache):
+@each_program
+def test_a_second_process_compiles_nothing(cache, program):
     """All comes from the disk, and the result is the same."""
-    counted = COUNT.format(program=PROGRAM)
+    counted = COUNT.format(program=program)
     first, second = (run(counted, cache)[0] for _ in range(2))
     assert first[0] == second[0]
     assert int(first[1]) > 0 == int(second[1])
@@ -86,67 +109,72 @@ def edit(package, length, *, keep_time=False):
 
 
 def test_an_edit_is_never_missed(cache, package):
-    """Also one that no time stamp tells; and back."""
-    fill(cache)
+    """Also one that no time stamp tells; and back. With real kernels."""
+    fill(cache, CONVOLUTION)
     results = []
     for length in (256, 128, 256):
         edit(package, length, keep_time=True)
-        results += run(PROGRAM, cache, package, PYTHONDONTWRITEBYTECODE="1")[0]
+        results += run(CONVOLUTION, cache, package, PYTHONDONTWRITEBYTECODE="1")[0]
     assert results[0] == results[2] != results[1]
 
 
-def test_what_python_itself_misses_does_no_harm(cache, package):
+@each_program
+def test_what_python_itself_misses_does_no_harm(cache, package, program):
     """Python's own cache takes an edit of the same size and time for none: later it is not taken for what ran then."""
-    fill(cache)
+    fill(cache, program)
     results = []
     for length, keep_time in ((256, True), (128, True), (128, False)):
         edit(package, length, keep_time=keep_time)
-        results += run(PROGRAM, cache, package, PYTHONDONTWRITEBYTECODE="")[0]
+        results += run(program, cache, package, PYTHONDONTWRITEBYTECODE="")[0]
     assert results[0] == results[1] != results[2]
 
 
-def test_an_edit_while_a_process_runs_does_no_harm(cache, package):
+@each_program
+def test_an_edit_while_a_process_runs_does_no_harm(cache, package, program):
     """What was imported before the edit is kept as what it is, not as what the files say when it is compiled."""
-    program = f"""
+    editing = f"""
 from pathlib import Path
 from refconv.engine.targets import cpu
 nest = Path({str(package / "refconv" / "engine" / "nest.py")!r})
 nest.write_text(nest.read_text().replace("BLOCK = 256", "BLOCK = 128"))
-{PROGRAM}
+{program}
 """
-    (before,), _ = run(program, cache, package)
-    (after,), _ = run(PROGRAM, cache, package)
+    (before,), _ = run(editing, cache, package)
+    (after,), _ = run(program, cache, package)
     assert before != after
 
 
-def test_several_processes_at_once(cache):
+@each_program
+def test_several_processes_at_once(cache, program):
     """All start with an empty cache, none fails, and what they leave is whole."""
     with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda _: run(PROGRAM, cache), range(4)))
+        results = list(pool.map(lambda _: run(program, cache), range(4)))
     assert len({tuple(printed) for printed, _ in results}) == 1
     assert not any(warnings for _, warnings in results)
-    found = run(COUNT.format(program=PROGRAM), cache)[0]
+    found = run(COUNT.format(program=program), cache)[0]
     assert found == [*results[0][0], "0"]
     assert not [file for file in stored(cache) if file.suffix != ".bin"]
 
 
-def test_damaged_files_are_compiled_anew(cache):
+@each_program
+def test_damaged_files_are_compiled_anew(cache, program):
     """Empty, cut off, or with its last byte changed."""
-    (expected,) = fill(cache)
+    (expected,) = fill(cache, program)
     files = stored(cache)
     assert len(files) > 3
     for number, file in enumerate(files):
         whole = file.read_bytes()
         file.write_bytes((b"", whole[:100], whole[:-1] + bytes([whole[-1] ^ 1]))[number % 3])
-    assert run(PROGRAM, cache) == ([expected], "")
-    assert run(COUNT.format(program=PROGRAM), cache)[0] == [expected, "0"]
+    assert run(program, cache) == ([expected], "")
+    assert run(COUNT.format(program=program), cache)[0] == [expected, "0"]
 
 
-def test_without_a_place_there_is_one_warning(cache):
+@each_program
+def test_without_a_place_there_is_one_warning(cache, program):
     """A file where the folder should be: nothing can be kept, all is computed, and one warning says what to do."""
     cache.write_text("")
-    (result,), warnings = run(PROGRAM, cache)
-    assert [result] == fill(cache.with_name("other"))
+    (result,), warnings = run(program, cache)
+    assert [result] == fill(cache.with_name("other"), program)
     assert warnings.count("RuntimeWarning") == 1
     assert f"refconv can't keep compiled code in {cache / 'refconv'}" in warnings
     assert "(Not a directory)" in warnings
@@ -191,46 +219,26 @@ except SystemExit as error:
 
 def test_a_processor_without_known_vectors(cache):
     """Numba told to compile for any processor: other tiles, another place in the cache, the same bits."""
-    (expected,) = fill(cache)
-    assert run(PROGRAM, cache, NUMBA_CPU_NAME="generic") == ([expected], "")
-    assert run(COUNT.format(program=PROGRAM), cache)[0] == [expected, "0"]
+    (expected,) = fill(cache, CONVOLUTION)
+    assert run(CONVOLUTION, cache, NUMBA_CPU_NAME="generic") == ([expected], "")
+    assert run(COUNT.format(program=CONVOLUTION), cache)[0] == [expected, "0"]
+
+
+def warmed(cache):
+    """A cache that `refconv warmup` has filled, beginning with what this process's own has; and what it printed."""
+    own = cfunctions.folder()
+    if own.is_dir():
+        shutil.copytree(own, cache / "refconv" / own.name)
+    program = "import sys; from refconv.__main__ import main; sys.argv[1:] = ['warmup']; main()"
+    return run(program, cache)
 
 
 def test_the_command_compiles_everything(cache):
-    """After `refconv warmup` there is nothing left to compile, whatever is computed.
-
-    And the cache's keys know all that it compiles: the functions, what these call, and what extends the compiler.
-    """
-    program = """
-from numba.core import event
-from refconv.__main__ import main
-import sys
-sys.argv[1:] = ["warmup"]
-listener = event.RecordingListener()
-with event.install_listener("numba:compile", listener):
-    try:
-        main()
-    except SystemExit as ended:
-        assert not ended.code
-print("--")
-for _, each in listener.buffer:
-    function = each.data["dispatcher"].py_func
-    print(function.__module__)
-    for name in function.__code__.co_names:
-        print(getattr(function.__globals__.get(name), "__module__", None) or "none")
-for name, module in list(sys.modules.items()):
-    if "numba.core.extending" in {getattr(value, "__module__", "") for value in vars(module).values()}:
-        print(name)
-"""
-    printed, progress = run(program, cache)
-    end = printed.index("--")
-    count, place, sources = printed[0], printed[end - 1], printed[end + 1 :]
+    """After `refconv warmup` there is nothing left to compile, whatever is computed."""
+    printed, progress = warmed(cache)
+    count, place = printed[0], printed[-1]
     assert place.startswith(str(cache / "refconv"))
-    assert len(stored(cache)) == int(count)
     assert progress.splitlines()[-1] == f"compiled: {count} of {count}"
-    compiled = {name for name in sources if name.startswith("refconv")}
-    assert {"refconv.engine.nest", "refconv.engine.targets.cpu.kernel", "refconv.engine.targets.cpu.tile"} <= compiled
-    assert compiled <= set(digest.sources())
     every = """
 import numpy as np
 import refconv
@@ -246,3 +254,18 @@ refconv.conv2d(np.full((1, 4, 3, 3), 2**28), np.full((4, 4, 1, 1), 2**28))
 print(1)
 """
     assert run(COUNT.format(program=every), cache)[0] == ["1", "0"]
+
+
+def test_the_digest_knows_all_that_is_compiled():
+    """The functions, what these call, and what extends the compiler: of everything that `warm_up` compiles."""
+    command = [sys.executable, str(SUPPORT / "compiled_sources.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    compiled, extending = (
+        {name for how, name in lines if how == word and name.startswith("refconv")} for word in ("from", "extends")
+    )
+    targets = "refconv.engine.targets"
+    pieces = ("cpu.kernel", "cpu.pack", "jit.memory", "jit.convert", "jit.certify", "exact.superaccumulator")
+    assert compiled >= {"refconv.engine.nest", *(f"{targets}.{name}" for name in pieces)}
+    assert f"{targets}.cpu.tile" in extending
+    assert compiled | extending <= set(digest.sources())

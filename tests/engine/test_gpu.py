@@ -3,14 +3,13 @@
 Run on a GPU by `make gpu`; without one, under an interpreter of PTX and under Numba's simulator by test_gpu_elsewhere.
 """
 
-import itertools
-
 import numpy as np
 import pytest
 from common import same_bits
 from family import DTYPES, INTEGERS, NARROW, OPERATORS, Arrays, axes_of, calls, modes_of, precisions_of, random_numbers
 from hypothesis import given, settings
-from on_gpu import EXAMPLES, MARKS, SIMULATED, STOOD_IN_FOR, apart  # noqa: F401 - a fixture
+from marks import sampled
+from on_gpu import EXAMPLES, INTERPRETED, MARKS, SIMULATED, STOOD_IN_FOR, apart  # noqa: F401 - a fixture
 
 import refconv
 from refconv.core.geometry import convolution
@@ -42,13 +41,11 @@ def small_geometry(op, seed):
     return convolution(*shapes, None, some(1, 2), sides, some(1, 2), groups, modes[seed % len(modes)])
 
 
-# In the simulator, which takes seconds for each, one dtype with every operator: narrow ones, an exact sum, int64's.
-PAIRS = [
-    (op, dtype)
-    for i, op in enumerate(OPERATORS)
-    for j, dtype in enumerate(DTYPES)
-    if not SIMULATED or j == (i - 2) % len(DTYPES)
-]
+# In the simulator, which takes seconds for each, one dtype with every operator: narrow ones, an exact sum, int64's. The
+# interpreter of PTX takes a third of them always: each operator with five dtypes, each dtype with three operators.
+PAIRS = sampled(OPERATORS, DTYPES, every=3 if INTERPRETED else 1)
+if SIMULATED:
+    PAIRS = [(op, DTYPES[(number - 2) % len(DTYPES)]) for number, op in enumerate(OPERATORS)]
 
 
 @pytest.mark.parametrize(("op", "dtype"), PAIRS)
@@ -107,8 +104,8 @@ SMALL = {("dense, small", "float32"), ("in parts, one channel", "float32"), ("in
 @pytest.mark.parametrize(
     ("size", "dtype"),
     [
-        pytest.param(*unit, marks=() if unit in SMALL else slow)
-        for unit in itertools.product(SIZES, ("float32", "float64", "int32", "exact"))
+        pytest.param(*unit.values, marks=[*unit.marks, *([] if unit.values in SMALL else [slow])])
+        for unit in sampled(SIZES, ("float32", "float64", "int32", "exact"), every=2 if INTERPRETED else 1)
     ],
 )
 def test_units(size, dtype):

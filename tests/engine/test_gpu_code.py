@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from marks import evidence
 from paths import ROOT
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
@@ -15,19 +16,27 @@ pytestmark = pytest.mark.skipif(disassembler() is None, reason="nvidia-cuda-nvdi
 TABLES = (ROOT / "docs" / "gpu.md").read_text()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_sums_are_registers(name):
-    """Nothing is spilled, no array is in memory, nothing is called: on every architecture."""
-    for architecture in listed(name):
-        made = code(name, architecture)
-        assert 0 < made.registers <= 128
-        assert made.spilled == made.stack == 0
-        # Of functions: up to sm_89 the end of a loop may be a CALL of what follows it, to which nothing returns.
-        assert not {"LDL", "STL", "RET"} & set(made.opcodes)
-        assert row(made) in TABLES, "run `python tests/support/gpu_code.py`"
+# To link and disassemble takes seconds for each: these are looked at always, the others by `make evidence`.
+ALWAYS = [(MAIN, 90), ("grouped float64", 90), ("deliver exact", 90)]
+MADE = [
+    pytest.param(name, architecture, marks=() if (name, architecture) in ALWAYS else evidence)
+    for name in NAMES for architecture in listed(name)
+]  # fmt: skip
+COMPILED = [pytest.param(name, marks=() if (name, 90) in ALWAYS else evidence) for name in NAMES]
 
 
-@pytest.mark.parametrize("architecture", listed(MAIN))
+@pytest.mark.parametrize(("name", "architecture"), MADE)
+def test_sums_are_registers(name, architecture):
+    """Nothing is spilled, no array is in memory, nothing is called."""
+    made = code(name, architecture)
+    assert 0 < made.registers <= 128
+    assert made.spilled == made.stack == 0
+    # Of functions: up to sm_89 the end of a loop may be a CALL of what follows it, to which nothing returns.
+    assert not {"LDL", "STL", "RET"} & set(made.opcodes)
+    assert row(made) in TABLES, "run `python tests/support/gpu_code.py`"
+
+
+@pytest.mark.parametrize("architecture", [pytest.param(a, marks=() if a == 90 else evidence) for a in listed(MAIN)])
 def test_inner_loop(architecture):
     """Seven in ten instructions make sums; the others are loads of four numbers and the loop itself."""
     made = code(MAIN, architecture)
@@ -46,13 +55,14 @@ def test_the_tables_have_no_more():
     ) * len(LAYERS)
 
 
+@evidence
 def test_estimates():
     """They stand for the code that there is, on the GPUs that are named."""
     assert {each.architecture for each in CARDS} <= set(listed(MAIN))
     assert [each for each in estimates() if each not in TABLES] == [], "run `python tests/support/gpu_code.py`"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", COMPILED)
 def test_nothing_is_left_to_contract(name):
     """No product can be fused with a sum: products of floats are rounded by themselves, or fused where we say so."""
     assert "fmul" not in llvm(name)

@@ -17,7 +17,8 @@ except BackendUnavailable as error:
     MISSING = str(error)
 
 SIMULATED = not MISSING and device.SIMULATED
-STOOD_IN_FOR = SIMULATED or "ptxsim" in sys.modules  # by the simulator, or by the interpreter of PTX
+INTERPRETED = "ptxsim" in sys.modules  # by the interpreter of PTX
+STOOD_IN_FOR = SIMULATED or INTERPRETED
 WORKSPACE = None if MISSING else buffers.workspace
 MARKS = [pytest.mark.gpu, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 EXAMPLES = int(os.environ.get("REFCONV_GPU_EXAMPLES", "300"))  # that Hypothesis generates for a test
@@ -37,6 +38,6 @@ class Apart:
 def apart():
     """Under the interpreter of PTX, which only knows the bounds, and the first contents, of what is allocated."""
     with pytest.MonkeyPatch.context() as patched:
-        if "ptxsim" in sys.modules:
+        if INTERPRETED:
             patched.setattr(buffers, "workspace", Apart)
         yield

@@ -1,0 +1,51 @@
+"""Prints the modules that everything comes from that `warm_up` compiles; compiles nothing. A program, no test.
+
+Followed are functions that compiled ones call, close over or are made of by Numba's decorators. Modules that extend
+Numba's compiler, by types, intrinsics and overloads, are printed too.
+"""
+
+import sys
+from types import CodeType, FunctionType
+from unittest.mock import MagicMock
+
+from refconv.engine.targets import cpu
+from refconv.engine.targets.jit import cfunctions
+
+
+def codes(code):
+    """A function's code, and that of all functions in it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from codes(constant)
+
+
+def follow(function, reached):
+    """Add a function, and all that its code is made from."""
+    if function in reached:
+        return
+    reached.add(function)
+    closed = [cell.cell_contents for cell in function.__closure__ or ()]
+    names = {name for code in codes(function.__code__) for name in code.co_names}
+    for value in (*closed, *(function.__globals__.get(name) for name in names)):
+        for other in (value, getattr(value, "py_func", None), getattr(value, "_defn", None)):
+            if isinstance(other, FunctionType):
+                follow(other, reached)
+
+
+def main():
+    compiled, reached = [], set()
+    cfunctions.CFunc = lambda function, *_, **__: compiled.append(function) or MagicMock()
+    total = list(cpu.warm_up())[-1][1]
+    assert len(compiled) == total, (len(compiled), total)
+    for function in compiled:
+        follow(function, reached)
+    for name in sorted({function.__module__ for function in reached}):
+        print("from", name)  # noqa: T201
+    for name, module in list(sys.modules.items()):
+        if "numba.core.extending" in {getattr(value, "__module__", "") for value in vars(module).values()}:
+            print("extends", name)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
