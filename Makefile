@@ -51,7 +51,8 @@ evidence: $(EVIDENCE:%=build/evidence/%.txt) ## hours: all that the tests leave 
 	@echo "All of build/evidence is there."
 
 build/evidence/tests.txt: RUN = pytest $(PYTEST_FLAGS) -m evidence
-build/evidence/properties.txt: RUN = python -c "import os, sys, pytest; os.environ['HYPOTHESIS_PROFILE'] = 'thorough'; sys.exit(pytest.main(sys.argv[1:]))" $(PYTEST_FLAGS)
+build/evidence/properties.txt: RUN = pytest $(PYTEST_FLAGS)
+build/evidence/properties.txt: export HYPOTHESIS_PROFILE = thorough
 build/evidence/gpu_code.txt: RUN = python tests/support/gpu_code.py
 build/evidence/mutants.txt: RUN = refconv mutants --score
 build/evidence/%.txt: $(INSTALLED)
