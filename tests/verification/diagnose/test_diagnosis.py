@@ -1,6 +1,6 @@
 from collections import Counter
 
-import diagnosis_evidence
+import diagnosis as diagnosis_evidence
 import numpy as np
 import pytest
 import variants
