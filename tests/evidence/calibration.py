@@ -3,7 +3,7 @@
     PYTHONPATH=tests/support python tests/evidence/calibration.py         # the table in docs/numerics.md; half a minute
     PYTHONPATH=tests/support python tests/evidence/calibration.py 5       # from another seed
 
-No test: `test_compare.py` asserts what must hold.
+No test: `tests/judge/test_statistics.py` asserts what must hold.
 """
 
 import itertools

@@ -4,7 +4,7 @@
     PYTHONPATH=tests/support python tests/evidence/detection.py sound detection  # some of them
     PYTHONPATH=tests/support python tests/evidence/detection.py --write          # all of them, into docs/detection.md
 
-No test: `test_corpus.py` asserts what must hold.
+No test: `tests/judge/test_corpus.py` asserts what must hold.
 """
 
 import math
