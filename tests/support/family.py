@@ -2,6 +2,7 @@
 
 import numpy as np
 from common import MODES
+from hypothesis import settings
 from hypothesis import strategies as st
 
 import refconv
@@ -14,6 +15,7 @@ COMPLEX = ("complex64", "complex128")
 DTYPES = (*FLOATS, *COMPLEX, *INTEGERS)
 PRECISIONS = ("float64", "exact")  # that every dtype has
 SEEDS = st.integers(0, 2**32 - 1)
+FEW = settings(max_examples=max(15, settings().max_examples // 10))  # JAX compiles for every geometry, some 0.1 s
 
 CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
 TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -144,3 +146,10 @@ def modes_of(op):
 
 def precisions_of(dtype):
     return (*PRECISIONS, "float32") if dtype in (*NARROW, "float32", "complex64") else PRECISIONS
+
+
+def assert_equal(actual, expected):
+    """The same numbers, dtype and shape; +0 and -0 are the same number."""
+    assert actual.dtype == expected.dtype
+    assert actual.shape == expected.shape
+    assert np.array_equal(actual, expected)
