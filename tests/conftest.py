@@ -1,10 +1,11 @@
-"""What all tests share: the Hypothesis profiles.
+"""What all tests share: the Hypothesis profiles, and a campaign without its fixed sections.
 
 `HYPOTHESIS_PROFILE` chooses: `dev` (default), `ci` (the same cases every time; default where `CI` is set), `thorough`.
 """
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Parents are explicit: with CI set, Hypothesis makes its own derandomised profile the default one, and a profile
@@ -21,3 +22,9 @@ settings.register_profile("ci", parent=_BASE, derandomize=True, max_examples=50)
 settings.register_profile("dev", parent=_BASE, max_examples=150)
 settings.register_profile("thorough", parent=_BASE, max_examples=3000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.fixture
+def generated_only(monkeypatch):
+    """A campaign of generated cases only: no documentation examples, no handwritten digits."""
+    monkeypatch.setattr("refconv.verification.sections.FIXED", {})

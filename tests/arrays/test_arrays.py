@@ -1,12 +1,10 @@
 """Every kind of array in, the same kind out, in any memory layout."""
 
-import subprocess
-import sys
-
 import array_api_strict
 import numpy as np
 import pytest
 import torch
+from processes import run
 
 from refconv import conv2d
 from refconv.arrays.interop import like, to_numpy
@@ -215,7 +213,7 @@ def test_import_is_light():
     """Neither torch, hypothesis, matplotlib nor Numba; nothing global is changed."""
     heavy = ("torch", "hypothesis", "matplotlib", "numba", "typer", "rich", "scipy")
     program = f"import refconv, sys; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = run(program)
     assert done.stdout.strip() == "[]"
 
 

@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 from contextlib import nullcontext
 from functools import cache
 from types import SimpleNamespace
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from paths import ROOT
+from processes import python, run
 
 import refconv
 from refconv.arrays import interop
@@ -146,7 +145,7 @@ def test_nothing_is_imported_for_the_cpu():
         "import sys, numpy, refconv; refconv.conv2d(numpy.ones((1, 1, 2, 2)), numpy.ones((1, 1, 1, 1)));"
         "sys.exit(any(name.startswith(('numba.cuda.cudadrv', 'refconv.arrays.gpu')) for name in sys.modules))"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    run(program)
 
 
 WITHOUT_NUMBA_CUDA = """
@@ -171,11 +170,8 @@ def test_doctests_are_skipped_without_numba_cuda(tmp_path, simulator):
         "tests/support/gpu_code.py",
     )
     options = ("-p", "without_numba_cuda", "-p", "no:cacheprovider", "-n", "0", "--collect-only", *what)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options], cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": path, "NUMBA_ENABLE_CUDASIM": simulator},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    variables = os.environ | {"PYTHONPATH": path, "NUMBA_ENABLE_CUDASIM": simulator}
+    done = python("-m", "pytest", *options, cwd=ROOT, env=variables, check=False)
     modules = {"tests/support/gpu_code.py"}
     folders = ROOT / "refconv/arrays/gpu", ROOT / "refconv/engine/targets/cuda"
     modules |= {path.relative_to(ROOT).as_posix() for folder in folders for path in folder.glob("*.py")}

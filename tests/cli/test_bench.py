@@ -3,8 +3,6 @@
 import json
 import math
 import os
-import subprocess
-import sys
 from importlib.metadata import PackageNotFoundError
 from itertools import repeat
 
@@ -14,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from paths import ROOT
+from processes import python, run
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -407,8 +406,7 @@ def test_wrong_usage(arguments, message):
 
 
 def test_info_as_a_user_runs_it():
-    command = [sys.executable, "-m", "refconv", "info"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = python("-m", "refconv", "info", cwd=ROOT)
     names = [line.split()[0] for line in done.stdout.splitlines()]
     assert names == ["refconv", "python", *environment.PACKAGES, "processor", "threads", "cache", "load", "GPU"]
     assert f"on {os.cpu_count()} processors" in done.stdout
@@ -416,7 +414,7 @@ def test_info_as_a_user_runs_it():
 
 def test_info_imports_no_torch():
     program = "import sys; from refconv.cli import environment as e; e.environment(); sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+    run(program, cwd=ROOT)
 
 
 def test_info_says_how_to_get_what_is_not_there(monkeypatch):

@@ -2,8 +2,6 @@
 
 import json
 import pickle
-import subprocess
-import sys
 from functools import cache
 
 import numpy as np
@@ -26,6 +24,7 @@ from calls import (
 from common import same_bits
 from hypothesis import given, settings
 from paths import ROOT
+from processes import run
 
 import refconv
 from refconv import mutants, strategies
@@ -305,7 +304,7 @@ def test_mutant_is_a_target_of_the_command_line():
 
 def test_mutants_load_neither_numba_nor_torch():
     program = "import sys, refconv.mutants; print(sorted({'numba', 'torch', 'hypothesis'} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    found = run(program)
     assert found.stdout.strip() == "[]"
 
 

@@ -1,32 +1,21 @@
-"""The prosecutor: sound kernels pass, each kind of fault is found, named, shrunk, and shown by a program that runs."""
+"""Campaigns: sound kernels pass; each kind of fault is found, named, shrunk, and shown by a program that runs."""
 
-import functools
 import json
 import random
 import runpy
-import subprocess
 import sys
-import types
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from campaigns import verify
 from common import ALL
-from paths import EXAMPLES
+from processes import written
 
 import refconv
-from refconv.cases.fills import operands
 from refconv.cases.recipe import Recipe
-from refconv.verification import campaign, real_layers, sections
-from refconv.verification.candidate.candidate import Candidate
-from refconv.verification.candidate.loading import TargetError, find, load
-from refconv.verification.report.reproducer import MAX_LINES, program
-from refconv.verification.settings import Settings
-
-# In this process: to start another one for each takes seconds. examine/test_worker.py has those that need one.
-verify = functools.partial(refconv.verify, isolate=False)
+from refconv.verification.report.reproducer import MAX_LINES
 
 
 def ignores_dilation(input, weight, bias, stride, padding, dilation, groups):
@@ -123,18 +112,6 @@ WRONG = [
 ]
 
 
-@pytest.fixture
-def generated_only(monkeypatch):
-    """A campaign without the fixed sections."""
-    monkeypatch.setattr(sections, "FIXED", {})
-
-
-@pytest.fixture
-def digits_only(monkeypatch):
-    """A campaign without the documentation examples, which take seconds."""
-    monkeypatch.setattr(sections, "FIXED", {sections.DIGITS: real_layers.digit_layers})
-
-
 @pytest.mark.usefixtures("generated_only")
 def test_the_oracle_passes_in_every_dtype():
     report = verify(refconv.conv2d, dtypes=ALL, cases=50)
@@ -172,7 +149,7 @@ def test_every_fault_is_found_and_shrunk(tmp_path, candidate, violated, size):
     assert failure.comparison is None or not failure.comparison.ok
     assert len(failure.snippet.splitlines()) <= MAX_LINES
     with pytest.raises((AssertionError, KeyError, TypeError, SystemExit)):
-        run_here(failure.snippet, tmp_path)
+        runpy.run_path(written(failure.snippet, tmp_path))
 
 
 @pytest.mark.usefixtures("generated_only")
@@ -352,256 +329,6 @@ def test_report_as_json(tmp_path):
     (result,) = content["results"]
     assert result["verdict"] == "failed"
     assert result["failures"][0]["snippet"] == report.failures[0].snippet
-
-
-# Real images.
-
-
-def test_digits_are_real_and_some_of_each():
-    images = real_layers.digit_images("float32")
-    assert images.shape == (20, 1, 1, 28, 28)
-    assert images.min() == 0
-    assert images.max() == 1
-    assert len({image.tobytes() for image in images}) == 20
-    integers = real_layers.digit_images("int8")
-    assert set(np.unique(integers)) <= set(range(real_layers.LARGEST_PIXEL + 1))
-
-
-@pytest.mark.usefixtures("digits_only")
-def test_without_images_the_section_is_skipped_visibly(monkeypatch):
-    monkeypatch.setattr(real_layers, "find_spec", lambda _: None)
-    monkeypatch.setattr(real_layers, "digit_images", real_layers.digit_images.__wrapped__)
-    report = verify(refconv.conv2d, cases=20)
-    assert report.ok
-    (skipped,) = [result for result in report.results if result.verdict == "skipped"]
-    assert skipped.section == "handwritten digits"
-    assert "install scikit-learn" in skipped.skipped
-    assert skipped.n_cases == 0
-
-
-@pytest.mark.parametrize("present", [True, False])
-def test_mnist_where_it_is_present(monkeypatch, tmp_path, present):
-    """A stand-in for torchvision, which finds its files only where MNIST_ROOT points."""
-
-    class Stub:
-        def __init__(self, root, train, download):
-            assert not train
-            assert not download
-            if not (Path(root) / "MNIST").exists():
-                raise RuntimeError("Dataset not found.")
-            self.data = torch.full((30, 28, 28), 255, dtype=torch.uint8)
-            self.targets = torch.arange(30) % 10
-
-    for name in ("torchvision", "torchvision.datasets"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    sys.modules["torchvision.datasets"].MNIST = Stub
-    monkeypatch.setattr(real_layers, "find_spec", lambda name: name)
-    monkeypatch.setenv("MNIST_ROOT", str(tmp_path))
-    if present:
-        (tmp_path / "MNIST").mkdir()
-    images = real_layers.digit_images.__wrapped__("float32")
-    assert images.shape == (20, 1, 1, 28, 28)
-    assert (images == 1).all() == present
-
-
-@pytest.mark.parametrize("dtype", ["float32", "int8"])
-def test_documentation_examples_are_torchs(dtype):
-    shapes = [
-        torch.nn.Conv2d(16, 33, 3, stride=2),
-        torch.nn.Conv2d(16, 33, (3, 5), stride=(2, 1), padding=(4, 2)),
-        torch.nn.Conv2d(16, 33, (3, 5), stride=(2, 1), padding=(4, 2), dilation=(3, 1)),
-    ]
-    for module, source in zip(shapes, real_layers.documentation_examples(dtype, seed=0), strict=True):
-        case = source.case()
-        assert case.input.shape == (20, 16, 50, 100)
-        assert case.input.dtype == dtype
-        assert case.weight.shape == module.weight.shape
-        assert case.arguments()[3:] == (module.stride, module.padding, module.dilation, module.groups)
-
-
-# Programs.
-
-
-def written(text, folder):
-    """A file with a program."""
-    path = folder / "shown.py"
-    path.write_text(text)
-    return str(path)
-
-
-def run_here(text, folder):
-    """Run a program in this process; its variables."""
-    return runpy.run_path(written(text, folder))
-
-
-def run(text, folder):
-    """Run a program as a user would."""
-    return subprocess.run(
-        [sys.executable, written(text, folder)], cwd=EXAMPLES.parent, capture_output=True, text=True, check=False
-    )
-
-
-@pytest.mark.usefixtures("generated_only")
-def test_the_program_shows_that_a_candidate_ends_the_program(tmp_path):
-    kernel = tmp_path / "kernel.py"
-    kernel.write_text("import sys\n\ndef conv2d(*_):\n    sys.exit(0)\n")
-    settings = Settings(cases=5, isolate=False)
-    (failure,) = campaign.run(load(f"{kernel}:conv2d"), settings, ["float32"]).failures
-    done = run(failure.snippet, tmp_path)
-    assert done.returncode == 1
-    assert "AssertionError: the candidate ended the program: SystemExit(0)" in done.stderr
-
-
-@pytest.mark.usefixtures("generated_only")
-def test_the_program_shows_the_fault(tmp_path):
-    candidate = load(str(EXAMPLES / "wrong_kernel.py") + ":conv2d")
-    report = campaign.run(candidate, Settings(cases=300, isolate=False), ["float32"])
-    (failure,) = report.failures
-    assert failure.case.geometry.kernel == (1, 1)
-    assert failure.case.input.size <= 3
-    done = run(failure.snippet, tmp_path)
-    assert done.returncode == 1
-    assert "AssertionError: wrong: conv2d(" in done.stderr
-    assert run(failure.snippet.replace("wrong_kernel", "im2col_kernel"), tmp_path).returncode == 0
-
-
-@pytest.mark.parametrize("batched", [True, False])
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int16"])
-def test_a_large_case_is_made_anew(tmp_path, batched, dtype):
-    geometry = refconv.core.geometry.convolution((1, 3, 20, 20), (2, 3, 3, 3), None, 1, "same", 1, 1, "zeros")
-    recipe = Recipe(geometry, "same", batched=batched, bias=True, dtype=dtype, fill="integers", seed=7)
-    check_program(recipe, "torch", tmp_path)
-
-
-@pytest.mark.parametrize("fill", ["integers", "normal", "positions"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (0, 1, 2, 2), (2, 1, 2, 2)])
-def test_a_small_case_is_written_out(tmp_path, fill, dtype, shape):
-    geometry = refconv.core.geometry.convolution(shape, (1, 1, 1, 2), None, 1, ((0, 1), (0, 0)), 1, 1, "zeros")
-    recipe = Recipe(geometry, ((0, 1), (0, 0)), dtype=dtype, fill=fill, seed=3)
-    assert "operands" not in check_program(recipe, "numpy", tmp_path)
-
-
-@pytest.mark.parametrize("source", real_layers.digit_layers("float32", 0)[::19])
-def test_digits_are_made_anew(tmp_path, source):
-    check_program(source, "numpy", tmp_path)
-
-
-@pytest.mark.parametrize("property_", ["returns", "inputs unmodified", "kind of array", "shape and dtype", "values"])
-def test_programs_are_short(property_):
-    candidate = load(str(EXAMPLES / "wrong_kernel.py") + ":conv2d", "torch")
-    for elements in range(1, 60):
-        geometry = refconv.core.geometry.convolution((1, 1, 1, elements), (1, 1, 1, 1), None, 1, 0, 1, 1, "zeros")
-        recipe = Recipe(geometry, 0, batched=False, bias=True, fill="normal", dtype="float64", seed=2**32 - 1)
-        text = program(candidate, recipe, property_)
-        assert len(text.splitlines()) <= MAX_LINES
-
-
-def test_special_values_are_written_out(tmp_path):
-    class Special:
-        memory, layout = (), "NCHW"
-
-        def case(self):
-            values = np.array([[[[np.nan, np.inf, -np.inf, -0.0, 1e-45]]]], "float32")
-            return refconv.Case(input=values, weight=np.ones((1, 1, 1, 1), "float32"))
-
-    check_program(Special(), "numpy", tmp_path)
-
-
-def check_program(source, arrays, folder):
-    """A program's case is the case it was made of, to the last bit; and it passes for the oracle."""
-    case = source.case()
-    text = program(Candidate(refconv.conv2d, arrays, "refconv:conv2d"), source, "values")
-    assert len(text.splitlines()) <= MAX_LINES
-    assert max(map(len, text.splitlines())) <= 120
-    scope = run_here(text, folder)
-    for name in ("input", "weight", "bias"):
-        shown, meant = getattr(scope["case"], name), getattr(case, name)
-        if meant is None:
-            assert shown is None
-        else:
-            assert (shown.dtype, shown.shape, shown.tobytes()) == (meant.dtype, meant.shape, meant.tobytes())
-    assert scope["case"].arguments()[3:] == case.arguments()[3:]
-    return text
-
-
-@pytest.mark.usefixtures("generated_only")
-def test_a_program_for_what_cannot_be_imported_says_so():
-    (failure,) = verify(lambda *arguments: refconv.conv2d(*arguments) + 1, cases=20).failures
-    assert "put the candidate here" in failure.snippet
-
-
-# Targets.
-
-
-@pytest.mark.parametrize(
-    ("function", "target"),
-    [
-        (refconv.conv2d, "refconv.ops.convolution:conv2d"),
-        (torch.nn.functional.conv2d, "torch:conv2d"),
-        (refconv.Case.check, "refconv.judge.case:Case.check"),
-        (lambda: 0, ""),
-        (3, ""),
-    ],
-)
-def test_functions_are_found(function, target):
-    assert find(function) == target
-    if target:
-        assert load(target).function is function
-
-
-def test_arrays_follow_the_target(tmp_path):
-    assert load("torch.nn.functional:conv2d").arrays == "torch"
-    assert load("refconv:conv2d").arrays == "numpy"
-    assert load("refconv:conv2d", "torch").arrays == "torch"
-    (tmp_path / "mine.py").write_text("import neighbour\ndef conv2d(*_): pass\nconv2d.arrays = 'torch'")
-    (tmp_path / "neighbour.py").write_text("")
-    assert load(f"{tmp_path}/mine.py:conv2d").arrays == "torch"
-
-
-@pytest.mark.parametrize(
-    ("target", "message"),
-    [
-        ("conv2d", "must be module:attribute or path/to/file.py:attribute"),
-        (":conv2d", "must be module:attribute"),
-        ("refconv:", "must be module:attribute"),
-        ("no_such_module:conv2d", "no module 'no_such_module'"),
-        ("refconv.no_such:conv2d", "no module 'refconv.no_such'"),
-        ("no/such/file.py:conv2d", "no file no/such/file.py"),
-        ("refconv:conv9d", "refconv has no conv9d; it has .*conv2d"),
-        ("math:pi", "must be callable, not float"),
-    ],
-)
-def test_targets_that_cannot_be_loaded(target, message):
-    with pytest.raises(TargetError, match=message):
-        load(target)
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("1 / 0", "raised ZeroDivisionError: division by zero"),
-        ("import no_such_module", "raised ModuleNotFoundError: No module named 'no_such_module'"),
-        ("def conv2d(:", "raised SyntaxError"),
-        ("raise SystemExit(0)", "raised SystemExit: 0"),
-    ],
-)
-def test_targets_that_fail_to_load(tmp_path, source, message):
-    path = tmp_path / "mine.py"
-    path.write_text(source)
-    with pytest.raises(TargetError, match=message):
-        load(f"{path}:conv2d")
-
-
-def test_torch_candidates_get_writable_copies():
-    x, w, b = operands("normal", (1, 1, 2, 2), (1, 1, 1, 1), bias=True)
-    case = refconv.Case(input=x, weight=w, bias=b)
-    for arrays, kind in (("numpy", np.ndarray), ("torch", torch.Tensor)):
-        arguments = Candidate(print, arrays, "").arguments(case)
-        assert all(isinstance(each, kind) for each in arguments[:3])
-        assert arguments[3:] == [(1, 1), (0, 0), (1, 1), 1]
-        arguments[0][:] = 0
-        assert np.array_equal(case.input, x)
 
 
 @pytest.mark.usefixtures("generated_only")

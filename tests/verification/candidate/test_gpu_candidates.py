@@ -4,18 +4,19 @@ Run on a GPU by `make gpu`; without one, under an interpreter of PTX and under N
 """
 
 import os
-import subprocess
-import sys
+from functools import partial
 
+import candidates
 import numpy as np
 import pytest
+from candidates import a_case
 from common import same_bits
 from on_gpu import MARKS, MISSING, SIMULATED, device, numba_arrays
 from paths import ROOT
+from processes import run
 
 import refconv
-from refconv.cases.fills import operands
-from refconv.verification import campaign, sections
+from refconv.verification import campaign
 from refconv.verification.candidate import array_kinds
 from refconv.verification.candidate.arrangements import ARRANGEMENTS, possible
 from refconv.verification.candidate.call import Unsupported
@@ -31,14 +32,8 @@ EXAMPLE = ROOT / "examples" / "cuda_kernel.py"
 CASES = 8
 # Each other way to lie in memory is compiled anew.
 SMALL = refconv.Supports.parse({"large": False, "views": SIMULATED})
+faults = partial(candidates.faults, arrays="numba")
 DTYPES = ("float32", "float64", "float16", "bfloat16", "int8", "uint64", "complex128")
-
-
-def a_case(dtype="float32", equal=False):
-    x, w, bias = operands("integers", (2, 4, 7, 6), (6, 2, 3, 2), bias=True, dtype=dtype)
-    for array in (x, w, bias) if equal else ():
-        array[:] = array[:1]
-    return refconv.Case(input=x, weight=w, bias=bias, stride=(2, 1), padding=(0, 1), groups=2)
 
 
 def host(array):
@@ -71,10 +66,6 @@ def writes(*arguments):
     copy[-(-out.size // 32), 32](returns(*given), out)
 
 
-def faults(function, case=None, **options):
-    return dict(Candidate(function, "numba", **options).call(case or a_case()).faults)
-
-
 @pytest.mark.parametrize("name", [each for each in ARRANGEMENTS if possible(each, "numba", "float32")])
 def test_arrays_lie_as_asked_for(name):
     seen = {}
@@ -83,7 +74,7 @@ def test_arrays_lie_as_asked_for(name):
         seen["input"] = tuple(arguments[0].strides)
         writes(*arguments)
 
-    case = a_case(equal=name == "broadcast")
+    case = a_case(broadcast="xwb" if name == "broadcast" else "")
     where = [(each, name) for each in ("input", "weight", "output") if (each, name) != ("output", "broadcast")]
     outcome = Candidate(candidate, "numba", style="out").call(case, memory=where)
     assert outcome.faults == ()
@@ -188,11 +179,6 @@ def test_no_time_is_wasted_in_the_simulator():
     assert not Candidate(returns, "numpy").takes_too_long(case)
 
 
-@pytest.fixture
-def generated_only(monkeypatch):
-    monkeypatch.setattr(sections, "FIXED", {})
-
-
 @pytest.mark.usefixtures("generated_only")
 def test_the_example_is_sound():
     """In the simulator in a process of its own, as by the command line."""
@@ -228,7 +214,6 @@ def test_a_mistake_is_found_and_shrunk(tmp_path):
         return
     # Without what this process has: the program itself asks for the simulator.
     variables = {name: value for name, value in os.environ.items() if name != array_kinds.SIMULATOR}
-    command = [sys.executable, "-c", failure.snippet]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    done = run(failure.snippet, env=variables, check=False)
     assert done.returncode == 1
     assert "AssertionError: Traceback" in done.stderr
