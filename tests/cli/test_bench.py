@@ -1,18 +1,16 @@
-"""The benchmark: what it computes from times, that all sides are treated alike, and what it refuses."""
+"""`refconv bench`: what it computes from times, that all sides are treated alike, and what it refuses."""
 
 import json
 import math
-import os
-from importlib.metadata import PackageNotFoundError
 from itertools import repeat
 
 import numpy as np
 import pytest
 import torch
+from cases import DENSE, DEPTHWISE, PAIRS
 from hypothesis import given
 from hypothesis import strategies as st
 from paths import ROOT
-from processes import python, run
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -20,16 +18,12 @@ import refconv
 from refconv import GeometryError
 from refconv.cases import networks
 from refconv.cases.networks import Layer
-from refconv.cli import app, bench, environment
+from refconv.cli import app, bench
 from refconv.cli.bench import SETTINGS, Row, Setting, compare, means, settings, sound
-from refconv.core.geometry import convolution
 from refconv.engine.targets.cpu import threads
 from refconv.verification.candidate.candidate import Candidate
 
 GOOD = f"{ROOT}/examples/im2col_kernel.py:conv2d"
-PAIRS = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1)}
-DENSE = Layer("small", "dense", (1, 4, 6, 6), (8, 4, 3, 3), **PAIRS, groups=1)
-DEPTHWISE = Layer("other", "depthwise", (1, 4, 6, 6), (4, 1, 3, 3), (2, 1), (1, 0), (1, 2), groups=4)
 SMALL = (DENSE, DEPTHWISE)
 
 
@@ -134,35 +128,6 @@ def test_wrong_candidates_have_no_ratio():
 def test_sound(verdicts, faults, expected):
     rows = [measured(1.0, verdict=verdict, fault=fault) for verdict, fault in zip(verdicts, faults, strict=True)]
     assert sound(rows) is expected
-
-
-# Layers
-
-
-def test_layers_are_convolutions():
-    for layer in networks.layers():
-        geometry = convolution(
-            layer.input, layer.weight, None, layer.stride, layer.padding, layer.dilation, layer.groups, "zeros"
-        )
-        assert 0 not in geometry.output_shape
-
-
-def test_networks_have_their_layers():
-    assert set(bench.NETWORKS) < set(networks.networks())
-    assert [layer for name in networks.networks() for layer in networks.layers(name)] == list(networks.layers())
-    assert {layer.groups for layer in networks.layers("resnext50_32x4d")} == {1, 32}
-    assert any(layer.groups == layer.input[1] > 1 for layer in networks.layers("mobilenet_v2"))
-
-
-def test_a_layer_in_a_few_words():
-    assert str(DENSE) == "4x6x6 -> 8, 3x3"
-    assert str(DEPTHWISE) == "4x6x6 -> 4, 3x3 s2x1 d1x2 g4"
-
-
-def test_data_are_normal():
-    values = networks.layers("vgg16")[0].case("float32").input
-    assert abs(values.mean()) < 0.02
-    assert abs(values.std() - 1) < 0.02
 
 
 # Comparisons
@@ -403,35 +368,3 @@ def test_wrong_usage(arguments, message):
     assert done.exit_code == 2
     assert message in " ".join(done.stderr.replace("│", " ").split())
     assert not done.stdout
-
-
-def test_info_as_a_user_runs_it():
-    done = python("-m", "refconv", "info", cwd=ROOT)
-    names = [line.split()[0] for line in done.stdout.splitlines()]
-    assert names == ["refconv", "python", *environment.PACKAGES, "processor", "threads", "cache", "load", "GPU"]
-    assert f"on {os.cpu_count()} processors" in done.stdout
-
-
-def test_info_imports_no_torch():
-    program = "import sys; from refconv.cli import environment as e; e.environment(); sys.exit('torch' in sys.modules)"
-    run(program, cwd=ROOT)
-
-
-def test_info_says_how_to_get_what_is_not_there(monkeypatch):
-    def missing(name):
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr(environment, "version", missing)
-    found = environment.environment()
-    assert found["torch"] == "not installed: pip install 'refconv[bench]'"
-    assert found["numba-cuda"] == "not installed: pip install 'refconv[cuda]'"
-    assert found["numba"] == "not installed, but needed"
-
-
-def test_info_is_honest_about_the_gpu():
-    try:
-        refconv.conv2d(np.ones((1, 1, 1, 1)), np.ones((1, 1, 1, 1)), backend="cuda")
-        expected = "used for arrays that live there"
-    except refconv.BackendUnavailable as error:
-        expected = f"not used: {error}"
-    assert environment.environment()["GPU"] == expected
