@@ -10,14 +10,13 @@ import itertools
 import sys
 
 import numpy as np
-from kernels import implementations
-from kernels.implementations import lowered, quiet
+from kernels.implementations import DIRECT, SOUND
+from kernels.lowered import lowered, quiet
 
-from refconv import Case, ErrorModel
+from refconv import Case
 from refconv.core.formats import part
 from refconv.judge.error_statistics import statistics
 
-DIRECT = ErrorModel.direct("float32")
 LENGTHS = (1, 3, 9, 27, 144, 576, 1152, 4608, 20_000)
 OUTPUTS = ((1, 1), (4, 2), (64, 8))  # positions and filters
 MULTIPLICATIONS = 1_000_000  # for each line of the table and each number of outputs
@@ -34,7 +33,7 @@ def fused(case):
 
 
 NAMES = ("torch, oneDNN", "im2col and sgemm", "sequential, no FMA", "reversed", "pairwise", "split into 8")
-SOUND = (fused, *(implementations.SOUND[name].run for name in NAMES))
+JUDGED = (fused, *(SOUND[name].run for name in NAMES))
 FILLS = {
     "normal": lambda random, shape: random.standard_normal(shape),
     "uniform": lambda random, shape: random.uniform(-1, 1, shape),
@@ -53,13 +52,13 @@ def largest(n, fill, random):
     """The largest shares that any sound sum has, and the number of outputs tried."""
     worst, tried = np.zeros(4), 0
     for positions, filters in OUTPUTS:
-        repeats = max(1, min(200, MULTIPLICATIONS // (n * positions * filters * len(SOUND))))
+        repeats = max(1, min(200, MULTIPLICATIONS // (n * positions * filters * len(JUDGED))))
         for _ in range(repeats):
             x, w = (FILLS[fill](random, (count, n, 1, 1)).astype("float32") for count in (positions, filters))
             case = Case(input=x, weight=w)
             if not case.random:
                 continue  # single numbers may look as if they were not
-            for sound in SOUND:
+            for sound in JUDGED:
                 found = shares(case, sound(case))
                 if found:
                     worst, tried = np.maximum(worst, found), tried + 1

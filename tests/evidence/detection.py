@@ -17,10 +17,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from kernels.implementations import FAULTS, SOUND, im2col, winograd_supports
+from kernels.faults import FAULTS
+from kernels.implementations import DIRECT, SOUND
+from kernels.sums import im2col
+from kernels.winograd import winograd_supports
 from paths import ROOT
 
-from refconv import Case, ErrorModel
+from refconv import Case
 from refconv.cases.fills import known, names, operands
 from refconv.cases.recipe import Recipe
 from refconv.core.geometry import Geometry, convolution
@@ -32,7 +35,6 @@ GEOMETRIES = 96
 SEEDS = 2
 TERMS, LONG = (27, 144, 576, 1152, 4608), 36_864
 CLAIMS = 5  # seeds for each claim
-DIRECT = ErrorModel.direct("float32")
 DOCUMENT = ROOT / "docs" / "detection.md"
 
 

@@ -16,7 +16,10 @@ from unittest import mock
 
 import numpy as np
 import torch
-from kernels import implementations
+from kernels.fft import fft
+from kernels.libraries import jax_conv2d, onnx_conv2d
+from kernels.sums import im2col
+from kernels.winograd import winograd
 
 import refconv
 from refconv import ErrorModel
@@ -51,13 +54,13 @@ def of_few_channels(case):
     return case.geometry.out_channels <= 2**15
 
 
-def jax_conv2d(case, calls=itertools.count(1)):  # noqa: B008 - one for all calls
+def forgetful_jax(case, calls=itertools.count(1)):  # noqa: B008 - one for all calls
     """As the corpus has it; what it has compiled for shapes that never come again would fill the memory."""
     if next(calls) % 200 == 0:
         import jax
 
         jax.clear_caches()
-    return implementations.jax_conv2d(case)
+    return jax_conv2d(case)
 
 
 def torch_conv2d(*arguments):
@@ -76,19 +79,19 @@ CANDIDATES = {
     "torch float32": (torch.nn.functional.conv2d, "float32", {"arrays": "torch", "supports": TORCH}),
     "torch float64": (torch.nn.functional.conv2d, "float64", {"arrays": "torch", "supports": TORCH}),
     "torch bfloat16": (torch_conv2d, "bfloat16", {"arrays": "torch", "model": FLUSHES, "supports": TORCH}),
-    "onnxruntime": (of_case(implementations.onnx_conv2d), "float32", {"supports": CONTIGUOUS}),
-    "im2col + sgemm": (of_case(implementations.im2col), "float32", {"supports": SOME}),
+    "onnxruntime": (of_case(onnx_conv2d), "float32", {"supports": CONTIGUOUS}),
+    "im2col + sgemm": (of_case(im2col), "float32", {"supports": SOME}),
     "winograd 2": (
-        of_case(functools.partial(implementations.winograd, 2)), "float32",
+        of_case(functools.partial(winograd, 2)), "float32",
         {"model": ErrorModel.winograd(2, 3), "supports": TILES},
     ),
     "winograd 4": (
-        of_case(functools.partial(implementations.winograd, 4)), "float32",
+        of_case(functools.partial(winograd, 4)), "float32",
         {"model": ErrorModel.winograd(4, 3), "supports": TILES},
     ),
-    "fft": (of_case(implementations.fft), "float32", {"model": ErrorModel.fft(), "supports": SOME}),
+    "fft": (of_case(fft), "float32", {"model": ErrorModel.fft(), "supports": SOME}),
     "jax": (
-        of_case(jax_conv2d, of_few_channels), "float32",
+        of_case(forgetful_jax, of_few_channels), "float32",
         {"model": FLUSHES, "supports": CONTIGUOUS | SOME},
     ),
 }  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from bounded import BOTH, FEW, HAIR, TILES, cases, direct, tiled
 from common import exact_sums
 from hypothesis import given, settings
-from kernels import implementations
+from kernels.winograd import WINOGRAD
 
 from refconv import Case, ErrorModel, ops, strategies
 from refconv.core.formats import part, parts, unit_roundoff
@@ -118,7 +118,7 @@ def test_transforms_are_correlations(m, r):
 @pytest.mark.parametrize("m", [2, 4])
 def test_transforms_are_the_published_ones(m):
     """Lavin and Gray's, but for factors that move between matrices: the product for each point is the same."""
-    data, weight, output = implementations.WINOGRAD[m]
+    data, weight, output = WINOGRAD[m]
     published = [
         [[Fraction(value).limit_denominator(24) for value in row] for row in each] for each in (output, weight, data)
     ]

@@ -7,7 +7,14 @@ import pytest
 from bounded import BOTH, FLOAT32, HALVES, assert_within, cases, computed, direct, tiled
 from hypothesis import given
 from hypothesis import strategies as st
-from kernels import arithmetic, implementations
+from kernels.fft import fft, fft_of_any_size
+from kernels.flushing import flushing_everything
+from kernels.implementations import SOUND
+from kernels.lowered import by_products, narrowed
+from kernels.operands import bfloat16, of_operands, split_in_two, tf32
+from kernels.sums import bias_after_rounding, in_accumulator, sequential
+from kernels.tensor_core import tensor_core
+from kernels.winograd import winograd_by_points
 
 from refconv import Case, ErrorModel
 
@@ -17,66 +24,66 @@ from refconv import Case, ErrorModel
 def random_order(case):
     """float32 products, added in an order that has no system."""
     order = np.random.default_rng(7).permutation(case.geometry.terms)
-    return implementations.by_products(lambda terms: terms[..., order].cumsum(axis=-1, dtype="float32")[..., -1])(case)
+    return by_products(lambda terms: terms[..., order].cumsum(axis=-1, dtype="float32")[..., -1])(case)
 
 
 def sound(name):
-    return implementations.narrowed(implementations.SOUND[name].run)
+    return narrowed(SOUND[name].run)
 
 
-truncated = partial(implementations.tf32, truncate=True)
+truncated = partial(tf32, truncate=True)
 DIRECT = {
     "sequential": (sound("sequential, no FMA"), direct(), BOTH),
     "reversed": (sound("reversed"), direct(), BOTH),
     "pairwise": (sound("pairwise"), direct(), BOTH),
-    "no order": (implementations.narrowed(random_order), direct(), BOTH),
+    "no order": (narrowed(random_order), direct(), BOTH),
     "matrix product": (sound("im2col and sgemm"), direct(), BOTH),
     "fused": (lambda case: case.expected("float32"), direct(), BOTH),
     "float64": (lambda case: case.expected("float64"), direct("float64"), (*BOTH, "float64")),
-    "float16": (partial(arithmetic.in_accumulator, dtype="float16"), direct("float16"), ("float16",)),
+    "float16": (partial(in_accumulator, dtype="float16"), direct("float16"), ("float16",)),
     "float16 backwards": (
-        partial(arithmetic.in_accumulator, dtype="float16", backwards=True),
+        partial(in_accumulator, dtype="float16", backwards=True),
         direct("float16"),
         ("float16",),
     ),
-    "bfloat16": (partial(arithmetic.in_accumulator, dtype="bfloat16"), direct("bfloat16"), ("bfloat16",)),
+    "bfloat16": (partial(in_accumulator, dtype="bfloat16"), direct("bfloat16"), ("bfloat16",)),
     "float8": (
-        partial(arithmetic.in_accumulator, dtype="float8_e4m3fn"),
+        partial(in_accumulator, dtype="float8_e4m3fn"),
         direct("float8_e4m3fn"),
         ("float8_e4m3fn",),
     ),
-    "bias after rounding": (implementations.bias_after_rounding, direct(bias_after_rounding=True), BOTH),
-    "flush to zero": (arithmetic.flushing, direct(flush_to_zero=True), BOTH),
-    "flush to zero, exact": (arithmetic.flushing, direct(flush_to_zero=True, bias_after_rounding=True), FLOAT32),
-    "TF32": (implementations.of_operands(implementations.tf32), ErrorModel.tf32(), FLOAT32),
+    "bias after rounding": (bias_after_rounding, direct(bias_after_rounding=True), BOTH),
+    "flush to zero": (flushing_everything, direct(flush_to_zero=True), BOTH),
+    "flush to zero, exact": (flushing_everything, direct(flush_to_zero=True, bias_after_rounding=True), FLOAT32),
+    "TF32": (of_operands(tf32), ErrorModel.tf32(), FLOAT32),
     "TF32, sequential": (
-        implementations.of_operands(implementations.tf32, implementations.sequential),
+        of_operands(tf32, sequential),
         ErrorModel.tf32(),
         FLOAT32,
     ),
-    "TF32 truncated": (implementations.of_operands(truncated), ErrorModel.tf32("truncate"), FLOAT32),
+    "TF32 truncated": (of_operands(truncated), ErrorModel.tf32("truncate"), FLOAT32),
     "bfloat16 operands": (
-        implementations.of_operands(implementations.bfloat16),
+        of_operands(bfloat16),
         direct("float32", "bfloat16"),
         FLOAT32,
     ),
-    "split in two": (arithmetic.split_in_two, ErrorModel.bf16x3(), FLOAT32),
-    "V100": (partial(implementations.tensor_core, block=4, fraction_bits=23), ErrorModel.tensor_core("V100"), HALVES),
-    "A100": (partial(implementations.tensor_core, block=8, fraction_bits=24), ErrorModel.tensor_core("A100"), HALVES),
+    "split in two": (split_in_two, ErrorModel.bf16x3(), FLOAT32),
+    "V100": (partial(tensor_core, block=4, fraction_bits=23), ErrorModel.tensor_core("V100"), HALVES),
+    "A100": (partial(tensor_core, block=8, fraction_bits=24), ErrorModel.tensor_core("A100"), HALVES),
     "A100, TF32": (
-        implementations.of_operands(truncated, partial(implementations.tensor_core, block=4, fraction_bits=24)),
+        of_operands(truncated, partial(tensor_core, block=4, fraction_bits=24)),
         ErrorModel.tensor_core("A100", "tf32_truncated"),
         FLOAT32,
     ),
     "few bits": (
-        partial(implementations.tensor_core, block=32, fraction_bits=13),
+        partial(tensor_core, block=32, fraction_bits=13),
         ErrorModel.tensor_core(block=32, fraction_bits=13),
         ("float8_e4m3fn", "float8_e5m2"),
     ),
 }
 FFTS = {
-    "FFT, power of two": implementations.narrowed(implementations.fft),
-    "FFT, any size": arithmetic.fft_of_any_size,
+    "FFT, power of two": narrowed(fft),
+    "FFT, any size": fft_of_any_size,
 }
 
 
@@ -101,7 +108,7 @@ def test_winograd_stays_within_its_bounds(drawn, data):
     """Wherever tiles begin, whatever factors stand in which matrix; NaN and infinity reach no output that is judged."""
     case, m, r = drawn
     factors = data.draw(st.lists(st.sampled_from([1, 2, 3, 1 / 6, -24]), min_size=m + r - 1, max_size=m + r - 1))
-    out = arithmetic.winograd(case, m, r, factors=factors, shift=data.draw(st.integers(0, m - 1)))
+    out = winograd_by_points(case, m, r, factors=factors, shift=data.draw(st.integers(0, m - 1)))
     assert_within(case, out, ErrorModel.winograd(m, r))
 
 
@@ -131,7 +138,7 @@ def test_long_sums_of_equal_terms(name, terms):
 def test_a_sequential_sum_uses_a_large_part_of_its_bound():
     """The bound is no fantasy: equal terms, once they stand still, lose all of themselves."""
     case = Case(input=np.full((1, 9000, 1, 1), 1.0, "float16"), weight=np.full((1, 9000, 1, 1), 1.0, "float16"))
-    lost = abs(float(arithmetic.in_accumulator(case, "float16").item()) - 9000)
+    lost = abs(float(in_accumulator(case, "float16").item()) - 9000)
     assert 0.1 < lost / case.bound(direct("float16")).item() <= 1
 
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 from detection import DEFAULT, FILLS, TERMS, caught, claim, corpus, detected, samples, tally
 from hypothesis import settings
-from kernels.implementations import FAULTS, SOUND, winograd_supports
+from kernels.faults import FAULTS
+from kernels.implementations import SOUND
+from kernels.winograd import winograd_supports
 
 pytestmark = pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")
 

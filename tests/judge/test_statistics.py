@@ -5,7 +5,10 @@ import pytest
 import torch
 from cases import case_of
 from hypothesis import assume, given
-from kernels.implementations import FAULTS, bfloat16, by_products, im2col, of_operands, tf32
+from kernels.faults import FAULTS
+from kernels.lowered import by_products
+from kernels.operands import bfloat16, of_operands, tf32
+from kernels.sums import im2col
 
 from refconv import Case, ErrorModel, assert_close, strategies
 from refconv.cases.fills import operands
