@@ -91,12 +91,12 @@ def test_ours_goes_before_each_peer_and_rounds_fill_the_time(seconds, ours, peer
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(1e-3, 1e3)), min_size=1))
 def test_means_are_geometric_and_weigh_layers_alike(pairs):
-    found = means([measured(ratio, network) for network, ratio in pairs])
-    assert [*found] == [*dict.fromkeys(network for network, _ in pairs), bench.ALL]
-    logarithm = math.fsum(math.log(found[network]) for network, _ in pairs)
-    assert math.log(found[bench.ALL]) * len(pairs) == pytest.approx(logarithm)
-    one = [math.log(ratio) for network, ratio in pairs if network == pairs[0][0]]
-    assert math.log(found[pairs[0][0]]) == pytest.approx(math.fsum(one) / len(one))
+    averages = means([measured(ratio, network) for network, ratio in pairs])
+    assert [*averages] == [*dict.fromkeys(network for network, _ in pairs), bench.ALL]
+    logarithm = math.fsum(math.log(averages[network]) for network, _ in pairs)
+    assert math.log(averages[bench.ALL]) * len(pairs) == pytest.approx(logarithm)
+    logarithms = [math.log(ratio) for network, ratio in pairs if network == pairs[0][0]]
+    assert math.log(averages[pairs[0][0]]) == pytest.approx(math.fsum(logarithms) / len(logarithms))
 
 
 def test_above_one_is_faster():
@@ -313,12 +313,12 @@ def test_the_command_prints_all_three_figures(tmp_path):
     assert "float32 with float64 sums: 2 of 2" in done.stderr
     content = json.loads(path.read_text())
     assert content["environment"]["refconv"] == refconv.__version__
-    assert [(each["dtype"], each["precision"]) for each in content["comparisons"]] == [
+    assert [(comparison["dtype"], comparison["precision"]) for comparison in content["comparisons"]] == [
         (setting.dtype, setting.precision) for setting in SETTINGS
     ]
-    for each, figure in zip(content["comparisons"], last[2:], strict=True):
-        assert [row["layer"]["name"] for row in each["rows"]] == ["dense", "depthwise"]
-        assert f"{each['geometric_means'][bench.ALL]:.2f}" == figure
+    for comparison, figure in zip(content["comparisons"], last[2:], strict=True):
+        assert [row["layer"]["name"] for row in comparison["rows"]] == ["dense", "depthwise"]
+        assert f"{comparison['geometric_means'][bench.ALL]:.2f}" == figure
 
 
 @pytest.mark.usefixtures("small_networks")

@@ -28,10 +28,10 @@ def test_info_says_how_to_get_what_is_not_there(monkeypatch):
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(environment, "version", missing)
-    found = environment.environment()
-    assert found["torch"] == "not installed: pip install 'refconv[bench]'"
-    assert found["numba-cuda"] == "not installed: pip install 'refconv[cuda]'"
-    assert found["numba"] == "not installed, but needed"
+    described = environment.environment()
+    assert described["torch"] == "not installed: pip install 'refconv[bench]'"
+    assert described["numba-cuda"] == "not installed: pip install 'refconv[cuda]'"
+    assert described["numba"] == "not installed, but needed"
 
 
 def test_info_is_honest_about_the_gpu():

@@ -125,14 +125,14 @@ def test_any_memory_layout(shift, flips, order, gaps):
 )
 def test_a_layout_puts_each_element_in_its_place(kernel, stride, dilation, output):
     """For every output and tap: the element at the tap's place, a step for each output on, is the padded input's."""
-    found = layout(kernel, stride, dilation, output)
+    flat = layout(kernel, stride, dilation, output)
     elements = [
-        (found.starts[0][a] + j * stride[0], found.starts[1][b] + v * stride[1])
-        for b, a, j, v in np.ndindex(*map(len, found.starts[::-1]), *found.lengths)
+        (flat.starts[0][a] + j * stride[0], flat.starts[1][b] + v * stride[1])
+        for b, a, j, v in np.ndindex(*map(len, flat.starts[::-1]), *flat.lengths)
     ]
-    assert len(elements) == found.channel
+    assert len(elements) == flat.channel
     for p, q, r, s in np.ndindex(*output, *kernel):
-        place = found.taps[r * kernel[1] + s] + p * found.steps[0] + q * found.steps[1]
+        place = flat.taps[r * kernel[1] + s] + p * flat.steps[0] + q * flat.steps[1]
         assert elements[place] == (p * stride[0] + r * dilation[0], q * stride[1] + s * dilation[1])
 
 
@@ -150,11 +150,11 @@ def test_panels_are_bounded(data):
         x_dtype=dtype, w_dtype=dtype, out_dtype=dtype, accumulator=dtype, threads=2, zero_point=0, slack=0,
         all_terms=channels * kernel**2,
     )  # fmt: skip
-    found = schedule.cheapest(p)
-    columns = (found.vectors * p.lanes, width)  # of a tile, and of a row
+    chosen = schedule.cheapest(p)
+    columns = (chosen.vectors * p.lanes, width)  # of a tile, and of a row
     panel, *least = (
         4 * channels * layout(p.kernel, p.stride, p.dilation, band).channel
-        for band in (found.band, *((1, min(each, width)) for each in columns))
+        for band in (chosen.band, *((1, min(outputs, width)) for outputs in columns))
     )
     assert panel <= 4 * max(schedule.PANEL_BYTES, *least)
 

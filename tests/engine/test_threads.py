@@ -30,10 +30,10 @@ def large():
 @pytest.fixture
 def shared(monkeypatch):
     """What was shared among how many threads; as if there were two processors at least."""
-    found, share = [], threads.share
+    numbers, share = [], threads.share
     monkeypatch.setattr(threads, "count", lambda: 2)
-    monkeypatch.setattr(threads, "share", lambda *arguments: found.append(arguments[2]) or share(*arguments))
-    return found
+    monkeypatch.setattr(threads, "share", lambda *arguments: numbers.append(arguments[2]) or share(*arguments))
+    return numbers
 
 
 def test_a_pool_of_python_threads_gives_the_same_bits(monkeypatch, shared):
@@ -47,10 +47,10 @@ def test_a_pool_of_python_threads_gives_the_same_bits(monkeypatch, shared):
 
 def test_openmp_gives_the_same_bits(monkeypatch, shared):
     """Where there is an OpenMP runtime; also when its threads are asleep."""
-    expected, found = large(), threads._gomp_parallel(True)
-    if found is None:
+    expected, runtime = large(), threads._gomp_parallel(True)
+    if runtime is None:
         pytest.skip("neither torch nor the system has an OpenMP runtime with GNU's entry point")
-    monkeypatch.setattr(threads, "openmp", lambda: found)
+    monkeypatch.setattr(threads, "openmp", lambda: runtime)
     for pause in (0, 0, 0.03):
         time.sleep(pause)
         assert same_bits(large(), expected)

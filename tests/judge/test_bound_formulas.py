@@ -28,7 +28,7 @@ def formula(sums, at, model, out):
     """The bound of a direct sum as a rational number, as docs/numerics.md has it, over operands that are normal."""
     u, operands = Fraction(unit_roundoff(model.accumulator)), FORMATS[model.algorithm.operands]
     absolute, magnitude, oracle = (
-        Fraction(float(each[at])) for each in (sums.absolute, sums.magnitude, sums.value_error)
+        Fraction(float(sum_[at])) for sum_ in (sums.absolute, sums.magnitude, sums.value_error)
     )
     if model.flush_to_zero:
         lost, least = 2 * Fraction(smallest_normal(model.accumulator)), Fraction(smallest_normal(out))
@@ -47,7 +47,7 @@ def formula(sums, at, model, out):
 
 
 FORMULAS = [
-    *(direct(each) for each in ("float16", "bfloat16", "float32", "float64")),
+    *(direct(accumulator) for accumulator in ("float16", "bfloat16", "float32", "float64")),
     direct(flush_to_zero=True),
     direct(bias_after_rounding=True),
     ErrorModel.tf32(),
@@ -76,11 +76,12 @@ def test_sums_are_rounded_outwards(case):
     sums, g = case.sums, case.geometry
     largest = Fraction(float(sums.x.max(initial=0))) * Fraction(float(sums.w.max(initial=0)))
     largest += Fraction(float(sums.bias_magnitude.max(initial=0)))
-    for power, found in ((1, sums.absolute), (2, sums.squares)):
-        operands = [None if each is None else each**power for each in (sums.x, sums.w, sums.bias)]  # exact in float64
-        for one, wanted in zip(found.flat, exact_sums(g, *operands), strict=True):
-            above = wanted * HAIR**2 + Fraction(sums.terms, 2**1000) * max(1, largest**power)
-            assert wanted <= Fraction(float(one)) ** power <= above
+    for power, rounded_up in ((1, sums.absolute), (2, sums.squares)):
+        # Powers are exact in float64.
+        operands = [None if array is None else array**power for array in (sums.x, sums.w, sums.bias)]
+        for above, exact in zip(rounded_up.flat, exact_sums(g, *operands), strict=True):
+            most = exact * HAIR**2 + Fraction(sums.terms, 2**1000) * max(1, largest**power)
+            assert exact <= Fraction(float(above)) ** power <= most
 
 
 @given(strategies.cases(dtypes=("complex64", "complex128"), asymmetric_padding=True, max_multiplications=600))
@@ -88,7 +89,7 @@ def test_parts_of_complex_sums(case):
     """The magnitudes of each part's products, each beside the other."""
     sums, g = case.sums, case.geometry
     x, w = np.abs(parts(case.input)), np.abs(parts(case.weight))
-    (x0, x1), (w0, w1) = ((each[..., ::2], each[..., 1::2]) for each in (x, w))
+    (x0, x1), (w0, w1) = ((array[..., ::2], array[..., 1::2]) for array in (x, w))
     options = (g.stride, g.padding, g.dilation, g.groups)
 
     def convolve(x, w, b=None):
@@ -120,7 +121,8 @@ def test_transforms_are_the_published_ones(m):
     """Lavin and Gray's, but for factors that move between matrices: the product for each point is the same."""
     data, weight, output = WINOGRAD[m]
     published = [
-        [[Fraction(value).limit_denominator(24) for value in row] for row in each] for each in (output, weight, data)
+        [[Fraction(value).limit_denominator(24) for value in row] for row in matrix]
+        for matrix in (output, weight, data)
     ]
     for point, i, k, j in np.ndindex(m + 2, m, 3, m + 2):
         ours, theirs = (a[i][point] * b[point][k] * c[point][j] for a, b, c in (transforms(m, 3), published))

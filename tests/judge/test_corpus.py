@@ -38,10 +38,10 @@ def test_nothing_sound_is_rejected(name):
     """
     assert all(SOUND[name].supports(sample.case) for sample in samples(name))
     every = 1 if settings.get_current_profile_name() == "thorough" else 4
-    found = tally(name, every)
-    assert found.verdicts.total() >= 2000 // every
-    first = "\n".join(str(comparison) for _, comparison in found.rejected[:3])
-    assert not found.rejected, f"{len(found.rejected)} rejected, among them:\n{first}"
+    counts = tally(name, every)
+    assert counts.verdicts.total() >= 2000 // every
+    first = "\n".join(str(comparison) for _, comparison in counts.rejected[:3])
+    assert not counts.rejected, f"{len(counts.rejected)} rejected, among them:\n{first}"
 
 
 @pytest.mark.parametrize("terms", TERMS)

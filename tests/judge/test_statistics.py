@@ -65,7 +65,7 @@ def test_sound_sums_are_not_suspicious(fill, order):
 def test_torch_is_not_suspicious(case):
     x, w, b, *options = case.arguments()
     assume(case.expected().size and x.size)
-    tensors = [None if each is None else torch.tensor(each) for each in (x, w, b)]
+    tensors = [None if array is None else torch.tensor(array) for array in (x, w, b)]
     comparison = case.check(torch.nn.functional.conv2d(*tensors, *options))
     assert comparison.ok, str(comparison)
 
@@ -121,7 +121,7 @@ def test_outputs_without_terms_say_nothing(dtype):
     with np.errstate(all="raise"):
         comparison = case.check(out)
     assert comparison.verdict == "within bound"
-    assert all(np.isfinite(each.value) for each in comparison.statistics)
+    assert all(np.isfinite(statistic.value) for statistic in comparison.statistics)
 
 
 def test_all_filters_at_one_place_share_the_errors_of_its_input():

@@ -35,15 +35,15 @@ def test_tolerances_are_safe_and_tight(case, model):
     mean = magnitude[covered].mean() if covered.any() else 0
     assert least * (1 - 2**-20) <= atol + rtol * mean <= least * 1.13 + most[covered].max(initial=0) * 2**-30
     if model is None and standard.expected.dtype != np.float64:
-        expected, exact, bound = (parts(each) for each in (standard.expected, standard.exact, standard.bound))
+        expected, exact, bound = (parts(array) for array in (standard.expected, standard.exact, standard.bound))
         for sign in (-1, 1):
             out = np.where(bound > 0, exact + sign * bound, expected.astype(float))
             out = np.where(np.isfinite(bound), out, np.nan).view(standard.exact.dtype)
             good = np.isfinite(out) & np.isfinite(standard.expected.astype(standard.exact.dtype))
-            given_, wanted = (
-                torch.tensor(each[good].astype(standard.exact.dtype)) for each in (out, standard.expected)
+            actual, desired = (
+                torch.tensor(array[good].astype(standard.exact.dtype)) for array in (out, standard.expected)
             )
-            torch.testing.assert_close(given_, wanted, rtol=rtol, atol=atol)
+            torch.testing.assert_close(actual, desired, rtol=rtol, atol=atol)
 
 
 def best_pair(x, y):
@@ -54,14 +54,14 @@ def best_pair(x, y):
     if not scale:
         return 0
     reach = x.max() or 1
-    found = linprog(
+    solution = linprog(
         [1, x.mean() / reach],
         A_ub=-np.stack([np.ones_like(x), x / reach], axis=1),
         b_ub=-y / scale,
         bounds=[(0, None)] * 2,
     )
-    assert found.success
-    return found.fun * scale
+    assert solution.success
+    return solution.fun * scale
 
 
 def test_tolerances_of_integers():

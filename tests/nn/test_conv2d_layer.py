@@ -21,7 +21,7 @@ pytestmark = [
 def layers_and_inputs(draw, least_channels=0):
     """A layer with an input that it can take, as float32 or float64."""
     given_arguments = draw(
-        arguments(least_channels).filter(lambda each: not any(map(is_sequence_of_one, each.values())))
+        arguments(least_channels).filter(lambda keywords: not any(map(is_sequence_of_one, keywords.values())))
     )
     dtype = draw(st.sampled_from(FLOATS))
     seed = draw(st.integers(0, 2**32))
@@ -102,7 +102,7 @@ def test_sequence_of_one_is_meant_for_both_axes(arguments, mode):
     """As torch.nn.functional.conv2d has it, in every mode."""
     image = np.random.default_rng(0).standard_normal((1, 2, 7, 8)).astype("float32")
     pairs = {name: value if isinstance(value, str) else 2 * tuple(value) for name, value in arguments.items()}
-    layer, same = (nn.Conv2d(2, 3, 3, padding_mode=mode, seed=0, **each) for each in (arguments, pairs))
+    layer, same = (nn.Conv2d(2, 3, 3, padding_mode=mode, seed=0, **keywords) for keywords in (arguments, pairs))
     assert same_bits(layer(image), same(image))
 
 

@@ -40,7 +40,9 @@ def test_four_sided_padding_of_the_transposed_layer():
 @st.composite
 def transposed_layers_and_inputs(draw):
     """A layer, and an input that it can take, of small integers in float64: their sums are exact in any order."""
-    given_arguments = draw(transposed_arguments().filter(lambda each: not any(map(is_sequence_of_one, each.values()))))
+    given_arguments = draw(
+        transposed_arguments().filter(lambda keywords: not any(map(is_sequence_of_one, keywords.values())))
+    )
     layer = nn.ConvTranspose2d(**given_arguments, dtype="float64")
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     layer.weight = rng.integers(-9, 10, layer.weight.shape).astype("float64")

@@ -100,12 +100,12 @@ def test_sums_past_the_largest_number_become_infinite(dtype):
 def test_wrapped_sums_are_those_of_python(operands):
     """Modulo 2**64 by both backends, though no partial sum need fit."""
     dtype, *numbers = operands
-    x, w = (np.array(each, dtype).reshape(1, -1, 1, 1) for each in numbers)
-    found = [refconv.conv2d(x, w, overflow="wrap", backend=each) for each in ("python", "cpu")]
-    bits = 8 * found[0].itemsize
+    x, w = (np.array(values, dtype).reshape(1, -1, 1, 1) for values in numbers)
+    results = [refconv.conv2d(x, w, overflow="wrap", backend=backend) for backend in ("python", "cpu")]
+    bits = 8 * results[0].itemsize
     total = sum(int(left) * int(right) for left, right in zip(*numbers, strict=True))
-    assert same_bits(*found)
-    assert (found[0].item() - total) % 2**bits == 0
+    assert same_bits(*results)
+    assert (results[0].item() - total) % 2**bits == 0
 
 
 def test_an_overflowing_bias_is_named_where_it_is_the_output():

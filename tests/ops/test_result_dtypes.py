@@ -83,7 +83,7 @@ def test_float32_bias_for_narrow_inputs(geometry, dtype, seed):
     arrays = Arrays(geometry, seed, random_numbers(dtype))
     rng = np.random.default_rng(seed)
     arrays.bias, arrays.input_bias = (
-        rng.standard_normal(each.shape).astype("float32") for each in (arrays.bias, arrays.input_bias)
+        rng.standard_normal(bias.shape).astype("float32") for bias in (arrays.bias, arrays.input_bias)
     )
     wide = Arrays(geometry, seed, small_integers)
     for name in ("input", "weight", "bias", "grad", "input_bias"):

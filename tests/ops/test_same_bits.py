@@ -46,7 +46,7 @@ def test_channels_last_gives_the_same_bits(geometry, dtype, seed, batched, preci
     """NHWC images and OHWI weights: the transposed results of NCHW and OIHW."""
     arrays = Arrays(geometry, seed, random_numbers(dtype), batched=batched)
     last = Arrays(geometry, seed, random_numbers(dtype), batched=batched)
-    last.input, last.grad = (np.ascontiguousarray(np.moveaxis(each, -3, -1)) for each in (arrays.input, arrays.grad))
+    last.input, last.grad = (np.ascontiguousarray(np.moveaxis(array, -3, -1)) for array in (arrays.input, arrays.grad))
     last.weight = np.ascontiguousarray(np.moveaxis(arrays.weight, 1, -1))
     ops = ("conv2d", *GRADIENTS, *(["conv_transpose2d"] if geometry.padding_mode == "zeros" else []))
     for op in ops:
@@ -69,7 +69,7 @@ def test_any_strides_give_the_same_bits(geometry, dtype, seed, precision):
     viewed.grad, viewed.bias = unaligned(arrays.grad), reversed_view(arrays.bias)
     ops = ("conv2d", *GRADIENTS, *(["conv_transpose2d"] if geometry.padding_mode == "zeros" else []))
     for op in ops:
-        calls = (each.call(op, precision=precision) for each in (viewed, arrays))
+        calls = (operands.call(op, precision=precision) for operands in (viewed, arrays))
         assert same_bits(*map(np.ascontiguousarray, calls)), op
 
 
@@ -105,8 +105,13 @@ def test_torch_tensors(op):
         (2, 4, *(5, 6, 4)[: axes_of(op)]), (6, 2, *(2, 3, 1)[: axes_of(op)]), None, 2, 1, 1, 2, "zeros"
     )
     arrays = Arrays(geometry, 0, random_numbers("float32"))
-    arguments = [torch.tensor(each) if isinstance(each, np.ndarray) else each for each in arrays.arguments(op)]
-    arguments = [torch.Size(each) if isinstance(each, tuple) and len(each) == 4 else each for each in arguments]
+    arguments = [
+        torch.tensor(argument) if isinstance(argument, np.ndarray) else argument for argument in arrays.arguments(op)
+    ]
+    arguments = [
+        torch.Size(argument) if isinstance(argument, tuple) and len(argument) == 4 else argument
+        for argument in arguments
+    ]
     actual = getattr(refconv, op)(*arguments)
     assert isinstance(actual, torch.Tensor)
     assert same_bits(actual.numpy(), arrays.call(op))

@@ -115,7 +115,7 @@ def test_large_strides_take_no_longer_than_their_results(shape, kernel, stride):
     assert np.array_equal(out, theirs.numpy())
     size = tuple(n + 5 for n in shape)
     gradient = np.ones((1, 1, 1, 1))
-    found = refconv.conv2d_input((1, 1, *size), w, gradient, stride)
+    actual = refconv.conv2d_input((1, 1, *size), w, gradient, stride)
     expected = np.zeros((1, 1, *size))
     expected[..., : kernel[0], : kernel[1]] = 3
-    assert np.array_equal(found, expected)
+    assert np.array_equal(actual, expected)

@@ -31,7 +31,10 @@ def adds_the_first_bias(input, weight, bias, *rest):
 
 def accumulates_in_half(input, weight, bias, *rest):
     """Rounds its operands to float16 first."""
-    narrow = (None if each is None else each.astype("float16").astype(each.dtype) for each in (input, weight, bias))
+    narrow = (
+        None if operand is None else operand.astype("float16").astype(operand.dtype)
+        for operand in (input, weight, bias)
+    )
     return refconv.conv2d(*narrow, *rest)
 
 
@@ -159,7 +162,7 @@ def test_what_is_written_to_may_be_a_view_like_any_other():
     assert report.ok
     covered, possible = report.interactions.shares()["memory of input", "memory of output"]
     assert 0 < covered <= possible == 11 * 10
-    failures = {each.property: each for each in verify(writes_densely, style="out", cases=100).failures}
+    failures = {failure.property: failure for failure in verify(writes_densely, style="out", cases=100).failures}
     assert {name for name, _ in failures["views"].recipe.memory} == {"output"}
 
 
@@ -179,11 +182,11 @@ def test_different_faults_are_reported_apart():
         return ignores_dilation(input, weight, bias, stride, padding, dilation, groups)
 
     report = verify(two_faults, cases=300)
-    found = {failure.property: failure for failure in report.failures}
-    assert set(found) == {"returns", "values"}
-    assert "RuntimeError: no stride" in found["returns"].text
-    assert "test_verify.py" in found["returns"].text
-    assert "judgement.py" not in found["returns"].text
+    failures = {failure.property: failure for failure in report.failures}
+    assert set(failures) == {"returns", "values"}
+    assert "RuntimeError: no stride" in failures["returns"].text
+    assert "test_verify.py" in failures["returns"].text
+    assert "judgement.py" not in failures["returns"].text
 
 
 @pytest.mark.usefixtures("generated_only")

@@ -29,5 +29,5 @@ def flushed(values):
 def flushing_everything(case):
     """Subnormal operands, products, sums and outputs become zero, subnormal as their formats have it."""
     dtype = case.input.dtype
-    found = narrowed(flushing)(with_operands(flushed, case))
-    return flushed(found).astype(dtype)
+    out = narrowed(flushing)(with_operands(flushed, case))
+    return flushed(out).astype(dtype)

@@ -8,9 +8,11 @@ from kernels.lowered import lowered, quiet
 def torch_conv2d(case, *, mkldnn=True, memory_format=torch.contiguous_format):
     """torch.nn.functional.conv2d."""
     x, w, b, *options = case.arguments()
-    tensors = [None if each is None else torch.tensor(each) for each in (x, w, b)]
+    tensors = [None if array is None else torch.tensor(array) for array in (x, w, b)]
     if memory_format == torch.channels_last:
-        tensors[:2] = (each.contiguous(memory_format=memory_format) if each.ndim == 4 else each for each in tensors[:2])
+        tensors[:2] = (
+            tensor.contiguous(memory_format=memory_format) if tensor.ndim == 4 else tensor for tensor in tensors[:2]
+        )
     with torch.backends.mkldnn.flags(enabled=mkldnn):
         return torch.nn.functional.conv2d(*tensors, *options).numpy()
 

@@ -12,7 +12,7 @@ from refconv.core.formats import rounded
 def with_operands(change, case):
     """The case with other numbers in input and weight."""
     with np.errstate(all="ignore"):
-        x, w = (change(each).astype(each.dtype) for each in (case.input, case.weight))
+        x, w = (change(array).astype(array.dtype) for array in (case.input, case.weight))
         return replace(case, input=x, weight=w)
 
 

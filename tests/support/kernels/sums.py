@@ -39,7 +39,7 @@ def _pairwise(terms):
 def _split(terms, parts=8):
     """As threads share a sum: stretches of it, then the sum of these."""
     stretches = np.array_split(terms, min(parts, terms.shape[-1]), axis=-1)
-    return running(np.stack([running(each) for each in stretches], axis=-1))
+    return running(np.stack([running(stretch) for stretch in stretches], axis=-1))
 
 
 @quiet

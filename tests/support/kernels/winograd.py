@@ -45,7 +45,7 @@ def winograd(m, case):
 def by_tiles(case, matrices, shift=0):
     """Minimal filtering in float32, by the matrices of input, weights and output; tiles begin `shift` before these."""
     g, low = case.geometry, lowered(case)
-    data, taps, inverse = (np.array(each, "float32") for each in matrices)
+    data, taps, inverse = (np.array(matrix, "float32") for matrix in matrices)
     (m, t), (P, Q) = inverse.shape, g.output_size
     images = case.input.astype("float32").reshape(g.batch, g.in_channels, *g.size)
     rows, columns = (-(-(size + shift) // m) for size in (P, Q))
@@ -72,5 +72,5 @@ def winograd_supports(case):
 def winograd_by_points(case, m, r, *, factors=None, shift=0):
     """F(m x m, r x r) by refconv's own matrices; `factors`, one for each point, go from B to G."""
     factors = np.ones((m + r - 1, 1)) if factors is None else np.array(factors, float)[:, None]
-    inverse, taps, data = (np.array(each, float) for each in transforms(m, r))
+    inverse, taps, data = (np.array(matrix, float) for matrix in transforms(m, r))
     return narrowed(partial(by_tiles, matrices=(data / factors, taps * factors, inverse), shift=shift))(case)

@@ -50,7 +50,7 @@ def test_torch_on_another_device():
     """That of the CPU under another name, which goes the way of other devices."""
 
     def candidate(*arguments):
-        assert [each.storage_offset() for each in arguments[:3]] == [0, 0, 0]
+        assert [tensor.storage_offset() for tensor in arguments[:3]] == [0, 0, 0]
         return torch.nn.functional.conv2d(*arguments)
 
     candidate.device = "cpu:0"
@@ -77,10 +77,10 @@ def test_tensors_from_another_device():
 def test_torch_on_a_gpu(style):
     def candidate(*arguments):
         given = arguments[:7]
-        found = torch.nn.functional.conv2d(*given)
+        result = torch.nn.functional.conv2d(*given)
         if style == "return":
-            return found
-        arguments[-1][...] = found
+            return result
+        arguments[-1][...] = result
         return None
 
     candidate.device = "cuda"
@@ -136,13 +136,13 @@ def cupy(monkeypatch):
 @pytest.mark.parametrize("style", ["return", "out"])
 def test_cupy(cupy, name, style):
     def candidate(*arguments):
-        arguments = [each.host if isinstance(each, OnDevice) else each for each in arguments]
+        arguments = [argument.host if isinstance(argument, OnDevice) else argument for argument in arguments]
         if style == "return":
             return cupy.asarray(refconv.conv2d(*arguments))
         arguments[-1][...] = refconv.conv2d(*arguments[:-1])
         return None
 
-    where = [(each, name) for each in ("input", "weight", "output")[: 2 + (style == "out")]]
+    where = [(array, name) for array in ("input", "weight", "output")[: 2 + (style == "out")]]
     case = a_case()
     outcome = Candidate(candidate, "cupy", style=style).call(case, memory=where)
     assert outcome.faults == ()
@@ -171,11 +171,11 @@ def test_numbas_arrays_need_a_gpu_or_the_simulator():
     try:
         Candidate(refconv.conv2d, "numba")
     except refconv.BackendUnavailable as error:
-        found = str(error)
+        message = str(error)
     else:
         pytest.skip("there is a GPU")
-    assert found.startswith("arrays='numba' needs a GPU, or NUMBA_ENABLE_CUDASIM=1 in the environment")
-    assert "pip install 'refconv[cuda]'" in found
+    assert message.startswith("arrays='numba' needs a GPU, or NUMBA_ENABLE_CUDASIM=1 in the environment")
+    assert "pip install 'refconv[cuda]'" in message
 
 
 def test_the_device_with_an_index(monkeypatch):
@@ -186,8 +186,8 @@ def test_the_device_with_an_index(monkeypatch):
     array_kinds.finish(None, "torch", "cuda")
     assert waited == [("cuda:1",), ()]
     one, two = torch.device("cuda:1"), torch.device("cuda:2")
-    found = [array_kinds._lies_on(one, name) for name in ("cuda:1", "cuda", "cuda:2", "cpu")]
-    assert found == [True, True, False, False]
+    lies_there = [array_kinds._lies_on(one, name) for name in ("cuda:1", "cuda", "cuda:2", "cpu")]
+    assert lies_there == [True, True, False, False]
     assert not array_kinds._lies_on(two, "cuda:1")
     assert array_kinds._lies_on(torch.device("cpu"), "cpu:0")
 

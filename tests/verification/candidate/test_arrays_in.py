@@ -22,14 +22,16 @@ FLOATS = [str(dtype) for dtype in formats.FLOATS]
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float8_e5m2", "int8", "complex64"])
 def test_arrays_lie_as_asked_for_and_the_result_is_the_same(kind, name, dtype):
     case = a_case(dtype, broadcast="xwb" if name == "broadcast" else "")
-    where = [each for each in ("input", "weight", "bias") if possible(name, kind, dtype, getattr(case, each).ndim)]
+    where = [
+        operand for operand in ("input", "weight", "bias") if possible(name, kind, dtype, getattr(case, operand).ndim)
+    ]
     seen = []
 
     def candidate(*arguments):
-        seen.append([each.strides if kind == "numpy" else each.stride() for each in arguments[:3]])
+        seen.append([array.strides if kind == "numpy" else array.stride() for array in arguments[:3]])
         return refconv.conv2d(*arguments)
 
-    memory = [(each, name) for each in where]
+    memory = [(operand, name) for operand in where]
     outcome = Candidate(candidate, kind).call(case, memory=memory)
     assert outcome.faults == ()
     assert same_bits(outcome.result, case.expected())
@@ -85,10 +87,10 @@ def test_channels_last(batched, style, kind):
         assert layout == "NHWC"
         assert tuple(input.shape) == (2, 7, 6, 4)[not batched :]
         assert weight.shape == (6, 2, 3, 2)
-        found = refconv.conv2d(input, weight, bias, stride, padding, dilation, groups, layout=layout)
+        result = refconv.conv2d(input, weight, bias, stride, padding, dilation, groups, layout=layout)
         if not out:
-            return found
-        out[0][...] = found
+            return result
+        out[0][...] = result
         return out[0]
 
     case = a_case(batched=batched)
@@ -124,7 +126,7 @@ def test_keywords_are_handed_over():
 
 def test_scalars_are_handed_over():
     def candidate(*arguments):
-        assert all(isinstance(each, torch.Tensor) for each in arguments[:9] if each is not None)
+        assert all(isinstance(argument, torch.Tensor) for argument in arguments[:9] if argument is not None)
         return refconv.conv2d_quantized(*arguments)
 
     scale, zero = np.float32(0.5), np.int8(3)
@@ -165,7 +167,7 @@ def test_torch_candidates_get_writable_copies():
     case = refconv.Case(input=x, weight=w, bias=b)
     for arrays, kind in (("numpy", np.ndarray), ("torch", torch.Tensor)):
         arguments = Candidate(print, arrays, "").arguments(case)
-        assert all(isinstance(each, kind) for each in arguments[:3])
+        assert all(isinstance(array, kind) for array in arguments[:3])
         assert arguments[3:] == [(1, 1), (0, 0), (1, 1), 1]
         arguments[0][:] = 0
         assert np.array_equal(case.input, x)

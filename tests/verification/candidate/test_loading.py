@@ -16,11 +16,11 @@ def test_attributes_say_how_a_function_is_called(tmp_path):
         "    def __call__(self, *_): return 3\n"
         "layer = Layer()\n"
     )
-    found = load(f"{path}:conv2d", op="conv2d_bias")
-    assert (found.arrays, found.style, found.op) == ("torch", "out", "conv2d_bias")
-    found = load(f"{path}:layer")
-    assert (found.arrays, found.style) == ("jax", "return")
-    assert list(dict(found.call(a_case()).faults)) == ["kind of array"]
+    candidate = load(f"{path}:conv2d", op="conv2d_bias")
+    assert (candidate.arrays, candidate.style, candidate.op) == ("torch", "out", "conv2d_bias")
+    candidate = load(f"{path}:layer")
+    assert (candidate.arrays, candidate.style) == ("jax", "return")
+    assert list(dict(candidate.call(a_case()).faults)) == ["kind of array"]
     assert load("refconv:conv2d", style="out").style == "out"
 
 

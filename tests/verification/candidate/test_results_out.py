@@ -51,8 +51,8 @@ def takes_another_shape(input, *rest):
 )
 def test_faults(candidate, violated, text):
     outcome = Candidate(candidate).call(a_case())
-    ((found, why),) = outcome.faults
-    assert found == violated
+    ((fault, why),) = outcome.faults
+    assert fault == violated
     assert text in why
     assert one_call.__file__ not in why
     assert (outcome.result is None) == (violated != "inputs unmodified")
@@ -89,7 +89,7 @@ def test_results_are_copies():
 
 
 @pytest.mark.parametrize("kind", ["numpy", "torch"])
-@pytest.mark.parametrize("name", [each for each in ARRANGEMENTS if each != "broadcast"])
+@pytest.mark.parametrize("name", [arrangement for arrangement in ARRANGEMENTS if arrangement != "broadcast"])
 def test_results_without_elements(kind, name):
     case = refconv.Case(input=np.ones((0, 32, 15, 40), "float32"), weight=np.ones((32, 32, 1, 1), "float32"))
     if possible(name, kind, "float32"):
@@ -97,7 +97,7 @@ def test_results_without_elements(kind, name):
 
 
 @given(
-    name=st.sampled_from([each for each in ARRANGEMENTS if each != "broadcast"]),
+    name=st.sampled_from([arrangement for arrangement in ARRANGEMENTS if arrangement != "broadcast"]),
     dtype=st.sampled_from(formats.SUPPORTED),
     left=st.integers(0, 95),
 )
@@ -116,9 +116,11 @@ def test_one_element_that_was_not_written(name, dtype, left):
         out[index] = held
 
     assert faults(writes(), case, style="out", memory=[("output", name)]) == {}
-    found = faults(forgets, case, style="out", memory=[("output", name)])
-    assert list(found) == ["every output written"]
-    assert f"1 of 96 elements were not written, the first at {tuple(map(int, index))}" in found["every output written"]
+    violated = faults(forgets, case, style="out", memory=[("output", name)])
+    assert list(violated) == ["every output written"]
+    assert (
+        f"1 of 96 elements were not written, the first at {tuple(map(int, index))}" in violated["every output written"]
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "bfloat16", "complex64"])
@@ -145,7 +147,7 @@ def test_who_adds_to_the_output_has_written_it():
 
 
 @given(
-    name=st.sampled_from([each for each in ARRANGEMENTS if each != "broadcast"]),
+    name=st.sampled_from([arrangement for arrangement in ARRANGEMENTS if arrangement != "broadcast"]),
     where=st.floats(0, 1, exclude_max=True),
     bit=st.integers(0, 7),
 )
@@ -162,9 +164,9 @@ def test_one_bit_outside_the_output(name, where, bit):
         (outside,) = np.nonzero(~inside)
         memory.view(np.uint8)[outside[int(where * len(outside))]] ^= 1 << bit
 
-    found = faults(candidate, style="out", memory=[("output", name)])
-    assert list(found) == ["nothing outside written"]
-    assert re.search(r": 1 (before|behind|between)", found["nothing outside written"])
+    violated = faults(candidate, style="out", memory=[("output", name)])
+    assert list(violated) == ["nothing outside written"]
+    assert re.search(r": 1 (before|behind|between)", violated["nothing outside written"])
 
 
 def test_where_it_was_written_is_said():
@@ -176,8 +178,8 @@ def test_where_it_was_written_is_said():
 
     case = a_case()
     assert case.unwritten.shape == (2, 6, 3, 6)
-    found = faults(candidate, case, style="out", memory=[("output", "row_pitch")])
-    assert found["nothing outside written"].endswith(": 1 between its elements, 1 behind it")
+    violated = faults(candidate, case, style="out", memory=[("output", "row_pitch")])
+    assert violated["nothing outside written"].endswith(": 1 between its elements, 1 behind it")
 
 
 def test_dense_rows_in_an_output_with_a_pitch():
@@ -196,9 +198,9 @@ def test_dense_rows_in_an_output_with_a_pitch():
 
 def test_what_a_writer_returns():
     assert faults(writes(lambda out: out), style="out") == {}
-    found = faults(writes(lambda out: out.copy()), style="out")
-    assert list(found) == ["kind of array"]
-    assert "numpy.ndarray" in found["kind of array"]
+    violated = faults(writes(lambda out: out.copy()), style="out")
+    assert list(violated) == ["kind of array"]
+    assert "numpy.ndarray" in violated["kind of array"]
     assert list(faults(writes(lambda _: 0), style="out")) == ["kind of array"]
 
 
@@ -209,9 +211,9 @@ def test_a_second_call_that_fails():
         if next(count):
             raise ZeroDivisionError
 
-    found = faults(candidate, style="out")
-    assert list(found) == ["returns"]
-    assert "the same call again: " in found["returns"]
+    violated = faults(candidate, style="out")
+    assert list(violated) == ["returns"]
+    assert "the same call again: " in violated["returns"]
 
 
 def test_torch_writes_too():
