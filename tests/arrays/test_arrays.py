@@ -136,10 +136,10 @@ def test_every_torch_dtype_there_and_back(dtype):
     wide = torch.tensor(X) if dtype not in COMPLEX else torch.complex(torch.tensor(X), torch.tensor(X[::-1].copy()))
     tensor = wide.to(getattr(torch, dtype.name))
     turned = tensor.transpose(1, 3)
-    found = to_numpy("input", turned)
-    assert found.dtype == dtype
-    assert found.strides == tuple(dtype.itemsize * step for step in turned.stride())
-    assert np.shares_memory(found, to_numpy("input", tensor))
+    array = to_numpy("input", turned)
+    assert array.dtype == dtype
+    assert array.strides == tuple(dtype.itemsize * step for step in turned.stride())
+    assert np.shares_memory(array, to_numpy("input", tensor))
     expected = rounded(np.asarray(wide), dtype)
     assert to_numpy("input", tensor).tobytes() == expected.tobytes()
     assert to_numpy("input", tensor.requires_grad_()).tobytes() == expected.tobytes()
@@ -162,10 +162,10 @@ def test_big_endian_arrays(dtype):
     """Of every dtype that has a byte order; a view where there is nothing to turn."""
     numbers = np.arange(5).astype(dtype)
     turned = numbers.astype(dtype.newbyteorder(">"))
-    found = to_numpy("input", turned)
-    assert found.dtype == dtype
-    assert found.dtype.isnative
-    assert found.tobytes() == numbers.tobytes()
+    array = to_numpy("input", turned)
+    assert array.dtype == dtype
+    assert array.dtype.isnative
+    assert array.tobytes() == numbers.tobytes()
     assert to_numpy("input", numbers) is numbers
 
 

@@ -48,16 +48,18 @@ pytestmark = [*MARKS, pytest.mark.skipif(SIMULATED, reason="the simulator's arra
 
 def on_device(array):
     """A copy in the device's memory: Numba's, which has no bits but NumPy's own."""
-    found = device.cuda.device_array(array.shape, array.dtype)
+    copied = device.cuda.device_array(array.shape, array.dtype)
     if array.size:
-        found.copy_to_device(np.ascontiguousarray(array))
-    return found
+        copied.copy_to_device(np.ascontiguousarray(array))
+    return copied
 
 
 class Numba:
     """How to put an array there and bring it back, and to write to one on a stream."""
 
-    dtypes = tuple(each for each in DTYPES if each == "float16" or each not in NARROW)  # Numba can't copy the others
+    dtypes = tuple(
+        dtype for dtype in DTYPES if dtype == "float16" or dtype not in NARROW
+    )  # Numba can't copy the others
 
     def there(self, array):
         return on_device(array)
@@ -77,9 +79,9 @@ class Numba:
 
     def written(self, target, source, stream):
         """The target, with the source's numbers once the stream has come to that."""
-        found = target.bind(stream.numba())
-        found.copy_to_device(source)  # on that stream
-        return found
+        bound = target.bind(stream.numba())
+        bound.copy_to_device(source)  # on that stream
+        return bound
 
 
 class Torch:
@@ -125,10 +127,10 @@ def lacking(name):
     if STOOD_IN_FOR:
         return f"what stands in for a GPU holds no arrays of {name}'s"
     try:
-        found = import_module(name)
+        library = import_module(name)
     except ImportError as error:
         return f"no {name} ({error})"
-    return "" if found.cuda.is_available() else f"the {name} that is installed can't use the GPU"
+    return "" if library.cuda.is_available() else f"the {name} that is installed can't use the GPU"
 
 
 def needs(name):
@@ -150,7 +152,9 @@ class There(Arrays):
 
     def arguments(self, op):
         put = self.library.there
-        return tuple(put(each) if isinstance(each, np.ndarray) else each for each in super().arguments(op))
+        return tuple(
+            put(argument) if isinstance(argument, np.ndarray) else argument for argument in super().arguments(op)
+        )
 
 
 @LIBRARIES
@@ -162,9 +166,9 @@ def test_generated_calls(library, data):
     expected = Arrays(geometry, seed, random_numbers(dtype)).call(op, precision=precision)
     given_there = There(geometry, seed, random_numbers(dtype))
     given_there.library = library
-    found = given_there.call(op, precision=precision)
-    assert type(found) is type(library.there(expected))
-    assert same_bits(library.back(found), expected)
+    actual = given_there.call(op, precision=precision)
+    assert type(actual) is type(library.there(expected))
+    assert same_bits(library.back(actual), expected)
 
 
 @LIBRARIES
@@ -173,8 +177,8 @@ def test_views(library):
     rng = np.random.default_rng(0)
     x, w = (rng.standard_normal(shape).astype("float32") for shape in ((2, 3, 8, 9), (4, 3, 4, 5)))
     expected = refconv.conv2d(x[:, :, ::2, 1:], w[:, :, 1:, ::2])
-    found = refconv.conv2d(library.there(x)[:, :, ::2, 1:], library.there(w)[:, :, 1:, ::2])
-    assert same_bits(library.back(found), expected)
+    actual = refconv.conv2d(library.there(x)[:, :, ::2, 1:], library.there(w)[:, :, 1:, ::2])
+    assert same_bits(library.back(actual), expected)
 
 
 @cache
@@ -202,9 +206,9 @@ def test_streams(library):
             import_module("refconv.engine.targets.cuda.launch").launch(idling(), 1, 1, stream, milliseconds)
             late = library.written(target, truth, stream)
             assert libraries.adopt("late", late).memory.stream == stream
-            found = refconv.conv2d(late, weight)
-            assert libraries.adopt("found", found).memory.stream == stream
-            assert same_bits(library.back(found), refconv.conv2d(x, w))
+            actual = refconv.conv2d(late, weight)
+            assert libraries.adopt("found", actual).memory.stream == stream
+            assert same_bits(library.back(actual), refconv.conv2d(x, w))
 
 
 @pytest.mark.skipif(STOOD_IN_FOR, reason="what stands in for a GPU does one thing at a time")
@@ -215,8 +219,8 @@ def test_threads():
     expected = [refconv.conv2d(x, w) for x, w in operands]
     library = Numba()
 
-    def found(which):
-        x, w = (library.there(each) for each in operands[which % 8])
+    def both_streams(which):
+        x, w = (library.there(operand) for operand in operands[which % 8])
         numba_arrays.synchronize()
         with library.stream() as stream:
             alone = refconv.conv2d(x.bind(stream.numba()), w.bind(stream.numba()))
@@ -224,8 +228,8 @@ def test_threads():
             return [alone.copy_to_host(), refconv.conv2d(x, w).copy_to_host()]
 
     with ThreadPoolExecutor(8) as threads:
-        for which, results in enumerate(threads.map(found, range(64))):
-            assert all(same_bits(each, expected[which % 8]) for each in results)
+        for which, results in enumerate(threads.map(both_streams, range(64))):
+            assert all(same_bits(result, expected[which % 8]) for result in results)
 
 
 class OnlyInterface:
@@ -267,10 +271,10 @@ def test_tensors_that_are_more_than_numbers():
             refconv.conv2d(x.to(memory_format=torch.channels_last), w),
         ]
 
-    for found, expected in zip(asked(x.cuda(), w.cuda()), asked(x, w), strict=True):
-        assert type(found) is type(x.cuda())
-        assert (found.device, found.requires_grad) == (torch.device("cuda", 0), False)
-        assert same_bits(found.cpu().numpy(), expected.numpy())
+    for actual, expected in zip(asked(x.cuda(), w.cuda()), asked(x, w), strict=True):
+        assert type(actual) is type(x.cuda())
+        assert (actual.device, actual.requires_grad) == (torch.device("cuda", 0), False)
+        assert same_bits(actual.cpu().numpy(), expected.numpy())
 
 
 # --- protocols, other GPUs and streams -----------------------------------------------------------------------------
@@ -309,8 +313,8 @@ def test_dlpack_alone(kind):
     x, w = (rng.standard_normal(shape).astype("float32") for shape in ((2, 3, 8, 9), (4, 3, 4, 5)))
     expected = refconv.conv2d(x[:, :, ::2, 1:], w)
     given_x, given_w = OnlyDLPack(on_device(x)[:, :, ::2, 1:], (kind, 0)), OnlyDLPack(on_device(w), (kind, 0))
-    found = refconv.conv2d(given_x, given_w)
-    assert same_bits(found.copy_to_host(), expected)
+    actual = refconv.conv2d(given_x, given_w)
+    assert same_bits(actual.copy_to_host(), expected)
     assert given_x.lent == given_w.lent == [1]  # the protocol's name for the legacy default stream
     exact = refconv.conv2d(x[:, :, ::2, 1:], w, precision="exact")
     assert same_bits(refconv.conv2d(given_x, given_w, precision="exact").copy_to_host(), exact)
@@ -319,10 +323,10 @@ def test_dlpack_alone(kind):
 def test_dtypes_of_dlpack():
     """bfloat16 has a code of its own; what the reader does not know is refused."""
     x, w = (np.arange(1, 1 + n).astype("bfloat16").reshape(1, 1, 1, n) for n in (7, 2))
-    given_x, given_w = (OnlyDLPack(on_device(each.view("uint16")), code=4) for each in (x, w))
-    found = refconv.conv2d(given_x, given_w)
-    assert found.dtype == x.dtype
-    assert same_bits(found.view("uint16").copy_to_host().view(x.dtype), refconv.conv2d(x, w))
+    given_x, given_w = (OnlyDLPack(on_device(array.view("uint16")), code=4) for array in (x, w))
+    actual = refconv.conv2d(given_x, given_w)
+    assert actual.dtype == x.dtype
+    assert same_bits(actual.view("uint16").copy_to_host().view(x.dtype), refconv.conv2d(x, w))
     float8 = OnlyDLPack(on_device(np.zeros((1, 1, 1, 7), "uint8")), code=10)
     with pytest.raises(TypeError, match=r"input of type OnlyDLPack can't be read through DLPack: .*dtype"):
         refconv.conv2d(float8, given_w)
@@ -367,9 +371,9 @@ def test_results_of_a_library(monkeypatch):
         monkeypatch.setattr(libraries, "StridedMemoryView", Writer)
     x, w = np.arange(12.0).reshape(1, 3, 4), np.ones((1, 1, 2, 2))
     given_x = OfALibrary(on_device(x))
-    found = refconv.conv2d(given_x, on_device(w))
-    assert type(found) is Received
-    assert same_bits(near(libraries.adopt("found", found)), refconv.conv2d(x, w))
+    actual = refconv.conv2d(given_x, on_device(w))
+    assert type(actual) is Received
+    assert same_bits(near(libraries.adopt("found", actual)), refconv.conv2d(x, w))
     narrow_x, narrow_w = (OfALibrary(on_device(np.zeros((1, 1, 1, 1), "uint16")), code=4) for _ in range(2))
     with pytest.raises(TypeError, match=r"can't be given a bfloat16 result through DLPack .*out_dtype must be another"):
         refconv.conv2d(narrow_x, narrow_w)
@@ -416,12 +420,12 @@ def test_quantised():
     rng = np.random.default_rng(0)
     x, w = rng.integers(0, 255, (2, 3, 5, 5), "uint8"), rng.integers(-128, 127, (4, 3, 3, 3), "int8")
     expected = refconv.conv2d_integer(x, w, 7, 3)
-    found = refconv.conv2d_integer(on_device(x), on_device(w), 7, 3)
-    assert same_bits(found.copy_to_host(), expected)
+    actual = refconv.conv2d_integer(on_device(x), on_device(w), 7, 3)
+    assert same_bits(actual.copy_to_host(), expected)
     scales = (0.5, 7, w, 0.25, 3, 9.0, 11)
     expected = refconv.conv2d_quantized(x, *scales)
-    found = refconv.conv2d_quantized(on_device(x), *scales[:2], on_device(w), *scales[3:])
-    assert same_bits(found.copy_to_host(), expected)
+    actual = refconv.conv2d_quantized(on_device(x), *scales[:2], on_device(w), *scales[3:])
+    assert same_bits(actual.copy_to_host(), expected)
 
 
 def test_layers():
@@ -471,9 +475,9 @@ class Memory:
 def memory(monkeypatch):
     """The device's memory, with nothing of ours in it."""
     monkeypatch.setattr(buffers, "workspace", WORKSPACE)
-    found = Memory(monkeypatch)
-    found.restart()
-    yield found
+    allocated = Memory(monkeypatch)
+    allocated.restart()
+    yield allocated
     buffers._KEPT.release(0)
 
 
@@ -500,18 +504,18 @@ def test_memory_is_bounded(op, put, memory, monkeypatch):
     arrays_there = There(geometry, 0, random_numbers("float32"))
     arrays_there.library = SimpleNamespace(there=put)
     expected = Arrays(geometry, 0, random_numbers("float32")).call(op, backend="cpu")
-    operands = sum(each.nbytes for each in (arrays_there.input, arrays_there.weight, arrays_there.grad))
+    operands = sum(array.nbytes for array in (arrays_there.input, arrays_there.weight, arrays_there.grad))
     arrays_there.call(op, backend="cuda")
     memory.restart()  # without what compiling leaves
-    found = arrays_there.call(op, backend="cuda")
+    actual = arrays_there.call(op, backend="cuda")
     if put is np.asarray:
         assert memory.bytes == 0
         assert memory.peak <= of_target.BUDGET
     else:
-        assert memory.bytes <= operands + found.nbytes  # Numba may not have freed them yet
-        assert memory.peak <= of_target.BUDGET + operands + found.nbytes
-        found = found.copy_to_host()
-    assert same_bits(found, expected)
+        assert memory.bytes <= operands + actual.nbytes  # Numba may not have freed them yet
+        assert memory.peak <= of_target.BUDGET + operands + actual.nbytes
+        actual = actual.copy_to_host()
+    assert same_bits(actual, expected)
 
 
 def test_what_is_kept(memory, monkeypatch):
@@ -568,8 +572,8 @@ def test_pieces(op, monkeypatch):
     geometry = convolution(*shapes, None, (2, 1, 1)[:axes], 1, 1, 2, modes_of(op)[-1])
     precision = precisions_of(dtype)[turn % len(precisions_of(dtype))]
     expected = Arrays(geometry, turn, random_numbers(dtype)).call(op, precision=precision)
-    found = There(geometry, turn, random_numbers(dtype)).call(op, precision=precision)
-    assert same_bits(found.copy_to_host(), expected)
+    actual = There(geometry, turn, random_numbers(dtype)).call(op, precision=precision)
+    assert same_bits(actual.copy_to_host(), expected)
     assert len(asked) > 1
 
 

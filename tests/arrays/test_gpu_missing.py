@@ -95,7 +95,7 @@ def test_what_is_too_old_is_said(found, said, monkeypatch):
     monkeypatch.setattr(device, "SIMULATED", False)
     message = device._missing.__wrapped__() or device._too_old.__wrapped__(0)
     assert bool(message) == bool(said)
-    assert [each for each in said if each not in message] == []
+    assert [words for words in said if words not in message] == []
 
 
 def test_each_gpu_is_asked(monkeypatch):
@@ -103,14 +103,14 @@ def test_each_gpu_is_asked(monkeypatch):
     pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
     from refconv.arrays.gpu import device
 
-    found, capabilities = Found(), [(9, 0), (7, 0)]
-    monkeypatch.setattr(device, "cuda", found)
+    cuda, capabilities = Found(), [(9, 0), (7, 0)]
+    monkeypatch.setattr(device, "cuda", cuda)
     monkeypatch.setattr(device, "SIMULATED", False)
     monkeypatch.setattr(device, "_missing", lambda: "")
     monkeypatch.setattr(device, "_too_old", cache(device._too_old.__wrapped__))
     for gpu in (0, 1, 0, 1):
         current = SimpleNamespace(id=gpu, compute_capability=capabilities[gpu])
-        monkeypatch.setattr(found, "get_current_device", lambda current=current: current)
+        monkeypatch.setattr(cuda, "get_current_device", lambda current=current: current)
         with pytest.raises(BackendUnavailable, match=r"capability 7\.0") if gpu else nullcontext():
             device.check()
 

@@ -16,7 +16,7 @@ SHAPES = (2, 8, 6, 6), (4, 8, 3, 3)
 
 def drawn(fill, dtype="float32", seed=0):
     """Input, weight and bias as float64, the parts of complex numbers side by side."""
-    return [parts(each).astype(float) for each in operands(fill, *SHAPES, bias=True, dtype=dtype, seed=seed)]
+    return [parts(array).astype(float) for array in operands(fill, *SHAPES, bias=True, dtype=dtype, seed=seed)]
 
 
 @given(
@@ -33,9 +33,9 @@ def test_all_shapes_and_formats(fill, dtype, sizes, bias, seed):
     x, w, b = operands(fill, *shapes, bias=bias, dtype=dtype, seed=seed)
     assert (x.shape, w.shape) == shapes
     assert (b is not None) is bias
-    for each in (x, w, *([b] if bias else [])):
-        assert each.dtype == dtype
-        assert fill == "special" or np.isfinite(parts(each).astype(float)).all()
+    for array in (x, w, *([b] if bias else [])):
+        assert array.dtype == dtype
+        assert fill == "special" or np.isfinite(parts(array).astype(float)).all()
 
 
 def test_default_fills_are_the_first_of_the_known():
@@ -45,15 +45,15 @@ def test_default_fills_are_the_first_of_the_known():
 
 @pytest.mark.parametrize("dtype", FLOATS + COMPLEX)
 def test_constant(dtype):
-    assert all(len(np.unique(each)) == 1 for each in drawn("constant", dtype))
+    assert all(len(np.unique(array)) == 1 for array in drawn("constant", dtype))
 
 
 @pytest.mark.parametrize("dtype", FLOATS + COMPLEX)
 def test_one_hot(dtype):
     """In the input for some seeds, in the weights for others."""
-    found = {tuple(np.count_nonzero(each) for each in drawn("one_hot", dtype, seed)[:2]) for seed in range(9)}
-    assert {1 in counts for counts in found} == {True}
-    assert {counts.index(1) for counts in found} == {0, 1}
+    nonzero = {tuple(np.count_nonzero(array) for array in drawn("one_hot", dtype, seed)[:2]) for seed in range(9)}
+    assert {1 in counts for counts in nonzero} == {True}
+    assert {counts.index(1) for counts in nonzero} == {0, 1}
 
 
 def test_wide():
@@ -82,9 +82,9 @@ def test_subnormal(dtype):
     smallest = float(ml_dtypes.finfo(dtype).smallest_normal)
     for seed in range(5):
         x, w, b = drawn("subnormal", dtype, seed)
-        assert [bool((np.abs(each) <= smallest).all()) for each in (x, w)].count(True) == 1
+        assert [bool((np.abs(array) <= smallest).all()) for array in (x, w)].count(True) == 1
         assert (np.abs(b) <= smallest).all()
-        assert any(each.any() for each in (x, w))
+        assert any(array.any() for array in (x, w))
 
 
 def test_special():
@@ -104,9 +104,9 @@ def test_extreme_integers(dtype):
     """The two ends of the dtype, or of what lets every sum fit the result's."""
     x, w, b = operands("extreme", *SHAPES, bias=True, dtype=dtype)
     info = np.iinfo(dtype)
-    for each in (x, w):
-        assert len(np.unique(each)) == 2
-        assert int(each.max()) > info.max // 4 or np.dtype(dtype).itemsize > 1
+    for array in (x, w):
+        assert len(np.unique(array)) == 2
+        assert int(array.max()) > info.max // 4 or np.dtype(dtype).itemsize > 1
     if np.dtype(dtype).itemsize == 1:
         assert {int(x.min()), int(x.max())} == {info.min, info.max}
     assert Case(input=x, weight=w, bias=b).expected().size  # or it raises

@@ -39,8 +39,8 @@ def codes(dtype):
 def finite(dtype):
     """All its finite numbers as float64s, in ascending order."""
     with np.errstate(invalid="ignore"):  # signalling NaNs
-        found = codes(dtype).astype(np.float64)
-    return np.unique(found[np.isfinite(found)])
+        numbers = codes(dtype).astype(np.float64)
+    return np.unique(numbers[np.isfinite(numbers)])
 
 
 def neighbourhood(dtype):
@@ -133,10 +133,10 @@ def test_ulp_distance_has_the_whole_range():
 def test_every_number_and_every_midpoint_is_rounded_once(dtype):
     """And what float64 has next to them; overflow, subnormals and NaN as `round_fraction` has them."""
     values = neighbourhood(dtype)
-    found = rounded(values, dtype)
+    results = rounded(values, dtype)
     # Of 16-bit formats a part, another for each residue of the codes: rational numbers are slow.
     for i in range(0, len(values), 1 if dtype.itemsize == 1 else 101):
-        assert same(found[i], np.asarray(reference(values[i], dtype))[()]), values[i]
+        assert same(results[i], np.asarray(reference(values[i], dtype))[()]), values[i]
     # All of them: themselves, and right on both sides of each midpoint and at it.
     numbers = finite(dtype)
     middles = (numbers[1:] + numbers[:-1]) / 2
@@ -174,8 +174,8 @@ def test_rounding_keeps_shapes_parts_and_integers():
     values = np.arange(24, dtype=np.float64).reshape(2, 3, 4)[:, ::2, ::-1]
     assert np.array_equal(rounded(values, "float16"), values)
     numbers = np.array([complex(np.nan, 1 + 2.0**-30), complex(-np.nan, -1e300)])
-    found = rounded(-numbers, "complex64")
-    assert same(found, np.array([np.nan, -1, np.nan, np.inf], "float32").view("complex64"))
+    result = rounded(-numbers, "complex64")
+    assert same(result, np.array([np.nan, -1, np.nan, np.inf], "float32").view("complex64"))
     assert same(rounded(np.array([300, -1]), "int32"), np.array([300, -1], "int32"))
     with np.errstate(all="raise"):
         assert np.isinf(rounded(np.array([1e300, 1e-300]), "float16")[0])
@@ -236,10 +236,10 @@ def test_compiled_widening_is_exact(dtype, wide):
     with np.errstate(invalid="ignore"):  # signalling NaNs
         expected = values.astype(wide)
     for gap, out_gap in GAPS:
-        found = converted(values, wide, gap=gap, out_gap=out_gap)
-        assert np.array_equal(np.isnan(found), np.isnan(expected))
+        actual = converted(values, wide, gap=gap, out_gap=out_gap)
+        assert np.array_equal(np.isnan(actual), np.isnan(expected))
         numbers = ~np.isnan(expected)
-        assert same(found[numbers], expected[numbers])
+        assert same(actual[numbers], expected[numbers])
 
 
 @pytest.mark.parametrize("dtype", NARROW, ids=str)
@@ -266,10 +266,10 @@ def test_conversions_where_subnormal_numbers_are_flushed(dtype, wide):
     expected = converted(narrow, wide), converted(numbers, dtype, result=True)
     assert torch.set_flush_denormal(True)
     try:
-        found = converted(narrow, wide), converted(numbers, dtype, result=True)
+        actual = converted(narrow, wide), converted(numbers, dtype, result=True)
     finally:
         torch.set_flush_denormal(False)
-    assert all(map(same, found, expected))
+    assert all(map(same, actual, expected))
 
 
 @pytest.mark.parametrize("wide", ["float32", "float64", "int64"])
@@ -278,8 +278,8 @@ def test_compiled_sums_become_integers(wide, integer):
     info = np.iinfo(integer)
     values = np.array([info.min, info.max, 0, 1, 100]) if wide != "float32" else np.array([0, 1, 100, info.min])
     for gap, out_gap in GAPS:
-        found = converted(values.astype(wide), integer, result=True, gap=gap, out_gap=out_gap)
-        assert same(found, values.astype(integer))
+        actual = converted(values.astype(wide), integer, result=True, gap=gap, out_gap=out_gap)
+        assert same(actual, values.astype(integer))
 
 
 @pytest.mark.parametrize("integer", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64"])
@@ -289,7 +289,7 @@ def test_a_zero_point_is_subtracted_before_anything_is_rounded(integer, wide):
     values = np.array([info.min, info.min + 1, info.max // 2, info.max - 1, info.max], integer)
     for shift in (0, 5, info.min, info.max):
         exact = [int(value) - int(shift) for value in values]
-        if all(-(2**63) <= each < 2**63 for each in exact):
+        if all(-(2**63) <= number < 2**63 for number in exact):
             for gap, out_gap in GAPS:
-                found = converted(values, wide, gap=gap, out_gap=out_gap, shift=shift)
-                assert same(found, np.array(exact, np.int64).astype(wide))
+                actual = converted(values, wide, gap=gap, out_gap=out_gap, shift=shift)
+                assert same(actual, np.array(exact, np.int64).astype(wide))

@@ -193,7 +193,7 @@ WRONG_SIZES = [
 ]
 
 
-@pytest.mark.parametrize(("size", "error", "words"), WRONG_SIZES, ids=lambda each: repr(each)[:20])
+@pytest.mark.parametrize(("size", "error", "words"), WRONG_SIZES, ids=lambda value: repr(value)[:20])
 def test_wrong_sizes(size, error, words):
     with pytest.raises(error, match=f"input_size=.*{words}"):
         input_gradient(size, (1, 1, 1, 1), (1, 1, 5, 5), 1, 0, 1, 1, "zeros")
@@ -252,8 +252,8 @@ def test_output_size_is_reached_as_in_torch(arguments, data):
     """torch's layers choose the same output padding, and refuse the same sizes, for each form of both arguments."""
     x, w, _, stride, padding, _, dilation, _ = arguments
     axes = len(w) - 2
-    stride, padding, dilation = (every(each, axes) for each in (stride, padding, dilation))
-    sides = tuple((each, each) for each in padding)
+    stride, padding, dilation = (every(setting, axes) for setting in (stride, padding, dilation))
+    sides = tuple((side, side) for side in padding)
     shape = x if data.draw(st.booleans()) else x[1:]
     lead = data.draw(st.sampled_from([(), x[: len(shape) - axes], (7,)]))
     reach = [

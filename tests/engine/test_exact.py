@@ -110,9 +110,9 @@ def zeros(f, rng, n):
 def special(f, rng, n):
     """Infinities, NaN, zeros among the others."""
     x, w = normal(f, rng, n)
-    for each in (x, w):
+    for array in (x, w):
         places = rng.random(n) < 1 / n
-        each[places] = np.array(rng.choice([np.nan, np.inf, -np.inf, 0.0], places.sum())).astype(f.dtype)
+        array[places] = np.array(rng.choice([np.nan, np.inf, -np.inf, 0.0], places.sum())).astype(f.dtype)
     return x, w
 
 
@@ -131,7 +131,7 @@ def total(f, x, w, bias):
 
 def sums(terms, biases):
     """All sums at once, each a group of its own; and one by one, so that the others' numbers do not matter."""
-    x, w = (np.stack(each) for each in zip(*terms, strict=True))
+    x, w = (np.stack(operands) for operands in zip(*terms, strict=True))
     together = conv2d(x.reshape(1, -1, 1, 1), w[:, :, None, None], biases, groups=len(x), precision="exact").reshape(-1)
     alone = [
         conv2d(a[None, :, None, None], b[None, :, None, None], c[None], precision="exact").reshape(())
@@ -152,9 +152,9 @@ def test_sums_are_correctly_rounded(dtype, kind):
         biases = np.where(rng.random(count) < 0.5, 0, f.random(rng, count)).astype(f.dtype)
         if kind in (ties, powers, overflowing, subnormal):
             biases[:] = -0.0
-        expected = np.array([total(f, *each, bias) for each, bias in zip(terms, biases, strict=True)], f.dtype)
-        for found in sums(terms, biases):
-            assert same_bits(found, expected)
+        expected = np.array([total(f, *pair, bias) for pair, bias in zip(terms, biases, strict=True)], f.dtype)
+        for results in sums(terms, biases):
+            assert same_bits(results, expected)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -259,8 +259,8 @@ def test_sums_that_are_not_rounded():
     x[0, 0, 0, 0] = np.inf
     correlation = lowering.forward(g, x, w, b, EXACT, np.empty(g.output_shape))
     index = np.nonzero(rng.random(correlation.out.shape) < 0.5)
-    compiled, read = (targets.choose(each).sums(correlation, index) for each in ("cpu", "python"))
+    compiled, read = (targets.choose(target).sums(correlation, index) for target in ("cpu", "python"))
     assert compiled.tolist() == read.tolist()
-    assert {type(each) for each in compiled} == {float, Fraction}
+    assert {type(number) for number in compiled} == {float, Fraction}
     out = conv2d(x, w, b, (2, 1), ((1, 0), (2, 1)), (1, 2), 2, padding_mode="reflect", precision="exact")
     assert same_bits(round_fractions(compiled, "float64"), out.reshape(correlation.out.shape)[index])

@@ -60,8 +60,8 @@ def test_operators(op, dtype):
     options = {"overflow": "wrap"} if dtype in INTEGERS else {}
     for precision in (precisions[turn % len(precisions)],) if STOOD_IN_FOR else precisions:
         expected = arrays.call(op, precision=precision, backend="cpu", **options)
-        found = arrays.call(op, precision=precision, backend="cuda", **options)
-        assert same_bits(found, expected), (precision, geometry)
+        actual = arrays.call(op, precision=precision, backend="cuda", **options)
+        assert same_bits(actual, expected), (precision, geometry)
 
 
 @given(calls(tiny=SIMULATED))
@@ -130,7 +130,7 @@ def test_units(size, dtype):
 @pytest.mark.parametrize("shapes", [((65537, 1, 1, 1), (1, 1, 1, 1)), ((1, 1, 1, 1), (65537, 1, 1, 1))])
 def test_many_images_and_channels(shapes):
     """More than a grid has in its second dimension."""
-    x, w = (np.arange(np.prod(each), dtype="float32").reshape(each) for each in shapes)
+    x, w = (np.arange(np.prod(shape), dtype="float32").reshape(shape) for shape in shapes)
     assert same_bits(refconv.conv2d(x, w, backend="cuda"), refconv.conv2d(x, w, backend="cpu"))
 
 
@@ -158,7 +158,7 @@ def test_special_numbers():
         else:
             info = np.finfo(dtype)
             some = [0, info.smallest_subnormal, info.tiny, 1, info.max, np.inf, np.nan]
-            values = np.array([sign * each for each in some for sign in (1, -1)], dtype)
+            values = np.array([sign * number for number in some for sign in (1, -1)], dtype)
         x = values.reshape(1, 1, 1, -1)
         for weight in (1, -1, 2.0**-3, 0):
             w = np.full((1, 1, 1, 1), weight).astype(dtype)

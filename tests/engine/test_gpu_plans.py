@@ -64,10 +64,10 @@ def test_what_is_counted(axes, counts, accumulator):
     made = plan(Problem(e, ((0, 0),) * len(axes), "zeros", strides(c.x), strides(c.w), strides(c.out)))
     tables = (*made.x, *made.w, *made.out, made.offsets, made.row_places)
     of_bias = 8 * (1 + groups + out_channels * numbers(accumulator))
-    assert e.table_bytes == sum(each.nbytes for each in tables) + of_bias
+    assert e.table_bytes == sum(table.nbytes for table in tables) + of_bias
     n_sums = e.sums * numbers(accumulator) if e.parts == 1 else e.sums * (e.parts + 1)
     n_bias = (groups * out_channels + 2 * e.shape.block_channels) * numbers(accumulator)
-    packed = sum(math.prod(map(len, each)) for each in (made.x, made.w))
+    packed = sum(math.prod(map(len, axes)) for axes in (made.x, made.w))
     assert e.packed_bytes == number(accumulator).itemsize * (packed + n_sums + n_bias)
 
 
@@ -102,16 +102,18 @@ HUGE = {
 @pytest.mark.parametrize("c", HUGE.values(), ids=HUGE)
 def test_what_is_divided(c, monkeypatch):
     """Each piece has counts that kernels can count, and about the memory that it may have."""
-    found = []
-    monkeypatch.setattr(execute, "_run_piece", found.append)
+    pieces = []
+    monkeypatch.setattr(execute, "_run_piece", pieces.append)
     assert execute._needed(c, c.out.shape) > execute.BUDGET
     execute._run(c)
-    assert sum(each.out.size for each in found) == c.out.size
-    for each in found:
-        assert execute._needed(each, each.out.shape) <= execute.BUDGET * execute.LEAST_SAVED / (execute.LEAST_SAVED - 1)
+    assert sum(piece.out.size for piece in pieces) == c.out.size
+    for piece in pieces:
+        assert execute._needed(piece, piece.out.shape) <= execute.BUDGET * execute.LEAST_SAVED / (
+            execute.LEAST_SAVED - 1
+        )
     # Packed and copied, each part of the one may need each part of the other, and tables some of the budget.
     x, rest = (8 * size / execute.BUDGET for size in (c.x.size, c.w.size + 2 * c.out.size))
-    assert len(found) <= 16 * (1 + x) * (1 + rest)
+    assert len(pieces) <= 16 * (1 + x) * (1 + rest)
 
 
 REFUSED = {

@@ -1,4 +1,4 @@
-"""The trust chain's first arrows: formula, nest run by Python, nest compiled; the same bits for any threads."""
+"""The loop nest: the formula, the nest run by Python and the nest compiled agree; the same bits for any threads."""
 
 from fractions import Fraction
 
@@ -102,7 +102,7 @@ def test_threads_batches_and_memory_change_no_bit(dtype, precision):
     finally:
         numba.set_num_threads(before)
     assert same_bits(np.concatenate([conv2d(x[n : n + 1], w, b, **options) for n in range(len(x))]), together)
-    scattered = (np.repeat(each[..., ::-1], 2, axis=-1)[..., ::-2] for each in (x, w, b))
+    scattered = (np.repeat(array[..., ::-1], 2, axis=-1)[..., ::-2] for array in (x, w, b))
     assert same_bits(conv2d(*scattered, **options), together)
 
 

@@ -44,8 +44,8 @@ FILLS = {
 def shares(case, out):
     """The four statistics of an output, as shares of their limits; none if not judged."""
     errors = out.astype(float) - case.sums.value
-    found = statistics(errors, case.sums, DIRECT, part(out.dtype), random_signs=case.random_signs)
-    return [each.value / each.limit for each in found]
+    judged = statistics(errors, case.sums, DIRECT, part(out.dtype), random_signs=case.random_signs)
+    return [statistic.value / statistic.limit for statistic in judged]
 
 
 def largest(n, fill, random):
@@ -59,9 +59,9 @@ def largest(n, fill, random):
             if not case.random:
                 continue  # single numbers may look as if they were not
             for sound in JUDGED:
-                found = shares(case, sound(case))
-                if found:
-                    worst, tried = np.maximum(worst, found), tried + 1
+                reached = shares(case, sound(case))
+                if reached:
+                    worst, tried = np.maximum(worst, reached), tried + 1
     return worst, tried
 
 
@@ -71,7 +71,7 @@ def main(seed=0):
     print("|--:|---|--:|--:|--:|--:|--:|")  # noqa: T201
     for n, fill in itertools.product(LENGTHS, FILLS):
         worst, tried = largest(n, fill, random)
-        print(f"| {n} | {fill} | {tried} | {' | '.join(f'{each:.2f}' for each in worst)} |", flush=True)  # noqa: T201
+        print(f"| {n} | {fill} | {tried} | {' | '.join(f'{share:.2f}' for share in worst)} |", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

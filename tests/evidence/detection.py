@@ -55,7 +55,7 @@ def _geometry(rng: np.random.Generator, terms: float, winograd: bool) -> Geometr
     kernel = (3, 3) if winograd else _pair(rng, np.minimum([1, 1, 2, 3, 3, 3, 4, 5, 7], widest))
     stride, dilation = ((1, 1) if winograd else _pair(rng, [1, 1, 1, 2, 3]) for _ in range(2))
     inputs = max(1, round(terms / math.prod(kernel)))
-    groups, outputs, batch = (int(rng.choice(each)) for each in ((1, 1, 1, 2, 3), (1, 2, 3, 4), (1, 1, 2)))
+    groups, outputs, batch = (int(rng.choice(choices)) for choices in ((1, 1, 1, 2, 3), (1, 2, 3, 4), (1, 1, 2)))
     positions = 100_000 / (inputs * math.prod(kernel) * groups * outputs * batch)
     largest = max(2, min(12, round(math.sqrt(positions))))
     size, padding = [], []
@@ -77,15 +77,15 @@ def _pair(rng: np.random.Generator, values: Sequence[int] | np.ndarray) -> tuple
 def corpus(dtype: str = "float32", winograd: bool = False) -> list[Sample]:
     """Cases of all fills for each of some geometries; these are few, for JAX compiles for each."""
     rng = np.random.default_rng(5)
-    found = []
+    members = []
     for number, terms in enumerate(np.geomspace(1, 5000, GEOMETRIES)):
         geometry, bias = _geometry(rng, terms, winograd), bool(rng.integers(2))
         padding = tuple(before for before, _ in geometry.padding)
         for fill in known(dtype):
             for seed in rng.integers(2**32, size=SEEDS).tolist():
                 case = Recipe(geometry, padding, True, bias, dtype, fill, seed).case()
-                found.append(Sample(number, fill, case))
-    return found
+                members.append(Sample(number, fill, case))
+    return members
 
 
 def samples(name: str) -> list[Sample]:
@@ -108,26 +108,26 @@ class Tally:
 
 def tally(name: str, every: int = 1) -> Tally:
     """Judge a sound implementation on its corpus, or on each so many-th geometry of it."""
-    sound, found = SOUND[name], Tally()
+    sound, counts = SOUND[name], Tally()
     for sample in samples(name):
         if sample.number % every:
             continue
         comparison = sample.case.check(sound.run(sample.case), sound.model)
-        found.verdicts[comparison.verdict] += 1
-        found.vacuous += comparison.vacuous
+        counts.verdicts[comparison.verdict] += 1
+        counts.vacuous += comparison.vacuous
         if not comparison.ok:
-            found.rejected.append((sample, comparison))
-    return found
+            counts.rejected.append((sample, comparison))
+    return counts
 
 
 def sound_table() -> str:
     """Verdicts on every sound implementation."""
     rows = []
     for name, sound in SOUND.items():
-        found, general = tally(name), corpus(sound.dtype)
+        judged, general = tally(name), corpus(sound.dtype)
         supported = sum(sound.supports(sample.case) for sample in general) / len(general)
-        counts = [found.verdicts[verdict] for verdict in ("identical", "within bound", "suspicious", "wrong")]
-        rows.append([name, f"`{sound.model}`", f"{supported:.0%}", *counts, f"{found.vacuous / sum(counts):.0%}"])
+        counts = [judged.verdicts[verdict] for verdict in ("identical", "within bound", "suspicious", "wrong")]
+        rows.append([name, f"`{sound.model}`", f"{supported:.0%}", *counts, f"{judged.vacuous / sum(counts):.0%}"])
     head = ["implementation", "model", "supported", "identical", "within bound", "suspicious", "wrong", "vacuous"]
     return _table(head, rows)
 
@@ -183,9 +183,9 @@ def detection_table() -> str:
     """For each fault and fill, the numbers of terms at which it is rejected for every seed."""
     rows = []
     for fault in FAULTS:
-        found = {fill: [n for n in TERMS if _always(fault, n, fill)] for fill in FILLS}
-        together = [n for n in TERMS if any(n in found[fill] for fill in DEFAULT)]
-        rows.append([fault, *map(_terms, found.values()), _terms(together)])
+        detecting = {fill: [n for n in TERMS if _always(fault, n, fill)] for fill in FILLS}
+        together = [n for n in TERMS if any(n in detecting[fill] for fill in DEFAULT)]
+        rows.append([fault, *map(_terms, detecting.values()), _terms(together)])
     return _table(["fault", *FILLS, "default fills"], rows)
 
 
@@ -193,8 +193,8 @@ def bound_table() -> str:
     """For each fault and number of terms, the default fills that need no statistics to reject it for every seed."""
     rows = []
     for fault in FAULTS:
-        found = [[fill for fill in DEFAULT if _always(fault, n, fill, allow_suspicious=True)] for n in TERMS]
-        rows.append([fault, *(", ".join(fills) or "-" for fills in found)])
+        detecting = [[fill for fill in DEFAULT if _always(fault, n, fill, allow_suspicious=True)] for n in TERMS]
+        rows.append([fault, *(", ".join(fills) or "-" for fills in detecting)])
     return _table(["fault", *(f"n = {terms}" for terms in TERMS)], rows)
 
 
@@ -216,10 +216,10 @@ def _outputs_needed(fault: str, terms: int) -> str:
 # --- text ------------------------------------------------------------------------------------------------------------
 
 
-def _terms(found: Sequence[int]) -> str:
-    if len(found) in (0, len(TERMS)):
-        return "all" if found else "-"
-    return ", ".join(map(str, found))
+def _terms(terms: Sequence[int]) -> str:
+    if len(terms) in (0, len(TERMS)):
+        return "all" if terms else "-"
+    return ", ".join(map(str, terms))
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -239,7 +239,7 @@ TABLES: dict[str, Callable[[], str]] = {
 def main(arguments: Sequence[str]) -> None:
     """Print tables, or write them into the document."""
     torch.set_num_threads(1)  # for outputs of this size a second one only waits
-    wanted = [each for each in arguments if each != "--write"] or list(TABLES)
+    wanted = [argument for argument in arguments if argument != "--write"] or list(TABLES)
     for name in wanted:
         table = TABLES[name]()
         sys.stdout.write(f"{name}\n\n{table}\n\n")

@@ -45,28 +45,28 @@ def call(variant):
 
 def evidence(variant, number=CASES):
     """What comes of a variant on planned cases."""
-    once, found = call(variant), []
+    once, examined = call(variant), []
     for recipe, case in cases(variant.op, variant.dtypes, bool(variant.supports), number):
         actual = once(case, recipe)
-        found.append(Evidence(recipe, case, actual, actual is None or not case.check(actual).ok))
-    return found
+        examined.append(Evidence(recipe, case, actual, actual is None or not case.check(actual).ok))
+    return examined
 
 
 def main(part=""):
-    chosen = [each for each in VARIANTS if part in each.name or part == each.kind]
-    _name(chosen, lambda variant, found: diagnose(found, variant.op, call(variant)))
+    chosen = [variant for variant in VARIANTS if part in variant.name or part == variant.kind]
+    _name(chosen, lambda variant, examined: diagnose(examined, variant.op, call(variant)))
 
 
 def held_out(step):
     """Every so many-th mutant as the candidate, itself not among those it is compared with."""
     chosen = [
-        Variant("", each.kind, each.op, each.name, each, each.dtypes, dict(each.supports))
-        for each in mutants.all() if each.style == "return"
+        Variant("", mutant.kind, mutant.op, mutant.name, mutant, mutant.dtypes, dict(mutant.supports))
+        for mutant in mutants.all() if mutant.style == "return"
     ][::step]  # fmt: skip
 
-    def named(variant, found):
-        others = [each for each in mutants.all() if each.op == variant.op and each.name != variant.name]
-        return diagnose(found, variant.op, call(variant), mutants=others)
+    def named(variant, examined):
+        others = [mutant for mutant in mutants.all() if mutant.op == variant.op and mutant.name != variant.name]
+        return diagnose(examined, variant.op, call(variant), mutants=others)
 
     _name(chosen, named)
 
@@ -74,12 +74,12 @@ def held_out(step):
 def _name(chosen, named):
     """Name each, and print what was said of it and a confusion matrix."""
     confusion, right, number = Counter(), 0, 0
-    for variant in sorted(chosen, key=lambda each: (each.op, each.dtypes, bool(each.supports))):
+    for variant in sorted(chosen, key=lambda variant: (variant.op, variant.dtypes, bool(variant.supports))):
         start = time.perf_counter()
-        found = evidence(variant)
+        examined = evidence(variant)
         middle = time.perf_counter()
-        failed = sum(each.failed for each in found)
-        diagnosis = named(variant, found) if failed else None
+        failed = sum(case.failed for case in examined)
+        diagnosis = named(variant, examined) if failed else None
         kind = diagnosis.kind if diagnosis else UNSEEN
         number += 1
         right += kind == variant.kind

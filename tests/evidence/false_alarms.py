@@ -122,7 +122,7 @@ def main():
                 candidate, dtypes=(dtype,), cases=options.cases, seed=options.seed, isolate=False, **more
             )
         seconds = time.perf_counter() - start
-        ratio = max(each.max_bound_ratio for each in report.results)
+        ratio = max(result.max_bound_ratio for result in report.results)
         counts = f"{report.n_cases} cases in {seconds:.0f} s, {report.n_unsupported} unsupported"
         violated = f"{len(report.failures)} properties violated, largest error {ratio:.3g} of its bound"
         print(f"{name}: {counts}, {violated}", flush=True)

@@ -54,10 +54,10 @@ def room(name):
 @cache
 def arrows():
     """For each room, the rooms that it imports from."""
-    found = {room(name): set() for name in MODULES}
+    rooms = {room(name): set() for name in MODULES}
     for name, path in MODULES.items():
-        found[room(name)] |= {room(other) for other in imported(path)} - {room(name)}
-    return found
+        rooms[room(name)] |= {room(other) for other in imported(path)} - {room(name)}
+    return rooms
 
 
 def floors():

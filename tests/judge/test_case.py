@@ -1,4 +1,4 @@
-"""The judge judged: bounds that hold and mean something, and outputs made to slip through."""
+"""Cases of conv2d: expected results, bounds that hold and mean something, and wrong outputs that `check` must see."""
 
 import copy
 import pickle
@@ -277,8 +277,8 @@ def test_torch_is_within_the_bound_of_narrow_formats(case):
     if 0 in (*x.shape, *w.shape):
         return
     tensors = (
-        None if each is None else torch.tensor(each.astype("float32")).to(getattr(torch, x.dtype.name))
-        for each in (x, w, b)
+        None if array is None else torch.tensor(array.astype("float32")).to(getattr(torch, x.dtype.name))
+        for array in (x, w, b)
     )
     with torch.backends.mkldnn.flags(enabled=False):
         out = torch.nn.functional.conv2d(*tensors, *options)
@@ -317,15 +317,15 @@ def test_every_fill_of_every_format(dtype):
     shapes = (2, 8, 9, 9), (3, 8, 5, 5)
     for fill in names(dtype):
         x, w, b = operands(fill, *shapes, bias=True, dtype=dtype, seed=3)
-        assert {each.dtype for each in (x, w, b)} == {np.dtype(dtype)}
-        wide = [parts(each).astype(float) for each in (x, w, b)]
-        assert all(np.isfinite(each).all() for each in wide)
+        assert {array.dtype for array in (x, w, b)} == {np.dtype(dtype)}
+        wide = [parts(array).astype(float) for array in (x, w, b)]
+        assert all(np.isfinite(array).all() for array in wide)
         if fill == "positive":
-            assert all((each > 0).all() and (each <= 1).all() for each in wide)
+            assert all((array > 0).all() and (array <= 1).all() for array in wide)
         if fill == "positions":
-            assert all(each.reshape(-1)[:3].tolist() == [1, 2, 3] for each in wide)
-            assert all((each == np.rint(each)).all() for each in wide)
-    x, w, b = (abs(parts(each).astype(float)) for each in operands("integers", *shapes, bias=True, dtype=dtype))
+            assert all(array.reshape(-1)[:3].tolist() == [1, 2, 3] for array in wide)
+            assert all((array == np.rint(array)).all() for array in wide)
+    x, w, b = (abs(parts(array).astype(float)) for array in operands("integers", *shapes, bias=True, dtype=dtype))
     assert x.all()
     assert x.max() <= LARGEST_INTEGER
     sums = x.max() * w.reshape(3, -1).sum(axis=1)  # both parts of a complex weight: no sum has more
@@ -335,8 +335,8 @@ def test_every_fill_of_every_format(dtype):
 def by_real_convolutions(x, w, b, *options):
     """conv2d of complex numbers by four of real ones: another order of the additions."""
     ordinary, products = (
-        [ops.conv2d(*operands, *options) for operands in each]
-        for each in (
+        [ops.conv2d(*operands, *options) for operands in pairs]
+        for pairs in (
             [(x.real, w.real, b.real), (x.real, w.imag, b.imag)],
             [(x.imag, w.imag, None), (x.imag, w.real, None)],
         )

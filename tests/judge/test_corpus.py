@@ -1,4 +1,4 @@
-"""The judge on trial: nothing sound is rejected under its honest model, no fault passes as a direct float32 sum."""
+"""The judge's corpus: nothing sound is rejected under its own model, and no fault passes as a direct float32 sum."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The judge of every operator: what must come out, what may, and what a case refuses."""
+"""Cases of every operator: expected result, bound, verdict, and the arguments that a case refuses."""
 
 import dataclasses
 import pickle
@@ -14,7 +14,7 @@ from refconv import Case, ErrorModel
 from refconv.ops.family import OPERATORS, Call, compute
 from refconv.strategies import cases
 
-FLOATING = tuple(name for name, each in OPERATORS.items() if not each.is_quantized)
+FLOATING = tuple(name for name, operator in OPERATORS.items() if not operator.is_quantized)
 EVERYTHING = {"padding_modes": ("zeros", "reflect", "replicate", "circular"), "asymmetric_padding": True}
 DTYPES = ("float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "complex64", "int8", "int32")
 FEW = settings(max_examples=25)
@@ -123,7 +123,7 @@ def test_a_sum_has_no_more_products_than_are_said(op, data):
     """Counted by sums of ones."""
     case = data.draw(cases(op, dtypes=("float64",), fills=("integers",), **EVERYTHING))
     call: Call = case.call
-    first, second = (None if each is None else np.ones(each.shape) for each in case._operands[:2])
+    first, second = (None if operand is None else np.ones(operand.shape) for operand in case._operands[:2])
     counted = call.apply(first, second)
     assert counted.max(initial=0) <= call.products
 

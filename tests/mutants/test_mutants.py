@@ -33,7 +33,7 @@ from refconv.mutants.sources import LEFT_OUT, SOURCES
 from refconv.verification.candidate.loading import find, load
 
 CORPUS = ROOT.parent / "shared" / "bugs" / "real_conv_bugs.json"
-BY_ADDRESS = [each for each in mutants.all() if each.family == "weights-cached-by-address"]
+BY_ADDRESS = [mutant for mutant in mutants.all() if mutant.family == "weights-cached-by-address"]
 DTYPES = ("float32", "float64", "float16", "bfloat16", "complex64", "int8", "uint8", "int32", "uint64")
 ALL = mutants.all()
 # Classes whose mutants are right on a plain call (contiguous, 3x3, stride 1, nothing else), and those that are not.
@@ -83,8 +83,8 @@ def test_base_has_nan_and_infinity_where_refconv_has(op):
         arguments, keywords = with_numbers(op, seed, "float32", special, padding=(0, 0), mode="zeros")
         if op in {"conv_transpose2d", "conv2d_input"}:  # weights that meet no element may be multiplied by 0, or not
             arguments = (arguments[0], call(op, seed, padding=(0, 0), mode="zeros")[0][1], *arguments[2:])
-        found, expected = (each(*arguments, **keywords) for each in (mutants.base(op), getattr(refconv, op)))
-        np.testing.assert_array_equal(found, expected, err_msg=str(seed))
+        actual, expected = (function(*arguments, **keywords) for function in (mutants.base(op), getattr(refconv, op)))
+        np.testing.assert_array_equal(actual, expected, err_msg=str(seed))
 
 
 @pytest.mark.parametrize("op", PLACES)
@@ -92,7 +92,7 @@ def test_base_refuses_what_is_impossible(op):
     refused = 0
     for seed in range(10):
         arguments, keywords = impossible(op, seed)
-        outcomes = [_outcome(each, arguments, keywords) for each in (mutants.base(op), getattr(refconv, op))]
+        outcomes = [_outcome(function, arguments, keywords) for function in (mutants.base(op), getattr(refconv, op))]
         assert _same(*outcomes)
         refused += isinstance(outcomes[0], type)
     assert refused >= 6
@@ -180,14 +180,14 @@ ONLY = {  # the operators that have such calls, if not all
 @cache
 def _calls(family, op, dtype):
     """Calls of a family, each with what must come out; those of large arrays in one dtype only."""
-    found = []
+    outcomes = []
     for seed in range(1 if family in FEW else 24):
         try:
             arguments, keywords = _call(family, op, seed, dtype)
         except NoSuchCallError:
             continue  # a mutant that needs it fails the test
-        found.append((arguments, keywords, _outcome(mutants.base(op), arguments, keywords)))
-    return found
+        outcomes.append((arguments, keywords, _outcome(mutants.base(op), arguments, keywords)))
+    return outcomes
 
 
 def _call(family, op, seed, dtype):
@@ -201,16 +201,16 @@ def _call(family, op, seed, dtype):
 
 def _outcome(function, arguments, keywords):
     """What a function returns, or the type of what it raises; or that it modified its arguments, which are restored."""
-    arrays = [each for each in arguments if isinstance(each, np.ndarray)]
-    before = [each.copy() for each in arrays]
+    arrays = [array for array in arguments if isinstance(array, np.ndarray)]
+    before = [array.copy() for array in arrays]
     try:
-        found = function(*arguments, **keywords)
+        result = function(*arguments, **keywords)
     except (ValueError, TypeError, IndexError, KeyError) as error:
         return type(error)
-    changed = [each for each in zip(arrays, before, strict=True) if not same_bits(*each)]
+    changed = [pair for pair in zip(arrays, before, strict=True) if not same_bits(*pair)]
     for array, kept in changed:
         array[...] = kept
-    return "modified" if changed else found
+    return "modified" if changed else result
 
 
 def _same(left, right):
@@ -239,14 +239,14 @@ def _differs(mutant, family):
                 ):
                     return True
                 continue
-            found = _outcome(mutant, arguments, keywords)
-            if not _same(found, expected) or (last is not None and not _same(*last)):
+            outcome = _outcome(mutant, arguments, keywords)
+            if not _same(outcome, expected) or (last is not None and not _same(*last)):
                 return True
-            last = (found, expected)
+            last = (outcome, expected)
     return False
 
 
-@pytest.mark.parametrize("mutant", [each for each in ALL if each not in BY_ADDRESS], ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", [other for other in ALL if other not in BY_ADDRESS], ids=lambda mutant: mutant.name)
 def test_mutant_is_wrong(mutant):
     wanted = FIRST.get(mutant.kind, [])
     families = dict.fromkeys((*wanted, *FAMILIES))
@@ -261,8 +261,8 @@ def test_mutant_is_wrong_when_a_weight_is_changed_in_place(mutant):
     assert not _same(mutant(*arguments), mutants.base(mutant.op)(*arguments))
 
 
-@pytest.mark.parametrize("mutant", [each for each in ALL if each.kind in QUIET and each.family not in LOUD and
-                                    each.style == "return"], ids=lambda mutant: mutant.name)  # fmt: skip
+@pytest.mark.parametrize("mutant", [other for other in ALL if other.kind in QUIET and other.family not in LOUD and
+                                    other.style == "return"], ids=lambda mutant: mutant.name)  # fmt: skip
 def test_mutant_is_right_on_a_plain_call(mutant):
     for dtype in mutant.dtypes:
         arguments, keywords = call(mutant.op, 0, dtype, **PLAIN)
@@ -270,7 +270,7 @@ def test_mutant_is_right_on_a_plain_call(mutant):
 
 
 def test_every_entry_of_the_corpus_is_implemented_or_left_out():
-    implemented = {each.entry for each in ALL if each.entry}
+    implemented = {mutant.entry for mutant in ALL if mutant.entry}
     assert implemented | set(LEFT_OUT) == set(SOURCES)
     assert not implemented & set(LEFT_OUT)
 
@@ -278,20 +278,20 @@ def test_every_entry_of_the_corpus_is_implemented_or_left_out():
 @pytest.mark.skipif(not CORPUS.exists(), reason=f"the corpus of bugs is not here: {CORPUS}")
 def test_entries_are_those_of_the_corpus():
     corpus = json.loads(CORPUS.read_text())
-    assert {each["id"]: f"{each['repo']}#{each['issue']}" for each in corpus} == SOURCES
-    kinds = {each["id"]: each["class"] for each in corpus}
-    assert {each.name: each.kind for each in ALL if each.entry} == {
-        each.name: kinds[each.entry] for each in ALL if each.entry
+    assert {entry["id"]: f"{entry['repo']}#{entry['issue']}" for entry in corpus} == SOURCES
+    kinds = {entry["id"]: entry["class"] for entry in corpus}
+    assert {mutant.name: mutant.kind for mutant in ALL if mutant.entry} == {
+        mutant.name: kinds[mutant.entry] for mutant in ALL if mutant.entry
     }
 
 
 def test_mutants_are_well_formed():
-    assert len({each.name for each in ALL}) == len(ALL)
-    for each in ALL:
-        assert each.summary[0].islower() or each.summary[0].isupper()
-        assert not each.summary.endswith(".")
-        assert pickle.loads(pickle.dumps(each)) is each  # noqa: S301 - its own
-        assert mutants.by_name(each.name) is each.function is each
+    assert len({mutant.name for mutant in ALL}) == len(ALL)
+    for mutant in ALL:
+        assert mutant.summary[0].islower() or mutant.summary[0].isupper()
+        assert not mutant.summary.endswith(".")
+        assert pickle.loads(pickle.dumps(mutant)) is mutant  # noqa: S301 - its own
+        assert mutants.by_name(mutant.name) is mutant.function is mutant
     with pytest.raises(ValueError, match="name='x'"):
         mutants.by_name("x")
 
@@ -304,8 +304,8 @@ def test_mutant_is_a_target_of_the_command_line():
 
 def test_mutants_load_neither_numba_nor_torch():
     program = "import sys, refconv.mutants; print(sorted({'numba', 'torch', 'hypothesis'} & set(sys.modules)))"
-    found = run(program)
-    assert found.stdout.strip() == "[]"
+    done = run(program)
+    assert done.stdout.strip() == "[]"
 
 
 def test_table_is_current():

@@ -13,7 +13,7 @@ from refconv import Case, assert_close, conv2d, strategies
 def torch_conv2d(case):
     """torch's convolution as torch.nn.Conv2d calls it."""
     x, w, b, stride, padding, dilation, groups = (
-        torch.tensor(each) if isinstance(each, np.ndarray) else each for each in case.arguments()
+        torch.tensor(argument) if isinstance(argument, np.ndarray) else argument for argument in case.arguments()
     )
     (top, bottom), (left, right) = case.geometry.padding
     if case.padding_mode != "zeros" or isinstance(padding[0], tuple):
@@ -70,7 +70,9 @@ def test_integer_fills_are_exact(case):
 
 def call_as(case, dtype, **options):
     """`conv2d` with a case's arguments, its arrays in another dtype."""
-    arguments = (each.astype(dtype) if isinstance(each, np.ndarray) else each for each in case.arguments())
+    arguments = (
+        argument.astype(dtype) if isinstance(argument, np.ndarray) else argument for argument in case.arguments()
+    )
     return conv2d(*arguments, padding_mode=case.padding_mode, **options)
 
 

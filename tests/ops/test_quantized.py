@@ -73,8 +73,8 @@ def scales(rng, geometry, per_channel, exponents):
     shape = (geometry.out_channels,) if per_channel else ()
     logarithms = [x_scale, y_scale + spread - x_scale + rng.uniform(-1.0, 1.0, shape), y_scale]
     if rng.random() < 0.5:
-        logarithms = [np.rint(each) for each in logarithms]
-    return [np.exp2(each).astype(np.float32) for each in logarithms]
+        logarithms = [np.rint(logarithm) for logarithm in logarithms]
+    return [np.exp2(logarithm).astype(np.float32) for logarithm in logarithms]
 
 
 @given(
@@ -145,7 +145,7 @@ def test_rounding_and_saturation(parameters):
 
 def step_by_step(total, scales, zero, dtype):
     """The documented steps, each in exact arithmetic and rounded to float32."""
-    x_scale, w_scale, y_scale = (Fraction(float(np.float32(each))) for each in scales)
+    x_scale, w_scale, y_scale = (Fraction(float(np.float32(scale))) for scale in scales)
     scale = as_float32(Fraction(as_float32(x_scale * w_scale)) / y_scale)
     product = as_float32(Fraction(as_float32(Fraction(int(total)))) * Fraction(scale))
     info = np.iinfo(dtype)
@@ -323,7 +323,7 @@ def test_refused_when_quantized(name):
 @pytest.mark.parametrize("name", ["input_scale", "weight_scale", "output_scale"])
 def test_not_a_scale(name, value):
     """Positive and finite in float32; a bool, an array of integers or a list is none."""
-    error = TypeError if any(value is each for each in TYPES) else GeometryError
+    error = TypeError if any(value is wrong for wrong in TYPES) else GeometryError
     refused(conv2d_quantized, error, [name], **quantized(**{name: value}))
 
 

@@ -79,8 +79,8 @@ def _drawn(rng, op):
 
 def _integers(rng, shape, dtype):
     low, high = (1, 17) if np.dtype(dtype).kind == "u" else (-16, 17)
-    found = rng.integers(low, high, shape)
-    return np.where(found == 0, 3, found).astype(dtype)
+    numbers = rng.integers(low, high, shape)
+    return np.where(numbers == 0, 3, numbers).astype(dtype)
 
 
 def _call(op, rng, dtype, d):
@@ -93,8 +93,8 @@ def _call(op, rng, dtype, d):
     def array(shape, kind=dtype):
         return _integers(rng, shape, kind)
 
-    def unbatched(found):
-        return found if d["batched"] else found[0]
+    def unbatched(array):
+        return array if d["batched"] else array[0]
 
     if op == "conv_transpose2d":
         w_shape = (d["groups"] * d["inputs"], d["outputs"], *d["kernel"])
@@ -147,7 +147,7 @@ def with_numbers(op, seed, dtype, change, **fixed):
     """A call whose arrays of floats, or of integers, hold other numbers: `change` takes a generator and an array."""
     arguments, keywords = call(op, seed, dtype, **fixed)
     rng = np.random.default_rng(seed)
-    return tuple(change(rng, each) if _is_tensor(each) else each for each in arguments), keywords
+    return tuple(change(rng, argument) if _is_tensor(argument) else argument for argument in arguments), keywords
 
 
 def _is_tensor(value):
@@ -181,9 +181,9 @@ def view(rng, array):
     """Equal numbers in memory of another arrangement, at an offset in more memory, which holds other numbers."""
     if array.ndim < 3:
         whole = np.full((*array.shape[:-1], 2 * array.shape[-1] + 3), 7, array.dtype)
-        found = whole[..., 3::2]
-        found[...] = array
-        return found
+        view = whole[..., 3::2]
+        view[...] = array
+        return view
     order = [*range(array.ndim)]
     way = rng.integers(6)
     if way == 0:  # channels last
@@ -193,16 +193,16 @@ def view(rng, array):
     moved = array.transpose(order)
     extra = 0 if way == 0 else 3
     whole = np.full(tuple(size + extra for size in moved.shape), 7, array.dtype)
-    found = whole[(slice(extra, None),) * array.ndim]
+    view = whole[(slice(extra, None),) * array.ndim]
     if way in {2, 3}:
-        found = found[..., ::-1] if way == 2 else found[..., ::-1, :]
+        view = view[..., ::-1] if way == 2 else view[..., ::-1, :]
     elif way == 4:  # a step between columns
         whole = np.full((*moved.shape[:-1], 2 * moved.shape[-1]), 7, array.dtype)
-        found = whole[..., ::2]
+        view = whole[..., ::2]
     if way == 5:
         return np.broadcast_to(array[..., :1], array.shape)
-    found[...] = moved
-    return found.transpose(np.argsort(order))
+    view[...] = moved
+    return view.transpose(np.argsort(order))
 
 
 # Where the options of an operator stand among its arguments.

@@ -20,7 +20,7 @@ def a_case(dtype="float32", *, batched=True, broadcast=(), fill="integers"):
     return refconv.Case(input=x if batched else x[0], weight=w, bias=b, **options)
 
 
-def of(op, *arguments):
+def case_of_operator(op, *arguments):
     """A case of any operator, with the arguments of its call."""
     return refconv.Case(op=op, **dict(zip(OPERATORS[op].parameters, arguments, strict=False)))
 

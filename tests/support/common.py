@@ -19,7 +19,7 @@ def call(case, **options):
 def exact_sums(g, x, w, b):
     """All outputs of a forward convolution as rational numbers, or floats where they are NaN or infinity; flat."""
     correlation = lowering.forward(g, x, w, b, EXACT, np.empty(g.output_shape))
-    index = tuple(each.reshape(-1) for each in np.indices(correlation.out.shape))
+    index = tuple(axis.reshape(-1) for axis in np.indices(correlation.out.shape))
     return targets.choose("cpu").sums(correlation, index)
 
 

@@ -188,7 +188,7 @@ class Kernel:
             return _narrow(self.result(c, out, arrays), dtype)
 
     def conv2d_weight(self, input, weight_size, grad_output, stride, padding, dilation, groups, padding_mode="zeros"):
-        x, dy = (each if each.ndim == 4 else each[None] for each in (input, grad_output))
+        x, dy = (image if image.ndim == 4 else image[None] for image in (input, grad_output))
         geometry = g.weight_gradient(
             x.shape, tuple(weight_size), dy.shape, stride, padding, dilation, groups, padding_mode
         )
@@ -237,7 +237,7 @@ class Kernel:
     def _wide(self, c, arrays):
         """What the kernel reads, in the accumulator's format."""
         arrays = self.operands(c, arrays)
-        return {name: each if each is None else widened(each) for name, each in arrays.items()}
+        return {name: array if array is None else widened(array) for name, array in arrays.items()}
 
 
 def widened(array):

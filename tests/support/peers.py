@@ -15,16 +15,16 @@ TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3:
 
 def torch_conv(x, w, b=None, stride=1, padding=(), dilation=1, groups=1, mode="zeros"):
     """torch's convolution of 1 to 3 axes. `padding` is ((before, after), ...), one pair for each axis."""
-    tensors = [None if each is None else torch.tensor(each) for each in (x, w, b)]
+    tensors = [None if array is None else torch.tensor(array) for array in (x, w, b)]
     return _padded_conv(*tensors, stride, padding, dilation, groups, mode).numpy()
 
 
 def torch_gradients(x, w, grad, stride=1, padding=(), dilation=1, groups=1, mode="zeros"):
     """Gradients of the input, the weight and the bias by torch's autograd, through its padding."""
-    x, w = (torch.tensor(each, requires_grad=True) for each in (x, w))
+    x, w = (torch.tensor(array, requires_grad=True) for array in (x, w))
     b = torch.zeros(len(w), dtype=x.dtype, requires_grad=True)
     out = _padded_conv(x, w, b, stride, padding, dilation, groups, mode)
-    return [each.numpy() for each in torch.autograd.grad(out, (x, w, b), torch.tensor(grad))]
+    return [gradient.numpy() for gradient in torch.autograd.grad(out, (x, w, b), torch.tensor(grad))]
 
 
 def _padded_conv(x, w, b, stride, padding, dilation, groups, mode):
@@ -50,7 +50,7 @@ def torch_conv2d_weight(x, weight_size, grad, stride, padding, dilation, groups)
 
 def torch_conv_transpose(x, w, b=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """torch's transposed convolution of 1 to 3 axes."""
-    x, w, b = (None if each is None else torch.tensor(each) for each in (x, w, b))
+    x, w, b = (None if array is None else torch.tensor(array) for array in (x, w, b))
     return TRANSPOSED[w.ndim - 2](x, w, b, stride, padding, output_padding, groups, dilation).numpy()
 
 

@@ -28,18 +28,20 @@ add(
 
 def _rounded_operands(dtype):
     return lambda c, a: {
-        name: each if name == "bias" or each is None else each.astype(dtype).astype(each.dtype)
-        for name, each in a.items()
+        name: array if name == "bias" or array is None else array.astype(dtype).astype(array.dtype)
+        for name, array in a.items()
     }
 
 
 def _tf32(c, a):
-    def rounded(each):
-        bits = each.view(np.uint32)
+    def rounded(values):
+        bits = values.view(np.uint32)
         kept = (bits + 0xFFF + ((bits >> 13) & 1)) & 0xFFFFE000
-        return np.where(np.isfinite(each), kept.view(np.float32), each)
+        return np.where(np.isfinite(values), kept.view(np.float32), values)
 
-    return {n: each if n == "bias" or each is None else rounded(np.ascontiguousarray(each)) for n, each in a.items()}
+    return {
+        n: array if n == "bias" or array is None else rounded(np.ascontiguousarray(array)) for n, array in a.items()
+    }
 
 
 def _summed_in(dtype):

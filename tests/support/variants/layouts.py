@@ -39,8 +39,8 @@ def c_strides(shape):
 
 def as_c_order(*names):
     return lambda c, a: {
-        name: reread(each, c_strides(each.shape)) if name in names and each is not None else each
-        for name, each in a.items()
+        name: reread(array, c_strides(array.shape)) if name in names and array is not None else array
+        for name, array in a.items()
     }
 
 

@@ -35,8 +35,8 @@ def arrays(draw, dtype=DTYPES, shape=SHAPES):
 
 def candidates(array, kind="numpy"):
     """Arrangements that the array can have."""
-    found = [name for name in ARRANGEMENTS if possible(name, kind, array.dtype, array.ndim)]
-    return [name for name in found if name != "broadcast" or broadcastable(array)]
+    names = [name for name in ARRANGEMENTS if possible(name, kind, array.dtype, array.ndim)]
+    return [name for name in names if name != "broadcast" or broadcastable(array)]
 
 
 def numbers(*shape, dtype="float32"):
@@ -47,28 +47,28 @@ def numbers(*shape, dtype="float32"):
 def test_values_are_equal_to_the_last_bit(array, data):
     name = data.draw(st.sampled_from(candidates(array)))
     before = array.copy()
-    found = arrange(array, name)
-    assert same_bits(found, array)
+    arranged = arrange(array, name)
+    assert same_bits(arranged, array)
     assert same_bits(array, before)
-    assert not np.shares_memory(found, array)
-    assert found.flags.writeable
+    assert not np.shares_memory(arranged, array)
+    assert arranged.flags.writeable
 
 
 @given(array=arrays(), data=st.data())
 def test_all_around_is_poison(array, data):
     name = data.draw(st.sampled_from(candidates(array)))
-    found = place(array, name)
-    around = found.bytes[~found.inside]
+    placed = place(array, name)
+    around = placed.bytes[~placed.inside]
     assert set(around.tolist()) == {arrangements.poison(array.dtype)}
     assert len(around) >= 2 * arrangements.GUARD
     # What reads on in C order as if the view were contiguous, from its first element, stays in the memory.
-    assert found.offset + array.nbytes <= found.memory.nbytes
+    assert placed.offset + array.nbytes <= placed.memory.nbytes
     if name != "broadcast":
-        assert found.inside.sum() == array.nbytes
+        assert placed.inside.sum() == array.nbytes
     if array.size:
-        found.view[...] = np.zeros((), array.dtype)
-        assert set(found.bytes[~found.inside].tolist()) == {arrangements.poison(array.dtype)}
-        assert not found.bytes[found.inside].any()
+        placed.view[...] = np.zeros((), array.dtype)
+        assert set(placed.bytes[~placed.inside].tolist()) == {arrangements.poison(array.dtype)}
+        assert not placed.bytes[placed.inside].any()
 
 
 @given(dtype=DTYPES)
@@ -98,9 +98,9 @@ def test_strides_are_as_named(shape, dtype):
     batch_size = batch[0] if batch else 0
 
     def expect(name, *steps, offset=0):
-        found = place(x, name)
-        assert strides(found.view) == steps[not has_batch :], name
-        assert found.offset == arrangements.GUARD + offset * x.itemsize, name
+        placed = place(x, name)
+        assert strides(placed.view) == steps[not has_batch :], name
+        assert placed.offset == arrangements.GUARD + offset * x.itemsize, name
 
     expect("contiguous", c * h * w, h * w, w, 1)
     expect("offset", c * h * w, h * w, w, 1, offset=arrangements.START)
@@ -130,9 +130,9 @@ def test_the_axes_that_are_transposed():
 
 @pytest.mark.parametrize("dtype", [dtype for dtype in formats.SUPPORTED if dtype.itemsize > 1])
 def test_unaligned_is_not_aligned(dtype):
-    found = arrange(np.ones((2, 3), dtype), "unaligned")
-    assert found.__array_interface__["data"][0] % dtype.itemsize
-    assert found.flags.c_contiguous
+    arranged = arrange(np.ones((2, 3), dtype), "unaligned")
+    assert arranged.__array_interface__["data"][0] % dtype.itemsize
+    assert arranged.flags.c_contiguous
     assert not possible("unaligned", "torch", dtype)
 
 
@@ -142,9 +142,9 @@ def test_an_offset_breaks_a_vectors_alignment():
 
 def test_broadcast_wherever_the_values_allow_it():
     x = np.broadcast_to(numbers(1, 3, 4, 1), (2, 3, 4, 5))
-    found = place(x, "broadcast")
-    assert strides(found.view) == (0, 4, 1, 0)
-    assert found.inside.sum() == numbers(3, 4).nbytes
+    placed = place(x, "broadcast")
+    assert strides(placed.view) == (0, 4, 1, 0)
+    assert placed.inside.sum() == numbers(3, 4).nbytes
     assert not broadcastable(numbers(2, 2))
     with pytest.raises(ValueError, match="memory='broadcast'"):
         arrange(numbers(2, 2), "broadcast")
@@ -155,22 +155,22 @@ def test_broadcast_wherever_the_values_allow_it():
 @pytest.mark.parametrize("name", arrangements.ARRANGEMENTS)
 def test_no_elements_lie_nowhere(name):
     """Not even beyond the memory, where the planes are larger than the guards."""
-    found = reserve((0, 32, 15, 40), np.dtype("float32"), name, 0)
-    assert found.view.shape == (0, 32, 15, 40)
-    assert found.offset <= found.memory.nbytes
-    assert not found.inside.any()
+    reserved = reserve((0, 32, 15, 40), np.dtype("float32"), name, 0)
+    assert reserved.view.shape == (0, 32, 15, 40)
+    assert reserved.offset <= reserved.memory.nbytes
+    assert not reserved.inside.any()
 
 
 @given(shape=SHAPES, dtype=DTYPES, byte=st.integers(0, 255))
 def test_reserved_memory_has_guards(shape, dtype, byte):
     for name in ("contiguous", "row_pitch"):
         if possible(name, "numpy", dtype, len(shape)):
-            found = reserve(shape, dtype, name, byte)
-            assert found.view.shape == shape
-            assert found.offset == arrangements.GUARD or not found.view.size
-            assert (found.bytes == byte).all()
-            assert not found.inside[: arrangements.GUARD].any()
-            assert not found.inside[-arrangements.GUARD :].any()
+            reserved = reserve(shape, dtype, name, byte)
+            assert reserved.view.shape == shape
+            assert reserved.offset == arrangements.GUARD or not reserved.view.size
+            assert (reserved.bytes == byte).all()
+            assert not reserved.inside[: arrangements.GUARD].any()
+            assert not reserved.inside[-arrangements.GUARD :].any()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from candidates import a_case, faults, of, writes
+from candidates import a_case, case_of_operator, faults, writes
 from common import same_bits
 
 import refconv
@@ -104,10 +104,10 @@ def test_channels_last_of_gradients():
     grad = refconv.conv2d(x, w)
     options = ((1, 1), (0, 0), (1, 1), 1)
     for case in (
-        of("conv2d_input", x.shape, w, grad, *options),
-        of("conv2d_input", x.shape[1:], w, grad[0], *options),
-        of("conv2d_weight", x, w.shape, grad, *options),
-        of("conv2d_bias", grad),
+        case_of_operator("conv2d_input", x.shape, w, grad, *options),
+        case_of_operator("conv2d_input", x.shape[1:], w, grad[0], *options),
+        case_of_operator("conv2d_weight", x, w.shape, grad, *options),
+        case_of_operator("conv2d_bias", grad),
     ):
         for style in ("return", "out"):
             function = getattr(refconv, case.op) if style == "return" else writes(of=getattr(refconv, case.op))
@@ -132,7 +132,7 @@ def test_scalars_are_handed_over():
     scale, zero = np.float32(0.5), np.int8(3)
     x, w = np.ones((1, 2, 3, 3), "int8"), np.ones((2, 2, 1, 1), "int8")
     given = x, scale, zero, w, np.full(2, scale), np.zeros(2, "int8"), scale, zero
-    case = of("conv2d_quantized", *given)
+    case = case_of_operator("conv2d_quantized", *given)
     outcome = Candidate(candidate, "torch").call(case)
     assert outcome.faults == ()
     assert same_bits(outcome.result, case.expected())

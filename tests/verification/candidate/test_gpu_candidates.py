@@ -57,7 +57,7 @@ def copy(source, target):
 
 
 def returns(*arguments):
-    assert all(isinstance(each, device.Array) for each in arguments[:2])
+    assert all(isinstance(array, device.Array) for array in arguments[:2])
     return on_device(refconv.conv2d(*map(host, arguments)))
 
 
@@ -66,7 +66,9 @@ def writes(*arguments):
     copy[-(-out.size // 32), 32](returns(*given), out)
 
 
-@pytest.mark.parametrize("name", [each for each in ARRANGEMENTS if possible(each, "numba", "float32")])
+@pytest.mark.parametrize(
+    "name", [arrangement for arrangement in ARRANGEMENTS if possible(arrangement, "numba", "float32")]
+)
 def test_arrays_lie_as_asked_for(name):
     seen = {}
 
@@ -75,7 +77,7 @@ def test_arrays_lie_as_asked_for(name):
         writes(*arguments)
 
     case = a_case(broadcast="xwb" if name == "broadcast" else "")
-    where = [(each, name) for each in ("input", "weight", "output") if (each, name) != ("output", "broadcast")]
+    where = [(array, name) for array in ("input", "weight", "output") if (array, name) != ("output", "broadcast")]
     outcome = Candidate(candidate, "numba", style="out").call(case, memory=where)
     assert outcome.faults == ()
     assert same_bits(outcome.result, case.expected())
@@ -168,8 +170,8 @@ def test_a_kernel_that_reads_beyond_its_input():
     def candidate(x, *rest):
         kernel[1, 1](x, rest[-1])
 
-    found = faults(candidate, style="out")
-    assert ("IndexError" in found["returns"]) if SIMULATED else ("every output written" in found)
+    violated = faults(candidate, style="out")
+    assert ("IndexError" in violated["returns"]) if SIMULATED else ("every output written" in violated)
 
 
 def test_no_time_is_wasted_in_the_simulator():

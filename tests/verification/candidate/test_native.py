@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from candidates import a_case, of
+from candidates import a_case, case_of_operator
 from common import same_bits
 from paths import EXAMPLES
 
@@ -110,7 +110,7 @@ def test_the_other_operators_in_c(compiled):
         "conv2d_quantized_s8": ("conv2d_quantized", x8, 0.5, 3, w8, 0.25, -2, 2.0, 7, None, *options),
     }
     for symbol, (op, *arguments) in [*called.items(), *plain.items()]:
-        case = of(op, *arguments)
+        case = case_of_operator(op, *arguments)
         outcome = load(f"{compiled('family')}:{symbol}", op=op).call(case)
         assert outcome.faults == ()
         assert same_bits(outcome.result, case.expected()), symbol

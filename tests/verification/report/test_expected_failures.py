@@ -1,4 +1,4 @@
-"""Expected failures: what the file says is what is believed, and what it says wrongly is told."""
+"""Expected failures: the patterns of the file, which failures they match, and errors that name the wrong line."""
 
 from fnmatch import fnmatchcase
 
@@ -45,14 +45,14 @@ def test_a_file(tmp_path, key, reason):
 
 @given(st.lists(PATTERNS, unique=True), KEYS)
 def test_the_first_pattern_that_matches_gives_the_reason(patterns, key):
-    expected = Expected.parse("\n".join(f"{'/'.join(each)} # {n}" for n, each in enumerate(patterns)))
-    matching = [n for n, each in enumerate(patterns) if all(map(fnmatchcase, key, each))]
+    expected = Expected.parse("\n".join(f"{'/'.join(pattern)} # {n}" for n, pattern in enumerate(patterns)))
+    matching = [n for n, pattern in enumerate(patterns) if all(map(fnmatchcase, key, pattern))]
     assert expected.reason(*key) == (str(matching[0]) if matching else "")
 
 
 @given(st.lists(PATTERNS, unique=True), st.dictionaries(KEYS, st.booleans()))
 def test_entries_without_a_failure_are_told(patterns, seen):
-    expected = Expected.parse("\n".join(f"{'/'.join(each)} # why" for each in patterns))
+    expected = Expected.parse("\n".join(f"{'/'.join(pattern)} # why" for pattern in patterns))
     notes = dict(zip(patterns, [""] * len(patterns), strict=True))
     for note in expected.unmatched(seen):
         notes[expected.entries[int(note.split(",")[0].removeprefix("line ")) - 1].pattern] = note

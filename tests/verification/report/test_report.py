@@ -126,14 +126,14 @@ TALLIES = st.builds(Tally, st.integers(1, 50), st.integers(0, 9)) | st.builds(
 
 @given(st.lists(st.dictionaries(st.sampled_from(PROPERTIES), TALLIES), min_size=1, max_size=4))
 def test_tallies_add_up(tallies):
-    results = tuple(Result(f"section {n}", DTYPES[n % 3], 1, tallies=each) for n, each in enumerate(tallies))
-    found = Report(results, {}).properties
+    results = tuple(Result(f"section {n}", DTYPES[n % 3], 1, tallies=tallied) for n, tallied in enumerate(tallies))
+    by_property = Report(results, {}).properties
     for name in PROPERTIES:
-        given = [each[name] for each in tallies if name in each]
-        assert (name in found) == bool(given)
-        total = sum(found.get(name, {}).values(), Tally())
-        assert total.checked == sum(each.checked for each in given)
-        assert total.failed == sum(each.failed for each in given)
+        given = [tallied[name] for tallied in tallies if name in tallied]
+        assert (name in by_property) == bool(given)
+        total = sum(by_property.get(name, {}).values(), Tally())
+        assert total.checked == sum(tally.checked for tally in given)
+        assert total.failed == sum(tally.failed for tally in given)
         # What was checked anywhere was not skipped, and what was skipped says why.
         assert bool(total.skipped) == bool(given and not total.checked)
 
@@ -143,16 +143,18 @@ def test_tallies_add_up(tallies):
 
 def printed(*things):
     console = Console(width=80, record=True, file=io.StringIO())
-    for each in things:
-        console.print(each)
+    for thing in things:
+        console.print(thing)
     return console.export_text()
 
 
 def test_the_terminal_is_narrow():
     tallies = {name: Tally(10**6, 10**6) for name in PROPERTIES} | {"views": Tally(skipped="no such case was judged")}
-    results = [Result("documentation examples", each, 10**6, 10**5, np.inf, 2**62, tallies=tallies) for each in DTYPES]
-    found = Report(tuple(results), {})
-    text = printed(found.table(), found.property_table())
+    results = [
+        Result("documentation examples", dtype, 10**6, 10**5, np.inf, 2**62, tallies=tallies) for dtype in DTYPES
+    ]
+    report = Report(tuple(results), {})
+    text = printed(report.table(), report.property_table())
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
     for part in ("4.6e+18", "3000000", "float16, float32, float64", "not checked: no such case was judged"):
@@ -182,23 +184,23 @@ def refuse(constant):
 
 def test_the_file_holds_what_programs_need(tmp_path):
     path = tmp_path / "report.json"
-    found = full()
-    found.to_json(path)
+    report = full()
+    report.to_json(path)
     content = json.loads(path.read_text(), parse_constant=refuse)
     for name in ("ok", "op", "target", "seed", "model", "seconds", "n_cases", "n_unsupported", "coverage"):
-        assert content[name] == getattr(found, name)
+        assert content[name] == getattr(report, name)
     assert content["notes"] == [NASTY]
     assert content["interactions"] == Covered().as_dict()
     first = content["results"][0]
     assert first["properties"]["errors"] == {"checked": 0, "failed": 0, "skipped": "not claimed"}
-    assert [each["property"] for each in first["failures"]] == ["values", "returns"]
+    assert [failure["property"] for failure in first["failures"]] == ["values", "returns"]
     assert first["failures"][0]["diagnosis"] == {
         "text": str(Diagnosis()),
         "kind": "axis_mixup",
         "mutant": "dilation-of-the-height",
     }
     assert first["failures"][1]["diagnosis"] is None
-    for kept, meant in zip(first["failures"], found.failures, strict=True):
+    for kept, meant in zip(first["failures"], report.failures, strict=True):
         for name in ("property", "dtype", "text", "snippet", "example", "expected"):
             assert kept[name] == getattr(meant, name)
 
@@ -223,12 +225,12 @@ def test_failures_are_read_back(tmp_path):
     path = tmp_path / "report.json"
     given = [failure(recipe=recipe, dtype=recipe.dtype) for recipe in recipes()] + [failure(property="errors")]
     report(*given).to_json(path)
-    found = saved_failures.load(path)
-    assert [each.recipe for each in found] == [each.recipe for each in given]
-    assert [each.property for each in found] == ["values", "values", "errors"]
-    assert [each.dtype for each in found] == ["float32", "float64", "float32"]
-    assert {each.op for each in found} == {"conv2d"}
-    assert found[0].case == str(given[0].case)
+    loaded = saved_failures.load(path)
+    assert [failure.recipe for failure in loaded] == [failure.recipe for failure in given]
+    assert [failure.property for failure in loaded] == ["values", "values", "errors"]
+    assert [failure.dtype for failure in loaded] == ["float32", "float64", "float32"]
+    assert {failure.op for failure in loaded} == {"conv2d"}
+    assert loaded[0].case == str(given[0].case)
 
 
 @pytest.mark.parametrize(
@@ -292,23 +294,23 @@ class Reader(html.parser.HTMLParser):
         self.text += data
 
 
-def page(tmp_path, found, **options):
+def page(tmp_path, report, **options):
     path = tmp_path / "report.html"
-    found.to_html(path, **options)
+    report.to_html(path, **options)
     text = path.read_text(encoding="utf-8")
     return text, Reader(text)
 
 
 def test_the_page_tells_everything(tmp_path):
-    found = full()
-    text, reader = page(tmp_path, found, environment={"numpy": "2.0", "processor": NASTY})
+    report = full()
+    text, reader = page(tmp_path, report, environment={"numpy": "2.0", "processor": NASTY})
     assert text.startswith("<!DOCTYPE html>")
     parts = ["1 failure", "kernels:conv2d", "float32", "not claimed", "no digits", "1,999 of 2,000", "issue 3", "2.0"]
     parts += ["memory with stride: 7 of 8 pairs", "stride above kernel, memory negative", "no pair possible"]
     parts += ["Pairs not covered: 1", "Pairs that the candidate refuses: 1", "fill special, batch 0"]
-    parts += [str(Diagnosis()), "@example(recipe)", *found.coverage, refconv.__version__]
-    for each in found.failures:
-        parts += [each.property, each.text.strip(), each.snippet.strip(), str(each.case)]
+    parts += [str(Diagnosis()), "@example(recipe)", *report.coverage, refconv.__version__]
+    for failure in report.failures:
+        parts += [failure.property, failure.text.strip(), failure.snippet.strip(), str(failure.case)]
     for part in parts:
         assert part in reader.text
     assert reader.text.count(NASTY) == 4  # a note, a text, a program and the environment: as text, not as HTML
