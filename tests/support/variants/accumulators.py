@@ -14,8 +14,6 @@ def _wraps(bits):
 
 
 add("RB153", "accum_dtype", "conv2d", "int8: sums wrap at 16 bits", result=_wraps(16), **INTEGER)
-
-
 add(
     "RB150",
     "accum_dtype",
@@ -62,21 +60,9 @@ def _flushing(c, out, _):
 
 
 add("RB152", "accum_dtype", "conv2d", "float16: sums in float16", result=_summed_in(np.float16), dtypes=("float16",))
-
-
 add("RB152", "accum_dtype", "conv2d", "float32: sums in bfloat16", result=_summed_in(ml_dtypes.bfloat16))
-
-
 add("model", "accum_dtype", "conv2d", "operands in tf32", operands=_tf32)
-
-
 add("model", "accum_dtype", "conv2d", "operands in bfloat16", operands=_rounded_operands(ml_dtypes.bfloat16))
-
-
 add("model", "accum_dtype", "conv2d", "float16 sums of float32", result=_summed_in(np.float16))
-
-
 add("model", "accum_dtype", "conv2d", "float64 summed in float32", result=_summed_in(np.float32), dtypes=("float64",))
-
-
 add("model", "accum_dtype", "conv2d", "subnormal outputs flushed", result=_flushing)

@@ -12,8 +12,6 @@ def _flipped(*axes):
 
 
 add("RB109", "kernel_orientation", "conv2d", "kernel upside down", operands=_flipped(2))
-
-
 add(
     "RB109",
     "kernel_orientation",
@@ -21,11 +19,7 @@ add(
     "kernel transposed where square",
     operands=when(lambda c: c.kernel[0] == c.kernel[1], lambda c, a: {**a, "weight": a["weight"].swapaxes(2, 3)}),
 )
-
-
 add("RB109", "kernel_orientation", "conv2d_input", "kernel turned round", operands=_flipped(2, 3))
-
-
 add(
     "RB111",
     "kernel_orientation",
@@ -60,20 +54,10 @@ add(
     "grouped: every group has the last one's bias",
     operands=_biased(lambda c, k: k % (c.filters // c.groups) - c.filters // c.groups),
 )
-
-
 add("RB113", "bias_handling", "conv_transpose2d", "bias of the next channel", operands=_biased(lambda c, k: k + 1))
-
-
 add("RB114", "bias_handling", "conv2d", "bias by the image, from 1", result=_bias_by_image)
-
-
 add("RB114", "param_ignored", "conv2d", "bias forgotten", operands=lambda c, a: {**a, "bias": None})
-
-
 add("RB115", "bias_handling", "conv2d", "bias in reverse", operands=_biased(lambda c, k: -1 - k))
-
-
 add(
     "RB115",
     "bias_handling",
@@ -89,8 +73,6 @@ def _images_mixed(c, out, _):
 
 
 add("RB119", "batch_reduction", "conv2d", "images and channels mixed", result=_images_mixed)
-
-
 add(
     "RB119",
     "batch_reduction",
@@ -98,8 +80,6 @@ add(
     "the first image for all",
     result=lambda c, out, _: np.repeat(out[:1], len(out), 0),
 )
-
-
 add(
     "RB120",
     "batch_reduction",
@@ -107,8 +87,6 @@ add(
     "W = 1: images in reverse",
     result=when(lambda c: c.size[1] == 1, lambda c, out, _: out[::-1]),
 )
-
-
 add(
     "RB120",
     "batch_reduction",

@@ -5,8 +5,6 @@ import numpy as np
 from variants.registry import corpus, grouped, setting, strided, when
 
 VARIANTS, add = corpus()
-
-
 add(
     "RB024",
     "fastpath_gate",
@@ -14,8 +12,6 @@ add(
     "1x1: stride of the height ignored",
     read=when(lambda c: c.kernel == (1, 1), setting(stride=lambda c: (1, c.stride[1]))),
 )
-
-
 add(
     "RB024",
     "fastpath_gate",
@@ -23,8 +19,6 @@ add(
     "1x1: padding ignored",
     read=when(lambda c: c.kernel == (1, 1), setting(pads=lambda c: ((0, 0), (0, 0)))),
 )
-
-
 add(
     "RB024",
     "fastpath_gate",
@@ -32,8 +26,6 @@ add(
     "3x3 without stride: dilation ignored",
     read=when(lambda c: c.kernel == (3, 3) and c.stride == (1, 1), setting(dilation=lambda c: (1, 1))),
 )
-
-
 add(
     "RB025",
     "fastpath_gate",

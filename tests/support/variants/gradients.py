@@ -5,8 +5,6 @@ import numpy as np
 from variants.registry import corpus, grouped, setting, when
 
 VARIANTS, add = corpus()
-
-
 add(
     "RB095",
     "transposed_geometry",
@@ -14,8 +12,6 @@ add(
     "output padding at the top",
     result=lambda c, out, a: np.roll(out, c.output_padding[0], axis=2),
 )
-
-
 add(
     "RB097",
     "transposed_geometry",
@@ -23,8 +19,6 @@ add(
     "one row too few cropped, where grouped",
     read=when(grouped, setting(pads=lambda c: ((max(0, c.pads[0][0] - 1), c.pads[0][1]), c.pads[1]))),
 )
-
-
 add(
     "RB098",
     "transposed_geometry",
@@ -32,8 +26,6 @@ add(
     "output padding counted in strides",
     result=lambda c, out, a: np.pad(out, ((0, 0), (0, 0), (0, c.output_padding[0] * (c.stride[0] - 1)), (0, 0))),
 )
-
-
 add(
     "RB099",
     "transposed_geometry",
@@ -41,8 +33,6 @@ add(
     "nothing in the columns that the output padding adds",
     result=lambda c, out, a: np.where(np.arange(c.size[1]) < c.size[1] - c.output_padding[1], out, 0),
 )
-
-
 add(
     "RB103",
     "bwd_geometry",
@@ -67,8 +57,6 @@ add(
     "one row of the remainder at most",
     result=lambda c, out, _: out[:, :, : _cropped(c, 1)[0]],
 )
-
-
 add(
     "RB107",
     "bwd_geometry",
@@ -76,8 +64,6 @@ add(
     "columns that no window covers missing",
     result=lambda c, out, _: out[..., : _cropped(c, 0)[1]],
 )
-
-
 add(
     "RB108",
     "bwd_geometry",

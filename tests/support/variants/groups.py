@@ -38,14 +38,8 @@ def _whole_stride(c, a):
 
 
 add("RB034", "groups_indexing", "conv2d_weight", "the next group's input", tables=when(grouped, _other_group))
-
-
 add("RB034", "groups_indexing", "conv2d", "the next group's input", tables=when(grouped, _other_group))
-
-
 add("RB035", "groups_indexing", "conv2d_weight", "filters one too far, where grouped", result=_filters_turned)
-
-
 add(
     "RB037",
     "groups_indexing",
@@ -54,8 +48,6 @@ add(
     operands=_weights_of_neighbour,
     **INTEGER,
 )
-
-
 add(
     "RB038",
     "groups_indexing",
@@ -63,11 +55,7 @@ add(
     "grouped, kernels of more than 4: weights of a group lie C_in apart",
     operands=_whole_stride,
 )
-
-
 add("RB038", "groups_indexing", "conv2d", "every group reads the last group's input", tables=_last_group)
-
-
 add(
     "RB040",
     "groups_indexing",
@@ -80,11 +68,7 @@ add(
         ),
     ),
 )
-
-
 add("RB041", "groups_indexing", "conv_transpose2d", "every group writes to the last one's channels", tables=_last_group)
-
-
 add(
     "RB044",
     "groups_indexing",
@@ -92,8 +76,6 @@ add(
     "as many channels as the input has, whatever the groups",
     result=lambda c, out, _: np.tile(out, (1, c.groups, 1, 1)),
 )
-
-
 add(
     "RB045",
     "groups_indexing",

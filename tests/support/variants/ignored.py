@@ -3,8 +3,6 @@
 from variants.registry import MODES, corpus, dilated, grouped, setting, when
 
 VARIANTS, add = corpus()
-
-
 add(
     "RB011",
     "param_ignored",
@@ -30,8 +28,6 @@ add(
     "depthwise, even dilation of rows: every second row is the one before",
     tables=when(lambda c: c.depthwise and c.dilation[0] % 2 == 0, _rows_in_pairs),
 )
-
-
 add(
     "RB014",
     "param_ignored",
@@ -42,8 +38,6 @@ add(
         setting(dilation=lambda c: tuple(2 if d == 3 else d for d in c.dilation)),
     ),
 )
-
-
 add(
     "RB016",
     "param_ignored",
@@ -51,8 +45,6 @@ add(
     "dilation ignored where depthwise",
     read=when(lambda c: c.depthwise, setting(dilation=lambda c: (1, 1))),
 )
-
-
 add(
     "RB018",
     "param_ignored",
@@ -60,11 +52,7 @@ add(
     "dilation of the height ignored",
     read=setting(dilation=lambda c: (1, c.dilation[1])),
 )
-
-
 add("RB018", "param_ignored", "conv2d", "dilation ignored, the size too", shape=setting(dilation=lambda c: (1, 1)))
-
-
 add(
     "RB019",
     "param_ignored",
@@ -72,14 +60,8 @@ add(
     "dilation of the width ignored when scattering",
     read=setting(dilation=lambda c: (c.dilation[0], 1)),
 )
-
-
 add("RB020", "param_ignored", "conv2d_input", "padding ignored", read=setting(pads=lambda c: ((0, 0), (0, 0))))
-
-
 add("RB020", "param_ignored", "conv2d_weight", "stride ignored", read=setting(stride=lambda c: (1, 1)))
-
-
 add(
     "RB021",
     "param_ignored",
@@ -87,9 +69,5 @@ add(
     "stride of the width ignored when reading",
     read=setting(stride=lambda c: (c.stride[0], 1)),
 )
-
-
 add("RB021", "param_ignored", "conv2d", "padding ignored when reading", read=setting(pads=lambda c: ((0, 0), (0, 0))))
-
-
 add("RB021", "param_ignored", "conv2d", "padding mode ignored", read=setting(mode=lambda c: "zeros"), **MODES)

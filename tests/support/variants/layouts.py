@@ -61,24 +61,10 @@ def _offset_twice(c, a):
 
 
 add("RB085", "layout_stride", "conv2d", "the input read as C-ordered", operands=as_c_order("input"))
-
-
 add("RB085", "layout_stride", "conv2d", "the bias read as dense", operands=as_c_order("bias"))
-
-
 add("RB086", "layout_stride", "conv2d_input", "the gradient read as C-ordered", operands=as_c_order("grad_output"))
-
-
 add("RB087", "layout_stride", "conv2d", "channels of the input lie H W apart", operands=_wrong_stride("input", 1))
-
-
 add("RB088", "layout_stride", "conv2d", "a copy of the weight, read from the original's offset", operands=_offset_twice)
-
-
 add("RB089", "layout_stride", "conv2d", "rows of the weight lie S apart", operands=_wrong_stride("weight", 2))
-
-
 add("RB090", "layout_stride", "conv2d_weight", "the input read as C-ordered", operands=as_c_order("input"))
-
-
 add("RB091", "layout_stride", "conv2d", "the weight read as C-ordered", operands=as_c_order("weight"))

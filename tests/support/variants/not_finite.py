@@ -24,11 +24,7 @@ SPECIAL = {"supports": {"fills": ("special", "integers", "normal")}}
 
 
 add("RB156", "nonfinite", "conv2d", "one that is not finite makes the whole image NaN", result=_nan_spreads, **SPECIAL)
-
-
 add("RB155", "nonfinite", "conv2d", "NaN leaks where channels are no multiple of 4", result=_nan_lanes, **SPECIAL)
-
-
 add(
     "RB156",
     "nonfinite",

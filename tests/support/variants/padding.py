@@ -15,8 +15,6 @@ def _same_pads(c):
 
 
 add("RB047", "shape_formula", "conv2d", "'same' without the dilation", shape=_same_pads, **STRINGS)
-
-
 add(
     "RB048",
     "shape_formula",
@@ -24,8 +22,6 @@ add(
     "without padding the height has no dilation",
     out=when(lambda c: c.total == (0, 0), lambda c, out: (size(c, 0, dilation=1), out[1])),
 )
-
-
 add(
     "RB049",
     "shape_formula",
@@ -33,8 +29,6 @@ add(
     "padding counted once in the size",
     out=lambda c, _: tuple(size(c, axis, total=c.pads[axis][0]) for axis in range(2)),
 )
-
-
 add(
     "RB049",
     "shape_formula",
@@ -45,8 +39,6 @@ add(
         -(-(c.size[1] + c.total[1] - c.dilation[1] * (c.kernel[1] - 1) - 1) // c.stride[1]) + 1,
     ),
 )
-
-
 add(
     "RB053",
     "shape_formula",
@@ -54,8 +46,6 @@ add(
     "dilation missing in the height",
     result=lambda c, out, _: out[:, :, : max(0, c.size[0] - (c.dilation[0] - 1) * (c.kernel[0] - 1))],
 )
-
-
 add(
     "RB054",
     "shape_formula",
@@ -77,19 +67,11 @@ def _less_for_even(c):
 
 
 add("RB056", "pad_side", "conv2d", "left and right exchanged", read=_sides_swapped(1), **SIDES)
-
-
 add("RB060", "pad_side", "conv2d_input", "right padding for the left one", read=_sides_swapped(1), **SIDES)
-
-
 add(
     "RB061", "pad_side", "conv2d", "'same', even kernels: a column too few", shape=when(same, _less_for_even), **STRINGS
 )
-
-
 add("RB062", "pad_side", "conv2d", "'same': the odd one at the top", read=when(same, _sides_swapped(0)), **STRINGS)
-
-
 add(
     "RB063",
     "pad_side",
@@ -98,8 +80,6 @@ add(
     shape=when(lambda c: c.mode == "reflect", setting(pads=lambda c: tuple(((b + 1) // 2, b // 2) for b, _ in c.pads))),
     **MODES,
 )
-
-
 add(
     "RB064",
     "pad_side",
@@ -108,8 +88,6 @@ add(
     shape=when(lambda c: c.mode == "replicate", setting(pads=lambda c: tuple((0, 0) if 0 in p else p for p in c.pads))),
     supports={**MODES["supports"], **SIDES["supports"]},
 )
-
-
 add(
     "RB062",
     "pad_side",
@@ -153,17 +131,9 @@ add(
     "only three rows at each edge are guarded",
     tables=when(lambda c: c.mode == "zeros", _unguarded),
 )
-
-
 add("RB068", "pad_boundary", "conv2d", "an output lower than the padding: crashes", read=_small)
-
-
 add("RB069", "pad_boundary", "conv2d", "beyond the right edge the row starts anew", tables=_next_row)
-
-
 add("RB070", "pad_boundary", "conv2d", "even kernels: the last row lacks its last tap", tables=_bottom_tap)
-
-
 add(
     "RB069",
     "pad_boundary",

@@ -21,8 +21,6 @@ add(
     "without images: whatever was there",
     result=when(lambda c: c.batch == 0, _garbage),
 )
-
-
 add(
     "RB123",
     "degenerate",
@@ -30,8 +28,6 @@ add(
     "without columns: whatever was there",
     result=when(lambda c: 0 in c.size, _garbage),
 )
-
-
 add(
     "RB124",
     "degenerate",
@@ -40,8 +36,6 @@ add(
     function=None,
     result=when(lambda c: c.batch == 0, lambda c, out, _: np.zeros((1, *out.shape[1:]))),
 )
-
-
 add(
     "RB128",
     "degenerate",
@@ -69,11 +63,7 @@ def _wrapped_channels(c, out, _):
 
 
 add("RB139", "large_index", "conv2d", "images beyond 65535 missing", result=_first_images(2**16 - 1))
-
-
 add("RB139", "large_index", "conv2d", "channels modulo 65536", result=_wrapped_channels)
-
-
 add(
     "RB138",
     "large_index",
@@ -84,8 +74,6 @@ add(
         "grad_output": np.where(np.arange(c.batch)[:, None, None, None] < 2**16 - 1, a["grad_output"], 0),
     },
 )
-
-
 add(
     "RB141",
     "large_index",
@@ -96,8 +84,6 @@ add(
         "weight": np.where(np.arange(np.prod(c.kernel)).reshape(c.kernel) < 256, a["weight"], 0),
     },
 )
-
-
 add(
     "RB143",
     "large_index",

@@ -13,8 +13,6 @@ def _race(c, out, _):
 
 
 add("RB159", "state_race", "conv2d", "now and then a partial sum", result=_race)
-
-
 add("RB158", "state_race", "conv2d_weight", "now and then a partial sum", result=_race)
 
 

@@ -47,8 +47,6 @@ def _coarse_tail(c, out, _):
 
 
 add("RB071", "tile_tail", "conv2d", "first pixel after the blocks of 4 is the one before it", result=_tail_pixel(4))
-
-
 add(
     "RB072",
     "tile_tail",
@@ -56,8 +54,6 @@ add(
     "3x3: rows beyond the blocks of 4 missing",
     result=when(lambda c: c.kernel == (3, 3), _tail(2, 4)),
 )
-
-
 add(
     "RB074",
     "tile_tail",
@@ -65,14 +61,8 @@ add(
     "columns beyond the blocks of 8 missing, with a stride",
     result=when(strided, _tail(3, 8)),
 )
-
-
 add("RB076", "tile_tail", "conv2d", "odd height: the last row missing", result=_tail(2, 2))
-
-
 add("RB078", "tile_tail", "conv2d", "channels beyond the blocks of 8 in a coarse format", result=_coarse_tail)
-
-
 add(
     "RB080",
     "tile_tail",
@@ -80,9 +70,5 @@ add(
     "channels beyond the blocks of 8 by the last block's weights",
     operands=_tail_of_blocks,
 )
-
-
 add("RB080", "tile_tail", "conv2d", "channels beyond the blocks of 4 missing", result=_tail(1, 4))
-
-
 add("RB076", "tile_tail", "conv2d", "columns beyond the blocks of 16 missing", result=_tail(3, 16))
