@@ -29,7 +29,7 @@ class Alteration:
     Examples
     --------
     >>> case = Case(input=np.ones((1, 1, 3, 3)), weight=np.ones((1, 1, 1, 1)), stride=(1, 2))
-    >>> {each.name: each for each in alterations()}["stride-swapped-throughout"](case).shape
+    >>> {alteration.name: alteration for alteration in alterations()}["stride-swapped-throughout"](case).shape
     (1, 1, 2, 3)
     """
 
@@ -57,13 +57,13 @@ def _axes(name: str, way: Callable[[Any, Any], tuple[Any, Any]]) -> Change:
 def _without(name: str, axes: Sequence[int], nothing: Any) -> Change:
     """A parameter without effect on some axes."""
     return lambda case: {
-        name: tuple(nothing if axis in axes else each for axis, each in enumerate(getattr(case.geometry, name)))
+        name: tuple(nothing if axis in axes else value for axis, value in enumerate(getattr(case.geometry, name)))
     }
 
 
 def _sides(way: Callable[[int, int], tuple[int, int]]) -> Change:
     """The padding before and after, changed for each axis."""
-    return lambda case: {"padding": tuple(way(*each) for each in case.geometry.padding)}
+    return lambda case: {"padding": tuple(way(*sides) for sides in case.geometry.padding)}
 
 
 def _groups_for_dilation(axis: int) -> Change:
@@ -81,48 +81,46 @@ _WAYS: dict[str, tuple[Callable[[Any, Any], tuple[Any, Any]], str]] = {
 }
 
 
-def _made() -> Iterator[Alteration]:
+_PARTS: tuple[tuple[Sequence[int], str, str], ...] = (
+    ((0, 1), "", ""),
+    ((0,), "-of-height", " of the height"),
+    ((1,), "-of-width", " of the width"),
+)
+
+
+def _by_axes() -> Iterator[Alteration]:
+    """Height and width taken for each other, or ignored, for each parameter that has a value of both."""
     for name, nothing in (("stride", 1), ("dilation", 1), ("padding", (0, 0))):
         for way, (function, words) in _WAYS.items():
-            yield Alteration(
-                f"{name}-{way}-throughout",
-                "axis_mixup",
-                f"{name} {words}, in the size of the result too",
-                _axes(name, function),
-            )
-        for axes, suffix, words in (
-            ((0, 1), "", ""),
-            ((0,), "-of-height", " of the height"),
-            ((1,), "-of-width", " of the width"),
-        ):
-            yield Alteration(
-                f"{name}{suffix}-ignored-throughout",
-                "param_ignored",
-                f"{name}{words} ignored, in the size of the result too",
-                _without(name, axes, nothing),
-            )
+            summary = f"{name} {words}, in the size of the result too"
+            yield Alteration(f"{name}-{way}-throughout", "axis_mixup", summary, _axes(name, function))
+        for axes, suffix, words in _PARTS:
+            summary = f"{name}{words} ignored, in the size of the result too"
+            change = _without(name, axes, nothing)
+            yield Alteration(f"{name}{suffix}-ignored-throughout", "param_ignored", summary, change)
+
+
+_SIDES: dict[str, tuple[str, Callable[[int, int], tuple[int, int]]]] = {
+    "before-only": ("padding before the first only", lambda before, _: (before, 0)),
+    "after-only": ("padding after the last only", lambda _, after: (0, after)),
+    "before-twice": ("the padding before the first on both sides", lambda before, _: (before, before)),
+    "after-twice": ("the padding after the last on both sides", lambda _, after: (after, after)),
+    "halved": ("the padding taken for that of both sides", lambda before, _: ((before + 1) // 2, before // 2)),
+}
+
+
+def _by_sides() -> Iterator[Alteration]:
+    """Sides of the padding taken for each other."""
     yield Alteration("padding-by-sides", "axis_mixup", "four sides taken in another order", _reordered)
-    yield Alteration("padding-before-only", "pad_side", "padding before the first only", _sides(lambda p, _: (p, 0)))
-    yield Alteration("padding-after-only", "pad_side", "padding after the last only", _sides(lambda _, p: (0, p)))
-    yield Alteration(
-        "padding-before-twice", "pad_side", "the padding before the first on both sides", _sides(lambda p, _: (p, p))
-    )
-    yield Alteration(
-        "padding-after-twice", "pad_side", "the padding after the last on both sides", _sides(lambda _, p: (p, p))
-    )
-    yield Alteration(
-        "padding-halved",
-        "pad_side",
-        "the padding taken for that of both sides",
-        _sides(lambda p, _: ((p + 1) // 2, p // 2)),
-    )
+    for name, (summary, way) in _SIDES.items():
+        yield Alteration(f"padding-{name}", "pad_side", summary, _sides(way))
+
+
+def _by_parameters() -> Iterator[Alteration]:
+    """Parameters taken for each other."""
     for axis, words in enumerate(("height", "width")):
-        yield Alteration(
-            f"groups-for-dilation-of-{words}",
-            "axis_mixup",
-            f"groups and dilation of the {words} taken for each other",
-            _groups_for_dilation(axis),
-        )
+        summary = f"groups and dilation of the {words} taken for each other"
+        yield Alteration(f"groups-for-dilation-of-{words}", "axis_mixup", summary, _groups_for_dilation(axis))
     yield Alteration(
         "stride-for-dilation",
         "param_ignored",
@@ -131,4 +129,4 @@ def _made() -> Iterator[Alteration]:
     )
 
 
-_ALTERATIONS = tuple(_made())
+_ALTERATIONS = (*_by_axes(), *_by_sides(), *_by_parameters())
