@@ -5,6 +5,7 @@ and `strategies`, which need Hypothesis, are loaded when they are first used.
 """
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refconv import nn
@@ -53,9 +54,13 @@ __all__ = [
 ]
 
 
+_FORMER = ("fills", "recipes", "supports")  # modules of 0.1.0, which the programs that it emitted import
+__path__.append(str(Path(__file__).parent / "verification" / "former"))
+
+
 def __getattr__(name: str) -> Any:
-    if name == "strategies":
-        return import_module("refconv.strategies")
     if name == "verify":
         return import_module("refconv.verification").verify
+    if name in ("strategies", *_FORMER):
+        return import_module(f"refconv.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

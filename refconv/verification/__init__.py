@@ -3,6 +3,10 @@
 Public names only. rich, torch and the libraries with real images are imported in this package alone.
 """
 
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
 from refconv.verification.campaign import verify
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.loading import load
@@ -14,3 +18,12 @@ from refconv.verification.report.report import Report
 from refconv.verification.report.results import Failure, Result
 
 __all__ = ["PROPERTIES", "Candidate", "DigitLayer", "Failure", "Report", "Result", "Wrong", "examine", "load", "verify"]
+
+_FORMER = ("layers", "misuse")  # modules of 0.1.0, which the programs that it emitted import
+__path__.append(str(Path(__file__).parent / "former"))
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FORMER:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
