@@ -1,4 +1,4 @@
-"""Campaigns: many cases put to one candidate, section by section, and what came of it.
+"""Campaigns: many cases put to one candidate, section by section, and the report.
 
 Knows sections, settings and reports, and puts them together; not how any of them works.
 """
@@ -115,7 +115,7 @@ def verify(  # noqa: PLR0913 - the contract's options
     >>> report.ok, report.failures
     (True, [])
     """
-    found = Candidate(candidate, arrays, find(candidate), style, op)
+    tested = Candidate(candidate, arrays, find(candidate), style, op)
     allowed, supported = limits(candidate, supports)
     settings = Settings(
         cases=integer("cases", cases, 1),
@@ -132,7 +132,7 @@ def verify(  # noqa: PLR0913 - the contract's options
         resume=None if resume is None else Path(resume),
         progress=progress,
     )
-    return run(found, settings, dtypes)
+    return run(tested, settings, dtypes)
 
 
 def limits(
@@ -140,30 +140,30 @@ def limits(
 ) -> tuple[Supports, Callable[[Case], bool] | None]:
     """What may be generated, and a function that says of a case whether it is supported.
 
-    An attribute `supports` of the candidate says either; what is named besides counts more.
+    An attribute `supports` of the candidate says either; what the argument `supports` says counts more.
     """
     own = getattr(candidate, "supports", None)
-    named = [each for each in (own, supports) if isinstance(each, Mapping)]
-    parsed = Supports.parse({name: value for each in named for name, value in each.items()})
+    mappings = [claim for claim in (own, supports) if isinstance(claim, Mapping)]
+    parsed = Supports.parse({name: value for mapping in mappings for name, value in mapping.items()})
     if supports is not None and not callable(supports) and not isinstance(supports, Mapping):
         raise TypeError(f"supports={supports!r}: must be a mapping, or a function of a case")
-    return parsed, next((each for each in (supports, own) if callable(each)), None)
+    return parsed, next((claim for claim in (supports, own) if callable(claim)), None)
 
 
 def run(candidate: Candidate, settings: Settings, dtypes: Sequence[str] | None = None) -> Report:
-    """As `verify`, for a candidate of known origin."""
+    """Do as `verify`, for a candidate that may have been loaded by its address."""
     start = time.monotonic()
     names = _checked_dtypes(candidate.op, dtypes)
     _check_settings(settings, candidate)
     seconds = None if settings.seconds is None else settings.seconds / len(names)
     with (
-        crew(candidate, settings) as workers,
+        crew(candidate, settings) as examining,
         Journal(settings.resume, (*candidate.identity, settings.identity)) as journal,
     ):
-        setups = [Setup(candidate, settings, workers, journal, dtype, seconds) for dtype in names]
+        setups = [Setup(candidate, settings, examining, journal, dtype, seconds) for dtype in names]
         done = [section for setup in setups for section in sections(setup)]
         results = tuple(section.result for section in done)
-        notes = [*workers.notes, *journal.notes]
+        notes = [*examining.notes, *journal.notes]
     covered = sum((section.classes for section in done), Counter[str]())
     interactions = [section.interactions for section in done if section.interactions is not None]
     report = Report(
@@ -186,18 +186,18 @@ def run(candidate: Candidate, settings: Settings, dtypes: Sequence[str] | None =
 
 
 def _checked_dtypes(op: str, dtypes: Sequence[str] | None) -> tuple[str, ...]:
-    """The dtypes to test, each once; those that the operator has by default if none are named."""
-    known = tuple(map(str, formats.SUPPORTED))
-    wanted = DEFAULT_DTYPES.get(op, ("float32",)) if dtypes is None else dtypes
-    if isinstance(wanted, str):
-        raise TypeError(f"dtypes={wanted!r}: must be a sequence of names, not one")
-    if not wanted:
-        raise ValueError(f"dtypes={dtypes!r}: must name one at least of {', '.join(known)}")
-    return tuple(dict.fromkeys(choice("dtype", dtype, known) for dtype in wanted))
+    """The dtypes to test, without repetition; the operator's default ones if none are named."""
+    supported = tuple(map(str, formats.SUPPORTED))
+    names = DEFAULT_DTYPES.get(op, ("float32",)) if dtypes is None else dtypes
+    if isinstance(names, str):
+        raise TypeError(f"dtypes={names!r}: must be a sequence of names, not one")
+    if not names:
+        raise ValueError(f"dtypes={dtypes!r}: must name one at least of {', '.join(supported)}")
+    return tuple(dict.fromkeys(choice("dtype", dtype, supported) for dtype in names))
 
 
 def _check_settings(settings: Settings, candidate: Candidate) -> None:
-    """Refuse a time that is none, and a journal for a candidate that no other campaign could be known to test."""
+    """Refuse a time that is not positive, and a journal for a candidate that has no address to be known by again."""
     if settings.seconds is not None and not isinstance(settings.seconds, int | float):
         raise TypeError(f"seconds={settings.seconds!r}: must be a number")
     if settings.seconds is not None and not settings.seconds > 0:

@@ -1,4 +1,4 @@
-"""The prosecution: a property that does not hold, shown on the smallest case, diagnosed, as a program that runs.
+"""The prosecution: makes a failure (smallest case, diagnosis, program that shows it) of a property that does not hold.
 
 Knows shrinking, diagnosis and reproducers, and puts them together; not how any of them works.
 """
@@ -24,21 +24,21 @@ EVIDENCE = 40, 120  # failing and passing cases that the diagnosis may look at
 
 
 class Prosecution:
-    """Makes a failure of what was found in a section.
+    """Makes failures of the findings of a section.
 
     Parameters
     ----------
     setup
-        What the campaign works with.
+        What the sections of one dtype share.
     section
         The section's name.
     passed
-        Cases without any finding, for the diagnosis; None where there is to be none.
+        Cases without any finding, for the diagnosis; None where there is to be no diagnosis.
     """
 
     def __init__(self, setup: Setup, section: str, passed: Sequence[Source] | None) -> None:
         self.setup, self.section, self.passed = setup, section, passed
-        self.one = setup.crew.one
+        self.examiner = setup.crew.single_examiner
 
     def failure(self, property_: str, findings: Sequence[tuple[Source, Finding]]) -> Failure:
         """The failure of one property, from all cases on which it does not hold."""
@@ -66,29 +66,29 @@ class Prosecution:
 
     def _shrunk(self, property_: str, recipe: Recipe, finding: Finding) -> tuple[Recipe, Finding, bool]:
         """The simplest recipe that still fails, with its finding, and whether it does so every time."""
-        examine, supports = self.one.examine, self.setup.supports
+        examine, supports = self.examiner.examine, self.setup.supports
         last: dict[Recipe, Finding] = {recipe: finding}
 
         def fails(simpler: Recipe) -> bool:
-            found = examine(simpler, property_).lacks(property_)
-            if found is not None:
-                last[simpler] = found
-            return found is not None
+            its_finding = examine(simpler, property_).lacks(property_)
+            if its_finding is not None:
+                last[simpler] = its_finding
+            return its_finding is not None
 
-        with self.one.impatient() if finding.crash else nullcontext():
+        with self.examiner.impatient() if finding.crash else nullcontext():
             smallest = shrink(recipe, fails, supports, crash=finding.crash)
-            if finding.crash or not self.one.forget() or fails(smallest):
+            if finding.crash or not self.examiner.forget() or fails(smallest):
                 again = fails(smallest)
                 return smallest, last[smallest], again
-            # It failed only after others: the case as it was found says more.
+            # As the first call of a process it does not fail. Then the case that failed in the campaign says more.
             again = fails(recipe)
             return recipe, last[recipe], again
 
     def _diagnosis(self, property_: str, findings: Sequence[tuple[Source, Finding]]) -> Diagnosis | None:
         if self.passed is None:
             return None
-        call = self.one.call
-        crash = any(finding.crash for _, finding in findings)  # then it is not called any more
+        call = self.examiner.call
+        crash = any(finding.crash for _, finding in findings)  # then the candidate is not called any more
         failing, passing = _spread([source for source, _ in findings], EVIDENCE[0]), _spread(self.passed, EVIDENCE[1])
         fault = "crash" if crash else property_
         evidence = [
@@ -98,13 +98,13 @@ class Prosecution:
         return diagnose(evidence, self.setup.candidate.op, lambda _case, recipe: None if crash else call(recipe))
 
     def _returned(self, recipe: Recipe, bad: bool, crash: bool) -> Any:
-        """What the candidate returned; where it must not be called again, what it must have."""
+        """The candidate's result; after a crash, when it must not be called, None for a bad case, else the oracle's."""
         if crash:
             return None if bad else recipe.case().expected()
-        return self.one.call(recipe)
+        return self.examiner.call(recipe)
 
 
 def _spread(sources: Sequence[Source], number: int) -> list[Source]:
-    """So many of them, from the smallest to the largest: small ones say what is wrong, larger ones when."""
+    """At most `number` of them, from the smallest to the largest: small ones say what is wrong, larger ones when."""
     ordered = sorted(sources, key=coverage.size)
     return ordered if len(ordered) <= number else [ordered[n * len(ordered) // number] for n in range(number)]

@@ -28,16 +28,11 @@ GENERATED, EXAMPLES, DIGITS, MISUSE = (
 )  # fmt: skip
 FIXED = {EXAMPLES: documentation_examples, DIGITS: digit_layers}
 
-# A round of which no case is judged ends the section: this many at least have been tried then.
-SMALLEST_ROUND = 100
-
-# A candidate that refuses more than this, for each case asked for, is not asked further.
-MOST_REFUSED = 20
-
-# Cases that fail in one section until it is ended: more say nothing new.
-MOST_FAILED = 200
+SMALLEST_ROUND = 100  # cases tried at least in a further round: one in which no case is judged ends the section
+MOST_REFUSED = 20  # cases refused, for each case asked for, that end the section
+MOST_FAILED = 200  # cases failed that end the section: more say nothing new
 MISUSED = 300  # recipes that calls with wrong arguments are made from
-FRESH = 4  # cases that are tried as the first call of a process, to tell what is wrong from what remembers
+FRESH = 4  # failing cases that are tried as the first call of a process: does the kernel err, or its memory?
 
 # Properties that a candidate may violate only because of what it was called with before.
 STATEFUL = {
@@ -50,7 +45,17 @@ STATEFUL = {
 
 
 class Section:
-    """A section while it runs: what was judged so far, and what failed."""
+    """A section while it runs: counts of the cases judged so far, and the findings about those that failed.
+
+    Parameters
+    ----------
+    setup
+        What the sections of one dtype share.
+    name
+        The section's name, one of the four above.
+    interactions
+        Counts the combinations of factor levels, of generated cases; None in the other sections.
+    """
 
     def __init__(self, setup: Setup, name: str, interactions: coverage.Interactions | None = None) -> None:
         self.setup, self.name, self.interactions = setup, name, interactions
@@ -65,15 +70,15 @@ class Section:
     def generate(self, recipes: Callable[[int, int], Iterator[Recipe]]) -> None:
         """Judge generated cases until there are enough, or time is up.
 
-        The candidate may refuse cases: then there are more rounds, until one brings nothing.
+        The candidate may refuse cases: then there are further rounds, until one in which no case is judged.
         """
         settings = self.setup.settings
         seconds = self.setup.seconds
         end = None if seconds is None else time.monotonic() + seconds
         for round_ in itertools.count():
             before = self.n_cases
-            wanted = settings.cases if end or not round_ else max(settings.cases - before, SMALLEST_ROUND)
-            self._all(recipes(round_, wanted), settings.cases, end)
+            tried = settings.cases if end or not round_ else max(settings.cases - before, SMALLEST_ROUND)
+            self._judge(recipes(round_, tried), settings.cases, end)
             if end is None:
                 enough = self.n_cases >= settings.cases or self.n_unsupported >= MOST_REFUSED * settings.cases
             else:
@@ -82,15 +87,14 @@ class Section:
                 break
 
     def go_through(self, sources: Sequence[Source]) -> None:
-        """Judge given cases."""
-        self._all(iter(sources), len(sources), None)
+        """Judge each of the cases."""
+        self._judge(iter(sources), len(sources), None)
 
-    def _all(self, sources: Iterator[Source], total: int, end: float | None) -> None:
+    def _judge(self, sources: Iterator[Source], total: int, end: float | None) -> None:
         key = f"{self.name}, {self.setup.dtype}"
-        for source, found in self.setup.crew.examine(
-            sources, self.setup.journal.of(key, self.n_cases + self.n_unsupported)
-        ):
-            self._note(source, found)
+        journal = self.setup.journal.of(key, self.n_cases + self.n_unsupported)
+        for source, examination in self.setup.crew.examine(sources, journal):
+            self._note(source, examination)
             if self.setup.settings.progress:
                 self.setup.settings.progress(key, min(self.n_cases, total), total)
             enough = self.n_cases >= total if end is None else time.monotonic() >= end
@@ -100,30 +104,30 @@ class Section:
     def _ended(self) -> bool:
         return self.crashed >= MOST_CRASHES or sum(map(len, self.failed.values())) >= MOST_FAILED
 
-    def _note(self, source: Source, found: Examination) -> None:
-        generated = self.interactions
-        if not found.supported:
+    def _note(self, source: Source, examination: Examination) -> None:
+        interactions = self.interactions
+        if not examination.supported:
             self.n_unsupported += 1
-            if generated is not None:
-                generated.add_unsupported(source)
+            if interactions is not None:
+                interactions.add_unsupported(source)
             return
         self.n_cases += 1
-        self.checked.update(found.checked)
-        self.max_ulp = max(self.max_ulp, found.max_ulp)
-        self.max_bound_ratio = max(self.max_bound_ratio, found.max_bound_ratio)
-        for finding in found.findings:
+        self.checked.update(examination.checked)
+        self.max_ulp = max(self.max_ulp, examination.max_ulp)
+        self.max_bound_ratio = max(self.max_bound_ratio, examination.max_bound_ratio)
+        for finding in examination.findings:
             self.failed.setdefault(finding.property, []).append((source, finding))
             self.crashed += finding.crash
-        if not found.findings and len(self.passed) < 10 * EVIDENCE[1]:
+        if not examination.findings and len(self.passed) < 10 * EVIDENCE[1]:
             self.passed.append(source)
-        if generated is not None and property_names.VALUES in found.checked:
-            generated.add(source)
-        if generated is not None:
+        if interactions is not None and property_names.VALUES in examination.checked:
+            interactions.add(source)
+        if interactions is not None:
             self.classes.update(coverage.classes(source))
 
     @property
     def result(self) -> Result:
-        """What came of it, each failure as small as it gets."""
+        """The section's result, with the smallest case found for each failure."""
         deterministic = self.setup.settings.supports.deterministic
         self._separate_state()
         prosecution = Prosecution(self.setup, self.name, None if self.interactions is None else self.passed)
@@ -144,6 +148,7 @@ class Section:
         )
 
     def _why_not(self, name: str, deterministic: bool) -> str:
+        """Why a property was not checked."""
         if (name == property_names.DETERMINISTIC and not deterministic) or (
             name == property_names.ERRORS and not self.setup.settings.supports.errors
         ):
@@ -156,18 +161,18 @@ class Section:
         return "no such case was judged"
 
     def _separate_state(self) -> None:
-        """What fails only after other calls is no wrong value: it is the state that is wrong."""
-        one, stale = self.setup.crew.one, property_names.STALE
+        """Report cases that fail only after other calls under the property `STALE`: the state is wrong, not a value."""
+        examiner, stale = self.setup.crew.single_examiner, property_names.STALE
         for property_ in sorted(STATEFUL & self.failed.keys()):
-            found = sorted(self.failed[property_], key=lambda each: coverage.size(each[0]))
+            findings = sorted(self.failed[property_], key=lambda pair: coverage.size(pair[0]))
             stateful = []
-            for source, finding in found[:FRESH]:
-                if finding.crash or not one.forget() or one.examine(source, property_).lacks(property_):
+            for source, finding in findings[:FRESH]:
+                if finding.crash or not examiner.forget() or examiner.examine(source, property_).lacks(property_):
                     break
                 stateful.append((source, finding))
             if not stateful:
                 continue
-            kept = [] if len(stateful) == min(FRESH, len(found)) else found[len(stateful) :]
+            kept = [] if len(stateful) == min(FRESH, len(findings)) else findings[len(stateful) :]
             self.failed[property_] = kept
             if not kept:
                 del self.failed[property_]
@@ -178,7 +183,7 @@ class Section:
 
 
 def sections(setup: Setup) -> Iterator[Section]:
-    """All sections of one dtype, each gone through."""
+    """All sections of one dtype; the cases of each have been judged when it is yielded."""
     candidate, supports = setup.candidate, setup.supports
     generated = Section(setup, GENERATED, coverage.Interactions(candidate.op, (setup.dtype,), supports))
     generated.generate(lambda round_, cases: _recipes(setup, round_, cases))
@@ -192,7 +197,8 @@ def sections(setup: Setup) -> Iterator[Section]:
     for name, sources in FIXED.items() if candidate.op == "conv2d" else ():
         fixed = Section(setup, name)
         try:
-            fixed.go_through([each for each in sources(setup.dtype, setup.settings.seed) if supports.allows(each)])
+            layers = sources(setup.dtype, setup.settings.seed)
+            fixed.go_through([layer for layer in layers if supports.allows(layer)])
             if not fixed.n_cases:
                 fixed.skipped = "the candidate takes none of them"
         except DataUnavailable as reason:
@@ -201,8 +207,8 @@ def sections(setup: Setup) -> Iterator[Section]:
 
 
 def _recipes(setup: Setup, round_: int, cases: int) -> Iterator[Recipe]:
-    """The plan of a round: the first one's seed is the campaign's."""
+    """The recipes of a round; the seed of the first round is the campaign's."""
     seed = setup.settings.seed
-    if round_:  # sums would make two seeds share cases
+    if round_:  # were it seed + round_, campaigns of neighboring seeds would share cases
         seed = int(np.random.SeedSequence([seed, round_]).generate_state(1, np.uint64)[0])
     return plan(setup.candidate.op, [setup.dtype], setup.supports, cases, seed)

@@ -38,6 +38,6 @@ class Settings:
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """All that the cases and what is found of them depend on."""
+        """All that the cases and their examinations depend on."""
         supported = None if self.supported is None else find(self.supported)
         return self.cases, self.seed, str(self.model), self.supports, supported

@@ -1,6 +1,6 @@
-"""What a campaign works with in one dtype: the candidate, what is asked, who examines, what was done before.
+"""Setup: what the sections of one dtype share: candidate, settings, crew and journal.
 
-Knows the parts that it holds by name; not what is done with them.
+Knows these parts by name; not what is done with them.
 """
 
 from dataclasses import dataclass, replace
@@ -16,19 +16,19 @@ from refconv.verification.settings import Settings
 
 @dataclass(frozen=True)
 class Setup:
-    """What the sections of one dtype have in common."""
+    """What the sections of one dtype share."""
 
     candidate: Candidate
     settings: Settings
     crew: Crew
     journal: Journal
     dtype: str
-    seconds: float | None = None  # to be spent on generated cases of this dtype
+    seconds: float | None = None  # time for the generated cases of this dtype; None for no limit
 
     @cached_property
     def supports(self) -> Supports:
-        """What may be generated: without views that there can't be of the candidate's kind of array."""
+        """The settings' limits, without the views that arrays of the candidate's kind can't be."""
         supports = self.settings.supports
-        # Of any dtype: the result may be of another one than the operands.
+        # As if of float64, whatever the dtype: the result's may differ from the operands'.
         views = tuple(view for view in supports.views if possible(view, self.candidate.arrays, "float64"))
         return replace(supports, views=views, out=self.candidate.style == "out")

@@ -1,6 +1,6 @@
-"""Crews: who examines the cases of a campaign, one process or many, and in which order what they find comes back.
+"""Crews: distribute cases over processes, and yield the examinations in the order of the cases.
 
-Knows examiners and executors; not what is examined, and nothing of reports.
+Knows examiners, journals and executors; not what is examined, and nothing of reports.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.loading import TargetError, find
@@ -20,53 +20,61 @@ from refconv.verification.examine import in_process, worker
 from refconv.verification.examine.examiner import Examination
 from refconv.verification.examine.in_process import Examines, Here, Spec
 from refconv.verification.examine.isolated import Isolated
+from refconv.verification.examine.journal import SectionJournal
 from refconv.verification.settings import Settings
 
 CHUNK = 25  # cases that are handed out at a time
 AHEAD = 3  # chunks for each job that are handed out before the first comes back
-
-
-class Log(Protocol):
-    """What was done before, and what is done now."""
-
-    def done(self, start: int, count: int) -> list[Examination] | None:
-        """The examinations of a chunk, if they are known already."""
-
-    def note(self, start: int, found: Sequence[Examination]) -> None:
-        """Keep those of a chunk."""
+DISTANT_JOBS = 8  # for which chunks are handed out ahead to an executor: it does not say how many workers it has
 
 
 class Crew:
-    """Who examines the cases of a campaign.
+    """Examines the cases of a campaign: in this process, in one of its own, or in those of an executor.
+
+    Parameters
+    ----------
+    single_examiner
+        Examines one case at a time, besides those that are handed out: in shrinking, for instance. Without an
+        executor, it examines all.
+    executor
+        Who runs `task` on chunks of cases.
+    task
+        Called with a chunk, returns its examinations.
+    jobs
+        How many chunks the executor works on at the same time.
 
     Attributes
     ----------
-    one
-        Who examines single cases, in shrinking for instance.
     notes
-        What the reader of the report should know of it.
+        What the reader of the report should know of how the cases were examined.
+    stop
+        Set while chunks that were handed out are not wanted any more.
     """
 
-    def __init__(self, one: Examines, executor: Executor | None = None, task: Any = None, jobs: int = 1) -> None:
-        self.one = one
+    def __init__(
+        self, single_examiner: Examines, executor: Executor | None = None, task: Any = None, jobs: int = 1
+    ) -> None:
+        self.single_examiner = single_examiner
         self._executor, self._task, self._jobs = executor, task, jobs
         self.notes: list[str] = []
         self.stop = threading.Event()
 
-    def examine(self, sources: Iterator[Any], log: Log) -> Iterator[tuple[Any, Examination]]:
-        """Examine all, a chunk at a time; what was found comes back in order."""
+    def examine(self, sources: Iterator[Any], journal: SectionJournal) -> Iterator[tuple[Any, Examination]]:
+        """Examine all cases, a chunk at a time; yield each case and its examination, in order."""
         waiting: deque[tuple[int, list[Any], Future[list[Examination]] | list[Examination] | None]] = deque()
         try:
-            yield from self._in_order(sources, log, waiting)
-        finally:  # whoever has enough does not want the rest
+            yield from self._in_order(sources, journal, waiting)
+        finally:  # a caller that stops early does not want the rest
             futures = [begun for *_, begun in waiting if isinstance(begun, Future)]
             self.stop.set()
-            for each in futures:
-                each.cancel()
-            wait([each for each in futures if not each.cancelled()])
+            for future in futures:
+                future.cancel()
+            wait([future for future in futures if not future.cancelled()])
             self.stop.clear()
 
-    def _in_order(self, sources: Iterator[Any], log: Log, waiting: deque[Any]) -> Iterator[tuple[Any, Examination]]:
+    def _in_order(
+        self, sources: Iterator[Any], journal: SectionJournal, waiting: deque[Any]
+    ) -> Iterator[tuple[Any, Examination]]:
         numbered = itertools.count(0, CHUNK)
         chunks = iter(lambda: list(itertools.islice(sources, CHUNK)), [])
         more = True
@@ -77,32 +85,33 @@ class Crew:
                     more = False
                     break
                 start = next(numbered)
-                waiting.append((start, chunk, log.done(start, len(chunk)) or self._begin(chunk)))
+                waiting.append((start, chunk, journal.done(start, len(chunk)) or self._begin(chunk)))
             if not waiting:
                 return
             start, chunk, begun = waiting.popleft()
             if isinstance(begun, list):
                 yield from zip(chunk, begun, strict=True)
                 continue
-            found: list[Examination] = []
-            # Fewer, where so many have crashed that the section ends.
-            for source, each in zip(chunk, self._finish(chunk, begun), strict=False):
-                found.append(each)
-                yield source, each
-            if len(found) == len(chunk):
-                log.note(start, found)
+            examinations: list[Examination] = []
+            # Fewer than cases, where so many have crashed that the section ends.
+            for source, examination in zip(chunk, self._finish(chunk, begun), strict=False):
+                examinations.append(examination)
+                yield source, examination
+            if len(examinations) == len(chunk):
+                journal.note(start, examinations)
 
     def _begin(self, chunk: list[Any]) -> Future[list[Examination]] | None:
+        """Hand a chunk to the executor; None if there is none, or if it is broken: `_finish` does the chunk then."""
         if self._executor is None:
             return None
         try:
             return self._executor.submit(self._task, chunk)
         except (BrokenExecutor, RuntimeError):
-            return None  # it is broken: the chunk is done here
+            return None
 
     def _finish(self, chunk: list[Any], begun: Future[list[Examination]] | None) -> Iterator[Examination]:
         if begun is None:
-            return self.one.each(chunk)
+            return self.single_examiner.examine_all(chunk)
         try:
             return iter(begun.result())
         except (BrokenExecutor, CancelledError) as error:
@@ -114,40 +123,29 @@ class Crew:
             return self._again(chunk, error)
 
     def _again(self, chunk: list[Any], error: BaseException) -> Iterator[Examination]:
-        """What a worker that was lost was to do is done here."""
+        """Examine here the chunk of a worker that was lost."""
         note = f"a worker of the executor was lost ({type(error).__name__}); its cases were examined by another one"
         if note not in self.notes:
             self.notes.append(note)
-        return self.one.each(chunk)
+        return self.single_examiner.examine_all(chunk)
 
 
 class _Pool:
-    """Workers of this process, each busy with one chunk at a time, until they are to stop."""
+    """The task of this process's threads: a chunk each, in a worker that is free, until `stop` is set."""
 
     def __init__(self, workers: Sequence[Isolated]) -> None:
         self.stop = threading.Event()
         self._free: queue.SimpleQueue[Isolated] = queue.SimpleQueue()
-        for each in workers:
-            self._free.put(each)
+        for isolated in workers:
+            self._free.put(isolated)
 
     def __call__(self, chunk: Sequence[Any]) -> list[Examination]:
-        mine = self._free.get()
+        isolated = self._free.get()
         try:
-            return list(itertools.takewhile(lambda _: not self.stop.is_set(), worker.some(mine, chunk)))
+            examinations = worker.until_crashed(isolated, chunk)
+            return list(itertools.takewhile(lambda _: not self.stop.is_set(), examinations))
         finally:
-            self._free.put(mine)
-
-
-def _unable(spec: Spec, supported: Any, first: Isolated) -> str:
-    """Why another process can't examine the candidate; it has been started if it can."""
-    own = getattr(supported, "__self__", None) is not None  # a method of the candidate, which comes with it
-    if not spec.target or (supported is not None and not spec.supported and not own):
-        return "another process can't load what no module has at its top level"
-    try:
-        first.start()
-    except TargetError as error:
-        return str(error)
-    return ""
+            self._free.put(isolated)
 
 
 @contextmanager
@@ -167,27 +165,39 @@ def crew(candidate: Candidate, settings: Settings) -> Iterator[Crew]:
         threads=1 if settings.jobs > 1 else 0,
     )  # fmt: skip
     here = Here(in_process.examiner(candidate, settings.model, settings.supports.deterministic, settings.supported))
-    wants = settings.jobs > 1 or settings.executor is not None or settings.isolate
-    # One more than there are jobs: shrinking must not ask who is busy with the next cases.
-    apart = [Isolated(spec, settings.time_limit) for _ in range(settings.jobs + 1)]
+    # One more than there are jobs: shrinking must not wait for a worker that is busy with the next cases.
+    single_examiner, *workers = (Isolated(spec, settings.time_limit) for _ in range(settings.jobs + 1))
     with contextlib.ExitStack() as stack:
-        for each in apart:
-            stack.callback(each.close)
-        reason = "isolate=False" if settings.isolate is False else _unable(spec, settings.supported, apart[0])
+        for isolated in (single_examiner, *workers):
+            stack.callback(isolated.close)
+        reason = "isolate=False" if settings.isolate is False else _unable(spec, settings.supported, single_examiner)
         if not reason and settings.executor is not None:
-            yield Crew(apart[0], settings.executor, partial(worker.work, spec, settings.time_limit), 8)
+            task = partial(worker.work, spec, settings.time_limit)
+            yield Crew(single_examiner, settings.executor, task, DISTANT_JOBS)
         elif not reason and settings.jobs > 1:
             threads = stack.enter_context(ThreadPoolExecutor(settings.jobs))
-            pool = _Pool(apart[1:])
-            found = Crew(apart[0], threads, pool, settings.jobs)
-            pool.stop = found.stop
-            yield found
+            pool = _Pool(workers)
+            parallel = Crew(single_examiner, threads, pool, settings.jobs)
+            pool.stop = parallel.stop
+            yield parallel
         elif not reason:
-            yield Crew(apart[0])
-        elif wants:
+            yield Crew(single_examiner)
+        elif settings.jobs > 1 or settings.executor is not None or settings.isolate:
             raise ValueError(f"jobs={settings.jobs}, executor={settings.executor}: {reason}")
         else:
-            found = Crew(here)
-            if settings.isolate is None:  # nobody has said that this is wanted
-                found.notes.append(f"examined in this process, which a crash would end: {reason}")
-            yield found
+            in_this_process = Crew(here)
+            if settings.isolate is None:  # isolate=False asks for this: then there is nothing to note
+                in_this_process.notes.append(f"examined in this process, which a crash would end: {reason}")
+            yield in_this_process
+
+
+def _unable(spec: Spec, supported: Any, isolated: Isolated) -> str:
+    """Why another process can't examine the candidate; empty, and the process started, if it can."""
+    own = getattr(supported, "__self__", None) is not None  # a method of the candidate, which comes with it
+    if not spec.target or (supported is not None and not spec.supported and not own):
+        return "another process can't load what no module has at its top level"
+    try:
+        isolated.start()
+    except TargetError as error:
+        return str(error)
+    return ""

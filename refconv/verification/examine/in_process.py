@@ -1,4 +1,4 @@
-"""Examining in this process: a crash of the candidate is this process's.
+"""Examining in this process, which a crash of the candidate would end; and what any other process needs for it.
 
 Knows examiners and calls that must be refused; not which cases there are.
 """
@@ -27,8 +27,8 @@ class Spec:
     op: str
     model: str | None = None
     deterministic: bool = False
-    supported: str = ""  # where a function of a case is that says what is supported
-    threads: int = 0  # that refconv may use in it; 0 for as many as it likes
+    supported: str = ""  # target of the function of a case that says whether it is supported
+    threads: int = 0  # that refconv may use in the process; 0 for as many as it likes
 
     def examiner(self) -> Examiner:
         """The examiner, its candidate loaded.
@@ -45,58 +45,59 @@ class Spec:
 
 
 def examiner(candidate: Candidate, model: ErrorModel | None, deterministic: bool, supports: Any = None) -> Examiner:
-    """The examiner of a candidate, which may say itself what it supports."""
+    """The examiner of a candidate; without `supports`, the candidate's own method of this name counts."""
     own = getattr(candidate.function, "supports", None)
     return Examiner(candidate, model, deterministic, supports or (own if callable(own) else None))
 
 
 class Examines(Protocol):
-    """Whoever examines: this process, or another one."""
+    """Examines cases: in this process (`Here`), or in another one (`Isolated`)."""
 
-    def examine(self, recipe: Recipe | wrong_arguments.Wrong, wanted: str = "") -> Examination:
-        """Look at one case."""
+    def examine(self, recipe: Recipe | wrong_arguments.Wrong, further: str = "") -> Examination:
+        """Examine one case, and one property more if it is named: see `Examiner.examine`."""
 
-    def each(self, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> Iterator[Examination]:
-        """Look at many, in order."""
+    def examine_all(self, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> Iterator[Examination]:
+        """Examine many cases, in order."""
 
     def call(self, recipe: Recipe) -> Any:
         """The candidate's result, None if there is none."""
 
     def impatient(self) -> contextlib.AbstractContextManager[None]:
-        """While a crash or an endless loop is shrunk."""
+        """Context for shrinking a crash or an endless loop: the time limit of a case, if it has one, is lowered."""
 
     def forget(self) -> bool:
         """Make the candidate forget what it was called with; whether that is possible."""
 
     def close(self) -> None:
-        """End."""
+        """End the process that was started for it, if there is one."""
 
 
 class Here:
-    """Examines in this process: a crash is this process's."""
+    """Examines in this process: a crash of the candidate ends it."""
 
     def __init__(self, examiner: Examiner) -> None:
         self.examiner = examiner
 
-    def examine(self, recipe: Recipe | wrong_arguments.Wrong, wanted: str = "") -> Examination:
-        """Look at one case."""
+    def examine(self, recipe: Recipe | wrong_arguments.Wrong, further: str = "") -> Examination:
+        """Examine one case, and one property more if it is named: see `Examiner.examine`."""
         candidate = self.examiner.candidate
         try:
             if isinstance(recipe, wrong_arguments.Wrong):
-                found = wrong_arguments.examine(candidate, recipe)
+                examination = wrong_arguments.examine(candidate, recipe)
             else:
-                found = self.examiner.examine(recipe, wanted)
+                examination = self.examiner.examine(recipe, further)
         except Exception as error:
             if not candidate.is_stranded():
                 raise
             text = f"the device can't be used any more: {type(error).__name__}: {error}"
             return Examination(True, (RETURNS,), (Finding(RETURNS, text, crash=True),))
-        if found.findings and candidate.is_stranded():
-            found = replace(found, findings=tuple(replace(each, crash=True) for each in found.findings))
-        return found
+        if examination.findings and candidate.is_stranded():
+            crashes = tuple(replace(finding, crash=True) for finding in examination.findings)
+            examination = replace(examination, findings=crashes)
+        return examination
 
-    def each(self, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> Iterator[Examination]:
-        """Look at many, in order."""
+    def examine_all(self, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> Iterator[Examination]:
+        """Examine many cases, in order."""
         return map(self.examine, recipes)
 
     def call(self, recipe: Recipe) -> Any:
@@ -104,15 +105,15 @@ class Here:
         return self.examiner.call(recipe, recipe.case())
 
     def impatient(self) -> contextlib.AbstractContextManager[None]:
-        """As patient as ever: it could not interrupt itself."""
+        """Context without effect: this process can't interrupt itself, so it has no time limit."""
         return contextlib.nullcontext()
 
     def forget(self) -> bool:
-        """It can't be made to."""
+        """Always False: this process can't be reset; only `Isolated` can."""
         return False
 
     def close(self) -> None:
-        """Nothing is to be ended."""
+        """Do nothing: no process was started."""
 
 
 def examine(
@@ -123,9 +124,9 @@ def examine(
     *,
     deterministic: bool = False,
 ) -> Finding | None:
-    """What is found about one property of a candidate on one case, in this process; None if it holds.
+    """The finding about one property of a candidate on one case, in this process; None if the property holds.
 
-    With `deterministic` it says that the same call gives the same bits.
+    With `deterministic` the candidate claims that the same call gives the same bits.
 
     Examples
     --------

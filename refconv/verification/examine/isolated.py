@@ -1,7 +1,7 @@
 """Examining in a process of its own, whose crash or endless loop is a finding like any other.
 
-A worker gets recipes and answers one by one, over its standard streams; when it dies or takes too long, the case that
-it was at is known, and another worker goes on after it. Knows processes; not what is examined.
+A worker process gets recipes and answers one by one, over its standard streams; when it dies or takes too long, the
+case that it was at is known, and another worker goes on with the next case. Knows processes; not what is examined.
 """
 
 import contextlib
@@ -24,22 +24,23 @@ from refconv.verification.examine.examiner import Examination, Finding
 from refconv.verification.examine.in_process import Spec
 from refconv.verification.examine.property_names import RETURNS
 
-WORKER = "refconv.verification.examine.worker"  # whose `serve` the process runs; it imports this module
+WORKER = "refconv.verification.examine.worker"  # whose `serve` the process runs; `worker` imports this module
 LOADING = 120.0  # seconds in which a worker must have imported the candidate
-FIRST = 10  # so many times the limit for the first case of a worker: the candidate may compile
-SHORTEST = 2.0  # seconds: no case gets less
-IMPATIENCE = 20  # so many times as long as the slowest case, once one has taken too long
-TAIL, MOST_SAID = 4000, 2**20  # bytes of what a dying worker said that are told, and kept
+FIRST = 10  # the first case of a worker may take so many times the limit: the candidate may compile
+SHORTEST = 2.0  # seconds: no limit is lowered below
+IMPATIENCE = 20  # a lowered limit is so many times as long as the slowest case
+TAIL = 4000  # bytes of a dying worker's last output that the finding tells
+MOST_SAID = 2**20  # bytes of a worker's output that are kept
 LOOK = 0.5  # seconds between two looks whether a worker still lives
 
 
 class Isolated:
-    """Examines in another process, started when it is needed, and again after a crash.
+    """Examines in another process, which is started when it is needed, and again after a crash.
 
     Parameters
     ----------
     spec
-        What it is to examine.
+        What the process is to examine.
     limit : float
         Seconds that a case may take.
     """
@@ -48,31 +49,31 @@ class Isolated:
         self.spec, self.limit, self.asked = spec, limit, limit
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: Connection | None = None
-        self._log: IO[bytes] | None = None
+        self._output: IO[bytes] | None = None  # what the process, and the candidate in it, print
         self._timed_out = False
-        self._slowest = 0.0  # seconds that a case took which came back
-        self._sound: Any = None  # a question that was answered: the first one of the next process, which may compile
-        self._ahead: Any = None  # a question that was asked, but whose answer nobody has waited for
+        self._slowest = 0.0  # seconds that the slowest case took, of those that were answered
+        self._sound: Any = None  # a question that was answered: the next process, which may compile, gets it first
+        self._ahead: Any = None  # a question that was sent ahead; its answer is still to be received
 
-    def examine(self, recipe: Recipe | wrong_arguments.Wrong, wanted: str = "") -> Examination:
-        """Look at one case."""
-        found: Examination = self._ask(("examine", recipe, wanted))
-        return found
+    def examine(self, recipe: Recipe | wrong_arguments.Wrong, further: str = "") -> Examination:
+        """Examine one case, and one property more if it is named: see `Examiner.examine`."""
+        examination: Examination = self._ask(("examine", recipe, further))
+        return examination
 
-    def each(self, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> Iterator[Examination]:
-        """Look at many, in order. Each is asked about before the answer to the one before it is here."""
+    def examine_all(self, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> Iterator[Examination]:
+        """Examine many cases, in order. The next question is sent before the answer to the one before is here."""
         questions = [("examine", recipe, "") for recipe in recipes]
         for question, following in zip(questions, [*questions[1:], None], strict=True):
             yield self._ask(question, following)
 
     def call(self, recipe: Recipe) -> Any:
         """The candidate's result, None if there is none."""
-        found = self._ask(("call", recipe, ""))
-        return None if isinstance(found, Examination) else found[0]
+        answer = self._ask(("call", recipe, ""))
+        return None if isinstance(answer, Examination) else answer[0]  # an examination tells of a crash
 
     @contextlib.contextmanager
     def impatient(self) -> Iterator[None]:
-        """While a crash or an endless loop is shrunk: a case may take some times as long as any that came back."""
+        """Context in which the limit is lowered to `IMPATIENCE` times the slowest case, for shrinking crashes."""
         limit = self.limit
         self.limit = min(limit, max(SHORTEST, IMPATIENCE * self._slowest))
         try:
@@ -86,22 +87,22 @@ class Isolated:
         Raises
         ------
         TargetError
-            If it can't be loaded there.
+            If the candidate can't be loaded there.
         """
         self.close()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         environment = os.environ | ({"NUMBA_NUM_THREADS": str(self.spec.threads)} if self.spec.threads else {})
-        paths = os.pathsep.join(str(Path.cwd() / each) for each in sys.path)
+        paths = os.pathsep.join(str(Path.cwd() / path) for path in sys.path)
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, on code of ours
             [sys.executable, "-c", f"from {WORKER} import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._log,
-            start_new_session=True,  # so that what the candidate forks ends with it
+            stderr=self._output,
+            start_new_session=True,  # so that processes which the candidate forks end with this one
             env=environment | {"PYTHONPATH": paths},
         )
         assert self._process.stdout is not None  # noqa: S101
-        with self._process.stdout:  # whose buffer might hold an answer that nothing would tell of
+        with self._process.stdout:  # closed: its buffer might hold an answer that `poll` would not see
             self._answers = Connection(os.dup(self._process.stdout.fileno()), writable=False)
         answer = self._exchange(self.spec, LOADING)
         if answer != "ready":
@@ -110,7 +111,7 @@ class Isolated:
             raise TargetError(answer if isinstance(answer, str) else f"a worker can't load {self.spec.target}: {said}")
 
     def forget(self) -> bool:
-        """Another process: it has not been called yet."""
+        """Always True: the next case goes to a new process, in which the candidate has not been called yet."""
         self._sound = None
         self.close()
         return True
@@ -120,7 +121,7 @@ class Isolated:
         if self._process is not None:
             kill_with_children(self._process)
             self._process.wait()
-            for stream in (self._process.stdin, self._answers, self._log):
+            for stream in (self._process.stdin, self._answers, self._output):
                 with contextlib.suppress(OSError):
                     if stream is not None:
                         stream.close()
@@ -128,7 +129,7 @@ class Isolated:
 
     def _ask(self, question: Any, following: Any = None) -> Any:
         if self._process is not None and self._process.poll() is not None:
-            self.close()  # it died after its last answer
+            self.close()  # the process died after its last answer
         if self._ahead is not None and self._ahead is not question:
             self._disregard()
         compiles = self._process is None
@@ -142,8 +143,8 @@ class Isolated:
         answer = self._exchange(question, limit, following)
         if isinstance(answer, BaseException):
             raise answer  # refconv's own fault, not the candidate's
-        if isinstance(answer, Examination) and any(each.crash for each in answer.findings):
-            self.close()  # the device is of no use any more, but to another process
+        if isinstance(answer, Examination) and any(finding.crash for finding in answer.findings):
+            self.close()  # the device is of no use to this process any more, but to another one
             return answer
         if answer is not None:
             self._sound = question
@@ -153,12 +154,12 @@ class Isolated:
         said = self._end()
         self.close()
         text = f"it did not return within {limit:g} s" if taken_too_long else f"it ended its process: {said}"
-        if taken_too_long:  # it will again: then there is no need to wait for so long
+        if taken_too_long:  # the next case may do so, too: there is no need to wait for so long again
             self.limit = min(self.limit, max(SHORTEST, IMPATIENCE * self._slowest))
         return Examination(True, (RETURNS,), (Finding(RETURNS, text, crash=True),))
 
     def _disregard(self) -> None:
-        """Wait for an answer that nobody wants any more."""
+        """Receive the answer to the question that was sent ahead, and drop it."""
         try:
             self._answer(self.limit)
         except (EOFError, OSError, pickle.UnpicklingError):
@@ -166,28 +167,28 @@ class Isolated:
         self._ahead = None
 
     def _exchange(self, message: Any, limit: float, following: Any = None) -> Any:
-        """The answer to a message; None if the process dies, or is killed after so many seconds.
+        """The answer to a message; None if the process dies, or is killed after `limit` seconds.
 
-        The message that is `following` is sent before the answer is here, so that the process never waits for it.
+        The `following` message is sent before the answer is here, so that the process need not wait for it.
         """
         assert self._process is not None and self._process.stdin is not None  # noqa: S101, PT018
         questions = self._process.stdin
         self._timed_out = False
         try:
-            for each in (message, following):
-                if each is not None and each is not self._ahead:
-                    pickle.dump((limit, each), questions)
+            for question in (message, following):
+                if question is not None and question is not self._ahead:
+                    pickle.dump((limit, question), questions)
             questions.flush()
             self._ahead = following
             answer = self._answer(limit)
         except (EOFError, OSError, pickle.UnpicklingError):
             return None
-        if self._log is not None and self._log.seek(0, os.SEEK_END) > MOST_SAID:
-            self._log.truncate(0)
+        if self._output is not None and self._output.seek(0, os.SEEK_END) > MOST_SAID:
+            self._output.truncate(0)
         return answer
 
     def _answer(self, limit: float) -> Any:
-        """The next answer; EOFError if there is none: the process is dead then."""
+        """The next answer; EOFError if none comes within `limit` seconds: the process is dead then."""
         assert self._process is not None and self._answers is not None  # noqa: S101, PT018
         end = time.monotonic() + limit
         while not self._answers.poll(min(LOOK, max(0.0, end - time.monotonic()))):
@@ -198,17 +199,17 @@ class Isolated:
         return self._answers.recv()
 
     def _end(self) -> str:
-        """How the process ended, and what it said last."""
-        assert self._process is not None and self._log is not None  # noqa: S101, PT018
+        """How the process ended, and what it printed last."""
+        assert self._process is not None and self._output is not None  # noqa: S101, PT018
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
-        self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - TAIL))
-        said = self._log.read().decode(errors="replace").strip()
+        self._output.seek(max(0, self._output.seek(0, os.SEEK_END) - TAIL))
+        said = self._output.read().decode(errors="replace").strip()
         return f"exit status {self._process.returncode}" + (f"\n{said}" if said else "")
 
 
 def kill_with_children(process: "subprocess.Popen[bytes]") -> None:
-    """With all that it has started."""
+    """Kill a process, and all processes that it has started."""
     with contextlib.suppress(OSError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Journals: what a campaign has done, in a file, so that it can go on where it was stopped.
+"""Journals: the examinations of a campaign in a file, so that a campaign that was stopped can go on.
 
 Knows examinations; not who makes them.
 """
@@ -20,14 +20,14 @@ class Journal:
     Parameters
     ----------
     path
-        The file, which is made if it is not there; None for none.
+        The file, which is made if it is not there; None for no file.
     what
-        All that the cases and what is found depend on. A file of something else is refused.
+        All that the cases and their examinations depend on. The file of a campaign with other ones is refused.
 
     Raises
     ------
     ValueError
-        If the file is no such one, or of another campaign.
+        If the file is no journal, or that of another campaign or version.
     """
 
     def __init__(self, path: Path | None, what: Any) -> None:
@@ -53,9 +53,9 @@ class Journal:
         if self._file is not None:
             self._file.close()
 
-    def of(self, section: str, offset: int) -> "Page":
+    def of(self, section: str, offset: int) -> "SectionJournal":
         """The part of a section that begins after so many cases."""
-        return Page(self, section, offset)
+        return SectionJournal(self, section, offset)
 
     def _read(self, path: Path) -> None:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -69,14 +69,14 @@ class Journal:
             raise ValueError(f"resume={str(path)!r}: must be a file that a campaign wrote")
         if head != self._head:
             raise ValueError(f"resume={str(path)!r}: is of another campaign: other target, options, seed or version")
-        # After the last line feed stands what was being written when it was stopped.
+        # After the last line feed stands a line that was being written when the campaign was stopped.
         whole = "\n".join(lines[:-1]) + "\n"
         if lines[-1]:
             path.write_text(whole, encoding="utf-8")
         for number, line in enumerate(lines[1:-1], 2):
             try:
-                section, start, found = json.loads(line)
-                self._known[section, start] = [_examination(each) for each in found]
+                section, start, examinations = json.loads(line)
+                self._known[section, start] = [_examination(plain) for plain in examinations]
             except (ValueError, TypeError) as error:
                 raise ValueError(f"resume={str(path)!r}: line {number} can't be read: {error}") from None
         self.notes.append(f"resumed: {sum(map(len, self._known.values()))} cases had been examined before")
@@ -87,29 +87,31 @@ class Journal:
             self._file.flush()
 
 
-class Page:
-    """What a journal has of one section."""
+class SectionJournal:
+    """What a journal has of one section, from the case numbered `offset` on."""
 
     def __init__(self, journal: Journal, section: str, offset: int) -> None:
         self.journal, self.section, self.offset = journal, section, offset
 
     def done(self, start: int, count: int) -> list[Examination] | None:
-        """The examinations of a chunk, if they are known already."""
-        found = self.journal._known.get((self.section, self.offset + start))  # noqa: SLF001 - a part of it
-        return found if found is not None and len(found) == count else None
+        """The examinations of a chunk, if the journal has them already."""
+        examinations = self.journal._known.get((self.section, self.offset + start))  # noqa: SLF001 - a part of it
+        return examinations if examinations is not None and len(examinations) == count else None
 
-    def note(self, start: int, found: Sequence[Examination]) -> None:
-        """Keep those of a chunk."""
-        self.journal._write([self.section, self.offset + start, list(map(_plain, found))])  # noqa: SLF001
+    def note(self, start: int, examinations: Sequence[Examination]) -> None:
+        """Keep the examinations of a chunk."""
+        self.journal._write([self.section, self.offset + start, list(map(_plain, examinations))])  # noqa: SLF001
 
 
-def _plain(found: Examination) -> list[Any]:
-    findings = [[each.property, each.text, each.crash] for each in found.findings]
-    return [found.supported, found.checked, findings, found.max_ulp, repr(found.max_bound_ratio)]
+def _plain(examination: Examination) -> list[Any]:
+    """For JSON."""
+    findings = [[finding.property, finding.text, finding.crash] for finding in examination.findings]
+    figures = [examination.max_ulp, repr(examination.max_bound_ratio)]
+    return [examination.supported, examination.checked, findings, *figures]
 
 
 def _examination(plain: list[Any]) -> Examination:
-    """Without comparisons: the failure that is reported is examined once more."""
+    """The examination that `_plain` wrote; without comparisons: the failure that is reported is examined once more."""
     supported, checked, findings, ulp, ratio = plain
-    found = tuple(Finding(property_, text, None, crash) for property_, text, crash in findings)
-    return Examination(supported, tuple(checked), found, ulp, float(ratio))
+    read = tuple(Finding(property_, text, None, crash) for property_, text, crash in findings)
+    return Examination(supported, tuple(checked), read, ulp, float(ratio))

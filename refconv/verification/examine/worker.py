@@ -1,7 +1,6 @@
-"""Workers: a candidate examined in a process of its own, whose crash or endless loop is a finding like any other.
+"""Workers: the inside of a process that `isolated` starts, and what processes of an executor run.
 
-A worker gets recipes and answers one by one, over its standard streams; when it dies or takes too long, the case that
-it was at is known, and another worker goes on after it. Knows processes; not what is examined, and nothing of reports.
+Knows how questions come in and answers go out; not what is examined, and nothing of reports.
 """
 
 import faulthandler
@@ -26,22 +25,22 @@ MOST_CRASHES = 5  # in a chunk: more say nothing new
 
 
 def serve() -> None:
-    """What a worker does: answer until there are no more questions."""
+    """Run a worker: load the candidate, then answer until there are no more questions."""
     questions = os.fdopen(os.dup(0), "rb")
     answers = Connection(os.dup(1), readable=False)
-    os.dup2(2, 1)  # what the candidate prints is no answer
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # nor is a question what it reads
+    os.dup2(2, 1)  # so that what the candidate prints is taken for no answer
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # so that the candidate reads no question
     faulthandler.enable()
 
-    def answer(found: Any) -> None:
+    def answer(content: Any) -> None:
         faulthandler.cancel_dump_traceback_later()
-        answers.send(found)
+        answers.send(content)
 
     def question() -> Any:
-        limit, found = pickle.load(questions)  # noqa: S301 - our own process's
-        # If nobody is there any more to end it: this does not need Python to run.
+        limit, content = pickle.load(questions)  # noqa: S301 - our own process's
+        # If nobody is there any more to end this process: this does not need Python to run.
         faulthandler.dump_traceback_later(limit + ORPHANED, exit=True)
-        return found
+        return content
 
     spec: Spec = question()
     try:
@@ -52,35 +51,35 @@ def serve() -> None:
     answer("ready")
     while True:
         try:
-            what, recipe, wanted = question()
+            what, recipe, further = question()
         except EOFError:
             return
         try:
-            answer(here.examine(recipe, wanted) if what == "examine" else (here.call(recipe),))
+            answer(here.examine(recipe, further) if what == "examine" else (here.call(recipe),))
         except Exception as error:  # noqa: BLE001 - told to who asked, who raises it
             answer(RuntimeError("".join(traceback.format_exception(error))))
 
 
+_worker: Isolated | None = None
+_busy = threading.Lock()
+
+
 def work(spec: Spec, limit: float, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> list[Examination]:
-    """Examine some cases, in whatever process this is called in: a worker of it is kept for the next ones."""
+    """Examine a chunk of cases, in whatever process this is called in, whose worker is kept for the next chunk."""
     global _worker  # noqa: PLW0603 - one for each process of an executor
     with _busy:
         if _worker is None or (_worker.spec, _worker.asked) != (spec, limit):
             if _worker is not None:
                 _worker.close()
             _worker = Isolated(spec, limit)
-        return list(some(_worker, recipes))
+        return list(until_crashed(_worker, recipes))
 
 
-def some(examines: Examines, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> Iterator[Examination]:
-    """Examine in order, until too many have crashed."""
+def until_crashed(examines: Examines, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> Iterator[Examination]:
+    """Examine in order, until `MOST_CRASHES` cases have crashed."""
     crashes = 0
-    for found in examines.each(recipes):
-        yield found
-        crashes += any(finding.crash for finding in found.findings)
+    for examination in examines.examine_all(recipes):
+        yield examination
+        crashes += any(finding.crash for finding in examination.findings)
         if crashes >= MOST_CRASHES:
             return
-
-
-_worker: Isolated | None = None
-_busy = threading.Lock()

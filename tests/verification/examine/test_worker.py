@@ -68,9 +68,9 @@ def test_a_case_that_nobody_waits_for_is_not_blamed_on_another():
     """The next case is asked about before the answer to one is here, and may end the process."""
     strided, plain = fitted("conv2d", Values(stride_w=2)), fitted("conv2d", Values())
     worker = Isolated(Spec("kernels_that_crash:segmentation_fault", "numpy", "return", "conv2d"), 60.0)
-    assert next(worker.each([plain, strided])).findings == ()
+    assert next(worker.examine_all([plain, strided])).findings == ()
     assert worker.call(plain).tobytes() == plain.case().expected().tobytes()
-    first, second, third = worker.each([plain, strided, plain])
+    first, second, third = worker.examine_all([plain, strided, plain])
     assert [bool(each.findings) for each in (first, second, third)] == [False, True, False]
     worker.close()
 
