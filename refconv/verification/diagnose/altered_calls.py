@@ -1,7 +1,7 @@
-"""Alterations: calls of the correct operator with other arguments than were given, all the way through.
+"""Alterations: calls of the correct operator with other arguments than a case has.
 
-A mutant changes a step of a kernel; an alteration changes what the whole kernel, the size of its result included, goes
-by. Knows cases only.
+A mutant changes a step of a kernel; an alteration changes the arguments for the whole kernel, the size of its result
+included. Knows cases; not who was judged.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -40,29 +40,29 @@ class Alteration:
     source: str = ""
 
     def __call__(self, case: Case) -> np.ndarray:
-        """What the operator returns then. Raises what it raises."""
+        """What the operator returns for the altered arguments, or raises."""
         return replace(case, **self.change(case)).expected()
 
 
 def alterations() -> tuple[Alteration, ...]:
-    """All of them; where a case has no such argument, they change nothing."""
+    """All alterations; one whose argument a case does not have changes nothing in it."""
     return _ALTERATIONS
 
 
 def _axes(name: str, way: Callable[[Any, Any], tuple[Any, Any]]) -> Change:
-    """The values of a parameter for height and width, changed."""
+    """Change a parameter's values for height and width."""
     return lambda case: {name: way(*getattr(case.geometry, name))}
 
 
 def _without(name: str, axes: Sequence[int], nothing: Any) -> Change:
-    """A parameter without effect on some axes."""
+    """Put a parameter's neutral value for some axes."""
     return lambda case: {
         name: tuple(nothing if axis in axes else value for axis, value in enumerate(getattr(case.geometry, name)))
     }
 
 
 def _sides(way: Callable[[int, int], tuple[int, int]]) -> Change:
-    """The padding before and after, changed for each axis."""
+    """Change the padding before and after, for each axis."""
     return lambda case: {"padding": tuple(way(*sides) for sides in case.geometry.padding)}
 
 

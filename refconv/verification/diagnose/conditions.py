@@ -17,19 +17,18 @@ from refconv.core.geometry import Geometry
 from refconv.core.padding import MODES
 from refconv.judge.case import Case
 
-LARGEST_CONJUNCTION = 3
-# Share of the passing cases that may meet a condition, for a wrong kernel is right now and then; and the share that
-# must not, if no more meet it than have failed.
-EXCEPTIONS, LACKING = 0.05, 0.6
-EQUALLY = 0.01  # as good as: the trait that comes first is named
+LARGEST_CONJUNCTION = 3  # traits that a condition joins
+EXCEPTIONS = 0.05  # share of the passing cases that may meet a condition: a wrong kernel is right now and then
+LACKING = 0.6  # share of the passing cases that must not meet it, if no more of them meet it than cases failed
+EQUALLY = 0.01  # shares that differ by no more are equal: of their conditions the first is named
 LARGE = 2**11  # the first integers that float16 does not have, and past every tile
 
-Given: TypeAlias = tuple[Case, Recipe]
+Pair: TypeAlias = tuple[Case, Recipe]
 Levels: TypeAlias = Callable[[Recipe], dict[str, str]]
 
 
 def conditions(
-    failing: Sequence[Given], passing: Sequence[Given], levels: Levels | None = None, *, lacking: float = LACKING
+    failing: Sequence[Pair], passing: Sequence[Pair], levels: Levels | None = None, *, lacking: float = LACKING
 ) -> tuple[str, ...]:
     """The fewest traits that together all failing cases have and (almost) no passing one has.
 
@@ -40,7 +39,7 @@ def conditions(
     levels : callable, optional
         More traits: factors and their levels of a recipe.
     lacking : float
-        The share of the passing cases that must not meet them.
+        The share of the passing cases that must not have all of these traits.
 
     Returns
     -------
@@ -53,25 +52,27 @@ def conditions(
     >>> def recipe(stride, groups):
     ...     return Recipe(convolution((2, 4, 8, 8), (4, 4 // groups, 3, 3), None, stride, 0, 1, groups, "zeros"), 0)
     >>> failing, passing = [recipe(2, 2), recipe(3, 4)], [recipe(1, 2), recipe(2, 1), recipe(1, 4), recipe(3, 1)]
-    >>> conditions(*([(each.case(), each) for each in recipes] for recipes in (failing, passing)))
+    >>> conditions(*([(recipe.case(), recipe) for recipe in recipes] for recipes in (failing, passing)))
     ('groups > 1', 'stride > 1')
     """
     if not failing or not passing:
         return ()
-    held = [_traits(*each, levels) for each in failing]
-    common = [name for name in held[0] if all(name in each for each in held)]  # in the order of the table
+    held = [_traits(*pair, levels) for pair in failing]
+    common = [name for name in held[0] if all(name in traits for traits in held)]  # in the order of the table
     if not common:
         return ()
-    lacks = np.array([[name not in found for name in common] for found in (_traits(*e, levels) for e in passing)])
+    lacks = np.array(
+        [[name not in traits for name in common] for traits in (_traits(*pair, levels) for pair in passing)]
+    )
     told_apart = 0.0
     best: tuple[str, ...] = ()
     for number in range(1, LARGEST_CONJUNCTION + 1):
         chosen = list(combinations(range(len(common)), number))
-        shares = [float(lacks[:, each].any(axis=1).mean()) for each in chosen]
+        shares = [float(lacks[:, positions].any(axis=1).mean()) for positions in chosen]
         most = max(shares, default=0)
         if most > told_apart + EXCEPTIONS * bool(best):
             told_apart = next(share for share in shares if share >= most - EQUALLY)
-            best = tuple(common[each] for each in chosen[shares.index(told_apart)])
+            best = tuple(common[position] for position in chosen[shares.index(told_apart)])
         if told_apart >= 1 - EQUALLY:
             break
     meeting = round((1 - told_apart) * len(passing))
@@ -79,32 +80,32 @@ def conditions(
     return best if enough else ()
 
 
-def shared(cases: Sequence[Given]) -> frozenset[str]:
+def shared(cases: Sequence[Pair]) -> frozenset[str]:
     """The traits that all of these cases have."""
-    return frozenset.intersection(*(frozenset(_traits(*each)) for each in cases)) if cases else frozenset()
+    return frozenset.intersection(*(frozenset(_traits(*pair)) for pair in cases)) if cases else frozenset()
 
 
 def _traits(case: Case, recipe: Recipe, levels: Levels | None = None) -> dict[str, None]:
     """Names of the traits that a case has, the more telling ones first."""
-    found = dict.fromkeys(name for name, holds in OF_CALLS.items() if holds(case, recipe))
-    found |= dict.fromkeys(f"{name} not contiguous" for name, way in recipe.memory if way != "contiguous")
-    found |= dict.fromkeys(_of_geometry(case.geometry))
+    traits = dict.fromkeys(name for name, holds in OF_CALLS.items() if holds(case, recipe))
+    traits |= dict.fromkeys(f"{name} not contiguous" for name, way in recipe.memory if way != "contiguous")
+    traits |= dict.fromkeys(_of_geometry(case.geometry))
     if levels:
-        found |= dict.fromkeys(f"{factor}: {level}" for factor, level in levels(recipe).items())
-    return found
+        traits |= dict.fromkeys(f"{factor}: {level}" for factor, level in levels(recipe).items())
+    return traits
 
 
 @lru_cache(maxsize=4096)
 def _of_geometry(g: Geometry) -> tuple[str, ...]:
     axes = [
-        _Axis(*each)
-        for each in zip(g.size, g.kernel, g.stride, g.dilation, g.padding, g.padded_size, g.output_size, strict=True)
+        _Axis(*numbers)
+        for numbers in zip(g.size, g.kernel, g.stride, g.dilation, g.padding, g.padded_size, g.output_size, strict=True)
     ]
-    found = [name for name, holds in OF_GEOMETRIES.items() if holds(g)]
+    names = [name for name, holds in OF_GEOMETRIES.items() if holds(g)]
     for name, of_axis in OF_AXES.items():
-        where = [axis for axis, each in zip(("height", "width"), axes, strict=True) if of_axis(each)]
-        found += [name] * bool(where) + [f"{name} ({axis})" for axis in where]
-    return tuple(found)
+        where = [axis for axis, axis_numbers in zip(("height", "width"), axes, strict=True) if of_axis(axis_numbers)]
+        names += [name] * bool(where) + [f"{name} ({axis})" for axis in where]
+    return tuple(names)
 
 
 class _Axis(NamedTuple):
@@ -130,8 +131,8 @@ def _of_mode(mode: str) -> Callable[[Geometry], bool]:
 
 def _not_finite(case: Case) -> bool:
     with np.errstate(invalid="ignore"):
-        floats = (each for each in case.arrays.values() if each.dtype not in formats.INTEGERS)
-        return not all(np.isfinite(formats.parts(each)).all() for each in floats)
+        floats = (array for array in case.arrays.values() if array.dtype not in formats.INTEGERS)
+        return not all(np.isfinite(formats.parts(array)).all() for array in floats)
 
 
 # Of two traits that tell as much the first is named; so the more telling ones stand first.

@@ -1,7 +1,7 @@
-"""Diagnosis: which known mistake a failing candidate makes; failing that, when and where it is wrong.
+"""Diagnosis: which known mistake a failing candidate makes; if none, when and where it is wrong.
 
-Knows mutants, error models, conditions and positions; not how the cases came about, and not the candidate but through
-one function that calls it once more.
+Knows mutants, error models, conditions and positions; not how the cases came about. The candidate is called once more
+through one function, and not known otherwise.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ def diagnose(
     mutants: Iterable[Mutant] | None = None,
     levels: Levels | None = None,
 ) -> Diagnosis:
-    """Say what a failing candidate seems to do.
+    """Say which mistake a failing candidate seems to make.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def diagnose(
     call : callable
         Calls the candidate once more: `call(case, recipe)`, None if it raises.
     mutants : iterable of Mutant, optional
-        What to compare with; all of the operator.
+        The mutants to compare with; all of the operator if not given.
     levels : callable, optional
         Factors and levels of a recipe, for the conditions.
 
@@ -55,70 +55,71 @@ def diagnose(
     ...     return refconv.conv2d(*rest, dilation[0], groups)
     >>> import refconv
     >>> evidence = [
-    ...     Evidence(each, each.case(), actual := square(each.case(), each), not each.case().check(actual).ok)
-    ...     for each in recipes
+    ...     Evidence(recipe, case := recipe.case(), actual := square(case, recipe), not case.check(actual).ok)
+    ...     for recipe in recipes
     ... ]
     >>> diagnose(evidence, "conv2d", square).kind
     'axis_mixup'
     """
-    failing = [Failing(each) for each in evidence if each.failed]
+    failing = [Failing(item) for item in evidence if item.failed]
     # A result without elements is right whatever a kernel does.
-    passing = [each for each in evidence if not each.failed and each.actual is not None and each.actual.size]
+    passing = [item for item in evidence if not item.failed and item.actual is not None and item.actual.size]
     if not failing:
         return Diagnosis("", "", "nothing failed")
-    failing.sort(key=lambda each: each.rank)
+    failing.sort(key=lambda case: case.rank)
     fault = failing[0].evidence.fault
-    if all(each.right for each in spread(failing, FAILING)):
+    if all(case.right for case in spread(failing, FAILING)):
         return Diagnosis(FAULTS.get(fault, ""), "", f"a single call is right; what does not hold is {fault!r}")
-    found = Findings(op, failing, passing, _repeatable(failing, call), levels)
-    stale = _stale(failing, call) if found.repeatable else ""
+    findings = Findings(op, failing, passing, _repeatable(failing, call), levels)
+    stale = _stale(failing, call) if findings.repeatable else ""
     if stale:
-        return found.diagnosis(
+        return findings.diagnosis(
             "state_race", f"a call with another {stale} gives the same as before: it keeps the first"
         )
-    kind = next((kind for kind, holds in RULES if holds(found)), "")
-    suspects: list[Suspect] = [each for each in (all_mutants() if mutants is None else mutants) if found.may_be(each)]
-    if not found.raised:  # an alteration raises where there is no such call: that explains nothing
+    kind = next((kind for kind, holds in RULES if holds(findings)), "")
+    mutants = all_mutants() if mutants is None else mutants
+    suspects: list[Suspect] = [mutant for mutant in mutants if findings.may_be(mutant)]
+    if not findings.raised:  # an alteration raises where there is no such call: that explains nothing
         suspects += alterations()
-    matches = matches_of(suspects, found, kind) if found.repeatable else []
-    sure = next((each for each in matches if each.share >= CLAIM and each.explains(found)), None)
+    matches = matches_of(suspects, findings, kind) if findings.repeatable else []
+    sure = next((match for match in matches if match.share >= CLAIM and match.explains(findings)), None)
     if sure:
-        return _like(sure, found)
+        return _like(sure, findings)
     model = _sound_under(failing)
     if model:
-        return found.diagnosis("accum_dtype", f"sound under {model}: computes as that model says")
-    partly = next((each for each in matches if each.share >= PARTLY and each.unlike <= ASIDE), None)
+        return findings.diagnosis("accum_dtype", f"sound under {model}: computes as that model says")
+    partly = next((match for match in matches if match.share >= PARTLY and match.unlike <= ASIDE), None)
     if not kind and not partly and matches:
         partly = matches[0]
-    return _like(partly, found) if partly else found.diagnosis(kind, "like none of the known mistakes")
+    return _like(partly, findings) if partly else findings.diagnosis(kind, "like none of the known mistakes")
 
 
 def _repeatable(failing: Sequence[Failing], call: Call) -> bool:
-    """Whether the candidate, called again, does the same."""
-    for each in failing[:FIRST]:
-        again = call(*each.key)
-        if (again is None) != (each.actual is None):
+    """Whether the candidate, called again, returns the same."""
+    for case in failing[:FIRST]:
+        again = call(*case.key)
+        if (again is None) != (case.actual is None):
             return False
-        if again is None or each.actual is None:
+        if again is None or case.actual is None:
             continue
-        if again.shape != each.actual.shape or not close(again, each.actual, None).all():
+        if again.shape != case.actual.shape or not close(again, case.actual, None).all():
             return False
     return True
 
 
 def _stale(failing: Sequence[Failing], call: Call) -> str:
-    """The operand that makes no difference, if there is one only: then the candidate keeps an earlier one."""
+    """The one operand that makes no difference to the result: the candidate keeps an earlier one. Empty if none."""
     ignored = []
-    seeded = [each for each in failing if each.recipe.fill != "positions"]
-    for each in seeded[:2]:
-        again = call(*each.key)
-        other = replace(each.recipe, seed=each.recipe.seed + 1).case()
-        operands = list(each.case.arrays)[:2]
+    seeded = [item for item in failing if item.recipe.fill != "positions"]
+    for item in seeded[:2]:
+        again = call(*item.key)
+        other = replace(item.recipe, seed=item.recipe.seed + 1).case()
+        operands = list(item.case.arrays)[:2]
         if again is None or not again.size or len(operands) < 2:
             return ""
         for name in operands:
-            changed = replace(each.case, **{name: getattr(other, name)})
-            result = call(changed, each.recipe)
+            changed = replace(item.case, **{name: getattr(other, name)})
+            result = call(changed, item.recipe)
             if result is not None and result.shape == again.shape and close(result, again, None).all():
                 ignored.append(name)
     return ignored[0] if len(ignored) == min(2, len(seeded)) > 0 and len(set(ignored)) == 1 else ""
@@ -132,16 +133,16 @@ MODELS = (
 
 def _sound_under(failing: Sequence[Failing]) -> str:
     """An error model under which no failing case fails, if there is one."""
-    if any(each.actual is None or each.misshapen for each in failing):
+    if any(case.actual is None or case.misshapen for case in failing):
         return ""
-    if any(each.actual is not None and each.actual.dtype in formats.INTEGERS for each in failing):
+    if any(case.actual is not None and case.actual.dtype in formats.INTEGERS for case in failing):
         return ""
     for name in MODELS:
         model = ErrorModel.parse(name)
-        verdicts = [_accepts(model, each) for each in spread(failing, FAILING)]
+        verdicts = [_accepts(model, case) for case in spread(failing, FAILING)]
         accepted = sum(map(bool, verdicts)) >= CLAIM * len(verdicts)  # in narrow formats numbers may overflow
-        # A bound that lets numbers become zero is vacuous where they are small; then they have to be zero.
-        flushed = model.flush_to_zero and not any(each.nonzero for each in failing)
+        # A bound under which small numbers may become zero is vacuous for them; then the wrong elements must be zero.
+        flushed = model.flush_to_zero and not any(case.nonzero for case in failing)
         if accepted and (flushed or 2 * verdicts.count("within bound") >= len(verdicts)):
             return name
     return ""
@@ -156,7 +157,7 @@ def _accepts(model: ErrorModel, failing: Failing) -> str:
     return ("vacuous" if comparison.vacuous else "within bound") if comparison.ok else ""
 
 
-def _like(match: Match, found: Findings) -> Diagnosis:
+def _like(match: Match, findings: Findings) -> Diagnosis:
     """A candidate that behaves like a mutant, always or on some paths."""
     mutant = match.mutant
     source = f" (as in {mutant.source})" if mutant.source else ""
@@ -170,14 +171,14 @@ def _like(match: Match, found: Findings) -> Diagnosis:
         lines.append("but only when: " + " and ".join(match.gate))
         kind = gated(mutant, match.gate)
     elif match.unlike > ASIDE and match.strays >= CLAIM:
-        lines.append("but only: " + found.regions[0])
-        kind = next((name for name, holds in RULES if name in OF_REGIONS and holds(found)), kind)
+        lines.append("but only: " + findings.regions[0])
+        kind = next((name for name, holds in RULES if name in OF_REGIONS and holds(findings)), kind)
     return Diagnosis(
         kind,
         mutant.name,
         "\n  ".join(lines),
         match.matches,
         match.compared,
-        match.gate or found.conditions,
-        found.positions,
+        match.gate or findings.conditions,
+        findings.positions,
     )

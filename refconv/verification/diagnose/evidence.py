@@ -1,4 +1,4 @@
-"""Evidence: the cases that a candidate failed and passed, with what it returned, and what can be seen in each.
+"""Evidence: the cases that a candidate failed and passed, with its results, and which of their elements are wrong.
 
 Knows cases and comparisons; no mutant, no rule.
 """
@@ -16,8 +16,8 @@ from refconv.core import formats
 from refconv.judge.case import Case
 from refconv.verification.diagnose import regions
 
-CRASH = "crash"  # the fault of a candidate that ended its process, or did not end: no mutant does that
-LARGEST = 300_000  # multiplications of a case that mutants are tried on, if there are smaller ones
+CRASH = "crash"  # the fault of a candidate that ended its process, or did not return: no mutant does that
+LARGEST = 300_000  # most multiplications of a case that mutants are tried on, unless all cases have more
 Call = Callable[[Case, Recipe], np.ndarray | None]
 T = TypeVar("T")
 
@@ -29,13 +29,13 @@ class Evidence:
     Attributes
     ----------
     recipe, case
-        What it was given.
+        The case, and the recipe that makes it.
     actual : ndarray or None
-        What it returned, as (N, C, H, W); None if nothing.
+        The candidate's result, as (N, C, H, W); None if there was none.
     failed : bool
-        Whether that was wrong.
+        Whether a property does not hold.
     fault : str
-        Which property does not hold: "values", "deterministic", "returns", ...
+        That property: "values", "deterministic", "returns", ...
     """
 
     recipe: Recipe
@@ -46,7 +46,7 @@ class Evidence:
 
 
 class Failing:
-    """A failing case: what had to come, and where what came is wrong."""
+    """A failing case: the expected result, and which elements of the candidate's are wrong."""
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence, self.case, self.recipe = evidence, evidence.case, evidence.recipe
@@ -58,9 +58,9 @@ class Failing:
 
     @cached_property
     def standard(self) -> tuple[np.ndarray, np.ndarray]:
-        """What had to come, and how far from it an output may lie."""
-        found = self.case.standard()
-        return found.expected, found.bound
+        """The expected result, and how far from it an element may lie."""
+        standard = self.case.standard()
+        return standard.expected, standard.bound
 
     @cached_property
     def misshapen(self) -> bool:
@@ -70,7 +70,7 @@ class Failing:
 
     @cached_property
     def wrong(self) -> np.ndarray:
-        """Which elements of what came are wrong."""
+        """Which elements of the candidate's result are wrong."""
         if self.actual is None:
             return np.ones(1, bool)
         if self.misshapen:
@@ -84,7 +84,7 @@ class Failing:
 
     @property
     def nonzero(self) -> bool:
-        """Whether a wrong element is not 0."""
+        """Whether any wrong element is not 0."""
         return self.actual is None or bool(self.actual[self.wrong].any())
 
     def agreement(self, predicted: np.ndarray | None) -> tuple[int, int, int]:
@@ -104,17 +104,17 @@ class Failing:
 
     @cached_property
     def view(self) -> regions.Wrong | None:
-        """For naming positions; None if there is nothing to look at."""
+        """The wrong elements, for `regions` to name; None if there is no result of the right shape and dtype."""
         if self.actual is None or self.misshapen:
             return None
         arrays = [self.wrong, self.actual, self.standard[0]]
-        mask, actual, expected = (each[None] if each.ndim == 3 else each for each in arrays)
+        mask, actual, expected = (array[None] if array.ndim == 3 else array for array in arrays)
         bias = getattr(self.case, "bias", None)
         return regions.Wrong(self.case.op, self.case.geometry, mask, actual, expected, bias)
 
 
 def close(left: np.ndarray, right: np.ndarray, bound: np.ndarray | None) -> np.ndarray:
-    """Equality of numbers, NaN and NaN included; or a distance of twice the bound at most."""
+    """Which elements are equal (NaN and NaN are) or, if there is a bound, at most twice the bound apart."""
     with np.errstate(all="ignore"):
         same: np.ndarray = (left == right) | ((left != left) & (right != right))
         if bound is None or left.dtype in formats.INTEGERS:
@@ -131,7 +131,7 @@ def multiplications(case: Case) -> int:
 
 
 def spread(cases: Sequence[T], number: int) -> Sequence[T]:
-    """Some of them, from first to last."""
+    """At most `number` of the cases, evenly from the first to the last."""
     if len(cases) <= number:
         return cases
-    return [cases[round(each)] for each in np.linspace(0, len(cases) - 1, number)]
+    return [cases[round(position)] for position in np.linspace(0, len(cases) - 1, number)]

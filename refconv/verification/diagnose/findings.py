@@ -1,6 +1,6 @@
-"""Findings: everything that is known of all failing cases together, but for mutants: what rules look at.
+"""Findings: what all failing cases have in common: what rules look at.
 
-Knows evidence, conditions and regions.
+Knows evidence, conditions and regions; compares with no mutant.
 """
 
 from collections import Counter
@@ -15,15 +15,15 @@ from refconv.verification.diagnose.altered_calls import Alteration
 from refconv.verification.diagnose.conditions import Levels, conditions, shared
 from refconv.verification.diagnose.evidence import LARGEST, Evidence, Failing
 
-CLAIM = 0.9  # of the wrong outputs that a mutant must predict for the candidate to behave like it
-LEANING = 0.3  # of the passing cases that lack a condition that the class is guessed by
-BY_CHANCE = 1e-3  # a probability that does not count
+CLAIM = 0.9  # share of the wrong outputs that a mutant must predict for the candidate to behave like it
+LEANING = 0.3  # share of the passing cases that must lack a condition for the class to be guessed by it
+BY_CHANCE = 1e-3  # what is less probable is no chance
 Suspect: TypeAlias = Mutant | Alteration
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What a candidate seems to do.
+    """The mistake that a candidate seems to make.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Diagnosis:
 
 
 class Findings:
-    """Everything that is known but for mutants: what rules look at."""
+    """What all failing cases have in common: what rules look at."""
 
     def __init__(
         self,
@@ -68,14 +68,14 @@ class Findings:
 
     @cached_property
     def conditions(self) -> tuple[str, ...]:
-        """What failing cases share and passing ones lack."""
+        """The traits that failing cases share and passing ones lack."""
         return conditions(
-            [each.key for each in self.failing], [(each.case, each.recipe) for each in self.passing], self.levels
+            [case.key for case in self.failing], [(item.case, item.recipe) for item in self.passing], self.levels
         )
 
     def may_be(self, mutant: Mutant) -> bool:
         """Whether a mutant is one of the operator, and of the formats that failed."""
-        dtypes = {each.recipe.dtype for each in self.failing}
+        dtypes = {case.recipe.dtype for case in self.failing}
         if mutant.op != self.op or (mutant.style == "out" and not self.written):
             return False
         return mutant.kind != "accum_dtype" or mutant.dtypes == ("float32",) or dtypes <= {*mutant.dtypes}
@@ -83,26 +83,26 @@ class Findings:
     @property
     def written(self) -> bool:
         """Whether the candidate writes to an array that it is given."""
-        return any("written" in each.evidence.fault or "output" in dict(each.recipe.memory) for each in self.failing)
+        return any("written" in case.evidence.fault or "output" in dict(case.recipe.memory) for case in self.failing)
 
     @cached_property
     def leaning(self) -> tuple[str, ...]:
-        """As `conditions`, but what fewer passing cases lack will do."""
-        passing = [(each.case, each.recipe) for each in self.passing]
-        return conditions([each.key for each in self.failing], passing, lacking=LEANING)
+        """As `conditions`, but fewer passing cases need lack them."""
+        passing = [(item.case, item.recipe) for item in self.passing]
+        return conditions([case.key for case in self.failing], passing, lacking=LEANING)
 
     @cached_property
     def shared(self) -> frozenset[str]:
-        """All that the failing cases share."""
-        return shared([each.key for each in self.failing])
+        """All traits that the failing cases share."""
+        return shared([case.key for case in self.failing])
 
     @cached_property
     def lie_so(self) -> bool:
-        """Whether all failing cases have the same array not contiguous, and that can't be by chance."""
+        """Whether one array is not contiguous in any failing case, and that is no chance."""
         if self.conditions:
             return False
-        for name in (each for each in self.shared if each.endswith("not contiguous")):
-            often = sum(name in shared([(each.case, each.recipe)]) for each in self.passing) / max(1, len(self.passing))
+        for name in (trait for trait in self.shared if trait.endswith("not contiguous")):
+            often = sum(name in shared([(item.case, item.recipe)]) for item in self.passing) / max(1, len(self.passing))
             if often ** len(self.failing) < BY_CHANCE:
                 return True
         return False
@@ -110,35 +110,35 @@ class Findings:
     @cached_property
     def views(self) -> list[regions.Wrong]:
         """The outputs that have the right shape."""
-        return [each.view for each in self.failing if each.view is not None]
+        return [case.view for case in self.failing if case.view is not None]
 
     @cached_property
     def regions(self) -> tuple[str, ...]:
-        """Where they are wrong."""
+        """Where these outputs are wrong; empty if another one has a wrong shape."""
         return regions.regions(self.views) if len(self.views) == len(self.failing) else ()
 
     @cached_property
     def values(self) -> tuple[str, ...]:
         """What is the matter with the values, in (almost) all cases."""
-        views = [each.view for each in self.failing if each.exact and each.view is not None] or self.views
-        views = [each for each in views if each.mask.any() and each.mask.size <= LARGEST]
-        found = Counter(name for each in views for name in regions.values(each))
-        return tuple(name for name, times in found.items() if times >= CLAIM * len(views))
+        views = [case.view for case in self.failing if case.exact and case.view is not None] or self.views
+        views = [wrong for wrong in views if wrong.mask.any() and wrong.mask.size <= LARGEST]
+        counts = Counter(name for wrong in views for name in regions.values(wrong))
+        return tuple(name for name, times in counts.items() if times >= CLAIM * len(views))
 
     @cached_property
     def sizes(self) -> tuple[str, ...]:
         """What is the matter with wrong shapes."""
         shapes = [
-            regions.Shapes(each.actual.shape, each.standard[0].shape, each.case.geometry)
-            for each in self.failing
-            if each.actual is not None
+            regions.Shapes(item.actual.shape, item.standard[0].shape, item.case.geometry)
+            for item in self.failing
+            if item.actual is not None
         ]
         return regions.sizes(shapes, self.op)
 
     @property
     def raised(self) -> bool:
-        """Whether nothing came of any failing case."""
-        return all(each.actual is None for each in self.failing)
+        """Whether the candidate returned nothing in any failing case."""
+        return all(case.actual is None for case in self.failing)
 
     @cached_property
     def positions(self) -> tuple[str, ...]:
@@ -146,12 +146,12 @@ class Findings:
         return (*self.regions[:2], *self.values, *self.sizes)
 
     def when(self, *starts: str) -> bool:
-        """Whether one of these is among the conditions."""
-        return any(each.startswith(starts) for each in self.conditions)
+        """Whether a condition starts with one of these words."""
+        return any(condition.startswith(starts) for condition in self.conditions)
 
     def where(self, *starts: str) -> bool:
-        """Whether one of these is among the regions."""
-        return any(each.startswith(starts) for each in self.regions[:2])
+        """Whether one of the first two regions starts with one of these words."""
+        return any(region.startswith(starts) for region in self.regions[:2])
 
     def diagnosis(self, kind: str, text: str) -> Diagnosis:
         """A diagnosis with conditions and positions."""

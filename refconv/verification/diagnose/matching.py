@@ -1,6 +1,6 @@
-"""Matching: which mutants are wrong on the same cases, in the same outputs, with the same numbers.
+"""Matching: which mutants are wrong on the same cases as the candidate, in the same outputs, with the same numbers.
 
-Knows evidence and mutants; not what is said of them.
+Knows evidence and mutants; not how a match is reported.
 """
 
 from collections.abc import Sequence
@@ -18,15 +18,15 @@ from refconv.verification.diagnose.conditions import conditions
 from refconv.verification.diagnose.evidence import LARGEST, Evidence, Failing, close, multiplications, spread
 from refconv.verification.diagnose.findings import CLAIM, Findings, Suspect
 
-LIKELY = 16  # mutants that are compared closely, not a time: the same cases get the same diagnosis
-FIRST, FAILING, PASSING = 4, 24, 80  # cases that all mutants are tried on, and those that fit them
+FIRST = 4  # failing cases that all mutants are tried on
+LIKELY = 16  # mutants that are tried on more; a number, not a time limit: the same cases get the same diagnosis
+FAILING, PASSING = 24, 80  # failing and passing cases that these are tried on
 
-# Least share of the wrong outputs that a mutant must predict to be reported as "in part like" it: where a rule names
-# another class, and where none does.
-PARTLY, PARTLY_UNRULED = 0.75, 0.2
-FEWEST_FAILING = 3  # failing cases from which a condition is inferred
-CONTRADICTING = 0.25  # passing cases, for each failing one, on which a mutant must be wrong to be gated by a condition
-ASIDE = 0.1  # of the passing cases that it may be wrong on without a reason
+PARTLY = 0.75  # least share of the wrong outputs predicted to report "in part like", where a rule names a class
+PARTLY_UNRULED = 0.2  # the same, where no rule holds
+FEWEST_FAILING = 3  # fewest failing cases to infer a condition from
+CONTRADICTING = 0.25  # fewest passing cases, per failing one, that a mutant is wrong on if it is made under a condition
+ASIDE = 0.1  # share of the passing cases that a mutant may be wrong on without a condition
 
 
 @dataclass(frozen=True)
@@ -34,43 +34,43 @@ class Match:
     """How well a mutant explains what failed, and what passed."""
 
     mutant: Suspect
-    share: float  # of the wrong outputs that it predicts, the mean over cases
-    matches: int = 0
-    compared: int = 0
-    whole: tuple[int, int] = (0, 0)  # failing cases of which it predicts all wrong outputs, and all
-    strays: float = 0.0  # of the failing cases in which it is wrong where the candidate is right
-    unlike: float = 0.0  # of the passing cases in which it is wrong
-    gate: tuple[str, ...] = ()  # what tells these from the failing ones
+    share: float  # share of the wrong outputs that the mutant predicts, the mean over the failing cases
+    matches: int = 0  # wrong outputs that it predicts
+    compared: int = 0  # wrong outputs
+    whole: tuple[int, int] = (0, 0)  # failing cases all of whose wrong outputs it predicts; failing cases compared
+    strays: float = 0.0  # share of the failing cases in which it is wrong where the candidate is right
+    unlike: float = 0.0  # share of the passing cases in which it is wrong
+    gate: tuple[str, ...] = ()  # condition under which the candidate is like it: failing cases meet it, these don't
 
-    def explains(self, found: "Findings") -> bool:
+    def explains(self, findings: "Findings") -> bool:
         """Whether there is a reason for the candidate to be right where the mutant is not."""
-        return self.unlike <= ASIDE or bool(self.gate) or (self.strays >= CLAIM and bool(found.regions))
+        return self.unlike <= ASIDE or bool(self.gate) or (self.strays >= CLAIM and bool(findings.regions))
 
     def key(self, kind: str) -> tuple[float, ...]:
-        """The larger the better; of equals one of the class that rules say, then the shortest."""
+        """To sort by, the largest is the best; of equals one of the class that rules name, then the shortest."""
         score = self.share - 0.3 * self.unlike - 0.1 * self.strays
         return round(score, 2), self.mutant.kind == kind, -len(self.mutant.summary)
 
 
-def matches_of(mutants: Sequence[Suspect], found: "Findings", kind: str) -> list[Match]:
-    """The mutants that explain something, the best first."""
-    failing = [each for each in found.failing if each.wrong.any()]
-    small = [each for each in failing if each.size <= LARGEST] or failing[:1]
+def matches_of(mutants: Sequence[Suspect], findings: "Findings", kind: str) -> list[Match]:
+    """Matches of the mutants that predict some of the wrong outputs, the best first."""
+    failing = [case for case in findings.failing if case.wrong.any()]
+    small = [case for case in failing if case.size <= LARGEST] or failing[:1]
     if not small:
         return []
-    first = [_tried(each, spread(small, FIRST)) for each in mutants]
-    likely = sorted((each for each in first if each.share >= PARTLY_UNRULED / 2), key=lambda each: -each.share)
-    others = spread([each for each in found.passing if multiplications(each.case) <= LARGEST], PASSING)
+    first = [_tried(mutant, spread(small, FIRST)) for mutant in mutants]
+    likely = sorted((match for match in first if match.share >= PARTLY_UNRULED / 2), key=lambda match: -match.share)
+    others = spread([item for item in findings.passing if multiplications(item.case) <= LARGEST], PASSING)
     matches: list[Match] = []
-    for each in likely[:LIKELY]:
-        again = _tried(each.mutant, spread(small, FAILING))
+    for match in likely[:LIKELY]:
+        again = _tried(match.mutant, spread(small, FAILING))
         if again.share >= PARTLY_UNRULED:
-            matches.append(_compared(again, found, others))
-    return sorted(matches, key=lambda each: each.key(kind), reverse=True)
+            matches.append(_compared(again, findings, others))
+    return sorted(matches, key=lambda match: match.key(kind), reverse=True)
 
 
 def _tried(mutant: Suspect, failing: Sequence[Failing]) -> Match:
-    counts = [each.agreement(_run(mutant, *each.key)) for each in failing]
+    counts = [case.agreement(_run(mutant, *case.key)) for case in failing]
     shares = [matches / number for matches, number, _ in counts]
     return Match(
         mutant,
@@ -82,18 +82,20 @@ def _tried(mutant: Suspect, failing: Sequence[Failing]) -> Match:
     )
 
 
-def _compared(match: Match, found: "Findings", passing: Sequence[Evidence]) -> Match:
-    """With what the mutant does on passing cases."""
-    unlike = [each for each in passing if not _right(each.case, _run(match.mutant, each.case, each.recipe))]
-    gate = conditions([each.key for each in found.failing], [(each.case, each.recipe) for each in unlike], found.levels)
+def _compared(match: Match, findings: "Findings", passing: Sequence[Evidence]) -> Match:
+    """The match, completed by what the mutant does on passing cases."""
+    unlike = [item for item in passing if not _right(item.case, _run(match.mutant, item.case, item.recipe))]
+    failing = [case.key for case in findings.failing]
+    gate = conditions(failing, [(item.case, item.recipe) for item in unlike], findings.levels)
     share = len(unlike) / max(1, len(passing))
-    # A kernel that is right now and then by chance has no gate; and of one failing case or two anything may be one.
-    seldom = len(found.failing) < FEWEST_FAILING or share * len(found.passing) < CONTRADICTING * len(found.failing)
+    # A kernel that is right now and then by chance has no gate; and one failing case or two have too much in common.
+    contradicting = share * len(findings.passing)
+    seldom = len(failing) < FEWEST_FAILING or contradicting < CONTRADICTING * len(failing)
     return replace(match, unlike=share, gate=() if seldom else gate)
 
 
 def _right(case: Case, predicted: np.ndarray | None) -> bool:
-    """Whether a mutant does the right thing."""
+    """Whether a mutant's result is right."""
     if predicted is None:
         return False
     standard = case.standard()

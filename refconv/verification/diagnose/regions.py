@@ -13,8 +13,8 @@ import numpy as np
 from refconv.core.geometry import Geometry
 
 BLOCKS = (2, 4, 8, 16, 32)
-MOSTLY = 0.75  # of the shapes: now and then there is something else to a size
-NEARLY_ALL = 0.98  # of the elements: by chance some wrong ones are right
+MOSTLY = 0.75  # share of the shapes that a formula must give: now and then a size has another reason
+NEARLY_ALL = 0.98  # share of the elements that are wrong "everywhere": by chance some are right
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +30,9 @@ class Wrong:
     mask : ndarray of bool
         The wrong elements.
     actual, expected : ndarray
-        What came and what had to.
+        The candidate's output and the oracle's.
     bias : ndarray or None
-        That of the call.
+        The call's bias.
     """
 
     op: str
@@ -72,26 +72,26 @@ def regions(wrongs: Sequence[Wrong]) -> tuple[str, ...]:
     >>> regions([Wrong("conv2d", None, mask, mask, mask)])[:2]
     ('last column', 'columns beyond the last whole block of 2')
     """
-    wrongs = [each for each in wrongs if each.mask.ndim == 4 and each.mask.any()]
+    wrongs = [wrong for wrong in wrongs if wrong.mask.ndim == 4 and wrong.mask.any()]
     if not wrongs:
         return ()
-    found = []
+    named_shares = []
     for name, region in _REGIONS.items():
         share = _share(region, wrongs)
         if share < 1:
-            found.append((share, name))
-    wide = sum(each.mask.sum() for each in wrongs) >= NEARLY_ALL * sum(each.mask.size for each in wrongs)
-    return tuple(name for _, name in sorted(found, key=lambda each: each[0])) or ("everywhere",) * bool(wide)
+            named_shares.append((share, name))
+    wide = sum(wrong.mask.sum() for wrong in wrongs) >= NEARLY_ALL * sum(wrong.mask.size for wrong in wrongs)
+    return tuple(name for _, name in sorted(named_shares, key=lambda pair: pair[0])) or ("everywhere",) * bool(wide)
 
 
 def _share(region: Region, wrongs: Sequence[Wrong]) -> float:
     """Share of the elements that a region has, where it is a real part; 1 if a wrong element lies outside."""
     shares = []
-    for each in wrongs:
-        inside = region(each)
-        if inside is None or (each.mask & ~inside).any():
+    for wrong in wrongs:
+        inside = region(wrong)
+        if inside is None or (wrong.mask & ~inside).any():
             return 1.0
-        shares.append(float(np.broadcast_to(inside, each.mask.shape).mean()))
+        shares.append(float(np.broadcast_to(inside, wrong.mask.shape).mean()))
     return sum(shares) / len(shares)
 
 
@@ -100,8 +100,8 @@ def _along(axis: int, chosen: Callable[[np.ndarray, Wrong], np.ndarray]) -> Regi
 
     def region(wrong: Wrong) -> np.ndarray:
         index = np.arange(wrong.mask.shape[axis])
-        found: np.ndarray = chosen(index, wrong).reshape([-1 if each == axis else 1 for each in range(4)])
-        return found
+        inside: np.ndarray = chosen(index, wrong).reshape([-1 if other == axis else 1 for other in range(4)])
+        return inside
 
     return region
 
@@ -114,8 +114,8 @@ def _pixels_beyond(block: int) -> Region:
     def region(wrong: Wrong) -> np.ndarray:
         height, width = wrong.mask.shape[2:]
         pixels = height * width
-        found: np.ndarray = (np.arange(pixels) >= pixels // block * block).reshape(1, 1, height, width)
-        return found
+        inside: np.ndarray = (np.arange(pixels) >= pixels // block * block).reshape(1, 1, height, width)
+        return inside
 
     return region
 
@@ -150,17 +150,17 @@ def padded(wrong: Wrong, side: int | None = None) -> np.ndarray | None:
         last = first + g.dilation[axis] * (g.kernel[axis] - 1)
         both = first < 0, last >= g.size[axis]
         meets.append(both[0] | both[1] if side is None else both[side])
-    found = meets[0][:, None] | meets[1]
-    return found[None, None] if found.shape == wrong.mask.shape[2:] else None
+    inside = meets[0][:, None] | meets[1]
+    return inside[None, None] if inside.shape == wrong.mask.shape[2:] else None
 
 
 _AXES = (("image", "images"), ("channel", "channels"), ("row", "rows"), ("column", "columns"))
 
 
 def _named_regions() -> Iterator[tuple[str, Region]]:
-    for axis, (one, many) in enumerate(_AXES):
-        yield f"last {one}", _along(axis, lambda index, _: index == len(index) - 1)
-        yield f"first {one}", _along(axis, lambda index, _: index == 0)
+    for axis, (singular, many) in enumerate(_AXES):
+        yield f"last {singular}", _along(axis, lambda index, _: index == len(index) - 1)
+        yield f"first {singular}", _along(axis, lambda index, _: index == 0)
         yield f"{many} after the first", _along(axis, lambda index, _: index > 0)
         yield f"{many} from 65536 on", _along(axis, lambda index, _: index >= 2**16)
     for axis in (2, 3):
@@ -189,7 +189,7 @@ class Shapes(NamedTuple):
     geometry: Geometry | None
 
     def at(self, axis: int) -> tuple[int, int] | None:
-        """Both along an axis, counted from the last; None if there is none, or not as many axes."""
+        """Both sizes along an axis, which is negative; None if there is no such axis, or the numbers of axes differ."""
         if len(self.actual) != len(self.expected) or -axis > len(self.expected):
             return None
         return self.actual[axis], self.expected[axis]
@@ -206,7 +206,7 @@ class _Axis(NamedTuple):
 
 
 def values(wrong: Wrong) -> tuple[str, ...]:
-    """Names of what is the matter with the values of the wrong elements.
+    """Names of the patterns that the values of the wrong elements have.
 
     Examples
     --------
@@ -224,12 +224,12 @@ def _floats(wrong: Wrong) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _moved(wrong: Wrong) -> bool:
-    actual, expected = (np.sort(each, axis=None) for each in (wrong.actual, wrong.expected))
+    actual, expected = (np.sort(array, axis=None) for array in (wrong.actual, wrong.expected))
     return len(np.unique(expected)) > 1 and np.array_equal(actual, expected)
 
 
 def _offset(wrong: Wrong) -> bool:
-    """Whether what is missing from each channel is its bias, or the difference between two of them."""
+    """Whether each wrong channel lacks its bias, or has another channel's."""
     if wrong.bias is None or wrong.mask.ndim != 4 or len(wrong.bias) > 64:
         return False
     actual, expected = _floats(wrong)
@@ -237,12 +237,12 @@ def _offset(wrong: Wrong) -> bool:
     with np.errstate(all="ignore"):
         right = (expected - bias[:, None, None])[..., None] + np.append(bias, 0)
         close = np.isclose(actual[..., None], right, rtol=1e-4, atol=1e-6 * np.abs(bias).max(initial=0))
-    # One other bias for a whole channel of an image, in every one that is wrong.
+    # In every wrong channel of an image: one other bias, or none, explains all of its elements.
     return bool(close.all(axis=(2, 3)).any(axis=-1)[wrong.mask.any(axis=(2, 3))].all())
 
 
 def _scaled(wrong: Wrong) -> bool:
-    actual, expected = (each[wrong.mask] for each in _floats(wrong))
+    actual, expected = (array[wrong.mask] for array in _floats(wrong))
     with np.errstate(all="ignore"):
         ratio = actual / expected
     return len(ratio) > 1 and bool(np.isfinite(ratio).all() and ratio[0] and np.allclose(ratio, ratio[0], rtol=1e-5))
@@ -257,7 +257,7 @@ def _wrapped(bits: int) -> Callable[[Wrong], bool]:
         if wrong.actual.dtype.kind not in "iu":
             return False
         difference = wrong.actual[wrong.mask].astype(object) - wrong.expected[wrong.mask].astype(object)
-        return all(each % 2**bits == 0 for each in difference)
+        return all(number % 2**bits == 0 for number in difference)
 
     return holds
 
@@ -275,7 +275,7 @@ _VALUES: dict[str, Callable[[Wrong], bool]] = {
 
 
 def sizes(shapes: Sequence[Shapes], op: str) -> tuple[str, ...]:
-    """What is the matter with wrong shapes: which axes, and by which formula all of them come about.
+    """What is wrong about shapes: which axes, and by which formula all of the sizes come about.
 
     Examples
     --------
@@ -284,15 +284,15 @@ def sizes(shapes: Sequence[Shapes], op: str) -> tuple[str, ...]:
     >>> sizes([Shapes((1, 1, 5, 5), (1, 1, 3, 5), geometry)], "conv2d")
     ('height 5, not 3: without the dilation',)
     """
-    found = []
+    faults = []
     for axis, name in enumerate(_NAMES.get(op, _NAMES["conv2d"]), -4):
-        wrong = [both for both in (each.at(axis) for each in shapes) if both and both[0] != both[1]]
+        wrong = [both for both in (shape.at(axis) for shape in shapes) if both and both[0] != both[1]]
         if wrong:
-            got, wanted = wrong[0]
+            got, expected = wrong[0]
             why = _formula(shapes, op, axis) if axis >= -2 else ""
-            found.append(f"{name} {got}, not {wanted}" + (f": {why}" if why else ""))
-    axes = [each for each in shapes if len(each.actual) != len(each.expected)]
-    return (*(f"{len(each.actual)} axes, not {len(each.expected)}" for each in axes[:1]), *found)
+            faults.append(f"{name} {got}, not {expected}" + (f": {why}" if why else ""))
+    axes = [shape for shape in shapes if len(shape.actual) != len(shape.expected)]
+    return (*(f"{len(shape.actual)} axes, not {len(shape.expected)}" for shape in axes[:1]), *faults)
 
 
 FORWARD = ("conv2d", "conv2d_integer", "conv2d_quantized")
@@ -307,7 +307,7 @@ def _formula(shapes: Sequence[Shapes], op: str, axis: int) -> str:
     """By which wrong formula (almost) all sizes come about, those that are right among them."""
     formulas = _FORMULAS if op in FORWARD else _INPUT_FORMULAS if op in INPUT_LIKE else {}
     for name, size in formulas.items():
-        if sum(_is_of(each, axis, size) for each in shapes) >= MOSTLY * len(shapes):
+        if sum(_is_of(shape, axis, size) for shape in shapes) >= MOSTLY * len(shapes):
             return name
     return ""
 
@@ -316,12 +316,12 @@ def _is_of(shapes: Shapes, axis: int, size: Callable[[_Axis, _Axis], int]) -> bo
     g, both = shapes.geometry, shapes.at(axis)
     if g is None or not both:
         return False
-    axes = [_Axis(*each) for each in zip(g.size, g.kernel, g.stride, g.dilation, g.padding, strict=True)]
+    axes = [_Axis(*numbers) for numbers in zip(g.size, g.kernel, g.stride, g.dilation, g.padding, strict=True)]
     return both[0] == max(0, size(axes[axis], axes[-3 - axis]))
 
 
 def _size(a: _Axis, **changed: int) -> int:
-    """The output's size, if something else is put for one of its numbers."""
+    """The output's size, with some of the axis' numbers replaced."""
     size, taps, step, dilation, padding = ({**a._asdict(), "padding": sum(a.padding)} | changed).values()
     return int((size + padding - dilation * (taps - 1) - 1) // step) + 1
 
@@ -344,7 +344,7 @@ _FORMULAS: dict[str, Callable[[_Axis, _Axis], int]] = {
 
 
 def _over(a: _Axis) -> int:
-    """What the last step of the stride leaves over; a transposed convolution calls it output padding."""
+    """Elements that the last step of the stride leaves over; a transposed convolution calls them output padding."""
     return (a.size + sum(a.padding) - a.dilation * (a.kernel - 1) - 1) % a.stride
 
 

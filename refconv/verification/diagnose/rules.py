@@ -1,11 +1,15 @@
-"""Rules: what is typical of each class of mistakes; the first that holds counts. Knows findings."""
+"""Rules: what is typical of each class of mistakes; the first that holds counts.
+
+Knows findings; not how they are obtained.
+"""
 
 from collections.abc import Callable
 
 from refconv.verification.diagnose.findings import Findings, Suspect
 from refconv.verification.examine import property_names
 
-# Under which conditions a mistake is one of another class, and of which classes it may be for that; all if empty.
+# (class, conditions, classes): a mistake of one of `classes` (of any if empty), made under one of `conditions` only, is
+# one of `class`.
 GATES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("degenerate", ("output of one pixel", "no images"), ()),
     ("layout_stride", ("input not", "weight not", "grad_output not", "layout"), ()),
@@ -32,18 +36,18 @@ GATES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
 
 
 def gated(mutant: Suspect, gate: tuple[str, ...]) -> str:
-    """The class of a mistake that is made under a condition only."""
+    """The class of a mutant's mistake when it is made under a condition only."""
     if mutant.name.startswith("bias"):
         return "bias_handling"
     for kind, conditions_, kinds in GATES:
-        if any(each.startswith(conditions_) for each in gate) and (not kinds or mutant.kind in kinds):
+        if any(condition.startswith(conditions_) for condition in gate) and (not kinds or mutant.kind in kinds):
             return kind
     return mutant.kind
 
 
 OF_REGIONS = ("tile_tail", "pad_boundary", "large_index")
 
-# What it is if single calls are right, by the property that does not hold.
+# The class of a mistake for which single calls are right, by the property that does not hold.
 FAULTS = {
     property_names.STALE: "state_race",
     property_names.DETERMINISTIC: "state_race",
@@ -64,12 +68,12 @@ RULES: tuple[tuple[str, Callable[[Findings], bool]], ...] = (
     ("nonfinite", lambda f: "NaN or infinity" in f.shared),
     ("quant_padding", lambda f: f.op in ("conv2d_integer", "conv2d_quantized") and f.when("padding", "zero points")),
     ("bias_handling", lambda f: f.when("bias") or "the bias is missing or another channel's" in f.values),
-    ("axis_mixup", lambda f: any("other axis" in each for each in f.sizes)),
+    ("axis_mixup", lambda f: any("other axis" in size for size in f.sizes)),
     ("groups_indexing", lambda f: bool(f.sizes) and f.when("groups", "depthwise", "grouped")),
     ("shape_formula", lambda f: bool(f.sizes) and f.when("padding 'same'") and f.when("dilation", "even dilation")),
     ("pad_side", lambda f: f.when("unequal sides", "padding 'same'", "padding mode", "padding on one side")),
     ("shape_formula", lambda f: bool(f.sizes) and f.op not in ("conv_transpose2d", "conv2d_input", "conv2d_weight")),
-    ("shape_formula", lambda f: f.op == "conv_transpose2d" and any(": without" in each for each in f.sizes)),
+    ("shape_formula", lambda f: f.op == "conv_transpose2d" and any(": without" in size for size in f.sizes)),
     ("transposed_geometry", lambda f: bool(f.sizes) and f.op == "conv_transpose2d"),
     ("bwd_geometry", lambda f: bool(f.sizes)),
     ("quant_padding", lambda f: f.where("where") and "8-bit integers" in f.shared),
@@ -86,13 +90,13 @@ RULES: tuple[tuple[str, Callable[[Findings], bool]], ...] = (
     ("param_ignored", lambda f: f.when("dilation", "even dilation")),
     ("groups_indexing", lambda f: f.when("groups", "depthwise", "grouped")),
     ("groups_indexing", lambda f: "the right values in other places" in f.values and "groups > 1" in f.shared),
-    ("accum_dtype", lambda f: any(each.startswith("off by multiples") for each in f.values)),
-    ("accum_dtype", lambda f: not any(each.wrong.any() for each in f.failing)),
+    ("accum_dtype", lambda f: any(value.startswith("off by multiples") for value in f.values)),
+    ("accum_dtype", lambda f: not any(case.wrong.any() for case in f.failing)),
     ("axis_mixup", lambda f: f.when("unequal")),
     ("fastpath_gate", lambda f: f.when("1x1", "3x3", "narrow")),
     ("pad_boundary", lambda f: f.when("padding")),
     ("param_ignored", lambda f: f.when("stride")),
     ("accum_dtype", lambda f: f.when("a long sum", "real numbers", "8-bit")),
-    ("axis_mixup", lambda f: any(each.startswith("unequal") for each in f.leaning)),
-    ("kernel_orientation", lambda f: any(each.startswith("kernel longer") for each in (*f.conditions, *f.leaning))),
+    ("axis_mixup", lambda f: any(trait.startswith("unequal") for trait in f.leaning)),
+    ("kernel_orientation", lambda f: any(trait.startswith("kernel longer") for trait in (*f.conditions, *f.leaning))),
 )
