@@ -151,13 +151,13 @@ class _Plugin:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what was covered, and list what was not checked, whatever the options: that is no evidence."""
-        reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "nodeid")]
+        reports = [report for group in terminalreporter.stats.values() for report in group if hasattr(report, "nodeid")]
         said = [line for report in reports for name, line in getattr(report, "user_properties", ()) if name == NAME]
         if said:
             terminalreporter.section("refconv: campaigns")
         for line in dict.fromkeys(said):
             terminalreporter.write_line(line)
-        skipped = [each for each in terminalreporter.getreports("skipped") if each.nodeid.startswith(f"{NAME}::")]
+        skipped = [report for report in terminalreporter.getreports("skipped") if report.nodeid.startswith(f"{NAME}::")]
         if skipped:
             terminalreporter.section("refconv: not checked")
         for report in skipped:

@@ -60,7 +60,7 @@ def beside_naive(layer: str, dtype: str) -> float:
     """The naive loops' time over refconv's."""
     x, w, _, stride, padding, *rest = arguments(layer, dtype)
     out = refconv.conv2d(x, w, None, stride, padding, *rest)
-    wide = [each.astype("float64") for each in (x, w)]
+    wide = [array.astype("float64") for array in (x, w)]
     return ratio(
         functools.partial(refconv.conv2d, x, w, None, stride, padding, *rest, precision="exact"),
         functools.partial(naive, *wide, out.astype("float64"), stride, padding),
@@ -95,14 +95,14 @@ class Exact:
 def main() -> None:
     """Print all of it. torch first: the loops have threads of their own, which would be in its way."""
     both = [(layer, dtype) for dtype in DTYPES for layer in LAYERS]
-    torchs = {each: beside_torch(*each) for each in both}
-    loops = {each: beside_naive(*each) for each in both}
+    torchs = {pair: beside_torch(*pair) for pair in both}
+    loops = {pair: beside_naive(*pair) for pair in both}
     for dtype in DTYPES:
         print(f"{dtype:<28} torch float64 / exact   naive / exact   redone")
         for layer in LAYERS:
             times = f"{torchs[layer, dtype]:>21.2f} {loops[layer, dtype]:>15.1f}"
             print(f"{layer:<28} {times} {redone(layer, dtype):>8}")
-        means = [statistics.geometric_mean(found[layer, dtype] for layer in LAYERS) for found in (torchs, loops)]
+        means = [statistics.geometric_mean(ratios[layer, dtype] for layer in LAYERS) for ratios in (torchs, loops)]
         print(f"{'geometric mean':<28} {means[0]:>21.2f} {means[1]:>15.1f}\n")
 
 

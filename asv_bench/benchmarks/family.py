@@ -44,8 +44,8 @@ def arrays(case: str) -> tuple[np.ndarray, np.ndarray]:
         return tuple(random.integers(-100, 100, shape).astype(dtype) for shape in shapes)
     numbers = [random.standard_normal(shape) for shape in shapes]
     if dtype.startswith("complex"):
-        numbers = [each + 1j * each[::-1] for each in numbers]
-    return tuple(each.astype("float32" if dtype == "bfloat16" else dtype) for each in numbers)
+        numbers = [array + 1j * array[::-1] for array in numbers]
+    return tuple(array.astype("float32" if dtype == "bfloat16" else dtype) for array in numbers)
 
 
 @functools.cache
@@ -55,7 +55,7 @@ def calls(case: str) -> tuple[Call, Call]:
     from torch.nn import functional, grad
 
     operator, dtype, x_shape, w_shape, stride, padding, groups = CASES[case]
-    x, w = (torch.from_numpy(each).to(getattr(torch, dtype)) for each in arrays(case))
+    x, w = (torch.from_numpy(array).to(getattr(torch, dtype)) for array in arrays(case))
     narrow = operator in TORCHS_OWN_PRECISION or "groups" in case
     ours = functools.partial(getattr(refconv, operator), precision="float32" if narrow else "float64")
     options = (stride, padding, 1, groups)

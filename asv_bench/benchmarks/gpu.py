@@ -40,7 +40,7 @@ def calls(layer: str, precision: str) -> tuple[Call, Call]:
     import refconv
 
     x, w, _, *options = LAYERS[layer].case("float32").arguments()
-    x, w = (torch.from_numpy(each).cuda() for each in (x, w))
+    x, w = (torch.from_numpy(array).cuda() for array in (x, w))
     wide = getattr(torch, precision)
 
     def ours() -> None:

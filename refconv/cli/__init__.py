@@ -1,4 +1,6 @@
 """The command line: arguments in, tables and exit codes out.
 
-Knows typer and rich; what a command does is done elsewhere, and imported when the command runs.
+`app` has all commands; `verify` (with replay) and `mutants` are in files of their own, on the options of `options`.
+`bench`, `tolerance` and `environment` compute what their commands print. Knows typer and rich, and imports what
+a command does when the command runs; nothing but `refconv.__main__` imports it.
 """

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(asked_for: bool) -> None:
+    if asked_for:
         typer.echo(f"refconv {__version__}")
         raise typer.Exit
 
@@ -162,7 +162,7 @@ def print_tolerances(
         )
     claim = parsed_model(model)
     try:
-        layers = [tolerance.parsed(each) for each in case or ()]
+        layers = [tolerance.parsed(text) for text in case or ()]
         for name in dict.fromkeys(network or ([] if case else ["resnet50"])):
             layers += networks.layers(name)
         with progress_bar(Console(stderr=True)) as progress:

@@ -110,14 +110,14 @@ def settings(dtypes: Sequence[str] = (), precision: str | None = None) -> tuple[
         choice("dtype", dtype, DTYPES)
     if precision is not None:
         choice("precision", precision, formats.PRECISIONS)
-    found = tuple(
+    chosen = tuple(
         setting
         for setting in (*SETTINGS, *(EXACT if precision else ()))
         if (not dtypes or setting.dtype in dtypes) and precision in (None, setting.precision)
     )
-    if not found:
+    if not chosen:
         raise ValueError(f"precision={precision!r}: must be at least as wide as dtype {', '.join(dtypes)}")
-    return found
+    return chosen
 
 
 def check(against: str = "torch", n_threads: int | None = None) -> None:

@@ -38,7 +38,7 @@ def environment() -> dict[str, str]:
         "processor": _processor(),
         "threads": _threads(),
         "cache": _cache(),
-        "load": load_target(),
+        "load": _load(),
         "GPU": _gpu(),
     }
 
@@ -74,7 +74,7 @@ def _cache() -> str:
     return f"{cfunctions.folder()}, {len(files)} files, {size / 2**20:.1f} MiB"
 
 
-def load_target() -> str:
+def _load() -> str:
     """How busy the machine was: on a busy one a benchmark says little."""
     try:
         return f"{os.getloadavg()[0]:.2f}, the average of the last minute"

@@ -27,23 +27,22 @@ def mutants(
 
     Exit codes: 0 all good, 1 one was not found, 2 wrong usage.
     """
-    from refconv import mutants as known
+    from refconv import mutants as registered
 
     try:
-        wanted = [known.by_name(name) for name in names] if names else list(known.all())
+        chosen = [registered.by_name(name) for name in names] if names else list(registered.all())
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
     if not score:
-        for each in wanted:
-            console.print(
-                f"{each.name}  [{each.kind}, {each.op}]  {each.summary}{f' ({each.source})' if each.source else ''}"
-            )
+        for mutant in chosen:
+            source = f" ({mutant.source})" if mutant.source else ""
+            console.print(f"{mutant.name}  [{mutant.kind}, {mutant.op}]  {mutant.summary}{source}")
         return
     from refconv.verification import mutation_score
 
     with progress_bar(Console(stderr=True)) as progress:
-        rows = mutation_score.score(wanted, cases, seed, jobs, progress)
+        rows = mutation_score.score(chosen, cases, seed, jobs, progress)
     console.print(mutation_score.table(rows))
     for line in mutation_score.summary(rows):
         console.print(line)

@@ -74,15 +74,15 @@ def advise(layer: Layer, dtype: str, model: ErrorModel | None = None) -> Row:
     """
     case = layer.case(dtype)
     standard = case.standard(model)
-    found = case.tolerances(model)
-    unseen = tolerances.unseen(standard, *found)
+    rtol_and_atol = case.tolerances(model)
+    unseen = tolerances.unseen(standard, *rtol_and_atol)
     default = TORCH_DEFAULTS.get(dtype)
     if default is None:
-        return Row(layer, case.geometry.terms, found, unseen, None, None)
+        return Row(layer, case.geometry.terms, rtol_and_atol, unseen, None, None)
     magnitude, most = tolerances.needed(standard)
     rtol, atol = default
     rejects = float(np.mean(most > atol + rtol * magnitude)) if most.size else 0.0
-    return Row(layer, case.geometry.terms, found, unseen, rejects, tolerances.unseen(standard, *default))
+    return Row(layer, case.geometry.terms, rtol_and_atol, unseen, rejects, tolerances.unseen(standard, *default))
 
 
 def parsed(text: str) -> Layer:
@@ -99,9 +99,9 @@ def parsed(text: str) -> Layer:
     64x56x56 -> 128, 3x3 s2
     """
     shapes, options = text.split(":")[:2], text.split(":")[2:]
-    if len(shapes) < 2 or len(options) > 1 or not all(re.fullmatch(r"\d+(,\d+){3}", each) for each in shapes):
+    if len(shapes) < 2 or len(options) > 1 or not all(re.fullmatch(r"\d+(,\d+){3}", shape) for shape in shapes):
         raise GeometryError(f"case={text!r}: must be like {FORM}")
-    x, w = (tuple(map(int, each.split(","))) for each in shapes)
+    x, w = (tuple(map(int, shape.split(","))) for shape in shapes)
     pairs = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
     for option in options[0].split(",") if options else ():
         name, _, value = option.partition("=")
@@ -117,19 +117,19 @@ def parsed(text: str) -> Layer:
 def table(rows: Iterable[Row], dtype: str) -> Table:
     """The rows for the terminal."""
     default = TORCH_DEFAULTS.get(dtype)
-    found = Table("layer", "shape", box=box.SIMPLE_HEAD, padding=0, pad_edge=False, collapse_padding=True)
+    shown = Table("layer", "shape", box=box.SIMPLE_HEAD, padding=0, pad_edge=False, collapse_padding=True)
     titles = ["n", "rtol", "atol", "dropped tap\nunseen"]
     if default:
         rtol, atol = default
         titles += [f"torch's {rtol:g}, {atol:g}\ntoo tight in", "dropped tap\nunseen"]
     for title in titles:
-        found.add_column(title, justify="right")
+        shown.add_column(title, justify="right")
     for row in rows:
-        cells = [str(row.terms), *(f"{each:.1e}" for each in row.tolerances), _percent(row.unseen)]
+        cells = [str(row.terms), *(f"{number:.1e}" for number in row.tolerances), _percent(row.unseen)]
         if default:
             cells += [_percent(row.rejects), _percent(row.default_unseen)]
-        found.add_row(f"{row.layer.network} {row.layer.name}".strip() or "case", str(row.layer), *cells)
-    return found
+        shown.add_row(f"{row.layer.network} {row.layer.name}".strip() or "case", str(row.layer), *cells)
+    return shown
 
 
 def explanation(rows: list[Row]) -> str:

@@ -103,17 +103,17 @@ def verify(  # noqa: PLR0913 - the command's options
                 jobs=jobs, executor=executor, isolate=isolate, time_limit=time_limit, resume=resume, progress=progress,
                 expected=Expected() if expected_failures is None else Expected.read(expected_failures),
             )  # fmt: skip
-            found = campaign.run(candidate, settings, dtype)
+            outcome = campaign.run(candidate, settings, dtype)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
-    _print(found, target)
+    _print(outcome, target)
     if json is not None:
-        found.to_json(json)
+        outcome.to_json(json)
     if report is not None:
         from refconv.cli.environment import environment
 
-        found.to_html(report, environment())
-    if not found.ok:
+        outcome.to_html(report, environment())
+    if not outcome.ok:
         raise typer.Exit(FAILED)
 
 
@@ -134,18 +134,20 @@ def replay(
 
     claim = parsed_model(model)
     try:
-        known = saved_failures.load(failures)
+        saved = saved_failures.load(failures)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="FAILURES") from None
-    candidates = {op: load_target(target, arrays, op, style, abi) for op in dict.fromkeys(each.op for each in known)}
+    candidates = {
+        op: load_target(target, arrays, op, style, abi) for op in dict.fromkeys(failure.op for failure in saved)
+    }
     left = 0
-    for each in known:
-        found = again(candidates[each.op], each, claim)
-        left += found.failed
-        typer.echo(f"{found.verdict}: {each.op}, {each.dtype}, {each.property}: {each.case}")
-        if found.text:
-            typer.echo(f"{found.text}\n")
-    typer.echo(f"{target}: {left} of {len(known)} failures are left")
+    for failure in saved:
+        outcome = again(candidates[failure.op], failure, claim)
+        left += outcome.failed
+        typer.echo(f"{outcome.verdict}: {failure.op}, {failure.dtype}, {failure.property}: {failure.case}")
+        if outcome.text:
+            typer.echo(f"{outcome.text}\n")
+    typer.echo(f"{target}: {left} of {len(saved)} failures are left")
     if left:
         raise typer.Exit(FAILED)
 
@@ -169,10 +171,10 @@ def _distributed(address: str | None) -> Iterator[Any]:
 
 
 def _json_object(text: str) -> dict[str, Any]:
-    found = json_module.loads(text)
-    if not isinstance(found, dict):
+    content = json_module.loads(text)
+    if not isinstance(content, dict):
         raise TypeError(f"{text!r}: must be a JSON object")
-    return found
+    return content
 
 
 def _print(report: Report, target: str) -> None:

@@ -1,6 +1,9 @@
 """The prosecutor: puts candidates to the test and reports what fails, on the smallest case found.
 
-Public names only. rich, torch and the libraries with real images are imported in this package alone.
+`campaign` runs `sections` of cases, `prosecution` makes failures of what they find; `candidate`, `examine`, `diagnose`
+and `report` are packages of their own. `replay` tries saved failures again, `mutation_score` tests the tests; `former`
+is for programs of 0.1.0. This file has public names only. rich, and the libraries with real images, are imported in
+this package and the command line alone.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Scoring: known wrong kernels put to the test, to measure the test.
+"""Mutation score: how many of the known wrong kernels the generated cases find, and after how many cases.
 
 Knows mutants, plans and examiners; not what is reported of a candidate.
 """
@@ -31,18 +31,18 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Row:
-    """How one mutant was found.
+    """Whether one mutant was found, and when.
 
     Attributes
     ----------
     name, kind, op, source : str
         The mutant's.
     found : str
-        The property that it violates first; empty if it was not found.
+        The property of the first finding; empty if there was none.
     cases : int
-        Cases until then.
+        Cases until the mutant was found; all if it was not.
     seconds : float
-        Time until then.
+        Time for these cases.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Row:
 
 
 def score(
-    wanted: Sequence[Mutant],
+    tested: Sequence[Mutant],
     cases: int = 1000,
     seed: int = 0,
     jobs: int | None = None,
@@ -68,13 +68,13 @@ def score(
     wanted
         The mutants.
     cases
-        For each, of all its dtypes together.
+        Cases for each mutant, of all its dtypes together.
     seed
-        Another one gives other cases.
+        Another seed gives other cases.
     jobs
         Number of processes; as many as there are processors if not given.
     progress
-        Called with a label and how many are done of how many.
+        Called with a label, the number of mutants done and the number of all.
 
     Examples
     --------
@@ -83,45 +83,45 @@ def score(
     'values'
     """
     rows: dict[str, Row] = {}
-    workers = min(jobs or os.cpu_count() or 1, len(wanted))
+    workers = min(jobs or os.cpu_count() or 1, len(tested))
     if workers <= 1:
-        for each in wanted:
-            rows[each.name] = one(each.name, cases, seed)
+        for mutant in tested:
+            rows[mutant.name] = score_one(mutant.name, cases, seed)
             if progress:
-                progress("mutants", len(rows), len(wanted))
+                progress("mutants", len(rows), len(tested))
         return list(rows.values())
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(one, each.name, cases, seed) for each in wanted]):
+        for future in as_completed([pool.submit(score_one, mutant.name, cases, seed) for mutant in tested]):
             rows[future.result().name] = future.result()
             if progress:
-                progress("mutants", len(rows), len(wanted))
-    return [rows[each.name] for each in wanted]
+                progress("mutants", len(rows), len(tested))
+    return [rows[mutant.name] for mutant in tested]
 
 
-def one(name: str, cases: int, seed: int) -> Row:
-    """Put one mutant to the test."""
+def score_one(name: str, cases: int, seed: int) -> Row:
+    """Put one mutant to the test, until it is found."""
     mutant = mutants.by_name(name)
     supports = replace(Supports.parse(mutant.supports), out=mutant.style == "out")
     candidate = Candidate(mutant, op=mutant.op, style=mutant.style)
     here = Here(examiner(candidate, None, supports.deterministic))
     start = time.perf_counter()
-    number, found = 0, ""
+    number, violated = 0, ""
     for source in _sources(mutant.op, mutant.dtypes, supports, cases, seed):
         number += 1
         findings = here.examine(source).findings
         if findings:
-            found = findings[0].property
+            violated = findings[0].property
             break
-    return Row(name, mutant.kind, mutant.op, mutant.source, found, number, time.perf_counter() - start)
+    return Row(name, mutant.kind, mutant.op, mutant.source, violated, number, time.perf_counter() - start)
 
 
 def _sources(op: str, dtypes: tuple[str, ...], supports: Supports, cases: int, seed: int) -> Iterator[Recipe | Wrong]:
-    """What a campaign puts to a candidate: the calls that must be refused first, then cases of all dtypes in turn."""
+    """What a campaign examines: the calls that must be refused first, then cases of all dtypes in turn."""
     if supports.errors:
         yield from _wrongs(op, dtypes[0], supports, seed)
-    each = -(-cases // len(dtypes))
-    for found in zip(*(_planned(op, dtype, supports, each, seed) for dtype in dtypes), strict=True):
-        yield from found
+    cases_of_dtype = -(-cases // len(dtypes))
+    for turn in zip(*(_planned(op, dtype, supports, cases_of_dtype, seed) for dtype in dtypes), strict=True):
+        yield from turn
 
 
 @lru_cache(maxsize=8)
@@ -155,27 +155,27 @@ class _Remembered:
 
 def table(rows: Sequence[Row]) -> Table:
     """The rows as a table for the terminal."""
-    found = Table("mutant", "class", "operator", "violates", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
+    shown = Table("mutant", "class", "operator", "violates", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for title in ("cases", "seconds"):
-        found.add_column(title, justify="right")
-    found.add_column("as in")
+        shown.add_column(title, justify="right")
+    shown.add_column("as in")
     for row in rows:
-        found.add_row(
+        shown.add_row(
             row.name, row.kind, row.op, row.found or "NOT FOUND", str(row.cases), f"{row.seconds:.1f}", row.source
         )
-    return found
+    return shown
 
 
 def summary(rows: Sequence[Row]) -> list[str]:
-    """What it comes to: in all, and for each class."""
-    found = [row for row in rows if row.found]
-    lines = [f"found: {len(found)} of {len(rows)} ({len(found) / max(1, len(rows)):.1%})"]
-    if found:
-        cases, seconds = sorted(row.cases for row in found), [row.seconds for row in rows]
+    """How many mutants were found, in all and of each class."""
+    caught = [row for row in rows if row.found]
+    lines = [f"found: {len(caught)} of {len(rows)} ({len(caught) / max(1, len(rows)):.1%})"]
+    if caught:
+        cases, seconds = sorted(row.cases for row in caught), [row.seconds for row in rows]
         lines.append(
             f"cases until found: median {cases[len(cases) // 2]}, most {cases[-1]}; seconds: most {max(seconds):.1f}"
         )
-    every, seen = Counter(row.kind for row in rows), Counter(row.kind for row in found)
+    every, seen = Counter(row.kind for row in rows), Counter(row.kind for row in caught)
     lines.append("by class: " + ", ".join(f"{kind} {seen[kind]} of {count}" for kind, count in sorted(every.items())))
     return lines
 

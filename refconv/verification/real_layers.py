@@ -114,10 +114,10 @@ def digit_images(dtype: str) -> np.ndarray:
     From MNIST, where torchvision is installed and the data lie in the folder `MNIST_ROOT` (an environment variable;
     ./data if it is not set); else scikit-learn's, enlarged from 8x8.
     """
-    found = _mnist() or _scikit_learn()
-    if found is None:
+    data = _mnist() or _scikit_learn()
+    if data is None:
         raise DataUnavailable("no digits: install scikit-learn, or torchvision with MNIST in MNIST_ROOT or ./data")
-    images, labels = found
+    images, labels = data
     chosen = np.concatenate([np.flatnonzero(labels == digit)[:DIGITS_PER_CLASS] for digit in range(10)])
     pixels = images[chosen].reshape(-1, 1, 1, 28, 28) / images.max()
     scaled = pixels if np.dtype(dtype) in FLOATS else np.rint(LARGEST_PIXEL * pixels)

@@ -1,6 +1,6 @@
 """Replay: failures of an earlier report, tried again on a candidate.
 
-Knows saved failures and examiners; not how either came about.
+Knows saved failures and processes that examine; not how the failures were found.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from refconv.verification.report.saved_failures import Saved
 
 @dataclass(frozen=True)
 class Again:
-    """What came of a failure that was tried again; `failed` unless the property holds now."""
+    """The outcome of a failure that was tried again; `failed` unless the property holds now."""
 
     verdict: str
     failed: bool
@@ -23,7 +23,7 @@ class Again:
 
 
 def again(candidate: Candidate, failure: Saved, model: ErrorModel | None = None, limit: float = 20.0) -> Again:
-    """Try a failure again, in a process of its own with so many seconds; if no model is given, by that of then."""
+    """Try a failure again, in a process of its own, for `limit` seconds at most; by the saved model if none is given."""
     if failure.recipe is None:
         return Again("not tried, for no recipe makes it", failed=False)
     claim = failure.model or None if model is None else str(model)
@@ -31,15 +31,15 @@ def again(candidate: Candidate, failure: Saved, model: ErrorModel | None = None,
     worker = Isolated(spec, limit)
     try:
         case = Wrong(failure.recipe, failure.way) if failure.way else failure.recipe
-        found = worker.examine(case, failure.property)
+        examination = worker.examine(case, failure.property)
     finally:
         worker.close()
-    if not found.supported:
+    if not examination.supported:
         return Again("not supported any more", failed=False)
-    finding = found.lacks(failure.property) or next(iter(found.findings), None)
+    finding = examination.lacks(failure.property) or next(iter(examination.findings), None)
     if finding is not None:
         other = "" if finding.property == failure.property else f", but in {finding.property!r}"
         return Again("FAILS" + other, failed=True, text=finding.text)
-    if failure.property not in found.checked:
+    if failure.property not in examination.checked:
         return Again("not tried, for there is no such thing about this candidate", failed=False)
     return Again("passes", failed=False)

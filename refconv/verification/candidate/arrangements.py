@@ -1,4 +1,4 @@
-"""Memory: equal arrays that lie differently, as views do, with poison around them.
+"""Arrangements: equal arrays that lie in memory differently, as views do, with poison around them.
 
 Knows shapes, strides and dtypes; not what an array means, who reads it, and no array library but NumPy.
 """
@@ -19,11 +19,13 @@ Shape: TypeAlias = tuple[int, ...]
 _Cut: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 GUARD = 4096  # bytes of poison on both sides: more than a vector or a row, and no other alignment than the memory's
-START, PITCH, SLICES = 3, 3, 3  # elements, odd: what assumes a vector's alignment is wrong
+# Odd numbers of elements: a kernel that assumes a vector's alignment is wrong.
+START, PITCH, SLICES = 3, 3, 3
 
 # Bytes of poison. All ones is a NaN in every floating format; as an integer it would be -1, which is no large number.
 _NAN, _LARGE = 0xFF, 0x7F
-# In no format NaN or so large that a sum with it could be it: an output that was added to does not look untouched.
+# The other kind of poison. In no format it is NaN, or so large that adding to it leaves it as it was: an output that a
+# kernel adds to does not look untouched.
 OTHER = 0x3F
 
 
@@ -34,9 +36,9 @@ class Place:
     Attributes
     ----------
     memory : ndarray
-        All that there is, as one axis: of the array's dtype, or bytes if that could not be.
+        All of the memory, as one axis: of the array's dtype, or bytes if that is not aligned.
     view : ndarray
-        The array; what it leaves out of the memory is poison.
+        The array; all other bytes of the memory are poison.
     """
 
     memory: np.ndarray
@@ -44,7 +46,7 @@ class Place:
 
     @property
     def offset(self) -> int:
-        """Bytes from the beginning of the memory to the first element; where there is none, it may lie beyond: 0."""
+        """Bytes from the beginning of the memory to the first element; 0 if there is none."""
         return int(_address(self.view) - _address(self.memory)) if self.view.size else 0
 
     @property
@@ -55,14 +57,14 @@ class Place:
     @cached_property
     def inside(self) -> np.ndarray:
         """For each byte of the memory, whether it belongs to the array."""
-        found = np.zeros(self.memory.nbytes, bool)
+        inside = np.zeros(self.memory.nbytes, bool)
         shape, strides = (*self.view.shape, self.view.itemsize), (*self.view.strides, 1)
-        np.ndarray(shape, bool, found, self.offset, strides)[...] = True
-        return found
+        np.ndarray(shape, bool, inside, self.offset, strides)[...] = True
+        return inside
 
 
 def arrange(array: np.ndarray, name: str) -> np.ndarray:
-    """An array of equal shape, dtype and bits, which lies in memory as `name` says. What lies around it is poison.
+    """An array of equal shape, dtype and bits, which lies in memory as `name` says, with poison around it.
 
     Poison is NaN, or a large integer: a kernel that reads the memory in another way than the strides say shows it.
 
@@ -76,14 +78,14 @@ def arrange(array: np.ndarray, name: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        For a name that there is not, and for what such an array can't have.
+        For an unknown name, and for an arrangement that this array can't have.
 
     Notes
     -----
     contiguous
         In C order.
     offset
-        The same, from an element on that is not the first in memory.
+        In C order, from an element on that is not the first in memory.
     channel_chunk
         As `x.chunk(2, dim=1)[1]`: the second half of the channels of an array with twice as many.
     channels_last
@@ -96,7 +98,7 @@ def arrange(array: np.ndarray, name: str) -> np.ndarray:
     negative
         As `x[::-1, ::-1, ::-1, ::-1]`.
     unaligned
-        One byte after where such a number would lie. Not for numbers of one byte.
+        One byte behind an aligned address. Not for numbers of one byte.
     row_pitch
         Rows lie farther apart than they are long.
     w_slice
@@ -118,13 +120,13 @@ def arrange(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def place(array: np.ndarray, name: str = "contiguous") -> Place:
-    """As `arrange`, with the memory that it lies in."""
+    """As `arrange`, together with the memory that the array lies in."""
     fixed = _constant_axes(array) if name == "broadcast" else ()
     if name == "broadcast" and not fixed:
         raise ValueError("memory='broadcast': the values must be the same all along an axis")
-    found = reserve(array.shape, array.dtype, name, poison(array.dtype), fixed)
-    found.view[...] = array
-    return found
+    placed = reserve(array.shape, array.dtype, name, poison(array.dtype), fixed)
+    placed.view[...] = array
+    return placed
 
 
 def reserve(shape: Shape, dtype: np.dtype, name: str, poison: int, fixed: Sequence[int] = ()) -> Place:
@@ -133,9 +135,9 @@ def reserve(shape: Shape, dtype: np.dtype, name: str, poison: int, fixed: Sequen
     Parameters
     ----------
     shape, dtype, name
-        Of the view.
+        Shape, dtype and arrangement of the view.
     poison : int
-        What every byte is.
+        Value of every byte.
     fixed : sequence of int
         The axes along which a broadcast view has only one element.
     """
@@ -146,7 +148,7 @@ def reserve(shape: Shape, dtype: np.dtype, name: str, poison: int, fixed: Sequen
         raise ValueError(f"memory='unaligned': {dtype} has one byte, which lies right everywhere")
     outer, cut = _broadcast(shape, fixed) if name == "broadcast" else _ARRANGEMENTS[name][1](shape)
     elements = math.prod(outer)
-    # What reads so many elements from the first one on reads poison, not what does not belong to the candidate.
+    # A kernel that reads as many elements from the first one on, whatever the strides, reads poison and nothing else.
     behind = GUARD + (0 if name == "contiguous" else math.prod(shape) * dtype.itemsize)
     first = GUARD // dtype.itemsize
     memory = np.empty(first + elements + -(-behind // dtype.itemsize), dtype)
@@ -177,7 +179,7 @@ def possible(name: str, kind: str, dtype: npt.DTypeLike, ndim: int = 4) -> bool:
 
 
 def broadcastable(array: np.ndarray) -> bool:
-    """Whether the values allow a stride of 0: along some axis they are all the same, or there is only one.
+    """Whether the values allow a stride of 0: along some axis they are all the same, or its length is 1.
 
     >>> broadcastable(np.array([[1, 2], [1, 2]])), broadcastable(np.array([[1, 2], [3, 4]]))
     (True, False)
@@ -186,7 +188,7 @@ def broadcastable(array: np.ndarray) -> bool:
 
 
 def poison(dtype: np.dtype) -> int:
-    """The byte of which NaN consists, or of integers a large one.
+    """The byte that makes a NaN when repeated, or a large integer.
 
     >>> np.full(4, poison(np.dtype("float32")), "uint8").view("float32")
     array([nan], dtype=float32)
@@ -196,16 +198,16 @@ def poison(dtype: np.dtype) -> int:
 
 def bits(array: np.ndarray) -> np.ndarray:
     """The bytes of each element, along a last axis."""
-    dense = np.ascontiguousarray(array).reshape(array.shape)  # what has no axes would get one
+    dense = np.ascontiguousarray(array).reshape(array.shape)  # an array without axes would get one
     return dense[..., None].view(np.uint8)
 
 
 def _constant_axes(array: np.ndarray) -> tuple[int, ...]:
-    found = bits(array)
+    element_bytes = bits(array)
     return tuple(
         axis
         for axis, length in enumerate(array.shape)
-        if length == 1 or (length > 1 and bool((found == found.take([0], axis)).all()))
+        if length == 1 or (length > 1 and bool((element_bytes == element_bytes.take([0], axis)).all()))
     )
 
 
@@ -230,7 +232,7 @@ def _channels_last(shape: Shape) -> tuple[Shape, _Cut]:
 
 
 def _channel_axis(shape: Shape) -> int:
-    """Of what has two spatial axes, with a batch or without; the only axis of a bias."""
+    """The axis before the two spatial ones, with a batch or without; the only axis of a bias."""
     return max(0, len(shape) - 3)
 
 
@@ -270,7 +272,8 @@ def _interleaved(shape: Shape) -> tuple[Shape, _Cut]:
     return (*shape, 2), lambda outer: outer[..., 0]
 
 
-# For each name the fewest axes, and what makes of a shape that of an array in C order, and how to cut the view from it.
+# For each name: the fewest axes; and a function from the view's shape to the shape of an array in C order, and the cut
+# that makes the view of that array.
 _ARRANGEMENTS: dict[str, tuple[int, Callable[[Shape], tuple[Shape, _Cut]]]] = {
     "contiguous": (0, _contiguous),
     "offset": (0, _offset),

@@ -1,4 +1,4 @@
-"""Kinds of arrays: what lies in NumPy's memory as an array of another library, and what such an array holds.
+"""Kinds of arrays: makes arrays of other libraries of arrays in NumPy's memory, and reads them back.
 
 Knows NumPy, torch, CuPy, JAX and the device, each imported when an array of it is made; not what the arrays mean.
 """
@@ -28,11 +28,12 @@ class Handed:
     array
         The array.
     place : Place
-        What it was made of, and where its elements lie.
+        The array in NumPy's memory that it was made of, and where its elements lie.
     memory
-        The memory on another device, as an array of `kind`; None where it is that of `place`, or where there is none.
+        All of the memory on another device, as an array of `kind`; None if the array is in the memory of `place`, or
+        if its memory can't be seen.
     kind
-        Of the memory.
+        The kind of `memory`.
     """
 
     array: Any
@@ -49,18 +50,18 @@ class Handed:
 
     @property
     def view(self) -> np.ndarray:
-        """The elements as they are now, whatever has become of the array."""
+        """The elements as they are now, even if the candidate changed the array's shape or strides."""
         meant = self.place.view
         return np.ndarray(meant.shape, meant.dtype, self.bytes, self.place.offset, meant.strides)
 
 
 def check(kind: str) -> None:
-    """Refuse a kind that there is not, that is not installed, or that has no device to lie on.
+    """Refuse a kind that is unknown, not installed, or without the device that it needs.
 
     Raises
     ------
     GeometryError, ModuleNotFoundError, BackendUnavailable
-        Saying what there is, or what is missing.
+        The message says which kinds there are, or what is missing.
     """
     choice("arrays", kind, KINDS)
     if kind == "numba":
@@ -74,7 +75,7 @@ def check(kind: str) -> None:
 
 
 def simulated(kind: str) -> bool:
-    """Whether what a kernel does with such arrays is run as Python, a thousand times slower."""
+    """Whether kernels on such arrays run in Numba's simulator, as Python: a thousand times slower."""
     return kind == "numba" and bool(_device().SIMULATED)
 
 
@@ -86,7 +87,7 @@ def handed(place: Place, kind: str, device: str = "cpu") -> Handed:
     TypeError
         If that kind has no such dtype.
     ValueError
-        If it can't lie in memory so.
+        If arrays of that kind can't lie in memory so.
     """
     if kind == "numpy":
         return Handed(place.view.view(), place)  # another view: a candidate may change its shape
@@ -96,7 +97,7 @@ def handed(place: Place, kind: str, device: str = "cpu") -> Handed:
 
 
 def unlike(result: Any, kind: str, device: str = "cpu") -> str:
-    """What a result is instead of an array of a kind (on a device, for torch); empty if it is one."""
+    """How a result is unlike arrays of a kind (for torch, on a device), in words; empty if it is one."""
     if not isinstance(result, _type(kind)):
         return f"{kind} arrays went in, but what came back is of type {type(result).__module__}.{type(result).__name__}"
     if kind == "torch" and not _lies_on(result.device, device):
@@ -105,9 +106,9 @@ def unlike(result: Any, kind: str, device: str = "cpu") -> str:
 
 
 def finish(result: Any, kind: str, device: str = "cpu") -> None:
-    """Wait until what was begun is done: only then its errors are seen."""
+    """Wait until the device has done all that was asked of it: only then are errors seen."""
     if kind == "torch" and device != "cpu":
-        name, _, index = device.partition(":")  # without an index it is the current one
+        name, _, index = device.partition(":")  # without an index, the current device
         getattr(_module("torch"), name).synchronize(*[device] if index and name != "mps" else [])
     elif kind == "cupy":
         _module("cupy").cuda.Device().synchronize()
@@ -118,7 +119,7 @@ def finish(result: Any, kind: str, device: str = "cpu") -> None:
 
 
 def broken(kind: str, device: str = "cpu") -> bool:
-    """Whether the device is of no use to this process any more, as after an access to memory that is not there."""
+    """Whether this process can't use the device any more, as after an access to memory that is not there."""
     try:
         finish(None, kind, device)
     except Exception:  # noqa: BLE001 - each library has its own
@@ -136,27 +137,27 @@ def on_host(name: str, result: Any, kind: str) -> np.ndarray:
         result = _numba_arrays().unwrapped(result)
     elif kind == "torch" and not result.is_cpu:
         result = result.detach().cpu()
-    found: np.ndarray = near(to_numpy(name, result))
-    return found
+    array: np.ndarray = near(to_numpy(name, result))
+    return array
 
 
-def _lies_on(found: Any, device: str) -> bool:
-    """Whether torch's device is the one of that name; of the host there is only one, whatever its index."""
+def _lies_on(torch_device: Any, device: str) -> bool:
+    """Whether a torch.device has this name; "cpu" with any index is the same device."""
     name, _, index = device.partition(":")
-    return found.type == name and (name == "cpu" or not index or found.index == int(index))
+    return torch_device.type == name and (name == "cpu" or not index or torch_device.index == int(index))
 
 
 def _torch(place: Place, device: str) -> Handed:
     torch = _module("torch")
     view, size, offset = place.view, place.view.itemsize, place.offset - GUARD
-    if not view.size:  # its address says nothing
+    if not view.size:  # the address of an empty array says nothing
         offset = 0
     if any(step % size or step < 0 for step in view.strides) or offset % size:
         raise ValueError("torch has no tensors with negative strides, or between elements")
     dtype = getattr(torch, view.dtype.name, None)
     if dtype is None:
         raise TypeError(f"torch has no {view.dtype}")
-    # A storage that begins behind the poison: what is contiguous is to have no offset.
+    # The storage begins behind the poison, so that a contiguous tensor has no storage offset.
     if device == "cpu":
         there, storage = None, torch.from_numpy(place.bytes[GUARD:])
     else:
@@ -175,7 +176,7 @@ def _cupy(place: Place) -> Handed:
         memory = cupy.asarray(place.memory)
     except ValueError as error:  # a dtype of ml_dtypes
         raise TypeError(f"cupy: {error}") from error
-    cupy.cuda.Device().synchronize()  # it may be copied still, and the candidate on a stream of its own
+    cupy.cuda.Device().synchronize()  # end the copy: the candidate may run on a stream of its own
     array = cupy.ndarray(view.shape, view.dtype, memory.data + place.offset, view.strides)
     return Handed(array, place, memory, "cupy")
 

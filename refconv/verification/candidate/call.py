@@ -1,4 +1,4 @@
-"""Calls: what one call of a function gets, and all that it can do wrong whatever it computes.
+"""Calls: the arguments of one call of a function, and all that the call can do wrong whatever it computes.
 
 Knows cases, kinds of arrays and memory; not where functions come from, and not which numbers are right.
 """
@@ -20,9 +20,9 @@ from refconv.verification.candidate.arrangements import OTHER, bits, place, pois
 from refconv.verification.candidate.array_kinds import Handed
 from refconv.verification.examine.property_names import INPUTS, KIND, LAYOUT, OUTSIDE, RETURNS, WRITTEN
 
-# What has channels where the layout says; weights always are (C_out, C_in // groups, R, S).
+# Arguments whose channels are where the layout says; weights always are (C_out, C_in // groups, R, S).
 IMAGES, IMAGE_SIZES = ("input", "grad_output"), ("input_size",)
-OTHER_RESULTS = ("conv2d_weight", "conv2d_bias")  # of these operators the result is no image
+OTHER_RESULTS = ("conv2d_weight", "conv2d_bias")  # operators whose result is no image
 
 
 class Unsupported(Exception):
@@ -30,21 +30,21 @@ class Unsupported(Exception):
 
 
 class Raised(Exception):
-    """The candidate has raised something else: the message is its traceback."""
+    """The candidate has raised anything but NotImplementedError: the message is its traceback."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What came of a call.
+    """The result of a call, and what was wrong about it.
 
     Attributes
     ----------
     result : ndarray or None
-        What was returned or written, in NCHW whatever the layout was; None if that can't be looked at.
+        The array returned or written, in NCHW whatever the layout was; None if that is no such array.
     faults : tuple of (str, str)
-        Each property of a call that did not hold, and what happened.
+        Each property of a call that does not hold, and what happened.
     held : ndarray or None
-        The result in the memory that the candidate gave back, where that can be looked at: it is not to change.
+        The result in the memory that the candidate returned, if that can be seen: later calls must not change it.
     """
 
     result: np.ndarray | None
@@ -95,16 +95,16 @@ def call_function(function: Callable[..., Any], case: Case, way: Way) -> Outcome
 
 
 class Arguments:
-    """What a function is called with, fresh and writable, and what has become of it.
+    """The arguments of one call, fresh and writable, and after the call, what the function did to them.
 
     Attributes
     ----------
     positional : list
         The positional arguments.
     keywords : dict
-        The others.
+        The keyword arguments.
     output : Handed or None
-        What the function is to write to, if it does: the last positional argument.
+        The array that the function is to write to, which is the last positional argument; None if it returns one.
 
     Raises
     ------
@@ -133,35 +133,35 @@ class Arguments:
                 raise ValueError(f"memory of {name!r}: there is no such array")
 
     def changed(self) -> Iterator[tuple[str, str]]:
-        """Inputs that are not as they were."""
-        for name, (given, handed, before) in self._inputs.items():
-            if not _same(given, handed.array, self._way.arrays):
+        """Faults: inputs, or the memory around them, that the call changed."""
+        for name, (original, handed, before) in self._inputs.items():
+            if not _same(original, handed.array, self._way.arrays):
                 yield INPUTS, f"the candidate has changed its argument {name}"
             elif not np.array_equal(before, handed.bytes):
                 yield INPUTS, f"the candidate has written to the memory around its argument {name}"
 
     def strays(self) -> Iterator[tuple[str, str]]:
-        """What was written outside the output."""
+        """Faults: elements that were written outside the output."""
         if self.output is None:
             return
-        found = self.output.place
-        (strays,) = np.nonzero((self.output.bytes != self._fill) & ~found.inside)
+        output = self.output.place
+        (strays,) = np.nonzero((self.output.bytes != self._fill) & ~output.inside)
         if not len(strays):
             return
-        size = found.view.itemsize
-        elements = np.unique((strays - found.offset) // size)
-        (inside,) = np.nonzero(found.inside)
-        end = (inside[-1] + 1 - found.offset) // size if len(inside) else 0
+        size = output.view.itemsize
+        elements = np.unique((strays - output.offset) // size)
+        (inside,) = np.nonzero(output.inside)
+        end = (inside[-1] + 1 - output.offset) // size if len(inside) else 0
         before, behind = int((elements < 0).sum()), int((elements >= end).sum())
         where = {"before it": before, "between its elements": len(elements) - before - behind, "behind it": behind}
         counts = ", ".join(f"{count} {place}" for place, count in where.items() if count)
         yield OUTSIDE, f"the candidate has written to elements that do not belong to the output: {counts}"
 
     def untouched(self) -> np.ndarray:
-        """For each element of the output, whether it is still what it was before."""
+        """For each element of the output, whether it still is poison, as before the call."""
         assert self.output is not None  # noqa: S101 - asked only where there is one
-        found: np.ndarray = (bits(self.output.view) == self._fill).all(axis=-1)
-        return found
+        untouched: np.ndarray = (bits(self.output.view) == self._fill).all(axis=-1)
+        return untouched
 
     def _argument(self, name: str, value: Any) -> Any:
         last = self._way.layout == "NHWC"
@@ -169,11 +169,11 @@ class Arguments:
             return (*value[:-3], *value[-2:], value[-3])
         if not isinstance(value, np.ndarray) and (self._way.arrays == "numpy" or not isinstance(value, np.generic)):
             return value
-        given = np.asarray(value)
+        original = np.asarray(value)
         if last and name in IMAGES:
-            given = np.moveaxis(given, -3, -1)
-        handed = self._handed(name, place(given, self._way.memory.get(name, "contiguous")))
-        self._inputs[name] = given, handed, handed.bytes.copy()
+            original = np.moveaxis(original, -3, -1)
+        handed = self._handed(name, place(original, self._way.memory.get(name, "contiguous")))
+        self._inputs[name] = original, handed, handed.bytes.copy()
         return handed.array
 
     def _output(self, case: Case) -> Any:
@@ -183,13 +183,13 @@ class Arguments:
         name = self._way.memory.get(OUTPUT, "contiguous")
         if name == "broadcast":
             raise ValueError("memory of 'output': elements that share memory can't be written to")
-        found = reserve(shape, case.unwritten.dtype, name, self._fill)
-        self.output = self._handed(OUTPUT, found)
+        placed = reserve(shape, case.unwritten.dtype, name, self._fill)
+        self.output = self._handed(OUTPUT, placed)
         return self.output.array
 
-    def _handed(self, name: str, found: Any) -> Handed:
+    def _handed(self, name: str, placed: Any) -> Handed:
         try:
-            return array_kinds.handed(found, self._way.arrays, self._way.device)
+            return array_kinds.handed(placed, self._way.arrays, self._way.device)
         except TypeError as error:
             raise Unsupported(f"{name}: {error}") from error
 
@@ -206,13 +206,13 @@ def _run(function: Callable[..., Any], made: Arguments, way: Way) -> Any:
             raise Unsupported(str(error)) from error
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # SystemExit, pytest's outcomes: whatever it is, it is no result
+        except BaseException as error:  # SystemExit and pytest's outcomes included: none of them is a result
             raise Raised(_traceback(error)) from error
     return returned
 
 
 def _returned(way: Way, returned: Any) -> tuple[np.ndarray | None, list[tuple[str, str]]]:
-    """The result of a function that returns it, and what is wrong with its type."""
+    """The result of a function that returns it, and faults of its type."""
     unlike = array_kinds.unlike(returned, way.arrays, way.device)
     if unlike:
         return None, [(KIND, unlike)]
@@ -223,7 +223,7 @@ def _returned(way: Way, returned: Any) -> tuple[np.ndarray | None, list[tuple[st
 
 
 def _written(made: Arguments, returned: Any) -> tuple[np.ndarray | None, list[tuple[str, str]]]:
-    """What a function has written, and what is wrong with what it returned besides."""
+    """The result of a function that writes it, and faults of what it returned besides."""
     assert made.output is not None  # noqa: S101 - asked only where there is one
     if returned is None or returned is made.output.array:
         return made.output.view, []
@@ -232,9 +232,10 @@ def _written(made: Arguments, returned: Any) -> tuple[np.ndarray | None, list[tu
 
 
 def _unwritten(function: Callable[..., Any], case: Case, way: Way, made: Arguments) -> list[tuple[str, str]]:
-    """Elements of the output that were not written.
+    """Faults: elements of the output that were not written.
 
-    What is written may look like poison. But not like two kinds of it: what does is written anew, over the other kind.
+    A result may look like poison, but not like two kinds of poison: if there seem to be such elements, the function is
+    called again, on an output of the other kind.
     """
     untouched = made.untouched()
     if not untouched.any():
@@ -249,17 +250,17 @@ def _unwritten(function: Callable[..., Any], case: Case, way: Way, made: Argumen
     return [(WRITTEN, text)]
 
 
-def _same(given: np.ndarray, argument: Any, kind: str) -> bool:
+def _same(original: np.ndarray, argument: Any, kind: str) -> bool:
     """Whether an argument still has the shape, dtype and bits that it was given."""
     try:
         left = array_kinds.on_host("argument", argument, kind)
-    except (TypeError, BackendUnavailable, RuntimeError):  # it has become something else, or is gone
+    except (TypeError, BackendUnavailable, RuntimeError):  # its type was changed, or its memory freed
         return False
-    return (given.shape, given.dtype) == (left.shape, left.dtype) and given.tobytes() == left.tobytes()
+    return (original.shape, original.dtype) == (left.shape, left.dtype) and original.tobytes() == left.tobytes()
 
 
 def _traceback(error: BaseException) -> str:
-    """The traceback from the candidate on; what lies above it is refconv's own."""
+    """The traceback from the candidate's frame on, without refconv's frames above it."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename in (__file__, array_kinds.__file__):
         frames = frames.tb_next

@@ -115,7 +115,7 @@ class Candidate:
 
     def memory(self, recipe: Recipe) -> tuple[tuple[str, str], ...]:
         """The arrangements of a recipe that there are arrays for: a result may not be written to any."""
-        return tuple(each for each in recipe.memory if self.style == "out" or each[0] != OUTPUT)
+        return tuple(arrangement for arrangement in recipe.memory if self.style == "out" or arrangement[0] != OUTPUT)
 
     def _way(self, layout: str = "NCHW", memory: Iterable[tuple[str, str]] = ()) -> Way:
         return Way(self.arrays, self.device, self.style, layout, dict(memory))

@@ -77,12 +77,12 @@ class Native:
         """
         if keywords:
             raise NotImplementedError(f"the C ABI has no {', '.join(keywords)}")
-        *given, output = arguments
-        named = dict(zip(OPERATORS[self.op].parameters, given, strict=True))
+        *values, output = arguments
+        named = dict(zip(OPERATORS[self.op].parameters, values, strict=True))
         convolution = _convolution(self.op, named)
         operands = [_operand(name, named, convolution.c_out) for name in OPERATORS[self.op].operands]
-        arrays = [None if each is None else _contiguous(each) for each in [*operands, output]]
-        pointers = [None if each is None else each.ctypes.data for each in arrays]
+        arrays = [None if array is None else _contiguous(array) for array in [*operands, output]]
+        pointers = [None if array is None else array.ctypes.data for array in arrays]
         code = self._function(ctypes.byref(convolution), *pointers)
         if code == UNSUPPORTED:
             raise NotImplementedError(f"{self.symbol} returned {code}")

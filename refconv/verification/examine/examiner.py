@@ -35,7 +35,7 @@ from refconv.verification.examine.property_names import (  # fmt: skip
     WRITTEN,
 )
 
-TURNS = 8  # each further property is looked at in each so many-th case that allows it
+TURNS = 8  # each further property is checked in one case of so many, of those that allow it
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +50,16 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Examination:
-    """What came of one case.
+    """What was checked on one case, and what does not hold.
 
     Attributes
     ----------
     supported : bool
-        Whether the candidate did it at all.
+        Whether the candidate takes the case at all.
     checked : tuple of str
-        The properties that were looked at.
+        The properties that were checked.
     findings : tuple of Finding
-        Those that do not hold.
+        One for each of them that does not hold.
     max_ulp, max_bound_ratio
         As the judge's comparison has them; 0 if the result is the oracle's own to the last bit.
     """
@@ -72,7 +72,7 @@ class Examination:
 
     def lacks(self, property_: str) -> Finding | None:
         """The finding about a property, if it does not hold."""
-        return next((each for each in self.findings if each.property == property_), None)
+        return next((finding for finding in self.findings if finding.property == property_), None)
 
 
 UNSUPPORTED = Examination(supported=False)
@@ -85,13 +85,13 @@ class Examiner:
     Parameters
     ----------
     candidate
-        Who is examined.
+        The candidate.
     model
-        What it says of how it computes.
+        The error model that the candidate claims.
     deterministic
-        Whether it says that the same call gives the same bits.
+        Whether it claims that the same call gives the same bits.
     supports
-        Which cases it says that it takes; None for all.
+        Says of a case whether the candidate takes it; None if it takes all.
     """
 
     candidate: Candidate
@@ -99,17 +99,17 @@ class Examiner:
     deterministic: bool = False
     supports: Callable[[Case], bool] | None = None
 
-    def examine(self, recipe: Recipe, wanted: str = "") -> Examination:
-        """Look at one case, at all that a call shows, and at one property more: `wanted`, or maybe one by the seed."""
+    def examine(self, recipe: Recipe, further: str = "") -> Examination:
+        """Check all properties that one call shows, and one more: `further`, or one that the recipe's seed chooses."""
         case = recipe.case()
         if self.candidate.takes_too_long(case) or not (self.supports is None or self.supports(case)):
             return UNSUPPORTED
         try:
-            return self._examine(recipe, case, wanted)
+            return self._examine(recipe, case, further)
         except Unsupported:
             return UNSUPPORTED
 
-    def _examine(self, recipe: Recipe, case: Case, wanted: str) -> Examination:
+    def _examine(self, recipe: Recipe, case: Case, further: str) -> Examination:
         outcome = self.candidate.call(case, layout=recipe.layout, memory=self.candidate.memory(recipe))
         checked = [RETURNS, INPUTS]
         findings = [Finding(*fault) for fault in outcome.faults]
@@ -119,21 +119,21 @@ class Examiner:
             checked.append(KIND)
         if outcome.result is None:
             return Examination(
-                True, tuple(dict.fromkeys([RETURNS, *(each.property for each in findings)])), tuple(findings)
+                True, tuple(dict.fromkeys([RETURNS, *(finding.property for finding in findings)])), tuple(findings)
             )
         comparison = self.judged(case, outcome.result)
         checked += [LAYOUT, VALUES]
-        if comparison and not comparison.ok and not any(each.property == WRITTEN for each in findings):
+        if comparison and not comparison.ok and not any(finding.property == WRITTEN for finding in findings):
             findings.append(self._wrong(recipe, case, comparison))
         if self.candidate.memory(recipe):
             checked.append(VIEWS)
         if not findings:
-            for property_ in self._further(recipe, case, wanted):
+            for property_ in self._further(recipe, case, further):
                 if property_ == ADJOINT and comparison and comparison.verdict != "identical":
-                    continue  # an algorithm that may round integers
+                    continue  # the algorithm may round integers: then the adjoint's sums need not be equal
                 checked.append(property_)
                 findings += _CHECKS[property_](self, recipe, case, outcome)
-        checked += [each.property for each in findings]
+        checked += [finding.property for finding in findings]
         figures = (comparison.max_ulp, comparison.max_bound_ratio) if comparison and comparison.worst else (0, 0.0)
         return Examination(True, tuple(dict.fromkeys(checked)), tuple(findings), *figures)
 
@@ -147,7 +147,7 @@ class Examiner:
         return comparison is None or comparison.ok
 
     def _wrong(self, recipe: Recipe, case: Case, comparison: Comparison) -> Finding:
-        """Whose fault a wrong result is: the numbers', or the memory's that they lie in."""
+        """The finding about a wrong result: its shape or dtype, or its values, or only its values for these views."""
         if comparison.problem:
             return Finding(LAYOUT, str(comparison), comparison)
         memory = self.candidate.memory(recipe)
@@ -162,10 +162,10 @@ class Examiner:
         outcome = self.candidate.call(case, layout=recipe.layout, memory=memory)
         return outcome.result is None or not self.accepts(case, outcome.result)
 
-    def _further(self, recipe: Recipe, case: Case, wanted: str) -> list[str]:
-        """The property to be looked at besides, if it can be."""
-        # Not every one for every case: a call more makes it twice as dear, and so do the adjoint's sums.
-        names = (wanted,) if wanted else tuple(_CHECKS)[recipe.seed % TURNS :][:1]
+    def _further(self, recipe: Recipe, case: Case, further: str) -> list[str]:
+        """The further property to check, if there is one that applies: no or one name."""
+        # Not every property for every case: a second call doubles the time, and so do the adjoint's sums.
+        names = (further,) if further else tuple(_CHECKS)[recipe.seed % TURNS :][:1]
         possible = _CHECKS if self.deterministic else _CHECKS.keys() - {DETERMINISTIC}
         return [name for name in names if name in possible and _APPLIES[name](recipe, case)]
 
@@ -190,26 +190,26 @@ def _deterministic(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -
 def _forgets(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
     result, second = _result(outcome), family.OPERATORS[case.op].second
     other = replace(case, **{second: getattr(replace(recipe, seed=recipe.seed ^ 1).case(), second)})
-    found = by.call(recipe, other)
-    if found is None:
+    other_result = by.call(recipe, other)
+    if other_result is None:
         return [Finding(STALE, "nothing comes back for another array of the same shape")]
     if outcome.held is not None and not _same_bits(outcome.held, result):
         return [Finding(STALE, "what the call before has returned was changed by this one")]
-    if by.accepts(other, found) or not by.accepts(case, found):
-        return []  # or wrong, but not for what was before: other cases will show it
-    comparison = other.check(found, by.model)
+    if by.accepts(other, other_result) or not by.accepts(case, other_result):
+        return []  # right; or wrong, but not as if the operand were the earlier one: other cases will show that
+    comparison = other.check(other_result, by.model)
     why = f"with other numbers in {second}, of the same shape, the result is still that of the {second} before"
     return [Finding(STALE, f"{why}:\n{comparison}", comparison)]
 
 
 def _batch(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
     result, images = _result(outcome), case.geometry.batch
-    for n in _some(images):
-        one = slice(n, n + 1)
+    for n in _ends(images):
+        image = slice(n, n + 1)
         part = replace(
-            case, **{name: getattr(case, name)[one] for name in case.arrays if name in IMAGES}, **_one_image(case)
+            case, **{name: getattr(case, name)[image] for name in case.arrays if name in IMAGES}, **_one_image(case)
         )
-        fault = _part(by, BATCH, f"image {n} of {images} alone", recipe, part, result[one])
+        fault = _part(by, BATCH, f"image {n} of {images} alone", recipe, part, result[image])
         if fault:
             return [fault]
     return []
@@ -217,7 +217,7 @@ def _batch(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[F
 
 def _groups(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
     result, groups = _result(outcome), case.groups
-    for number in _some(groups):
+    for number in _ends(groups):
         part = _group(case, number)
         axis = 0 if case.op == "conv2d_weight" else 1
         mine = _of_group(result, axis, number, groups)
@@ -233,17 +233,17 @@ def _result(outcome: Outcome) -> np.ndarray:
 
 
 def _part(by: Examiner, property_: str, which: str, recipe: Recipe, part: Case, whole: np.ndarray) -> Finding | None:
-    """Judge a part by itself; the same bits are asked of who claims to be deterministic."""
-    found = by.candidate.call(part, layout=recipe.layout).result
-    if found is None:
+    """Judge a part by itself; a candidate that claims to be deterministic must return the same bits for it."""
+    alone = by.candidate.call(part, layout=recipe.layout).result
+    if alone is None:
         return Finding(property_, f"{which}: nothing comes back")
-    if _same_bits(found, whole):  # which was judged
+    if _same_bits(alone, whole):  # the whole was judged already
         return None
-    comparison = by.judged(part, found)
+    comparison = by.judged(part, alone)
     if comparison and not comparison.ok:
         return Finding(property_, f"right together, but {which}:\n{comparison}", comparison)
     if by.deterministic:
-        return Finding(property_, f"{which}: {_different(found, whole)} differ from those together")
+        return Finding(property_, f"{which}: {_different(alone, whole)} differ from those together")
     return None
 
 
@@ -253,7 +253,7 @@ def _adjoint(_by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> lis
     y = np.random.default_rng(recipe.seed).integers(-3, 4, result.shape).astype(np.float64)
     bias = Fraction(0)
     if case.bias is not None:
-        bias = _dot(y.sum(axis=tuple(each for each in range(y.ndim) if each != y.ndim - 3)), case.bias)
+        bias = _dot(y.sum(axis=tuple(axis for axis in range(y.ndim) if axis != y.ndim - 3)), case.bias)
     left, right = _dot(result, y) - bias, _adjoint_side(case, y)
     if left == right:
         return []
@@ -264,15 +264,15 @@ def _one_image(case: Case) -> dict[str, Any]:
     return {} if case.input_size is None else {"input_size": (1, *case.input_size[1:])}
 
 
-def _some(count: int) -> list[int]:
-    """The last, and the first."""
+def _ends(count: int) -> list[int]:
+    """Numbers of the images, or groups, to be called alone: the first and the last."""
     return sorted({count - 1, 0})
 
 
 def _of_group(array: np.ndarray, axis: int, number: int, groups: int) -> np.ndarray:
     """A group's part of an array, along the axis of the channels."""
-    each = array.shape[axis] // groups
-    return array[(slice(None),) * axis + (slice(number * each, (number + 1) * each),)]
+    size = array.shape[axis] // groups
+    return array[(slice(None),) * axis + (slice(number * size, (number + 1) * size),)]
 
 
 def _group(case: Case, number: int) -> Case:
@@ -334,8 +334,10 @@ def _same_bits(left: np.ndarray, right: np.ndarray) -> bool:
 def _different(left: np.ndarray, right: np.ndarray) -> str:
     if (left.shape, left.dtype) != (right.shape, right.dtype):
         return "shape and dtype"
-    one, other = (np.ascontiguousarray(each).view(np.uint8).reshape(each.size, -1) for each in (left, right))
-    return f"{int((one != other).any(axis=1).sum())} of {left.size} elements"
+    left_bytes, right_bytes = (
+        np.ascontiguousarray(array).view(np.uint8).reshape(array.size, -1) for array in (left, right)
+    )
+    return f"{int((left_bytes != right_bytes).any(axis=1).sum())} of {left.size} elements"
 
 
 def _has_adjoint(recipe: Recipe, case: Case) -> bool:

@@ -1,4 +1,4 @@
-"""Misuse: calls with impossible arguments, which a candidate that says so must refuse as refconv does.
+"""Wrong arguments: calls that refconv refuses, as must a candidate that claims to.
 
 Knows recipes, and how each of their arguments can be wrong; nothing of numbers.
 """
@@ -17,33 +17,34 @@ from refconv.verification.candidate.call import Unsupported
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.examine import examiner, property_names
 
-Fields = dict[str, Any]
+MOST_CALLS = 3  # calls for each way of being wrong
+Fields = dict[str, Any]  # the arguments of a call, by name
 
 
 def _with(name: str, change: Callable[[Any], Any]) -> Callable[[Fields], Fields]:
-    return lambda given: {name: change(given[name])}
+    return lambda call: {name: change(call[name])}
 
 
-def _kernel_too_large(given: Fields) -> Fields:
+def _kernel_too_large(call: Fields) -> Fields:
     """One row more than the padded input has."""
-    size = given["input"].shape[-2] if "input" in given else given["input_size"][-2]
-    rows = size + sum(given["padding"][0]) + 1
-    if "weight" in given:
-        weight = given["weight"]
+    size = call["input"].shape[-2] if "input" in call else call["input_size"][-2]
+    rows = size + sum(call["padding"][0]) + 1
+    if "weight" in call:
+        weight = call["weight"]
         return {"weight": np.ones((*weight.shape[:2], rows, weight.shape[3]), weight.dtype), "dilation": (1, 1)}
-    return {"weight_size": (*given["weight_size"][:2], rows, given["weight_size"][3]), "dilation": (1, 1)}
+    return {"weight_size": (*call["weight_size"][:2], rows, call["weight_size"][3]), "dilation": (1, 1)}
 
 
-def _nothing_left(given: Fields) -> Fields:
+def _nothing_left(call: Fields) -> Fields:
     """So much cropping that a transposed convolution has no result."""
-    _ = given["output_padding"]  # only a transposed convolution's padding takes away
-    rows, taps = given["input"].shape[-2], given["weight"].shape[-2]
-    whole = (rows - 1) * given["stride"][0] + given["dilation"][0] * (taps - 1) + 1
-    return {"padding": (whole // 2 + 1, given["padding"][1][0]), "output_padding": (0, 0)}
+    _ = call["output_padding"]  # only a transposed convolution's padding takes away
+    rows, taps = call["input"].shape[-2], call["weight"].shape[-2]
+    whole = (rows - 1) * call["stride"][0] + call["dilation"][0] * (taps - 1) + 1
+    return {"padding": (whole // 2 + 1, call["padding"][1][0]), "output_padding": (0, 0)}
 
 
-def _too_much_output_padding(given: Fields) -> Fields:
-    return {"output_padding": (max(given["stride"][0], given["dilation"][0]), given["output_padding"][1])}
+def _too_much_output_padding(call: Fields) -> Fields:
+    return {"output_padding": (max(call["stride"][0], call["dilation"][0]), call["output_padding"][1])}
 
 
 def _more(array: np.ndarray, axis: int) -> np.ndarray:
@@ -51,7 +52,7 @@ def _more(array: np.ndarray, axis: int) -> np.ndarray:
     return np.concatenate([array, array.take([0], axis)], axis)
 
 
-# What is wrong, and how: each takes the fields of a right call, and returns those that change.
+# Ways of being wrong: each function takes the arguments of a right call, and returns those that change.
 WAYS: Mapping[str, Callable[[Fields], Fields]] = {
     "stride 0": _with("stride", lambda stride: (0, stride[1])),
     "stride -1": _with("stride", lambda stride: (stride[0], -1)),
@@ -65,7 +66,7 @@ WAYS: Mapping[str, Callable[[Fields], Fields]] = {
     "padding that leaves no result": _nothing_left,
     "output padding not below stride and dilation": _too_much_output_padding,
     "output padding -1": _with("output_padding", lambda extra: (extra[0], -1)),
-    "a stride with 'same'": lambda given: {"padding": "same", "stride": (2, given["stride"][1])},
+    "a stride with 'same'": lambda call: {"padding": "same", "stride": (2, call["stride"][1])},
     "a channel too many in the input": _with("input", lambda x: _more(x, -3)),
     "a channel too many in the weight": _with("weight", lambda w: _more(w, 1)),
     "a bias too long": _with("bias", lambda b: _more(b, 0)),
@@ -75,8 +76,8 @@ WAYS: Mapping[str, Callable[[Fields], Fields]] = {
     "an output gradient with two axes": _with("grad_output", lambda y: y[..., 0, 0] if y.ndim == 4 else y[..., 0]),
     "an input size with a channel too many": _with("input_size", lambda n: (*n[:-3], n[-3] + 1, *n[-2:])),
     "a weight size with a channel too many": _with("weight_size", lambda n: (n[0], n[1] + 1, *n[2:])),
-    "a padding mode that there is not": lambda given: (
-        {"padding_mode": "mirror"} if given["padding_mode"] != "zeros" else {}
+    "a padding mode that there is not": lambda call: (
+        {"padding_mode": "mirror"} if call["padding_mode"] != "zeros" else {}
     ),
 }
 
@@ -97,20 +98,20 @@ class Wrong:
     way: str
 
     def misuse(self) -> "Misuse | None":
-        """The call; None if it can't be wrong in this way, or would be right."""
+        """The wrong call; None if a call of this recipe can't be wrong in this way."""
         return _made_wrong(self.recipe.case(), self.way)
 
 
 @dataclass(frozen=True, eq=False)
 class Misuse:
-    """A call that refconv refuses: looks to a candidate like a case.
+    """A call that refconv refuses; for a candidate, it has what a case has.
 
     Attributes
     ----------
     right : Case
         The call before it was made wrong.
     given : dict
-        The arguments, by name.
+        The wrong arguments, by name.
     way : str
         What is wrong.
     reason : str
@@ -142,7 +143,7 @@ class Misuse:
         return tuple(self._plain(name) for name in OPERATORS[self.op].parameters)
 
     def keywords(self) -> dict[str, Any]:
-        """What comes by keyword."""
+        """The keyword arguments."""
         mode = self.given.get("padding_mode", "zeros")
         return {} if mode == "zeros" else {"padding_mode": mode}
 
@@ -169,20 +170,20 @@ def _text(value: Any) -> str:
 
 def _made_wrong(case: Case, way: str) -> "Misuse | None":
     if not case.geometry.batch:
-        return None  # of an empty batch libraries ask little
-    given = {each.name: getattr(case, each.name) for each in fields(case)}
-    given["padding"] = case.geometry.padding  # four-sided, even where the call says "same"
+        return None  # libraries check little of a call with an empty batch
+    call = {field.name: getattr(case, field.name) for field in fields(case)}
+    call["padding"] = case.geometry.padding  # four-sided, even where the call says "same"
     named = isinstance(case.padding, str)
-    given = {name: value for name, value in given.items() if name in TAKEN[case.op] - {"op"} and value is not None}
+    call = {name: value for name, value in call.items() if name in TAKEN[case.op] - {"op"} and value is not None}
     try:
-        changed = WAYS[way](given)
+        changed = WAYS[way](call)
         if isinstance(changed.get("padding"), str) and not named:
-            return None  # it may be that the candidate takes no names at all
+            return None  # the candidate may take no names at all
     except (KeyError, IndexError):
         return None  # such a call has no such argument
     if not changed:
         return None
-    wrong = given | changed
+    wrong = call | changed
     try:
         Case(op=case.op, **wrong)
     except (ValueError, TypeError) as error:
@@ -191,23 +192,20 @@ def _made_wrong(case: Case, way: str) -> "Misuse | None":
 
 
 def wrongs(recipes: Iterator[Recipe]) -> list[Wrong]:
-    """For each way the first few recipes that it can be wrong in."""
-    found: dict[str, list[Wrong]] = {way: [] for way in WAYS}
+    """For each way of being wrong, calls made from the first `MOST_CALLS` recipes for which there are such calls."""
+    by_way: dict[str, list[Wrong]] = {way: [] for way in WAYS}
     for recipe in recipes:
-        if all(len(each) >= EACH for each in found.values()):
+        if all(len(calls) >= MOST_CALLS for calls in by_way.values()):
             break
-        case = recipe.case()  # one for all ways: to make its arrays is the dear part
-        for way, some in found.items():
-            if len(some) < EACH and _made_wrong(case, way) is not None:
-                some.append(Wrong(recipe, way))
-    return [wrong for some in found.values() for wrong in some]
-
-
-EACH = 3  # calls for each way of being wrong
+        case = recipe.case()  # once for all ways: making its arrays takes the most time
+        for way, calls in by_way.items():
+            if len(calls) < MOST_CALLS and _made_wrong(case, way) is not None:
+                calls.append(Wrong(recipe, way))
+    return [wrong for calls in by_way.values() for wrong in calls]
 
 
 def examine(candidate: Candidate, wrong: Wrong) -> examiner.Examination:
-    """Whether a candidate refuses a call, by any exception."""
+    """Whether a candidate refuses a call, with any exception."""
     misuse = wrong.misuse()
     if misuse is None:
         return examiner.UNSUPPORTED

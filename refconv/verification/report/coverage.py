@@ -1,4 +1,4 @@
-"""Coverage: which conditions the judged cases met, one by one and in combination.
+"""Coverage: which classes of geometry the judged cases belong to, and which pairs and triples of levels they have.
 
 Knows cases and recipes, and the levels of their factors; not who was judged on them.
 """
@@ -18,13 +18,13 @@ from refconv.cases.values import values_of
 from refconv.core.geometry import Geometry
 from refconv.judge.case import Case
 
-MOST_NAMED = 1000  # of the pairs that are missing, in JSON
+MOST_NAMED = 1000  # missing pairs that the JSON report lists
 Level = tuple[str, str]  # a factor and its level
 Pair = tuple[Level, ...]
 
 
 def classes(source: Any) -> list[str]:
-    """Names of the classes that a case belongs to, or what it is made from.
+    """Names of the classes that a case, or a recipe, belongs to.
 
     >>> import numpy as np
     >>> classes(Case(input=np.ones((1, 2, 1, 3)), weight=np.ones((2, 1, 1, 2)), groups=2))
@@ -32,30 +32,30 @@ def classes(source: Any) -> list[str]:
     """
     met = _met(source)
     g, padding = met.geometry, met.padding
-    # The gradient of a bias has a geometry for the sake of its output: all else of it is made up.
-    known = OF_BIAS if getattr(source, "op", "") == "conv2d_bias" else tuple(OF_GEOMETRY)
-    found = [name for name in known if OF_GEOMETRY[name](g)]
+    # The geometry of a bias gradient means nothing but the shape of its output.
+    relevant = OF_BIAS if getattr(source, "op", "") == "conv2d_bias" else tuple(OF_GEOMETRY)
+    names = [name for name in relevant if OF_GEOMETRY[name](g)]
     if isinstance(padding, str):
-        found.append(f"padding {padding!r}")
+        names.append(f"padding {padding!r}")
         if padding == "same" and any(taps % 2 == 0 for taps in g.kernel):
-            found.append("even kernel with 'same'")
+            names.append("even kernel with 'same'")
     elif any(before != after for before, after in g.padding):
-        found.append("four-sided padding")
+        names.append("four-sided padding")
     if g.padding_mode != "zeros":
-        found.append(f"padding mode {g.padding_mode!r}")
+        names.append(f"padding mode {g.padding_mode!r}")
     if any(met.output_padding):
-        found.append("output padding")
-    found += [name for name, holds in (("unbatched", not met.batched), ("bias", met.bias)) if holds]
+        names.append("output padding")
+    names += [name for name, holds in (("unbatched", not met.batched), ("bias", met.bias)) if holds]
     if isinstance(source, Recipe):
-        found += [f"layout {source.layout}"] * (source.layout != "NCHW")
-        found += sorted({f"memory {arrangement!r}" for _, arrangement in source.memory})
-        found += [f"zero points {source.quantisation!r}"] * bool(source.quantisation)
-        found += large(source)
-    return found
+        names += [f"layout {source.layout}"] * (source.layout != "NCHW")
+        names += sorted({f"memory {arrangement!r}" for _, arrangement in source.memory})
+        names += [f"zero points {source.quantisation!r}"] * bool(source.quantisation)
+        names += large(source)
+    return names
 
 
 class _Met(NamedTuple):
-    """What a case and a recipe both say."""
+    """What classes need to know, of a case and of a recipe alike."""
 
     geometry: Geometry
     padding: Any
@@ -75,7 +75,7 @@ def _met(source: Any) -> _Met:
 
 
 def size(source: Any) -> int:
-    """How large what a case is made from is, to find the smallest: the elements of input, weight and output.
+    """Number of elements of input, weight and output, to find the smallest case.
 
     >>> from refconv.cases.fitting import fitted
     >>> from refconv.cases.values import Values
@@ -89,23 +89,23 @@ def size(source: Any) -> int:
 
 
 class Interactions:
-    """Which pairs and triples of levels the cases covered that were judged, each dtype by itself.
+    """Which pairs and triples of levels the judged cases have, each dtype by itself.
 
-    Those that only unsupported cases had are counted apart: attempted is not covered.
+    Pairs that only unsupported cases have are counted apart: attempted is not covered.
 
     Parameters
     ----------
     op, dtypes, supports
-        As `refconv.cases.plan` took them: they say what is possible.
+        As given to `refconv.cases.plan`: they determine which pairs are possible.
 
     Examples
     --------
     >>> from refconv.cases.plan import plan
-    >>> found = Interactions("conv2d_bias", ("float32",), Supports())
+    >>> interactions = Interactions("conv2d_bias", ("float32",), Supports())
     >>> for recipe in plan("conv2d_bias", ["float32"], Supports(), 250):
-    ...     found.add(recipe)
-    >>> covered, possible = found.pairs
-    >>> covered == possible, found.missing_pairs()
+    ...     interactions.add(recipe)
+    >>> covered, possible = interactions.pairs
+    >>> covered == possible, interactions.missing_pairs()
     (True, [])
     """
 
@@ -114,23 +114,23 @@ class Interactions:
 
     def add(self, recipe: Recipe) -> None:
         """Count a case that was judged."""
-        here, part = self._part()
-        ids = np.array(here.ids(values_of(recipe)))
-        part.covered[ids[here.left], ids[here.right]] = True
+        levels, part = self._part()
+        ids = np.array(levels.ids(values_of(recipe)))
+        part.covered[ids[levels.left], ids[levels.right]] = True
         part.triples.add(ids)
 
     def add_unsupported(self, recipe: Recipe) -> None:
         """Count a case that the candidate does not support."""
-        here, part = self._part()
-        ids = np.array(here.ids(values_of(recipe)))
-        part.refused[ids[here.left], ids[here.right]] = True
+        levels, part = self._part()
+        ids = np.array(levels.ids(values_of(recipe)))
+        part.refused[ids[levels.left], ids[levels.right]] = True
 
     def _part(self) -> tuple[Space, "_Part"]:
-        ((key, part),) = self._parts.items()  # what was merged is not added to
+        ((key, part),) = self._parts.items()  # only of one dtype: cases are not added to merged interactions
         return space(*key), part
 
     def __add__(self, other: "Interactions") -> "Interactions":
-        """What either covered."""
+        """The interactions that either covered, or refused."""
         merged = object.__new__(Interactions)
         merged._parts = dict(self._parts)
         for key, part in other._parts.items():
@@ -156,43 +156,43 @@ class Interactions:
 
     @property
     def refused(self) -> int:
-        """Number of the pairs missing that unsupported cases had."""
+        """Number of the missing pairs that unsupported cases have."""
         return sum(int((part.refused & ~part.covered).sum()) for part in self._parts.values())
 
     def missing_pairs(self) -> list[Pair]:
-        """The pairs that are possible and were not covered, each as two (factor, level); of several dtypes, with it."""
-        return self._named(lambda here, part: part.possible(here) & ~part.covered)
+        """The pairs possible but not covered, each as two (factor, level), and the dtype if there are several."""
+        return self._named(lambda levels, part: part.possible(levels) & ~part.covered)
 
     def refused_pairs(self) -> list[Pair]:
-        """Those of them that unsupported cases had."""
+        """The missing pairs that unsupported cases have."""
         return self._named(lambda _, part: part.refused & ~part.covered)
 
     def _named(self, which: Callable[[Space, "_Part"], np.ndarray]) -> list[Pair]:
-        found = []
+        pairs = []
         for key, part in self._parts.items():
-            here, (_, dtypes, _) = space(*key), key
+            levels, (_, dtypes, _) = space(*key), key
             dtype = [("dtype", ", ".join(dtypes))] * (len(self._parts) > 1)
-            found += [(here.names[a], here.names[b], *dtype) for a, b in np.argwhere(which(here, part)).tolist()]
-        return found
+            pairs += [(levels.names[a], levels.names[b], *dtype) for a, b in np.argwhere(which(levels, part)).tolist()]
+        return pairs
 
     def shares(self) -> Mapping[tuple[str, str], tuple[int, int]]:
         """For each two factors, the numbers of pairs of their levels that are covered, and that are possible."""
-        found: dict[tuple[str, str], tuple[int, int]] = {}
+        counts: dict[tuple[str, str], tuple[int, int]] = {}
         for key, part in self._parts.items():
-            here = space(*key)
-            starts = np.flatnonzero(np.diff(here.factor_of, prepend=-1))
+            levels = space(*key)
+            starts = np.flatnonzero(np.diff(levels.factor_of, prepend=-1))
             done, possible = (
                 np.add.reduceat(np.add.reduceat(flags.astype(int), starts, 0), starts, 1)
-                for flags in (part.covered, part.possible(here))
+                for flags in (part.covered, part.possible(levels))
             )
-            for a, b in zip(here.left, here.right, strict=True):
-                names = here.factors[a], here.factors[b]
-                so_far = found.get(names, (0, 0))
-                found[names] = so_far[0] + int(done[a, b]), so_far[1] + int(possible[a, b])
-        return found
+            for a, b in zip(levels.left, levels.right, strict=True):
+                names = levels.factors[a], levels.factors[b]
+                so_far = counts.get(names, (0, 0))
+                counts[names] = so_far[0] + int(done[a, b]), so_far[1] + int(possible[a, b])
+        return counts
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: the counts, the matrix of factors, and the first of what is missing by name."""
+        """For JSON: the counts, the matrix of factors, and the first missing pairs by name."""
         return {
             "pairs": list(self.pairs),
             "triples": list(self.triples),
@@ -206,21 +206,21 @@ class Interactions:
 
 
 class _Part(NamedTuple):
-    """What was covered of one space, as flags for two levels whose numbers ascend."""
+    """Covered and refused pairs of one space: flags [i, j] for the levels numbered i < j; and covered triples."""
 
     covered: np.ndarray
     refused: np.ndarray
     triples: Triples
 
     @classmethod
-    def of(cls, here: Space) -> "_Part":
-        """Nothing yet."""
-        return cls(np.zeros_like(here.possible), np.zeros_like(here.possible), Triples(here))
+    def of(cls, levels: Space) -> "_Part":
+        """A part in which nothing is covered yet."""
+        return cls(np.zeros_like(levels.possible), np.zeros_like(levels.possible), Triples(levels))
 
-    def possible(self, here: Space) -> np.ndarray:
-        """What is, once: a case may show what the search missed."""
-        found: np.ndarray = np.triu(here.possible) | self.covered
-        return found
+    def possible(self, levels: Space) -> np.ndarray:
+        """The possible pairs, i < j: those that the search found, and those that a case has although it did not."""
+        possible: np.ndarray = np.triu(levels.possible) | self.covered
+        return possible
 
     def __or__(self, other: "_Part") -> "_Part":
         return _Part(self.covered | other.covered, self.refused | other.refused, self.triples | other.triples)
@@ -245,7 +245,7 @@ def _remainders(g: Geometry) -> list[int]:
 
 
 def _near_power_of_two(size: int) -> bool:
-    """Whether it is 8, 16, 32, ... or next to one."""
+    """Whether a size is 8, 16, 32, ... or one more or less."""
     return size >= 7 and any((size + step).bit_count() == 1 for step in (-1, 0, 1))
 
 

@@ -1,6 +1,6 @@
 """Expected failures: a file that says which properties a candidate is known to violate, and why.
 
-Knows names; not what is behind them.
+Knows names of operators, dtypes and properties; not what they mean.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class Entry:
     line: int
 
     def matches(self, key: Key) -> bool:
-        """Whether it is about this property of this operator in this dtype."""
+        """Whether the entry is about this operator, dtype and property."""
         return all(map(fnmatchcase, key, self.pattern))
 
     def __str__(self) -> str:

@@ -167,8 +167,8 @@ def _properties(content: Mapping[str, Any], failures: Sequence[dict[str, Any]]) 
         cells = []
         for dtype in _dtypes(content):
             tallies = [r["properties"][name] for r in results if r["dtype"] == dtype and name in r["properties"]]
-            known = [each for each in failures if (each["property"], each["dtype"]) == (name, dtype)]
-            cells.append(_cell(tallies, known))
+            of_cell = [failure for failure in failures if (failure["property"], failure["dtype"]) == (name, dtype)]
+            cells.append(_cell(tallies, of_cell))
         rows.append((name, cells, "; ".join(dict.fromkeys(cell.why for cell in cells if cell.why))))
     return rows
 

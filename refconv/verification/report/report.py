@@ -1,4 +1,4 @@
-"""Reports: what a campaign found, for programs and for people.
+"""Reports: the results of a campaign, for programs (JSON) and for people (tables; the page is made in `page`).
 
 Knows results; not how they were obtained.
 """
@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -17,13 +17,10 @@ from refconv.core.version import __version__
 from refconv.verification.report.results import Failure, Interactions, Result, Tally
 from refconv.verification.report.text import MOST_NAMED, as_text, percent
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True)
 class Report:
-    """What a campaign found.
+    """The results of a campaign.
 
     Attributes
     ----------
@@ -34,17 +31,17 @@ class Report:
     interactions : Interactions or None
         Which pairs and triples of factor levels these cases cover.
     notes : tuple of str
-        What the reader should know besides.
+        What the reader should know of how the cases were examined.
     op, target : str
         The operator, and where the candidate is loaded from; empty if from nowhere.
     seconds : float
-        How long it took.
+        How long the campaign took.
     seed : int
-        What the cases were made from.
+        The seed of the generated cases.
     model : str
-        What the candidate was judged by; empty if that follows from the dtypes.
+        The error model that the candidate was judged by; empty if that follows from the dtypes.
     deterministic : bool
-        Whether it says that the same call gives the same bits.
+        Whether the candidate claims that the same call gives the same bits.
     """
 
     results: tuple[Result, ...]
@@ -88,12 +85,12 @@ class Report:
     @property
     def properties(self) -> dict[str, dict[str, Tally]]:
         """For each property and dtype how often it was checked, over all sections."""
-        found: dict[str, dict[str, Tally]] = {}
+        tallies: dict[str, dict[str, Tally]] = {}
         for result in self.results:
             for name, tally in result.tallies.items():
-                of_dtype = found.setdefault(name, {})
+                of_dtype = tallies.setdefault(name, {})
                 of_dtype[result.dtype] = of_dtype.get(result.dtype, Tally()) + tally
-        return found
+        return tallies
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON has it, but for infinities and NaN."""
@@ -161,16 +158,16 @@ class Report:
         return table
 
     def coverage_lines(self) -> list[str]:
-        """What the judged cases cover, in a line or two; none if nobody counted."""
+        """The pairs and triples that the judged cases cover, in a line or two; no line if none were counted."""
         if self.interactions is None:
             return []
         (done, possible), (triples, at_most) = self.interactions.pairs, self.interactions.triples
         pairs = f"pairs {done:,} of {possible:,} ({percent(done, possible)})"
         lines = [f"{pairs}, triples {triples:,} of at most {at_most:,} ({percent(triples, at_most)})"]
         refused, missing = self.not_covered
-        for title, found in (("pairs that the candidate refuses", refused), ("pairs not covered", missing)):
-            more = f" and {len(found) - MOST_NAMED:,} more" if len(found) > MOST_NAMED else ""
-            lines += [f"{title}: {'; '.join(map(as_text, found[:MOST_NAMED]))}{more}"] if found else []
+        for title, listed in (("pairs that the candidate refuses", refused), ("pairs not covered", missing)):
+            more = f" and {len(listed) - MOST_NAMED:,} more" if len(listed) > MOST_NAMED else ""
+            lines += [f"{title}: {'; '.join(map(as_text, listed[:MOST_NAMED]))}{more}"] if listed else []
         return lines
 
     @property
@@ -179,8 +176,8 @@ class Report:
         if self.interactions is None:
             return [], []
         refused = list(self.interactions.refused_pairs())
-        known = set(map(tuple, refused))
-        return refused, [pair for pair in self.interactions.missing_pairs() if tuple(pair) not in known]
+        excluded = set(map(tuple, refused))
+        return refused, [pair for pair in self.interactions.missing_pairs() if tuple(pair) not in excluded]
 
 
 def _result(result: Result) -> dict[str, Any]:
@@ -209,9 +206,9 @@ def _failure(failure: Failure) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """The same, infinities and NaN as text: JSON has none."""
+    """The same value, its infinities and NaN as text: JSON has none."""
     if isinstance(value, Mapping):
-        return {name: _finite(each) for name, each in value.items()}
+        return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [_finite(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -23,10 +23,10 @@ from refconv.verification.examine import property_names as properties
 from refconv.verification.examine.wrong_arguments import Wrong
 
 MAX_LINES = 25
-LITERAL_LINES = 5  # that the arrays may take together; those of a larger case are made anew, as they were made
+LITERAL_LINES = 5  # lines that the arrays may take together; the program makes those of a larger case from its recipe
 LINE_LENGTH = 110
 
-# What a plain call shows; the others take more than one call, or more than the result to look at.
+# Properties that a plain call shows; the others need a second call, or a look at more than the result.
 PLAIN = (properties.RETURNS, properties.INPUTS, properties.KIND, properties.LAYOUT, properties.VALUES)
 
 
@@ -38,15 +38,15 @@ def program(
     Parameters
     ----------
     candidate
-        What fails.
+        The candidate that fails.
     source
-        How the case is made: a recipe, for instance.
+        What makes the case: a recipe, for instance.
     property_
         Which property does not hold.
     model
-        What the candidate is judged by.
+        The error model that the candidate is judged by; the direct one if not given.
     deterministic
-        Whether it says that the same call gives the same bits.
+        Whether the candidate claims that the same call gives the same bits.
     """
     is_plain = candidate.style == "return" and candidate.arrays in ("numpy", "torch") and property_ in PLAIN
     if is_plain and not isinstance(source, Wrong) and not source.memory and source.layout == "NCHW":
@@ -72,7 +72,7 @@ def example(source: Any) -> str:
 
 
 def _plain(candidate: Candidate, source: Any, property_: str, model: ErrorModel | None) -> str:
-    """The arrays, the case, one call."""
+    """A program of the arrays, the case and one call."""
     case = source.case()
     arrays = _literals(case)
     if len(arrays) > LITERAL_LINES:
@@ -84,7 +84,7 @@ def _plain(candidate: Candidate, source: Any, property_: str, model: ErrorModel 
 
 
 def _examined(candidate: Candidate, source: Any, property_: str, model: ErrorModel | None, deterministic: bool) -> str:
-    """As the campaign did it: for what one call does not show."""
+    """A program that examines as the campaign did, for what one call does not show."""
     options = f"{candidate.arrays!r}, op={candidate.op!r}, style={candidate.style!r}"
     if candidate.target:
         names, load = ["examine", "load"], [f"candidate = load({candidate.target!r}, {options})"]
@@ -92,7 +92,7 @@ def _examined(candidate: Candidate, source: Any, property_: str, model: ErrorMod
         names = ["Candidate", "examine"]
         load = ["function = ...  # put the candidate here: it cannot be imported from where it was defined"]
         load.append(f"candidate = Candidate(function, {options})")
-    # What asks for the simulator must do so before Numba is imported.
+    # The variable that asks for the simulator must be set before Numba is imported.
     simulated = array_kinds.simulated(candidate.arrays)
     before = ["import os", f'os.environ["{array_kinds.SIMULATOR}"] = "1"'] if simulated else []
     recipe = source.recipe if isinstance(source, Wrong) else source
@@ -106,9 +106,9 @@ def _examined(candidate: Candidate, source: Any, property_: str, model: ErrorMod
         made = f"Wrong({made}, {source.way!r})"
     claim = "" if model is None else f", refconv.ErrorModel.parse({str(model)!r})"
     claim += ", deterministic=True" * deterministic
-    found = [f"found = examine(candidate, case, {property_!r}{claim})", "assert found is None, found.text"]
+    ending = [f"found = examine(candidate, case, {property_!r}{claim})", "assert found is None, found.text"]
     imports = [*before, "import refconv", f"from refconv.verification import {', '.join(sorted(names))}"]
-    return "\n".join([*imports, "", *load, *_wrapped(f"case = {made}", "    "), *found]) + "\n"
+    return "\n".join([*imports, "", *load, *_wrapped(f"case = {made}", "    "), *ending]) + "\n"
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
@@ -137,7 +137,7 @@ def _load(candidate: Candidate) -> tuple[list[str], list[str]]:
 
 
 def _literals(case: Case) -> list[str]:
-    """Lines that write the arrays out, to the last bit."""
+    """Lines that write the arrays out, to the last bit; `LITERAL_LINES` + 1 empty lines if one is too large."""
     lines = []
     for name, array in case.arrays.items():
         if array.size > LITERAL_LINES * LINE_LENGTH:
@@ -159,18 +159,18 @@ def _literal(value: Any) -> str:
 
 def _fields(case: Case, arrays: dict[str, str]) -> dict[str, str]:
     """The arguments of `Case`, as text."""
-    found = {"op": repr(case.op)} if case.op != "conv2d" else {}
+    texts = {"op": repr(case.op)} if case.op != "conv2d" else {}
     for name, value in zip(OPERATORS[case.op].parameters, case.arguments(), strict=True):
         if name in ARRAYS:
-            found |= {name: arrays[name]} if name in arrays else {}
+            texts |= {name: arrays[name]} if name in arrays else {}
         else:
-            found[name] = _literal(value) if name in QUANTISATION else repr(value)
-    return found | {name: repr(value) for name, value in case.keywords().items()}
+            texts[name] = _literal(value) if name in QUANTISATION else repr(value)
+    return texts | {name: repr(value) for name, value in case.keywords().items()}
 
 
 def _case(case: Case) -> list[str]:
-    given = _fields(case, {name: name for name in case.arrays})
-    options = ", ".join(f"{name}={text}" for name, text in given.items())
+    texts = _fields(case, {name: name for name in case.arrays})
+    options = ", ".join(f"{name}={text}" for name, text in texts.items())
     return ["case = refconv.Case(", *(f"    {line}" for line in _wrapped(options)), ")"]
 
 

@@ -1,6 +1,6 @@
-"""Results: what came of one section of a campaign, its failures, and how often each property was checked.
+"""Results: one section's counts, its failures, and how often each property was checked.
 
-Knows comparisons; not how they are told.
+Knows comparisons; not how results are shown.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Call(Protocol):
-    """What a failure is about: a case, or a call that must be refused."""
+    """The call that a failure is about: a case, or a call that must be refused."""
 
     def __str__(self) -> str:
         """The call, in one line."""
@@ -25,7 +25,7 @@ class Call(Protocol):
 
 
 class Interactions(Protocol):
-    """Which combinations of factor levels were covered by cases that were judged."""
+    """Which combinations of factor levels the judged cases cover."""
 
     @property
     def pairs(self) -> tuple[int, int]:
@@ -36,13 +36,13 @@ class Interactions(Protocol):
         """Numbers of triples covered, and of triples possible at most."""
 
     def missing_pairs(self) -> Sequence[Any]:
-        """What is possible, but was not covered."""
+        """The pairs that are possible, but were not covered."""
 
     def refused_pairs(self) -> Sequence[Any]:
-        """Those of them that were tried, but only in cases that the candidate does not support."""
+        """The missing pairs that were tried, but only in cases that the candidate does not support."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The same and more, as JSON has it."""
+        """The interactions as the JSON report has them."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Tally:
     Parameters
     ----------
     checked, failed : int
-        Cases on which it was checked, and those of them on which it does not hold.
+        Cases on which the property was checked, and those of them on which it does not hold.
     skipped : str
-        Why it was not checked at all; empty if it was.
+        Why the property was not checked at all; empty if it was.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Saved failures: what a report's JSON file holds of them, to be tried again.
+"""Saved failures: the failures in a report's JSON file, to be tried again.
 
 Knows the file; not how a case is judged.
 """
@@ -20,15 +20,15 @@ class Saved:
     op, dtype, property : str
         What failed.
     recipe : Recipe or None
-        How its case is made; None for what is not made from a recipe: images, calls that must be refused.
+        Makes the case, or the right call of one that must be refused; None for images, which have no recipe.
     case : str
         The case, as a person reads it.
     way : str
         How the call is wrong, if it must be refused.
     model : str
-        What the candidate was judged by; empty if that follows from the dtype.
+        The error model that the candidate was judged by; empty if that follows from the dtype.
     deterministic : bool
-        Whether it said that the same call gives the same bits.
+        Whether the candidate claimed that the same call gives the same bits.
     """
 
     op: str
@@ -47,9 +47,9 @@ def load(path: str | Path) -> list[Saved]:
     Raises
     ------
     OSError
-        If it can't be read.
+        If the file can't be read.
     ValueError
-        If it is no such file: the message names it and says what is wrong.
+        If it is no such file: the message names the file and says what is wrong.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -68,5 +68,5 @@ def load(path: str | Path) -> list[Saved]:
 
 def _saved(op: str, failure: dict[str, Any], claims: dict[str, Any]) -> Saved:
     recipe = failure["recipe"]
-    found = None if recipe is None else Recipe.from_dict(recipe)
-    return Saved(op, failure["dtype"], failure["property"], found, failure["case"], failure.get("way", ""), **claims)
+    parsed = None if recipe is None else Recipe.from_dict(recipe)
+    return Saved(op, failure["dtype"], failure["property"], parsed, failure["case"], failure.get("way", ""), **claims)

@@ -13,11 +13,11 @@ def as_text(combination: Iterable[Any]) -> str:
     >>> as_text([("stride", "2"), ("dilation h", "3")]), as_text(["stride=2", "padding=1"])
     ('stride 2, dilation h 3', 'stride=2, padding=1')
     """
-    return ", ".join(each if isinstance(each, str) else " ".join(map(str, each)) for each in combination)
+    return ", ".join(level if isinstance(level, str) else " ".join(map(str, level)) for level in combination)
 
 
 def percent(done: int, possible: int) -> str:
-    """Never rounded up to all.
+    """The share in per cent, rounded down: 100 % means all.
 
     >>> percent(1999, 2000), percent(5, 5), percent(0, 0)
     ('99%', '100%', '100%')
