@@ -150,7 +150,7 @@ class _Plugin:
         yield
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say what was covered, and list what was not checked, whatever the options: that is no evidence."""
+        """Say what was covered, and list what was not checked, whatever pytest's options: a skip is no evidence."""
         reports = [report for group in terminalreporter.stats.values() for report in group if hasattr(report, "nodeid")]
         said = [line for report in reports for name, line in getattr(report, "user_properties", ()) if name == NAME]
         if said:
@@ -205,7 +205,7 @@ class _Campaign:
 
     @cached_property
     def outcome(self) -> Report | Exception:
-        """The report; the exception if refconv itself has failed, so that no test tries again."""
+        """The report; or the exception if refconv itself has failed: then no test runs the campaign again."""
         try:
             return self.plan.run(self.op, self.dtype)
         except Exception as error:  # noqa: BLE001 - raised by every test
@@ -219,11 +219,11 @@ class Property(pytest.Item):
         super().__init__(**options)
         self.property, self.campaign = property_, campaign
         if reason := campaign.plan.expected.reason(campaign.op, campaign.dtype, property_):
-            # Of no exception but this: a fault of refconv itself is never expected.
+            # Only this exception: a fault of refconv itself is never expected.
             self.add_marker(pytest.mark.xfail(reason=reason, raises=Violation))
 
     def runtest(self) -> None:
-        """Look up what the campaign found."""
+        """Look up the property in the campaign's report."""
         report = self.campaign.outcome
         if isinstance(report, Exception):
             raise report
@@ -242,11 +242,11 @@ class Property(pytest.Item):
         self.user_properties.append(("cases", tally.checked))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:
-        """What to show: a violation says all itself."""
+        """The text to show: a violation's message without a traceback."""
         return str(excinfo.value) if isinstance(excinfo.value, Violation) else super().repr_failure(excinfo, *args)
 
     def reportinfo(self) -> tuple[str, None, str]:
-        """Where it stands: in no file."""
+        """The location of a test that is in no file."""
         return NAME, None, f"{self.campaign.op}: {self.name}"
 
 
@@ -256,7 +256,7 @@ def _text(failure: Failure) -> str:
 
 
 def _unjudged(report: Report) -> list[str]:
-    """Sections in which nothing was judged, for no reason that was foreseen: that is no success."""
+    """Faults: sections in which nothing was judged although nothing was skipped."""
     return [
         f"{result.section}: nothing judged; the candidate refused {result.n_unsupported} cases"
         for result in report.results

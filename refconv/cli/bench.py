@@ -42,7 +42,7 @@ Call = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one layer. Times are medians, in seconds.
+    """The measurements of one layer. Times are medians, in seconds.
 
     Attributes
     ----------
@@ -53,12 +53,12 @@ class Row:
     refconv, peer : float
         Times.
     candidate : float or None
-        Its time, where it returned something.
+        The candidate's time, if it returned something.
     verdict : str
-        What the judge says of the candidate: "identical", "within bound", "unsupported", or what it violates; empty if
+        The judge's verdict on the candidate: "identical", "within bound", "unsupported", or what it violates; empty if
         there is no candidate.
     fault : str
-        The same at length, if the candidate is wrong.
+        The verdict at length, if the candidate is wrong.
     """
 
     layer: Layer
@@ -94,7 +94,7 @@ EXACT = (Setting("float64", "exact"), Setting("float32", "exact"))  # only where
 
 
 def settings(dtypes: Sequence[str] = (), precision: str | None = None) -> tuple[Setting, ...]:
-    """The comparisons of these dtypes (all if there are none) in this precision (or in any but "exact").
+    """The comparisons of these dtypes (of all if none are named) in this precision (in any but "exact" if it is None).
 
     Raises
     ------
@@ -121,7 +121,7 @@ def settings(dtypes: Sequence[str] = (), precision: str | None = None) -> tuple[
 
 
 def check(against: str = "torch", n_threads: int | None = None) -> None:
-    """Refuse what `compare` would refuse of these two, or torch's absence."""
+    """Refuse a peer or a number of threads that `compare` would refuse, or the absence of the peer."""
     from numba import config
 
     choice("against", against, PEERS)
@@ -153,9 +153,9 @@ def compare(
     Parameters
     ----------
     layers : sequence of Layer
-        What to compute, in this order.
+        The layers to compute, in this order.
     dtype : {"float32", "float64"}
-        Of input, weight and result.
+        The dtype of input, weight and result.
     precision : {"float64", "float32", "exact"}
         Type in which sums are accumulated, as `refconv.conv2d` has it.
     candidate : Candidate, optional
@@ -293,7 +293,7 @@ def _row(layer: Layer, case: Case, precision: str, candidate: Candidate | None, 
     ours = partial(conv2d, *case.arguments(), precision=precision)
     try:
         (time_of_ours, time_of_peer, *rest), rounds = in_turns(ours, peers, seconds)
-    except _Raised as error:  # though it did not when it was judged
+    except _Raised as error:  # when it was judged, it did not
         verdict, fault = f"wrong: {RETURNS}", str(error)
         (time_of_ours, time_of_peer, *rest), rounds = in_turns(ours, peers[:1], seconds)
     return Row(layer, rounds, time_of_ours, time_of_peer, rest[0] if rest else None, verdict, fault)
@@ -346,11 +346,11 @@ def in_turns(
     Parameters
     ----------
     ours, peers : callables without parameters
-        What to time; each is called once before, to warm up.
+        The functions to time; each is called once before, to warm up.
     seconds : float
-        For so long at least, and for `LEAST_ROUNDS` rounds at least.
+        Least time to spend; there are at least `LEAST_ROUNDS` rounds, too.
     clock : callable
-        What tells the seconds.
+        Returns the time in seconds.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""Information: versions, processor, threads and GPU of where refconv runs; what a report of a bug or a figure needs.
+"""Environment: versions, processor, threads and GPU of where refconv runs: what a report of a bug or a figure needs.
 
-Knows what to ask, and imports no library to learn its version.
+Knows where each of these is asked for, and imports no library to learn its version.
 """
 
 import os
@@ -11,7 +11,7 @@ from refconv.core.errors import BackendUnavailable
 from refconv.core.version import __version__
 from refconv.engine import targets
 
-# The extra that brings a package; none for what refconv cannot run without.
+# The extra that brings a package; None for packages that refconv cannot run without.
 PACKAGES = {
     "numpy": None,
     "numba": None,

@@ -1,4 +1,4 @@
-"""What the commands share: options with their checks, loading the target, progress, exit codes.
+"""Options: what the commands share: options with their checks, loading of the target, progress, exit codes.
 
 Knows typer and rich; no command.
 """
@@ -28,7 +28,7 @@ FAILED, WRONG_USAGE = 1, 2
 
 
 def checked_dtypes(names: list[str] | None) -> list[str] | None:
-    """The dtypes, each looked at; none for those that the operator has by default."""
+    """The dtypes, if all of them are supported; None, which means the operator's default ones, if there are none."""
     supported = [str(dtype) for dtype in formats.SUPPORTED]
     for name in names or ():
         if name not in supported:
@@ -90,7 +90,7 @@ Json = Annotated[
 
 
 def parsed_model(text: str | None) -> ErrorModel | None:
-    """The error model that is named; None if none is."""
+    """The error model of a text; None without a text."""
     from refconv.judge.bounds import ErrorModel
 
     try:
@@ -126,7 +126,7 @@ def load_target(
 
 @contextmanager
 def progress_bar(console: Console) -> Iterator[Callback]:
-    """A callback that shows how far things are: bars on a terminal, plain lines elsewhere."""
+    """A callback that shows the progress: bars on a terminal, plain lines elsewhere."""
     if not console.is_terminal:
         yield lambda label, done, total: _plain_line(console, label, done, total)
         return

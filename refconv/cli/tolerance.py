@@ -1,4 +1,4 @@
-"""Advice: which rtol and atol are right for a layer, beside those that torch.testing takes by default.
+"""Tolerance: which rtol and atol are right for a layer, beside those that torch.testing takes by default.
 
 Knows layers, cases and tolerances, and rich for its tables; not the command line.
 """
@@ -18,7 +18,7 @@ from refconv.judge import tolerances
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.tolerances import Tolerances
 
-# https://docs.pytorch.org/docs/stable/testing.html#torch.testing.assert_close; the narrowest have none of their own.
+# https://docs.pytorch.org/docs/stable/testing.html#torch.testing.assert_close; it has none for 8 bits.
 TORCH_DEFAULTS = {
     "float16": (1e-3, 1e-5),
     "bfloat16": (1.6e-2, 1e-5),
@@ -33,7 +33,7 @@ FORM = "N,C,H,W:K,C/groups,R,S[:stride=2,padding=1x0,dilation=1]"
 
 @dataclass(frozen=True)
 class Row:
-    """What is right for one layer.
+    """The tolerances that are right for one layer.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Row:
     terms : int
         n, the number of terms of a sum.
     tolerances : Tolerances
-        The pair, and why.
+        rtol, atol, and the reason for them.
     unseen : float
         Share of the outputs where, with this pair, a dropped tap of typical size would pass.
     rejects, default_unseen : float or None
@@ -64,7 +64,7 @@ def advise(layer: Layer, dtype: str, model: ErrorModel | None = None) -> Row:
     Raises
     ------
     GeometryError
-        If the model can't be of such a layer.
+        If the model is of an algorithm that can't compute such a layer.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def parsed(text: str) -> Layer:
     Raises
     ------
     GeometryError
-        For a text of another form, and for what no convolution has.
+        For a text of another form, and for shapes and options of no convolution.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def table(rows: Iterable[Row], dtype: str) -> Table:
 
 
 def explanation(rows: list[Row]) -> str:
-    """Why these, in words: the reason of the longest sums, and how to read the table."""
+    """The reason for the tolerances of the layer with the longest sums, and how to read the table."""
     longest = max(rows, key=lambda row: row.terms)
     return (
         f"Why, for {longest.layer}: {longest.tolerances.reason}.\n"

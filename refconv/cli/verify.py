@@ -1,6 +1,6 @@
 """`refconv verify` and `refconv replay`: a candidate put to the test, and its saved failures tried again.
 
-Knows typer and rich; how a candidate is tested is known elsewhere, and imported when a command runs.
+Knows typer and rich; a candidate is tested elsewhere, by modules that are imported when a command runs.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class DataUnavailable(Exception):
 
 
 class Source(Protocol):
-    """Where a case comes from: a recipe, for instance."""
+    """Makes a case: a recipe, for instance."""
 
     def case(self) -> Case:
         """The case."""

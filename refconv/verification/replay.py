@@ -23,7 +23,7 @@ class Again:
 
 
 def again(candidate: Candidate, failure: Saved, model: ErrorModel | None = None, limit: float = 20.0) -> Again:
-    """Try a failure again, in a process of its own, for `limit` seconds at most; by the saved model if none is given."""
+    """Try a failure again, in a process of its own, for at most `limit` seconds; `model` replaces the saved one."""
     if failure.recipe is None:
         return Again("not tried, for no recipe makes it", failed=False)
     claim = failure.model or None if model is None else str(model)

@@ -1,6 +1,6 @@
-"""Candidates: the functions under test, what they are called with, and where they come from.
+"""Candidates: the functions under test, each with its kind of arrays, its style and where it is loaded from.
 
-Knows how to find a function and which arrays it wants; not how it is judged.
+Knows how a function is called; not how it is found, and not how it is judged.
 """
 
 import math
@@ -19,7 +19,7 @@ from refconv.verification.candidate.call import Arguments, Outcome, Way, call_fu
 
 ARRAYS = array_kinds.KINDS
 STYLES = ("return", "out")
-MOST_SIMULATED = 20_000  # products that a simulator computes in a second or so; three quarters of generated cases
+MOST_SIMULATED = 20_000  # multiplications that a simulator does in about a second; 3 of 4 generated cases have fewer
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Candidate:
     function
         Called positionally, as torch.nn.functional.conv2d is. An attribute `device` says where torch tensors are to be.
     arrays : {"numpy", "torch", "cupy", "numba", "jax"}
-        The kind of arrays that it takes and returns.
+        The kind of arrays that the function takes and returns.
     target
         Where it can be loaded from, `module:attribute`, `path/to/file.py:attribute` or `path/to/lib.so:symbol`; empty
         if from nowhere.
@@ -58,7 +58,7 @@ class Candidate:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """All that tells it from others: of a file also what stands in it."""
+        """All that tells the candidate from others; if it is in a file, a digest of the file's content, too."""
         path = Path(self.target.rpartition(":")[0])
         content = sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
         return self.target, self.op, self.arrays, self.style, content
@@ -68,7 +68,7 @@ class Candidate:
         return Arguments(case, self._way()).positional
 
     def call(self, case: Case, *, layout: str = "NCHW", memory: Iterable[tuple[str, str]] = ()) -> Outcome:
-        """Call the function, and look at all that it did but the numbers.
+        """Call the function, and check all that it did except the numbers.
 
         The result is a copy. Where elements of an output look as if they had not been written, there is a second call.
 
@@ -87,7 +87,7 @@ class Candidate:
         Unsupported
             If the candidate raises NotImplementedError, or its kind of arrays has no such dtype.
         ValueError
-            For arrays that can't lie so, or a name that no array has.
+            For arrays that can't lie in memory so, or a name that no array has.
 
         Examples
         --------
@@ -101,20 +101,20 @@ class Candidate:
 
     @property
     def device(self) -> str:
-        """Where its torch tensors are to be."""
+        """The device of the torch tensors that the function takes."""
         return str(getattr(self.function, "device", "cpu")) if self.arrays == "torch" else "cpu"
 
     def is_stranded(self) -> bool:
-        """Whether it has left its device so that this process can't use it any more."""
+        """Whether this process can't use the candidate's device any more, after what the candidate did to it."""
         return array_kinds.broken(self.arrays, self.device)
 
     def takes_too_long(self, case: Case) -> bool:
-        """Whether its arrays are a simulator's, and the case is too large for that."""
+        """Whether the candidate's arrays are a simulator's, and the case is too large for a simulator."""
         work = math.prod(case.geometry.output_shape) * case.geometry.terms
         return work > MOST_SIMULATED and array_kinds.simulated(self.arrays)
 
     def memory(self, recipe: Recipe) -> tuple[tuple[str, str], ...]:
-        """The arrangements of a recipe that there are arrays for: a result may not be written to any."""
+        """The arrangements of a recipe, without the output's if the function returns its result."""
         return tuple(arrangement for arrangement in recipe.memory if self.style == "out" or arrangement[0] != OUTPUT)
 
     def _way(self, layout: str = "NCHW", memory: Iterable[tuple[str, str]] = ()) -> Way:

@@ -14,7 +14,7 @@ from refconv.ops.family import OPERATORS
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.native import LIBRARIES, Native
 
-MODULE_NAME = "refconv_candidate"  # under which a file is loaded: no file's own name can hide another module's
+MODULE_NAME = "refconv_candidate"  # name that every file is loaded under: a file's own name could hide another module
 
 
 class TargetError(Exception):
@@ -41,9 +41,9 @@ def load(
     Raises
     ------
     TargetError
-        If there is no such thing, it can't be imported, or it is not callable.
+        If the target does not exist, can't be imported, or is not callable.
     GeometryError, ModuleNotFoundError, BackendUnavailable
-        For a kind of arrays that there is not, that is not installed, or that needs a GPU.
+        For a kind of arrays that is unknown, not installed, or needs a GPU.
     """
     place, colon, attribute = target.rpartition(":")
     if not colon or not place or not attribute:
@@ -119,7 +119,7 @@ def _check_file(path: Path) -> None:
 
 def _file(path: Path) -> Any:
     _check_file(path)
-    sys.path.insert(0, str(path.parent))  # as for a script: its neighbours can be imported
+    sys.path.insert(0, str(path.parent))  # as for a script: its neighbors can be imported
     spec = importlib.util.spec_from_file_location(MODULE_NAME, path)
     if spec is None or spec.loader is None:
         raise TargetError(f"{path}: must be a Python file")

@@ -1,7 +1,7 @@
 """The page: a report as one HTML file, for a colleague who has nothing but a browser.
 
-Made from what the report's JSON holds, so that it can be made from a saved file too; the error maps, which that lacks,
-come beside it. The template does the layout, this module the numbers and pictures; jinja2 and matplotlib are imported
+Made from the report's JSON, so that a saved file can be shown too; comparisons, which JSON lacks, come beside it for
+the error maps. The template does the layout, this module the numbers and pictures; jinja2 and matplotlib are imported
 when a page is made. Knows the JSON of a report; not how it came about.
 """
 
@@ -18,7 +18,7 @@ from refconv.core.version import __version__
 from refconv.judge.comparison import Comparison
 from refconv.verification.report.text import as_text
 
-# Pixels of the matrix: its squares, and the room for the names of the factors, beside it and slanting above.
+# Pixels: side of a square of the matrix; room left of, above and right of it, for the names of the factors.
 CELL, LEFT, ABOVE, RIGHT = 18, 180, 160, 80
 
 
@@ -37,7 +37,7 @@ def page(
     environment
         Versions and machine, in the order in which they are shown.
     comparisons
-        Of each failure, in their order; without them there are no error maps.
+        One for each failure, in the same order; without comparisons there are no error maps.
     not_covered
         The pairs that the candidate refuses, and the others that were not covered.
 
@@ -48,7 +48,7 @@ def page(
     """
     try:
         import jinja2
-        import matplotlib as mpl  # noqa: F401 - what is missing is said before the work, not after
+        import matplotlib as mpl  # noqa: F401 - so that a missing one is reported before the work, not after
     except ModuleNotFoundError as error:
         missing = f"an HTML report needs {error.name}: pip install 'refconv[report]'"
         raise ModuleNotFoundError(missing, name=error.name) from error
@@ -112,7 +112,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """As one says it.
+    """A time in seconds as a person says it.
 
     >>> _duration(3.21), _duration(75), _duration(7300)
     ('3.2 s', '1 min 15 s', '2 h 1 min')
@@ -150,7 +150,7 @@ def _picture(comparison: Comparison | None) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class _Cell:
-    """What came of a property in one dtype."""
+    """The outcome of a property in one dtype."""
 
     state: str
     text: str
@@ -158,7 +158,7 @@ class _Cell:
 
 
 def _properties(content: Mapping[str, Any], failures: Sequence[dict[str, Any]]) -> list[tuple[str, list[_Cell], str]]:
-    """For each property a cell for each dtype, and why it was not checked in some."""
+    """For each property: its name, a cell for each dtype, and why it was not checked in some of them."""
     results = content["results"]
     names = dict.fromkeys(name for result in results for name in result["properties"])
     names |= dict.fromkeys(failure["property"] for failure in failures)
@@ -174,7 +174,7 @@ def _properties(content: Mapping[str, Any], failures: Sequence[dict[str, Any]]) 
 
 
 def _cell(tallies: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, Any]]) -> _Cell:
-    """What came of a property in one dtype, over all its sections."""
+    """The outcome of a property in one dtype, over all sections."""
     checked, failed = (sum(tally[name] for tally in tallies) for name in ("checked", "failed"))
     if failures or failed:
         state = "expected" if failures and all(failure["expected"] for failure in failures) else "failed"
@@ -197,7 +197,7 @@ class _Square:
 
 @dataclass(frozen=True)
 class _Matrix:
-    """The picture of which pairs are covered: half a matrix, for the order of two factors means nothing."""
+    """The picture of which pairs are covered: half a matrix, because two factors have no order."""
 
     rows: list[tuple[int, str]]
     columns: list[tuple[int, str]]
@@ -233,7 +233,7 @@ def _squares(names: list[str], shares: Mapping[frozenset[str], tuple[int, int]])
 
 
 def _shade(done: int, possible: int) -> tuple[str, str]:
-    """How a square looks, and the percentage that it shows unless all is covered."""
+    """The state of a square, which is its style, and its text: the percentage, unless all pairs are covered."""
     if not possible:
         return "impossible", ""
     if done >= possible:
