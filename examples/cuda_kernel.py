@@ -12,7 +12,7 @@ THREADS, MOST_BLOCKS = 64, 4096
 
 @cuda.jit
 def correlate(input, weight, bias, stride, padding, dilation, groups, out):
-    """One output after the other, each thread every so many-th: no size reaches a limit of the launch."""
+    """One output after the other; a thread takes every gridsize-th, so that no size reaches a limit of the launch."""
     _, group_channels, rows, columns = weight.shape
     _, channels, height, width = out.shape
     for index in range(cuda.grid(1), out.size, cuda.gridsize(1)):

@@ -16,7 +16,7 @@ from refconv.engine.targets import cpu
 
 
 class Layer(NamedTuple):
-    """One convolution: shapes as torch has them, and what is not torch's default."""
+    """One convolution: shapes as torch has them, and the options that are not torch's defaults."""
 
     input: tuple[int, int, int, int]
     weight: tuple[int, int, int, int]

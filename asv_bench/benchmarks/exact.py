@@ -43,7 +43,7 @@ def arguments(layer: str, dtype: str) -> tuple:
 
 
 def ratio(ours: Call, theirs: Call) -> float:
-    """Their median time over ours."""
+    """The other side's median time over refconv's."""
     (time_of_ours, time_of_theirs), _ = bench.in_turns(ours, [theirs], 0.0)
     return time_of_theirs / time_of_ours
 
@@ -68,14 +68,14 @@ def beside_naive(layer: str, dtype: str) -> float:
 
 
 def redone(layer: str, dtype: str) -> int:
-    """Sums computed a second time."""
+    """Number of sums that are computed a second time."""
     with refconv.count_redone() as count:
         refconv.conv2d(*arguments(layer, dtype), precision="exact")
     return count.redone
 
 
 class Exact:
-    """Times beside the others'."""
+    """Times of torch and of the naive loops over refconv's."""
 
     params = (list(LAYERS), list(DTYPES))
     param_names = ("layer", "dtype")
@@ -93,7 +93,7 @@ class Exact:
 
 
 def main() -> None:
-    """Print all of it. torch first: the loops have threads of their own, which would be in its way."""
+    """Print all ratios. torch comes first: the naive loops have threads of their own, which would slow it down."""
     both = [(layer, dtype) for dtype in DTYPES for layer in LAYERS]
     torchs = {pair: beside_torch(*pair) for pair in both}
     loops = {pair: beside_naive(*pair) for pair in both}

@@ -141,7 +141,7 @@ LARGE: dict[str, tuple[Callable[[], np.ndarray], Callable[[np.ndarray], np.ndarr
 
 
 def mebibytes_beyond(case: str) -> float:
-    """What a call allocates at most at a time, besides input and result."""
+    """Most MiB that a call has allocated at a time, besides input and result."""
     make, call = LARGE[case]
     x = make()
     call(x[..., :64, :64])  # compiled before

@@ -1,4 +1,4 @@
-"""Properties: everything that can be wrong about a candidate on one case, each under its own name.
+"""Examiner: checks on one case all that can be wrong about a candidate, each property under its own name.
 
 Knows candidates, cases and recipes; not where these come from, and nothing of processes or reports.
 """

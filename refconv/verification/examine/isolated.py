@@ -46,7 +46,7 @@ class Isolated:
     """
 
     def __init__(self, spec: Spec, limit: float) -> None:
-        self.spec, self.limit, self.asked = spec, limit, limit
+        self.spec, self.limit, self.first_limit = spec, limit, limit
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: Connection | None = None
         self._output: IO[bytes] | None = None  # what the process, and the candidate in it, print

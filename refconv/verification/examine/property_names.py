@@ -1,4 +1,4 @@
-"""Names of the properties that are looked at, each separately reported, and what they mean."""
+"""Names of the properties that are checked and reported, and what they mean. Knows nothing else."""
 
 RETURNS, INPUTS, KIND = "returns", "inputs unmodified", "kind of array"
 WRITTEN, OUTSIDE = "every output written", "nothing outside written"

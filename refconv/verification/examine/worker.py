@@ -68,7 +68,7 @@ def work(spec: Spec, limit: float, recipes: Sequence[Recipe | wrong_arguments.Wr
     """Examine a chunk of cases, in whatever process this is called in, whose worker is kept for the next chunk."""
     global _worker  # noqa: PLW0603 - one for each process of an executor
     with _busy:
-        if _worker is None or (_worker.spec, _worker.asked) != (spec, limit):
+        if _worker is None or (_worker.spec, _worker.first_limit) != (spec, limit):
             if _worker is not None:
                 _worker.close()
             _worker = Isolated(spec, limit)
