@@ -2,5 +2,5 @@
 
 `app` has all commands; `verify` (with replay) and `mutants` are in files of their own, on the options of `options`.
 `bench`, `tolerance` and `environment` compute what their commands print. Knows typer and rich, and imports what
-a command does when the command runs; nothing but `refconv.__main__` imports it.
+a command does when the command runs; only `refconv.__main__` and the asv suite import it.
 """
