@@ -32,7 +32,7 @@ SMALLEST_ROUND = 100  # cases tried at least in a further round: one in which no
 MOST_REFUSED = 20  # cases refused, for each case asked for, that end the section
 MOST_FAILED = 200  # cases failed that end the section: more say nothing new
 MISUSED = 300  # recipes that calls with wrong arguments are made from
-FRESH = 4  # failing cases that are tried as the first call of a process: does the kernel err, or its memory?
+FRESH = 4  # failing cases that are tried as the first call of a process, to tell wrong values from stale state
 
 # Properties that a candidate may violate only because of what it was called with before.
 STATEFUL = {
