@@ -4,23 +4,19 @@ Knows the sums of a call and what its operands become; not the output's format.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
+from refconv.core.checks import choice, integer
+from refconv.core.errors import GeometryError
 from refconv.core.formats import unit_roundoff
 from refconv.core.geometry import Geometry
+from refconv.judge.bounds.algorithm import Estimate, accumulator_dtype
 from refconv.judge.bounds.operands import EXACT, FORMATS, Operands
 from refconv.judge.bounds.rounding import OUTWARDS, direct_sum, lost
 from refconv.judge.bounds.sums import Sums
-
-
-class Estimate(NamedTuple):
-    """How an algorithm computes the sums of a call."""
-
-    error: np.ndarray  # largest error of a sum before it is rounded to the output's format
-    peak: np.ndarray  # no number on the way to it is larger, but for its error
-    free: np.ndarray  # where anything may come of it, whatever the numbers are
 
 
 @dataclass(frozen=True)
@@ -82,6 +78,33 @@ class TensorCore:
 
     statistical = False  # it truncates
     forward_only = False
+
+    @classmethod
+    def of(
+        cls,
+        gpu: str | None,
+        operands: str,
+        block: int | None,
+        fraction_bits: int | None,
+        accumulator: npt.DTypeLike,
+    ) -> Self:
+        """The tensor core of a GPU ("A100" if nothing is given), or one with a block and fraction bits of its own.
+
+        Raises
+        ------
+        GeometryError, TypeError
+            For an unknown GPU, sizes below 1 or in addition to a GPU, an accumulator of no floating format.
+        """
+        if block is None and fraction_bits is None:
+            gpu = choice("gpu", gpu or "A100", tuple(GPUS))
+            size, tf32_size, bits = GPUS[gpu]
+            return cls(
+                accumulator_dtype(accumulator), tf32_size if operands.startswith("tf32") else size, bits, operands, gpu
+            )
+        if gpu is not None:
+            raise GeometryError(f"gpu={gpu!r}: must not be given with block={block} and fraction_bits={fraction_bits}")
+        sizes = integer("block", block, 1), integer("fraction_bits", fraction_bits, 1)
+        return cls(accumulator_dtype(accumulator), *sizes, operands)
 
     @property
     def unit(self) -> float:

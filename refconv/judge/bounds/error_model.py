@@ -5,52 +5,23 @@ Knows algorithms and the sums of a call; not the call itself, and nothing of how
 
 import inspect
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from refconv.core import formats
-from refconv.core.checks import choice, integer
+from refconv.core.checks import choice
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry
-from refconv.judge.bounds.direct import GPUS, Direct, Estimate, Exact, TensorCore
+from refconv.judge.bounds.algorithm import Algorithm, accumulator_dtype
+from refconv.judge.bounds.direct import Direct, Exact, TensorCore
 from refconv.judge.bounds.fft import FFT
+from refconv.judge.bounds.model_text import FLAGS, parts_of, with_flags
 from refconv.judge.bounds.operands import FORMATS
 from refconv.judge.bounds.rounding import OUTWARDS, rounded
 from refconv.judge.bounds.sums import Sums
 from refconv.judge.bounds.winograd import Winograd
-
-FLAGS = ("flush_to_zero", "bias_after_rounding")
-
-
-class Algorithm(Protocol):
-    """A way to compute the sums of a call."""
-
-    @property
-    def accumulator(self) -> np.dtype:
-        """Format of its sums."""
-
-    @property
-    def statistical(self) -> bool:
-        """Whether its errors have mean 0 where significands are random."""
-
-    @property
-    def unit(self) -> float:
-        """Largest error of one product and its addition, relative to ``|x w|``, but for terms of higher order; or 0."""
-
-    @property
-    def forward_only(self) -> bool:
-        """Whether it is known for a conv2d only, not for gradients and transposed convolutions."""
-
-    def refusal(self, geometry: Geometry, /) -> str:
-        """Why it can't compute such a convolution, or nothing."""
-
-    def estimate(self, sums: Sums, *, flush_to_zero: bool) -> Estimate:
-        """Error and size of the sums before they are rounded to the output's format."""
-
-    def exact(self, sums: Sums) -> np.ndarray:
-        """Where nothing is rounded but the exact value, once."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +72,7 @@ class ErrorModel:
         'direct:float16,flush_to_zero'
         """
         choice("operands", operands, tuple(FORMATS))
-        return cls(Direct(_floating(accumulator), operands), flush_to_zero, bias_after_rounding)
+        return cls(Direct(accumulator_dtype(accumulator), operands), flush_to_zero, bias_after_rounding)
 
     @classmethod
     def tf32(cls, rounding: str = "nearest", *, flush_to_zero: bool = False, bias_after_rounding: bool = False) -> Self:
@@ -188,17 +159,7 @@ class ErrorModel:
         ('tensor_core:A100,tf32', 'tensor_core:block=32,fraction_bits=13')
         """
         choice("operands", operands, tuple(FORMATS))
-        if block is None and fraction_bits is None:
-            gpu = choice("gpu", gpu or "A100", tuple(GPUS))
-            size, tf32_size, bits = GPUS[gpu]
-            algorithm = TensorCore(
-                _floating(accumulator), tf32_size if operands.startswith("tf32") else size, bits, operands, gpu
-            )
-        elif gpu is not None:
-            raise GeometryError(f"gpu={gpu!r}: must not be given with block={block} and fraction_bits={fraction_bits}")
-        else:
-            sizes = integer("block", block, 1), integer("fraction_bits", fraction_bits, 1)
-            algorithm = TensorCore(_floating(accumulator), *sizes, operands)
+        algorithm = TensorCore.of(gpu, operands, block, fraction_bits, accumulator)
         return cls(algorithm, flush_to_zero, bias_after_rounding)
 
     @classmethod
@@ -238,7 +199,7 @@ class ErrorModel:
         >>> str(ErrorModel.winograd(4, 3))
         'winograd:4,3'
         """
-        return cls(Winograd(_floating(accumulator), m, r), flush_to_zero, bias_after_rounding)
+        return cls(Winograd(accumulator_dtype(accumulator), m, r), flush_to_zero, bias_after_rounding)
 
     @classmethod
     def fft(
@@ -266,7 +227,7 @@ class ErrorModel:
         >>> str(ErrorModel.fft())
         'fft'
         """
-        return cls(FFT(_floating(accumulator)), flush_to_zero, bias_after_rounding)
+        return cls(FFT(accumulator_dtype(accumulator)), flush_to_zero, bias_after_rounding)
 
     @classmethod
     def exact(cls, *, flush_to_zero: bool = False, bias_after_rounding: bool = False) -> Self:
@@ -319,9 +280,8 @@ class ErrorModel:
         >>> ErrorModel.parse("winograd:2,3") == ErrorModel.winograd(2, 3)
         True
         """
-        kind, _, rest = name.partition(":")
+        kind, positional, named = parts_of(name)
         make = getattr(cls, choice("model", kind, KINDS))
-        positional, named = _arguments(rest)
         try:
             inspect.signature(make).bind(*positional, **named)
             model: Self = make(*positional, **named)
@@ -330,9 +290,7 @@ class ErrorModel:
         return model
 
     def __str__(self) -> str:
-        text = str(self.algorithm)
-        flags = ",".join(each for each in FLAGS if getattr(self, each))
-        return text + ("," if ":" in text else ":") + flags if flags else text
+        return with_flags(str(self.algorithm), [flag for flag in FLAGS if getattr(self, flag)])
 
     @property
     def accumulator(self) -> np.dtype:
@@ -429,25 +387,3 @@ def _at_the_edge(sums: Sums, bound: np.ndarray, out: npt.DTypeLike) -> np.ndarra
     past = np.abs(sums.value) - sums.value_error - bound > most * (1 + 2 * formats.unit_roundoff(out))
     edge: np.ndarray = ~(sums.magnitude + bound < most) & ~past & np.isfinite(sums.special)
     return edge
-
-
-def _floating(accumulator: npt.DTypeLike) -> np.dtype:
-    found = formats.parse("accumulator", accumulator)
-    if found not in formats.FLOATS:
-        raise TypeError(f"accumulator={accumulator!r}: must be a floating format")
-    return found
-
-
-def _arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and named arguments of a text such as "8,operands=tf32,flush_to_zero"."""
-    positional: list[Any] = []
-    named: dict[str, Any] = {}
-    for token in text.split(",") if text else ():
-        key, equals, value = token.strip().rpartition("=")
-        if value in FLAGS and not equals:
-            named[value] = True
-        elif equals:
-            named[key] = int(value) if value.isdecimal() else value
-        else:
-            positional.append(int(value) if value.isdecimal() else value)
-    return positional, named

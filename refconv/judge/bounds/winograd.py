@@ -17,7 +17,7 @@ from refconv.core.errors import GeometryError
 from refconv.core.formats import unit_roundoff
 from refconv.core.geometry import Geometry
 from refconv.core.padding import pad
-from refconv.judge.bounds.direct import Estimate
+from refconv.judge.bounds.algorithm import Estimate
 from refconv.judge.bounds.rounding import OUTWARDS, growth, lost, smallest_normal
 from refconv.judge.bounds.sums import Sums
 
