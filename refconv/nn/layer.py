@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class Layer:
-    """What the layers share. A subclass checks its geometry, shapes its weight, and calls its operator."""
+    """What the layers share. A subclass checks its paddings, shapes its weight, and calls its operator."""
 
-    # The constructor's arguments, but for `bias`, that are attributes of the same name here and in torch.
     _name: ClassVar[str]  # of torch's layer, also where a subclass has another
+    # The constructor's arguments, but for `bias`, that are attributes of the same name here and in torch.
     _arguments: ClassVar[tuple[str, ...]]
-    _least_channels: ClassVar[int] = 0  # of the input: torch's convolution is content with none
+    _least_channels: ClassVar[int] = 0  # fewest channels of the input: torch's convolution is content with none
     _modes: ClassVar[tuple[str, ...]] = MODES
     transposed: ClassVar[bool]
 
@@ -46,17 +46,22 @@ class Layer:
     bias: np.ndarray | None
     _backend = "auto"
 
-    def _set_geometry(
+    def __init__(  # noqa: PLR0913, PLR0917 - torch's arguments
         self,
         in_channels: Any,
         out_channels: Any,
         kernel_size: Any,
         stride: Any,
+        padding: Any,
         dilation: Any,
         groups: Any,
+        bias: Any,
         padding_mode: Any,
+        device: Any,
+        dtype: Any,
+        seed: Any,
+        output_padding: Any = 0,
     ) -> None:
-        """Check and keep what every layer has."""
         self.in_channels = integer("in_channels", in_channels, self._least_channels)
         self.out_channels = integer("out_channels", out_channels, 1)
         self.kernel_size = per_axis("kernel_size", kernel_size, 1)
@@ -66,17 +71,27 @@ class Layer:
         self.dilation = as_kept(dilation, per_axis("dilation", dilation, 1))
         self.groups = integer("groups", groups, 1)
         self.padding_mode = choice("padding_mode", padding_mode, self._modes)
+        self._set_padding(padding, output_padding)
+        self._set_parameters(bias, device, dtype, seed)
 
-    def _set_parameters(self, weight_shape: tuple[int, ...], bias: Any, device: Any, dtype: Any, seed: Any) -> None:
+    @property
+    def _weight_shape(self) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def _set_padding(self, padding: Any, output_padding: Any, /) -> None:
+        """Keep the paddings, and check that all arguments together make a convolution."""
+        raise NotImplementedError
+
+    def _set_parameters(self, bias: Any, device: Any, dtype: Any, seed: Any) -> None:
         """Draw weight and bias as torch does: kaiming_uniform(a=sqrt(5)) is this uniform distribution."""
         if not isinstance(bias, (bool, np.bool_)):
             raise TypeError(f"bias={bias!r}: must be True or False, not {type(bias).__name__}")
         kept_dtype, generator = float_type(dtype), generator_of(seed)
         if device is not None:
             self.to(device)
-        fan_in = math.prod(weight_shape[1:])
+        fan_in = math.prod(self._weight_shape[1:])
         bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
-        self.weight = generator.uniform(-bound, bound, weight_shape).astype(kept_dtype)
+        self.weight = generator.uniform(-bound, bound, self._weight_shape).astype(kept_dtype)
         self.bias = generator.uniform(-bound, bound, self.out_channels).astype(kept_dtype) if bias else None
 
     def __repr__(self) -> str:
@@ -120,6 +135,7 @@ class Layer:
 
         Examples
         --------
+        >>> from refconv.nn import Conv2d
         >>> Conv2d(1, 2, 3).to("cpu")
         Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1))
         """
@@ -146,13 +162,14 @@ class Layer:
         Examples
         --------
         >>> import torch
+        >>> from refconv.nn import Conv2d
         >>> Conv2d.from_torch(torch.nn.Conv2d(16, 33, (3, 5), padding="same", bias=False))
         Conv2d(16, 33, kernel_size=(3, 5), stride=(1, 1), padding=same, bias=False)
         """
         torch = sys.modules.get("torch")  # where it is not loaded, the module can't be one of its
         if torch is None or type(module) is not getattr(torch.nn, cls._name):
-            found = f"{type(module).__module__}.{type(module).__qualname__}"
-            raise TypeError(f"module is a {found}: must be a torch.nn.{cls._name} (not of a subclass)")
+            kind = f"{type(module).__module__}.{type(module).__qualname__}"
+            raise TypeError(f"module is a {kind}: must be a torch.nn.{cls._name} (not of a subclass)")
         weight = interop.to_numpy("module.weight", module.weight)
         if weight.dtype not in formats.FLOATS:
             supported = ", ".join(map(str, formats.FLOATS))
@@ -176,6 +193,7 @@ class Layer:
 
         Examples
         --------
+        >>> from refconv.nn import Conv2d
         >>> Conv2d(1, 2, 3).to_torch()
         Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1))
         """
@@ -216,6 +234,7 @@ class Layer:
 
         Examples
         --------
+        >>> from refconv.nn import Conv2d
         >>> figure = Conv2d(1, 4, 3).plot_weights()
         >>> len(figure.axes)  # four panels and their colour bars
         8
@@ -240,10 +259,10 @@ def as_kept(value: Any, pair: Any) -> Any:
 
 def float_type(dtype: Any) -> np.dtype:
     """Floating dtype of a layer's parameters."""
-    found = formats.parse("dtype", "float32" if dtype is None else dtype)
-    if found not in formats.FLOATS:
+    parsed = formats.parse("dtype", "float32" if dtype is None else dtype)
+    if parsed not in formats.FLOATS:
         raise TypeError(f"dtype={dtype!r}: must be one of {', '.join(map(str, formats.FLOATS))}")
-    return found
+    return parsed
 
 
 def generator_of(seed: Any) -> np.random.Generator:

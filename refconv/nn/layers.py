@@ -1,11 +1,10 @@
-"""Layers: torch's constructors, parameters and printing over the operators of refconv.
+"""The two layers: torch's constructors, the geometry that each refuses, and the call of its operator.
 
-Knows the operators and the checks below them; nothing of cases and bounds. torch and matplotlib are imported
-only by the methods that return something of theirs.
+Knows the operators and the checks below them; nothing of cases and bounds.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +16,6 @@ from refconv.core.transposed_geometry import output_padding_for, transposed
 from refconv.nn.layer import Layer, as_kept
 from refconv.ops.convolution import conv2d
 from refconv.ops.transposed import conv_transpose2d
-
-if TYPE_CHECKING:
-    pass
 
 
 class Conv2d(Layer):
@@ -107,16 +103,23 @@ class Conv2d(Layer):
         *,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        self._set_geometry(in_channels, out_channels, kernel_size, stride, dilation, groups, padding_mode)
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode,
+            device, dtype, seed,
+        )  # fmt: skip
+
+    @property
+    def _weight_shape(self) -> tuple[int, ...]:
+        return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+
+    def _set_padding(self, padding: Any, _output_padding: Any, /) -> None:
+        """Check the layer as the convolution of an empty batch of the smallest images that the kernel fits on."""
         sides = padding_sides(padding)
-        weight_shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
-        # Checked as the convolution of an empty batch of the smallest images that the kernel fits on.
-        steps = zip(self.kernel_size, per_axis("dilation", dilation, 1), strict=True)
-        reach = ((kernel - 1) * step + 1 for kernel, step in steps)
+        dilation = per_axis("dilation", self.dilation, 1)
+        reach = ((kernel - 1) * step + 1 for kernel, step in zip(self.kernel_size, dilation, strict=True))
         smallest = (0, self.in_channels, *reach)
-        convolution(smallest, weight_shape, None, self.stride, sides, self.dilation, self.groups, "zeros")
+        convolution(smallest, self._weight_shape, None, self.stride, sides, self.dilation, self.groups, "zeros")
         self.padding = sides if isinstance(sides, str) else as_kept(padding, _per_axis_if_alike(sides))
-        self._set_parameters(weight_shape, bias, device, dtype, seed)
 
     def __call__(self, input: Any) -> Any:
         """Convolution of `input` with the layer's parameters, as by `refconv.conv2d`.
@@ -239,16 +242,23 @@ class ConvTranspose2d(Layer):
         *,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        self._set_geometry(in_channels, out_channels, kernel_size, stride, dilation, groups, padding_mode)
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode,
+            device, dtype, seed, output_padding,
+        )  # fmt: skip
+
+    @property
+    def _weight_shape(self) -> tuple[int, ...]:
+        return (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
+
+    def _set_padding(self, padding: Any, output_padding: Any, /) -> None:
+        """Check the layer on one of the smallest images of which the padding leaves something."""
         check_channels(self.in_channels, self.out_channels, self.groups)
         sides = integer_sides(padding)
-        weight_shape = (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
         self.output_padding = as_kept(output_padding, per_axis("output_padding", output_padding, 0))
-        # Checked on one of the smallest images of which the padding leaves something.
-        smallest = (1, self.in_channels, *self._smallest(sides))
-        transposed(smallest, weight_shape, None, self.stride, sides, self.output_padding, self.dilation, self.groups)
+        shape, weight_shape = (1, self.in_channels, *self._smallest(sides)), self._weight_shape
+        transposed(shape, weight_shape, None, self.stride, sides, self.output_padding, self.dilation, self.groups)
         self.padding = as_kept(padding, _per_axis_if_alike(sides))
-        self._set_parameters(weight_shape, bias, device, dtype, seed)
 
     def _smallest(self, sides: Sides) -> tuple[int, ...]:
         """Size of the smallest image of which the padding leaves something."""
