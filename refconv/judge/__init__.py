@@ -1,6 +1,8 @@
-"""The judge: what must come out of a call, how far an implementation may be from it, and the verdict on what did.
+"""The judge: what a call must return, how far an implementation may be from it, and the verdict on an output.
 
-Public names only. Knows operators; not how cases are made, and none of the libraries that are judged.
+A `Case` is a call with its arrays. `Case.check` judges an output under an `ErrorModel`, which says how the
+implementation computes, and returns a `Comparison`; `assert_close` raises where that is not ok. Public names only.
+Knows operators; not how cases are made, and none of the libraries that are judged.
 """
 
 from refconv.judge.bounds.error_model import ErrorModel

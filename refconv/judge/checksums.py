@@ -1,7 +1,8 @@
 """Checksums of an output: by linearity, one output of a convolution with a random combination of the filters.
 
 Huang and Abraham, "Algorithm-based fault tolerance for matrix operations", IEEE Trans. Computers C-33 (1984). Images
-are looked at one after the other, so that memory is needed for one of them. Knows references and error models.
+are looked at one after the other, so that memory is needed for one image only. Knows references and error models; not
+what is judged besides checksums.
 """
 
 import math
@@ -21,24 +22,20 @@ from refconv.ops import convolution
 
 
 class Faults(NamedTuple):
-    """What the checksums say.
+    """What the checksums of all images say."""
 
-    Of a wrong one, in words; the single errors that are seen for certain, and those that are suspicious, typically; how
-    many could not be judged, and how many are suspicious.
-    """
-
-    problem: str
-    size: float
-    likely: float
-    unjudged: int
-    suspicious: int
+    problem: str  # the wrong checksums of the first image that has some, in words
+    size: float  # a single error as large as this makes a checksum wrong (median over images)
+    likely: float  # a single error as large as this makes a checksum suspicious (median over images)
+    unjudged: int  # number of checksums that could not be judged
+    suspicious: int  # number of checksums that are further off than independent roundings could make them
 
 
 class _Image(NamedTuple):
-    """The same of the checksums of one image, one by one."""
+    """What the checksums of one image say; `size`, `likely` and `suspicious` as `Faults` has them."""
 
-    wrong: np.ndarray
-    judged: np.ndarray
+    wrong: np.ndarray  # for each checksum, whether it is wrong
+    judged: np.ndarray  # for each checksum, whether it could be judged
     size: float
     likely: float
     suspicious: int
@@ -51,7 +48,8 @@ class Checksums:
         self.case, self.model = case, model
         g = case.geometry
         usable = _all_finite(case.weight) & (True if case.bias is None else _all_finite(case.bias))
-        # All different, so that channels that have changed places do not cancel. From 1 to 2; of integers times C_out.
+        # The factors all differ, so that channels that have changed places do not cancel. They lie between 1 and 2, for
+        # integers between C_out and 2 C_out.
         factors = g.out_channels + random.permutation(g.out_channels)
         self.factors = random.choice([-1, 1], g.out_channels) * factors * usable
         if model:
@@ -62,38 +60,39 @@ class Checksums:
         bias = np.zeros(g.out_channels, self.wide) if case.bias is None else case.bias.astype(self.wide)
         bias[~usable] = 0
         factors = self.factors.astype(self.wide)
-        # One filter over all channels: those of each group side by side.
+        # One filter over all input channels: the combined filters of the groups side by side.
         filters = (factors[:, None, None, None] * weight).reshape(g.groups, -1, *weight.shape[1:]).sum(axis=1)
         self.filter, self.bias = filters.reshape(1, -1, *g.kernel), (factors * bias).sum(keepdims=True)
-        self.largest = [_largest(each, g.groups) for each in (weight, bias)] if model else []
+        self.largest = [_largest(operand, g.groups) for operand in (weight, bias)] if model else []
 
     def faults(self, actual: np.ndarray) -> Faults:
-        """Compare with those of an output, image by image."""
+        """Compare with the checksums of an output, image by image."""
         g = self.case.geometry
         images = actual.reshape(g.batch, g.out_channels, *g.output_size)
         problems: list[str] = []
-        found = [self._closely(n, image) if self.model else self._exactly(n, image) for n, image in enumerate(images)]
-        for n, each in enumerate(found):
-            place = np.argwhere(each.wrong)
+        judge = self._closely if self.model else self._exactly
+        by_image = [judge(n, image) for n, image in enumerate(images)]
+        for n, checksums in enumerate(by_image):
+            place = np.argwhere(checksums.wrong)
             if len(place):
                 at = ", ".join(map(str, ([n] if actual.ndim == 4 else []) + [":", *map(int, place[0][:2])]))
                 problems.append(f"{len(place)} checksums are wrong, the first that of output[{at}]")
         return Faults(
             problem=problems[0] if problems else "",
-            size=float(np.median([each.size for each in found])),
-            likely=float(np.median([each.likely for each in found])),
-            unjudged=sum(each.judged.size - int(each.judged.sum()) for each in found),
-            suspicious=sum(each.suspicious for each in found),
+            size=float(np.median([checksums.size for checksums in by_image])),
+            likely=float(np.median([checksums.likely for checksums in by_image])),
+            unjudged=sum(checksums.judged.size - int(checksums.judged.sum()) for checksums in by_image),
+            suspicious=sum(checksums.suspicious for checksums in by_image),
         )
 
     def _exactly(self, n: int, image: np.ndarray) -> _Image:
         """Integers: equal modulo 2**64."""
         x = self._image(n).astype(np.int64)
-        wanted = self._call(x, self.filter, self.bias, overflow="wrap")
-        found = np.zeros(wanted.shape, np.int64)
+        expected = self._call(x, self.filter, self.bias, overflow="wrap")
+        checksums = np.zeros(expected.shape, np.int64)
         for factor, channel in zip(self.factors, image, strict=True):
-            found += factor * channel.astype(np.int64)
-        return _Image(found != wanted, np.ones(wanted.shape, bool), 1.0, np.inf, 0)
+            checksums += factor * channel.astype(np.int64)
+        return _Image(checksums != expected, np.ones(expected.shape, bool), 1.0, np.inf, 0)
 
     def _closely(self, n: int, image: np.ndarray) -> _Image:
         """Floats: within the sum of the bounds; and finite where nothing but finite numbers comes in."""
@@ -101,30 +100,30 @@ class Checksums:
         x = self._image(n)
         finite = np.isfinite(x)
         x = np.where(finite, x, 0).astype(self.wide)
-        wanted = parts(self._call(x, self.filter, self.bias))
+        expected = parts(self._call(x, self.filter, self.bias))
         bound, absolute = self._bound(x)
-        found = np.zeros(wanted.shape)
-        all_finite = np.ones(wanted.shape, bool)
+        checksums = np.zeros(expected.shape)
+        all_finite = np.ones(expected.shape, bool)
         with np.errstate(all="ignore"):
             for factor, channel in zip(self.factors, image, strict=True):
                 if factor:
                     values = parts(channel).astype(np.float64)
                     all_finite &= np.isfinite(values)
-                    found += factor * values
-        # The sum of the filters, the checksum of the oracle, that of the output.
+                    checksums += factor * values
+        # Rounded in float64: the sum of the filters, the oracle's checksum, the output's checksum.
         bound += 2 * (g.out_channels + g.groups * g.terms + 5) * 2.0**-53 * (absolute + bound)
         judged = np.isfinite(bound)
         if not finite.all():
             reached = self._call((~finite).astype(float), np.ones(self.filter.shape)) > 0
             judged &= ~(np.repeat(reached, 2, axis=-1) if self.wide.kind == "c" else reached)
         with np.errstate(invalid="ignore"):
-            close = all_finite & (np.abs(found - wanted) <= bound)
+            close = all_finite & (np.abs(checksums - expected) <= bound)
         likely = np.minimum(bound, self._likely(absolute))
         with np.errstate(invalid="ignore"):
-            suspicious = int(np.count_nonzero(judged & close & (np.abs(found - wanted) > likely)))
-        size, least = (float(np.median(2 * each[judged])) if judged.any() else np.inf for each in (bound, likely))
+            suspicious = int(np.count_nonzero(judged & close & (np.abs(checksums - expected) > likely)))
+        size, least = (float(np.median(2 * limit[judged])) if judged.any() else np.inf for limit in (bound, likely))
         if self.wide.kind == "c":
-            close, judged = (each.reshape(len(each), -1, 2).all(axis=-1) for each in (close, judged))
+            close, judged = (flags.reshape(len(flags), -1, 2).all(axis=-1) for flags in (close, judged))
         return _Image(judged & ~close, judged, size, least, suspicious)
 
     def _likely(self, absolute: np.ndarray) -> np.ndarray:
@@ -135,15 +134,15 @@ class Checksums:
             self.case.random and model.statistical and n * formats.unit_roundoff(model.accumulator) <= LARGEST_UNITS
         ):
             return np.full(absolute.shape, np.inf)
-        each = math.sqrt(n) * model.unit + formats.unit_roundoff(out)
-        one = math.sqrt(g.out_channels // g.groups)
-        found: np.ndarray = SUM * (each + 2.0**-52 * n * g.groups) * absolute / one
-        return found
+        relative = math.sqrt(n) * model.unit + formats.unit_roundoff(out)  # error of one output, in units of S
+        root = math.sqrt(g.out_channels // g.groups)
+        likely: np.ndarray = SUM * (relative + 2.0**-52 * n * g.groups) * absolute / root
+        return likely
 
     def _bound(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Sums over the channels of bounds, and of S: at most as many times those of the largest weights."""
+        """Bounds and S, summed over the output channels: at most as many times those of a group's largest weights."""
         model, case, g = self._claim(), self.case, self.case.geometry
-        each = g.out_channels // g.groups
+        n_filters = g.out_channels // g.groups
         weight, bias = self.largest
         largest = type(case)(
             input=_absolute(x), weight=weight, bias=bias, stride=g.stride, padding=g.padding, dilation=g.dilation,
@@ -157,8 +156,8 @@ class Checksums:
             # What may rightly be infinite, or NaN in a format without infinity, has no checksum.
             elements = np.where(sums.absolute[0] + elements < formats.largest(out), elements, np.inf)
             bound = elements.sum(axis=0) + formats.unit_roundoff(out) * absolute
-            bound = OUTWARDS**2 * 2 * each * (bound + self._lost(x) + formats.underflow_unit(out))
-        return bound, 2 * each * absolute
+            bound = OUTWARDS**2 * 2 * n_filters * (bound + self._lost(x) + formats.underflow_unit(out))
+        return bound, 2 * n_filters * absolute
 
     def _lost(self, x: np.ndarray) -> float:
         """What operands below a format's normal numbers may add to a bound: the largest weights do not show them."""
@@ -166,9 +165,9 @@ class Checksums:
         operands = getattr(model.algorithm, "operands", "exact")
         if operands == "exact" and not model.flush_to_zero:
             return 0.0
-        least = max(smallest_normal(each) for each in (model.accumulator, formats.part(self.case.input.dtype)))
+        least = max(smallest_normal(dtype) for dtype in (model.accumulator, formats.part(self.case.input.dtype)))
         least = max(least, FORMATS[operands].least)
-        sizes = [float(np.abs(parts(each)).max(initial=0)) for each in (x, self.largest[0])]
+        sizes = [float(np.abs(parts(operand)).max(initial=0)) for operand in (x, self.largest[0])]
         g = self.case.geometry
         return 4 * g.groups * (2 * g.terms + 1) * least * (1 + sum(sizes))
 
@@ -182,10 +181,10 @@ class Checksums:
         return self.case.input.reshape(g.batch, g.in_channels, *g.size)[n : n + 1]
 
     def _call(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None, **options: str) -> np.ndarray:
-        """The sums over one filter of all channels."""
+        """The sums over one filter that spans all input channels."""
         g = replace(self.case.geometry, batch=1, out_channels=1, groups=1)
-        found: np.ndarray = convolution.convolve(g, x, w, bias, **options)[0, 0]
-        return found
+        sums: np.ndarray = convolution.convolve(g, x, w, bias, **options)[0, 0]
+        return sums
 
 
 def _wide(dtype: np.dtype) -> np.dtype:
@@ -195,11 +194,11 @@ def _wide(dtype: np.dtype) -> np.dtype:
 
 
 def _all_finite(operand: np.ndarray) -> np.ndarray:
-    """Of each filter, or number."""
+    """For each filter of a weight, or number of a bias, whether it is finite throughout."""
     if operand.dtype in formats.INTEGERS:
         return np.ones(len(operand), bool)
-    found: np.ndarray = np.isfinite(operand).reshape(len(operand), -1).all(axis=1)
-    return found
+    finite: np.ndarray = np.isfinite(operand).reshape(len(operand), -1).all(axis=1)
+    return finite
 
 
 def _absolute(array: np.ndarray) -> np.ndarray:

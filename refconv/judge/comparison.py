@@ -22,7 +22,7 @@ SUSPICIOUS = "suspicious"
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Comparison:
-    """What the judge found: a verdict, its grounds, and the arrays for whoever wants to look closer.
+    """What the judge found: a verdict, its grounds, and the arrays for a closer look.
 
     Attributes
     ----------
@@ -83,9 +83,9 @@ class Comparison:
         return self.verdict in ("identical", "within bound") or (self.verdict == SUSPICIOUS and self.allow_suspicious)
 
     def with_statistics(self, statistics: tuple[Statistic, ...]) -> Self:
-        """The same, the errors of all elements together looked at too."""
+        """The comparison with statistics of all errors together: suspicious if one of them is beyond its limit."""
         verdict = self.verdict
-        if verdict == "within bound" and not all(each.ok for each in statistics):
+        if verdict == "within bound" and not all(statistic.ok for statistic in statistics):
             verdict = SUSPICIOUS
         return replace(self, statistics=statistics, verdict=verdict)
 
@@ -101,11 +101,12 @@ class Comparison:
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
     def _grounds(self) -> list[str]:
-        """What the elements are like."""
+        """Lines on the elements outside their bound, the statistics, and the distances."""
         bound = f"the error bound of {self.model}" if self.model else "the error bound"
         lines = [f"  {self.n_wrong} of {self.actual.size} elements outside {bound}"]
-        lines += [f"  the {each.name} is {each.value:.3g}, but at most {each.limit:.3g} from a sound implementation"
-                  for each in self.statistics if not each.ok and self.verdict == SUSPICIOUS]  # fmt: skip
+        lines += [f"  the {statistic.name} is {statistic.value:.3g}, but at most {statistic.limit:.3g} "
+                  "from a sound implementation"
+                  for statistic in self.statistics if not statistic.ok and self.verdict == SUSPICIOUS]  # fmt: skip
         if self.n_free:
             lines.append(f"  {self.n_free} not judged: a sum may overflow there, and anything may come of it")
         if self.worst is not None:
@@ -161,9 +162,9 @@ def mismatch(actual: np.ndarray, expected: np.ndarray, problem: str, description
 def misshapen(actual: np.ndarray, expected: np.ndarray, description: str = "") -> Comparison | None:
     """The verdict on an output of another shape or dtype, None if they are as expected."""
     for name in ("shape", "dtype"):
-        found, wanted = getattr(actual, name), getattr(expected, name)
-        if found != wanted:
-            return mismatch(actual, expected, f"{name} {found}: must be {wanted}", description)
+        value, required = getattr(actual, name), getattr(expected, name)
+        if value != required:
+            return mismatch(actual, expected, f"{name} {value}: must be {required}", description)
     return None
 
 
@@ -190,10 +191,10 @@ def compare(actual: np.ndarray, standard: Standard, description: str = "") -> Co
       distance: largest 1125899906842624 ULP, median 1125899906842624 ULP
     """
     expected = standard.expected
-    given, wanted = parts(actual), parts(expected)
-    ratio = worse_part(bound_ratio(given, wanted, parts(standard.exact), parts(standard.bound)), actual)
+    values, expected_values = parts(actual), parts(expected)
+    ratio = worse_part(bound_ratio(values, expected_values, parts(standard.exact), parts(standard.bound)), actual)
     n_wrong = int(np.count_nonzero(~(ratio <= 1)))  # not `ratio > 1`, which a NaN would pass
-    identical = bool(same_values(given, wanted).all())
+    identical = bool(same_values(values, expected_values).all())
     worst = None
     if actual.size and not identical:
         worst = tuple(map(int, np.unravel_index(np.argmax(ratio), ratio.shape)))

@@ -26,9 +26,9 @@ def figure(
     ratio : ndarray
         The errors in units of their bounds, of the same shape.
     worst : tuple of int or None
-        Index of the largest; None if all elements are equal.
+        Index of the largest ratio; None if all elements are equal.
     title : str
-        What stands above.
+        Heading of the figure.
     """
     from matplotlib.figure import Figure
 

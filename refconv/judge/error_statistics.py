@@ -24,16 +24,16 @@ SUM = 8.0  # standard deviations of the sum of all errors
 SQUARES = 1.5  # mean square of the errors in units of the predicted variance, over infinitely many elements ...
 FEW_ELEMENTS = 30.0  # ... and so many times that, divided by the root of their number, more over few
 
-# Beyond it a sum of positive terms stagnates: additions no longer round at random.
+# Largest n u: beyond it a sum of positive terms stagnates, and additions no longer round at random.
 LARGEST_UNITS = 2.0**-4
 
-# Underflow is no relative error, and has a sign.
+# Largest share of underflow in the errors that are looked at: it is no relative error, and has a sign.
 NEGLIGIBLE = 2.0**-4
 
 
 @dataclass(frozen=True)
 class Statistic:
-    """A number that is found in the errors, and the largest that a sound implementation may have.
+    """A number computed from the errors of an output, and its limit for a sound implementation.
 
     Attributes
     ----------
@@ -77,8 +77,8 @@ def statistics(
     >>> draw = np.random.default_rng(0).standard_normal
     >>> case = Case(input=draw((1, 64, 9, 9)).astype("float32"), weight=draw((4, 64, 3, 3)).astype("float32"))
     >>> errors = case.expected() * 1.0005 - case.sums.value
-    >>> found = statistics(errors, case.sums, ErrorModel.direct("float32"), "float32", random_signs=True)
-    >>> print(found[-1])
+    >>> *_, mean_square = statistics(errors, case.sums, ErrorModel.direct("float32"), "float32", random_signs=True)
+    >>> print(mean_square)
     mean square of the errors 1.88e+05, limit 4.71
     """
     n, u = sums.terms, formats.unit_roundoff(model.accumulator)
@@ -89,11 +89,11 @@ def statistics(
     underflow = n * formats.underflow_unit(model.accumulator) + formats.underflow_unit(out)
     scale = u * np.minimum(sums.absolute, sums.squares)  # the latter is not quite 0 where all terms are
     usable = underflow < NEGLIGIBLE * scale
-    for each in (errors, sums.value, sums.absolute, sums.squares):
-        usable &= np.isfinite(each)
+    for array in (errors, sums.value, sums.absolute, sums.squares):
+        usable &= np.isfinite(array)
     if not usable.any():
         return ()
-    errors, value, size, rounding = (each[usable] for each in (errors, sums.value, size, rounding))
+    errors, value, size, rounding = (array[usable] for array in (errors, sums.value, size, rounding))
     absolute, squares = sums.absolute[usable], sums.squares[usable]
     operands = model.unit - u  # the operands' own rounding, if any
     limit = min(n, PER_ELEMENT * math.sqrt(n) + 4) * model.unit * absolute + rounding
@@ -101,7 +101,7 @@ def statistics(
     deviation = np.hypot(math.sqrt(n / 3) * u * size, rounding / math.sqrt(3))
     deviation = np.hypot(deviation, operands * squares / math.sqrt(6))
     # Outputs that repeat one another err alike. And where operands are rounded, all outputs of a filter share the
-    # errors of its weights, all of a place those of its inputs: then they are worth no more than one.
+    # errors of its weights, all outputs of a place the errors of its inputs: then they count as one.
     _, repeats = np.unique(value, return_counts=True)
     independent = errors.size**2 / float(np.square(repeats.astype(float)).sum())
     if operands >= u:

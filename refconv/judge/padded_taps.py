@@ -1,7 +1,7 @@
 """Skipped taps: what comes out where taps that lie in a padding of zeros are left out instead of multiplied.
 
-It is something else only where a weight (of the weight gradient, the output gradient) is not finite: a padded 0 times
-infinity is NaN. Knows the operators.
+The outputs differ only where a weight (for the weight gradient, the output's gradient) is not finite: a padded 0 times
+infinity is NaN. Knows the operators; no bounds, no verdicts.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from refconv.ops.family import Call
 
 
 def matters(call: Call, second: np.ndarray | None) -> bool:
-    """Whether skipping padded taps can be seen at all; of gradients of complex numbers it is not known.
+    """Whether skipping padded taps can change an output. False for gradients of complex numbers: it is not known.
 
     >>> from refconv.core.geometry import convolution
     >>> w = np.full((1, 1, 1, 1), np.inf)
@@ -52,8 +52,8 @@ def outputs(call: Call, x: np.ndarray, w: np.ndarray | None, bias: np.ndarray | 
         b = (None, None) if bias is None else (bias.real, bias.imag)
         real = _sums(call, [(x.real, w.real), (-x.imag, w.imag)], b[0])
         imaginary = _sums(call, [(x.real, w.imag), (x.imag, w.real)], b[1])
-        value, special = (np.stack(each, axis=-1) for each in zip(real, imaginary, strict=True))
-    return tuple(each.reshape(*each.shape[:-2], 2 * each.shape[-2]) for each in (value, special))  # type: ignore[return-value]
+        value, special = (np.stack(pair, axis=-1) for pair in zip(real, imaginary, strict=True))
+    return tuple(array.reshape(*array.shape[:-2], 2 * array.shape[-2]) for array in (value, special))  # type: ignore[return-value]
 
 
 def _sums(
@@ -64,13 +64,13 @@ def _sums(
 
     def infinite(x: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Number of products that are +infinity."""
-        found: np.ndarray = (
+        count: np.ndarray = (
             total(x > 0, w == np.inf)
             + total(x < 0, w == -np.inf)
             + total(x == np.inf, w > 0)
             + total(x == -np.inf, w < 0)
         )
-        return found
+        return count
 
     value = nan = plus = minus = np.zeros(())
     if bias is not None:

@@ -1,4 +1,4 @@
-"""Whether operands look random: only of such is it known how the errors of many sums are spread.
+"""Whether operands look random: only of random operands is it known how the errors of many sums are spread.
 
 Knows the distribution of significands and signs; no errors, no verdicts.
 """
@@ -30,7 +30,7 @@ def random_significands(operand: np.ndarray) -> bool:
 
 
 def _look_random(bits: np.ndarray, digits: int) -> bool:
-    """Whether significands of so many digits are different ones, ending in any bits; of the bits of float64."""
+    """Whether significands of `digits` bits are different ones, ending in any bits; `bits` are those of float64."""
     significands = (bits & LEAST - 1 | LEAST) >> 53 - digits  # the leading bit is 1
     count = significands.size
     other = significands + (significands & 1)
@@ -58,7 +58,7 @@ def _distinct(values: np.ndarray) -> int:
 
 
 def _expected_distinct(count: int, cells: float) -> float:
-    """Number of different values among so many that are drawn from so many."""
+    """Expected number of different values among `count` that are drawn from `cells` equally likely ones."""
     return -cells * math.expm1(-count / cells)
 
 
@@ -79,9 +79,9 @@ def random_signs(weight: np.ndarray) -> bool:
     for axis in range(1, filters.ndim):
         along = np.moveaxis(filters, axis, -1)
         along = along.reshape(len(along), -1, along.shape[-1]).sum(axis=1)
-        number = np.arange(along.shape[1])
-        bits = [number >> bit & 1 for bit in range((along.shape[1] - 1).bit_length())]
-        halves = along @ (1 - 2.0 * np.array([0 * number, *bits])).T
+        indices = np.arange(along.shape[1])
+        bits = [indices >> bit & 1 for bit in range((along.shape[1] - 1).bit_length())]
+        halves = along @ (1 - 2.0 * np.array([0 * indices, *bits])).T
         if (np.square(halves).sum(axis=0) > MOST_UNEVEN**2 * norms).any():
             return False
     return True

@@ -1,9 +1,8 @@
 """Sampling: outputs so large that the oracle would take too long, judged by chosen elements and by checksums.
 
-An element is chosen at random and judged as ever, from its receptive field alone. A checksum is the sum over the output
+A chosen element is judged as ever, from its receptive field alone. A checksum (checksums.py) is the sum over the output
 channels at one place, with random factors: by linearity it is the one output of a convolution with that sum of the
-filters (Huang and Abraham, "Algorithm-based fault tolerance for matrix operations", IEEE Trans. Computers C-33 (1984)).
-Images are looked at one after the other, so that memory is needed for one of them. Knows cases and error models.
+filters. Knows references, comparisons and checksums; nothing of the whole output that is expected.
 """
 
 from dataclasses import replace
@@ -61,21 +60,21 @@ def check(
 def _one_by_one(
     case: Reference, actual: np.ndarray, model: ErrorModel | None, chosen: tuple[np.ndarray, ...], *, strict: bool
 ) -> Comparison:
-    """The verdict on the chosen elements, as if they were all."""
+    """The verdict on the chosen elements, as if the output had no others."""
     part = gathered(case, chosen)
     standard = part.standard(model)
-    found = actual[chosen].reshape(standard.expected.shape)
+    outputs = actual[chosen].reshape(standard.expected.shape)
     if not strict and padded_taps.matters(case.call, case.weight):
-        standard = either(found, standard, gathered(case, chosen, skip=True).standard(model))
-    comparison = compare(found, standard, str(case))
+        standard = either(outputs, standard, gathered(case, chosen, skip=True).standard(model))
+    comparison = compare(outputs, standard, str(case))
     statistics: tuple[error_statistics.Statistic, ...] = ()
     if model is not None and case.random:
-        out = formats.part(found.dtype)
-        difference = errors(found, standard)
+        out = formats.part(outputs.dtype)
+        difference = errors(outputs, standard)
         statistics = error_statistics.statistics(difference, part.sums, model, out, random_signs=case.random_signs)
     index = None
     if comparison.worst is not None:
-        index = tuple(int(each[comparison.worst[1]]) for each in chosen)
+        index = tuple(int(indices[comparison.worst[1]]) for indices in chosen)
     return replace(
         comparison.with_statistics(statistics),
         worst=index,
@@ -85,15 +84,15 @@ def _one_by_one(
 
 
 def gathered(case: Reference, index: tuple[np.ndarray, ...], *, skip: bool = False) -> Reference:
-    """A case whose outputs (1, m, 1, 1) are chosen ones of another: each its receptive field, in a group of its own.
+    """A case whose outputs (1, m, 1, 1) are the chosen ones of `case`: a group for each, over its receptive field.
 
     With `skip`, taps that lie in a padding of zeros become 0 times 0.
     """
     g = case.geometry
     *batch, k, p, q = index
     n = batch[0] if batch else np.zeros_like(k)
-    each = g.in_channels // g.groups
-    channels = (k // (g.out_channels // g.groups) * each)[:, None] + np.arange(each)
+    n_channels = g.in_channels // g.groups
+    channels = (k // (g.out_channels // g.groups) * n_channels)[:, None] + np.arange(n_channels)
     rows, columns = (
         element(place[:, None] * s - before + np.arange(size) * d, length, g.padding_mode)
         for place, s, (before, _), size, d, length in zip(

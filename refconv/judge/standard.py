@@ -29,7 +29,8 @@ class Standard:
     mean : ndarray
         Mean size of the products.
     typical : callable
-        To the root mean square of the products, which is not below their mean: asked only where that says nothing.
+        Computes the root mean square of the products, which is not below their mean: called only where the mean does
+        not decide.
     model : str
         What the bound allows, in a word or two.
     """
@@ -45,14 +46,17 @@ class Standard:
     @property
     def vacuous(self) -> bool:
         """Whether the bound can't tell the expected output from zeros, or from one without a tap, in any element."""
-        exact, bound = (parts(each) for each in (self.exact, self.bound))
+        exact, bound = parts(self.exact), parts(self.bound)
         with np.errstate(invalid="ignore"):
             special = ~np.isfinite(exact) & ~np.isposinf(bound)
-            if not (special | (np.abs(exact) > bound)).any():  # from zeros
+            distinguishes_zeros = (special | (np.abs(exact) > bound)).any()
+            if not distinguishes_zeros:
                 return True
-            passes = bound + self._half_ulp(exact)  # an output without one of the products
-            told = special.any() or (parts(self.mean) > passes).any() or (parts(self.product) > passes).any()
-        return not told
+            passes = bound + self._half_ulp(exact)  # a missing product of this size may pass
+            distinguishes_missing_tap = (
+                special.any() or (parts(self.mean) > passes).any() or (parts(self.product) > passes).any()
+            )
+        return not distinguishes_missing_tap
 
     @cached_property
     def product(self) -> np.ndarray:
@@ -63,26 +67,26 @@ class Standard:
         dtype = part(self.expected.dtype)
         if dtype not in FLOATS:
             return np.zeros(exact.shape)
-        found: np.ndarray = np.maximum(unit_roundoff(dtype) * np.abs(exact), underflow_unit(dtype))
-        return found
+        half_ulp: np.ndarray = np.maximum(unit_roundoff(dtype) * np.abs(exact), underflow_unit(dtype))
+        return half_ulp
 
 
 def either(actual: np.ndarray, standard: Standard, other: Standard) -> Standard:
-    """The standard, but another one's where the output meets only that."""
+    """The standard, but the other one's elements where the output meets only the other."""
     met, met_otherwise = (
-        bound_ratio(*map(parts, (actual, each.expected, each.exact, each.bound))) <= 1 for each in (standard, other)
+        bound_ratio(*map(parts, (actual, by.expected, by.exact, by.bound))) <= 1 for by in (standard, other)
     )
     chosen = met_otherwise & ~met
 
     def mixed(name: str) -> np.ndarray:
-        ours, theirs = (getattr(each, name) for each in (standard, other))
+        ours, theirs = getattr(standard, name), getattr(other, name)
         return np.where(chosen, parts(theirs), parts(ours)).view(ours.dtype)
 
     return replace(standard, expected=mixed("expected"), exact=mixed("exact"), bound=mixed("bound"))
 
 
 def errors(actual: np.ndarray, standard: Standard) -> np.ndarray:
-    """actual - exact in float64, of complex numbers part by part; NaN where anything goes or only equality does."""
+    """actual - exact in float64, of complex numbers part by part; NaN where all values are admissible, or only one."""
     bound = parts(standard.bound)
     if part(actual.dtype) not in FLOATS:
         return np.full(bound.shape, np.nan)
@@ -92,17 +96,17 @@ def errors(actual: np.ndarray, standard: Standard) -> np.ndarray:
 
 
 def relative_errors(difference: np.ndarray, standard: Standard) -> np.ndarray:
-    """The errors in units of u S, those that can be."""
+    """The errors in units of u S, without those that are NaN or have no unit."""
     unit = parts(standard.unit)
     counted = np.isfinite(difference) & (unit > 0)
     with np.errstate(over="ignore"):
-        found: np.ndarray = difference[counted] / unit[counted]
-    return found
+        relative: np.ndarray = difference[counted] / unit[counted]
+    return relative
 
 
-def worse_part(found: np.ndarray, actual: np.ndarray) -> np.ndarray:
-    """Of what was found for the parts of each element, the larger."""
-    return found.reshape(*actual.shape, 2).max(axis=-1) if actual.dtype in COMPLEX else found
+def worse_part(values: np.ndarray, actual: np.ndarray) -> np.ndarray:
+    """For each element of `actual`, the larger of the values that belong to its parts."""
+    return values.reshape(*actual.shape, 2).max(axis=-1) if actual.dtype in COMPLEX else values
 
 
 def same_values(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -130,9 +134,9 @@ def bound_ratio(actual: np.ndarray, expected: np.ndarray, exact: np.ndarray, bou
 
 def ulps(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Distances in units in the last place, of the finite numbers among the parts; none of integers."""
-    given, wanted = parts(actual), parts(expected)
-    if given.dtype not in FLOATS:
+    values, expected_values = parts(actual), parts(expected)
+    if values.dtype not in FLOATS:
         return np.empty(0, np.uint64)
     with np.errstate(invalid="ignore"):
-        finite = np.isfinite(given) & np.isfinite(wanted)
-    return ulp_distance(given[finite], wanted[finite])
+        finite = np.isfinite(values) & np.isfinite(expected_values)
+    return ulp_distance(values[finite], expected_values[finite])

@@ -30,9 +30,9 @@ class Tolerances(tuple[float, float]):  # noqa: SLOT001 - no tuple can have othe
     reason: str
 
     def __new__(cls, rtol: float, atol: float, reason: str) -> Self:  # noqa: D102 - the class says it
-        found = super().__new__(cls, (rtol, atol))
-        found.reason = reason
-        return found
+        pair = super().__new__(cls, (rtol, atol))
+        pair.reason = reason
+        return pair
 
     def __reduce__(self) -> tuple[type, tuple[float, float, str]]:
         return type(self), (*self, self.reason)
@@ -72,7 +72,7 @@ def needed(standard: Standard) -> tuple[np.ndarray, np.ndarray]:
 
     What must be NaN or infinite is left out. Of complex numbers the modulus, and the parts' errors together.
     """
-    expected, exact, bound = (parts(each) for each in (standard.expected, standard.exact, standard.bound))
+    expected, exact, bound = map(parts, (standard.expected, standard.exact, standard.bound))
     with np.errstate(all="ignore"):
         wide = expected.astype(np.float64)
         most = np.where(bound > 0, bound + np.abs(wide - exact), 0)
@@ -81,7 +81,7 @@ def needed(standard: Standard) -> tuple[np.ndarray, np.ndarray]:
     finite = np.logical_or(np.isfinite(wide), np.isposinf(bound))
     if expected.dtype != standard.expected.dtype:
         finite = np.logical_and(finite[..., ::2], finite[..., 1::2]).reshape(-1)
-        wide, most = (np.hypot(each[..., ::2], each[..., 1::2]).reshape(-1) for each in (wide, most))
+        wide, most = (np.hypot(pairs[..., ::2], pairs[..., 1::2]).reshape(-1) for pairs in (wide, most))
         wide, most = wide / OUTWARDS, most * OUTWARDS
     with np.errstate(invalid="ignore"):
         magnitude = np.where(np.isfinite(wide), np.abs(wide), 0)
@@ -115,7 +115,7 @@ def _supporting_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 def _rounded_up(line: tuple[float, float], x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """The line with short numbers, above all points: rounding errors in between are made good."""
+    """The line rounded up to short numbers, and raised until it is above all points."""
     rtol, atol = map(_short, line)
     while True:
         lacking = float((y * OUTWARDS - (atol + rtol * x)).max(initial=0))
@@ -142,7 +142,7 @@ def unseen(standard: Standard, rtol: float, atol: float) -> float:
 
 
 def _reason(standard: Standard, terms: int, rtol: float, atol: float, n_free: int) -> str:
-    """In words, for a layer."""
+    """Why these tolerances, in words."""
     text = (
         f"sums of {terms} terms may be wrong by as much under the model {standard.model}, rounding to "
         f"{standard.expected.dtype} included; "

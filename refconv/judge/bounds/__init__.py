@@ -1,5 +1,7 @@
-"""Error bounds: what an implementation that computes as it says may get wrong at most, output by output.
+"""Error bounds: how far off each output may be, at most, if an implementation computes as it says.
 
+An `ErrorModel` is what the implementation says; `sums_of` gives the `Sums` behind the outputs of a call;
+`ErrorModel.bound` makes the largest admissible errors of them. direct.py, winograd.py and fft.py hold the algorithms.
 Knows formats, geometry and arrays of float64; not where the oracle's sums come from, nor what they are compared with.
 """
 

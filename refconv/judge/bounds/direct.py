@@ -145,7 +145,7 @@ class TensorCore:
         return f"tensor_core:{text}{operands}{accumulator}"
 
     def _blocks(self, sums: Sums, terms: int) -> int:
-        """Most blocks with a product, if a block never spans two taps of the kernel, and one for the bias."""
+        """Largest number of blocks with a product, if none spans two taps of the kernel, and one for the bias."""
         run = max(1, sums.run)
         return -(-terms // run) * -(-run // self.block) + 1
 
@@ -178,11 +178,12 @@ class Exact:
 
 def _small(sums: Sums, operands: Operands, most: float) -> np.ndarray:
     """Where all partial sums are integers below `most`, and no operand is changed by rounding."""
-    found: np.ndarray = sums.absolute < (most if sums.integral and operands.exact(sums) else 0)
-    return found
+    small: np.ndarray = sums.absolute < (most if sums.integral and operands.exact(sums) else 0)
+    return small
 
 
-GPUS = {  # products in a block of float16 or bfloat16 operands, and of TF32; bits kept below the leading one
+# Products in a block of float16 or bfloat16 operands, products in a block of TF32, bits kept below the leading one.
+GPUS = {
     "V100": (4, 4, 23),
     "T4": (4, 4, 24),
     "A100": (8, 4, 24),

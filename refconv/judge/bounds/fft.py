@@ -22,8 +22,8 @@ def stage_error(u: float) -> float:
     """Largest relative error that a transform gains, in the Euclidean norm, where its size doubles.
 
     A stage of radix p multiplies by twiddle factors (4u: 3u for a complex product, u for the factor) and adds p terms
-    with factors of their own, (p + 3) u for each, which is sqrt(p) (p + 3) u in the norm. It makes the size p times as
-    large: log2(p) doublings. Of the radices that are in use the worst is taken.
+    with factors of their own, (p + 3) u for each, which is sqrt(p) (p + 3) u in the norm. The stage makes the size p
+    times as large: log2(p) doublings. Of the radices that are in use the worst is taken.
     """
     return max((math.sqrt(p) * (p + 3) + 4) / math.log2(p) for p in RADICES) * OUTWARDS * u
 
@@ -80,7 +80,7 @@ class FFT:
 
 
 def _doublings(geometry: Geometry) -> int:
-    """Binary logarithm of the size that the transforms have at most, with all axes: twice the next power of two."""
+    """Binary logarithm of the largest size of the transforms, over all axes: twice the next power of two along each."""
     return sum(
         math.ceil(math.log2(padded + dilation * (kernel - 1))) + 1
         for padded, kernel, dilation in zip(geometry.padded_size, geometry.kernel, geometry.dilation, strict=True)
@@ -100,7 +100,7 @@ def _filter_norms(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _euclidean(magnitudes: np.ndarray) -> np.ndarray:
-    """Along the last axis, scaled lest squares overflow or underflow."""
+    """Upper bounds on Euclidean norms along the last axis, scaled lest squares overflow or underflow."""
     largest = magnitudes.max(axis=2, keepdims=True, initial=0)
     scaled = np.divide(magnitudes, largest, out=np.zeros(magnitudes.shape), where=largest > 0)
     norms: np.ndarray = OUTWARDS * largest[..., 0] * np.sqrt(exact_sum(scaled.shape[2], np.square(scaled).sum(axis=2)))

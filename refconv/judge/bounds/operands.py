@@ -24,7 +24,7 @@ class Operands:
     least, most : float
         Its smallest normal and its largest number.
     significant : int
-        Numbers of so many bits are not changed, and their products are exact.
+        Number of significant bits: numbers of so many are not changed, and their products are exact.
     copies : int
         Number of products in place of one.
     product_error : float
@@ -62,14 +62,14 @@ class Operands:
         return cls(u, whole.least, whole.most, significant, 3, error, grown)
 
     def error(self, sums: Sums, *, flush_to_zero: bool = False) -> np.ndarray:
-        """Largest error of the sum of products, if it is exact, for its operands' being rounded, or flushed to zero."""
+        """Largest error of an exact sum of products whose operands have been rounded, or flushed to zero."""
         error = OUTWARDS * self.product_error * sums.absolute if self.product_error else np.zeros(sums.value.shape)
         x, w = (
-            self._underflow(each, dtype, flush_to_zero)
-            for each, dtype in zip((sums.x, sums.w), sums.dtypes[:2], strict=True)
+            self._underflow(operand, dtype, flush_to_zero)
+            for operand, dtype in zip((sums.x, sums.w), sums.dtypes[:2], strict=True)
         )
         bias = None
-        if flush_to_zero and sums.bias is not None:  # else it is not touched, not being multiplied
+        if flush_to_zero and sums.bias is not None:  # rounding to a format spares the bias: it is not multiplied
             bias = self._underflow(sums.bias, sums.dtypes[2], flush_to_zero)
         if x.any() or w.any() or (bias is not None and bias.any()):
             # With |x|, |w| and what they lose: dx |w| + |x| dw + dx dw, and the second parts' products once more.
@@ -86,14 +86,14 @@ class Operands:
 
     def exact(self, sums: Sums) -> bool:
         """Whether x and w are numbers of the format: not changed by rounding, and without a second part."""
-        for each in (sums.x, sums.w):
-            significand = np.ldexp(np.frexp(each)[0], self.significant)
+        for operand in (sums.x, sums.w):
+            significand = np.ldexp(np.frexp(operand)[0], self.significant)
             if not (significand == np.rint(significand)).all():
                 return False
         return True
 
     def _underflow(self, operand: np.ndarray, dtype: np.dtype, flush_to_zero: bool) -> np.ndarray:
-        """What each number may lose beyond its relative error: the small ones less than themselves."""
+        """What each number may lose beyond its relative error; no number loses more than itself."""
         least = self.least
         lost = least * self.unit  # half the smallest subnormal, or all of it if truncated
         limit = least if self.copies == 1 else least / self.unit
@@ -104,7 +104,7 @@ class Operands:
         return small
 
 
-EXACT = Operands(0.0, 0.0, np.inf, 53, 1, 0.0, 1.0)  # as they are
+EXACT = Operands(0.0, 0.0, np.inf, 53, 1, 0.0, 1.0)  # operands that stay as they are
 
 FORMATS = {
     "exact": EXACT,

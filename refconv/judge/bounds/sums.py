@@ -1,6 +1,6 @@
 """The sums behind the outputs of a call, as far as a bound may depend on them.
 
-Knows magnitudes of operands, and how to put other non-negative ones in their place.
+Knows magnitudes of operands, and how to sum other non-negative ones in their place; not how errors follow from sums.
 """
 
 import math
@@ -36,9 +36,9 @@ class Sums:
     special : ndarray
         NaN and infinity where the operands make them come out, whatever the finite numbers are; elsewhere any number.
     call : Call
-        Operator and geometry, of which `x` and `w` are the arrays.
+        Operator and geometry; its arrays are `x` and `w`.
     products : int
-        Number of real products in a sum, at most.
+        Largest number of real products in a sum.
     x, w, bias : ndarray
         Magnitudes of the operands, with a batch axis where they have one: for a conv2d (N, C_in, H, W),
         (C_out, C_in // groups, R, S) and (C_out,) or None. What is not finite counts as 0. Where an operator adds up
@@ -50,11 +50,11 @@ class Sums:
     integral : bool
         Whether all finite operands are integers, of complex numbers both parts.
     run : int
-        Number of products that follow one another: those of one tap of the kernel.
+        Number of products that follow one another without a gap: those of one tap of the kernel.
     correlate : callable
-        The oracle: the sums in float64 for other operands of these shapes, which are not negative.
+        The oracle: computes the sums in float64 for other operands of these shapes, none negative.
     arrange : callable
-        From the shape of a batched output to that of `value`.
+        Brings an array of the shape of a batched output into the shape of `value`.
     """
 
     value: np.ndarray
@@ -76,7 +76,7 @@ class Sums:
 
     @property
     def geometry(self) -> Geometry:
-        """Of the forward convolution concerned."""
+        """That of the forward convolution concerned."""
         return self.call.geometry
 
     @property
@@ -85,14 +85,14 @@ class Sums:
         return self.products + (self.bias is not None)
 
     def of(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-        """Upper bound on the sums for other operands, which are not negative."""
+        """Upper bound on the sums for other operands, none negative."""
         with np.errstate(all="ignore"):
             return exact_sum(self.terms, self.correlate(x, w, bias))
 
     def over_channels(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Upper bound on the sums of x[n, c, p, q] w[k, c], or x[n, c] w[k, c], over the channels c of a group.
 
-        Of a conv2d, as all that follows from it.
+        For a conv2d only.
         """
         g = self.geometry
         size = g.output_size if x.ndim > 2 else (1, 1)
@@ -102,25 +102,25 @@ class Sums:
         return self.arrange(np.broadcast_to(exact_sum(channels, sums[:, : g.output_shape[1]]), g.output_shape))
 
     def of_filters(self, values: np.ndarray) -> np.ndarray:
-        """One number of each filter, (C_out,), for all its outputs."""
+        """One number for each filter, (C_out,), spread over all outputs of the filter."""
         shape = self.call.shape
         return self.arrange(np.broadcast_to(values[: shape[1], None, None], shape))
 
     def touched(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-        """Outputs of whose terms marked elements of x or w are factors; more of them, where w meets padding."""
+        """Outputs with a term of which a marked element of x or w is a factor; or more, where w meets padding."""
         filters = None
         if not x.any() and not w.any():
             return np.zeros((), bool)
         if self.call.op == "conv2d":
-            filters = w.any(axis=(1, 2, 3)).astype(float)  # padding, too, has such a factor
+            filters = w.any(axis=(1, 2, 3)).astype(float)  # all outputs of the filter: padding meets its elements too
         elif w.any():
             return np.ones(self.value.shape, bool)
-        found: np.ndarray = self.correlate(x.astype(float), np.ones(w.shape), filters) > 0
-        return found
+        touched: np.ndarray = self.correlate(x.astype(float), np.ones(w.shape), filters) > 0
+        return touched
 
     @cached_property
     def independent(self) -> int:
-        """Number of different elements of x, or of w if there are fewer, that outputs can have their errors from."""
+        """Number of different elements of x, or of w if fewer, whose rounding errors the outputs can have."""
         shape = self.call.shape
         if len(shape) == 1:
             return shape[0]
@@ -128,7 +128,7 @@ class Sums:
         return min(channels, math.prod(shape) // max(1, channels))
 
     def reached(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-        """Outputs that depend on marked elements: x[n, c, p, q] or x[n, c] of their group, or any of their filter w."""
+        """Outputs that depend on a marked x[n, c, p, q] or x[n, c] of their group, or a marked w of their filter."""
         if not x.any() and not w.any():
             return np.zeros((), bool)
         marks = self.over_channels(x.astype(float), np.ones(w.shape[:2]))
@@ -138,11 +138,11 @@ class Sums:
     @cached_property
     def squares(self) -> np.ndarray:
         """Q, the roots of the sums of the terms' squares, not below their exact values."""
-        one = _scale(self.x)
-        scale = max(one * _scale(self.w), _scale(self.bias_magnitude))  # no square is to overflow
+        x_scale = _scale(self.x)
+        scale = max(x_scale * _scale(self.w), _scale(self.bias_magnitude))  # no square is to overflow
         with np.errstate(all="ignore"):
             bias = None if self.bias is None else np.square(self.bias / scale)
-            squares = self.of(np.square(self.x / one), np.square(self.w * (one / scale)), bias)
+            squares = self.of(np.square(self.x / x_scale), np.square(self.w * (x_scale / scale)), bias)
             roots: np.ndarray = scale * np.sqrt(squares)
         return roots
 
@@ -159,6 +159,6 @@ class Sums:
 
 
 def _scale(magnitudes: np.ndarray) -> float:
-    """The power of two below the largest number, or the smallest normal one."""
+    """The power of two at or below the largest number, but no less than the smallest normal one."""
     largest = float(magnitudes.max(initial=smallest_normal("float64")))
     return math.ldexp(1.0, math.frexp(largest)[1] - 1)

@@ -45,21 +45,21 @@ def sums_of(
     (2, 6.0, 4.242641)
     """
     x, second, bias = operands
-    dtypes = [formats.part(np.dtype("float64") if each is None else each.dtype) for each in operands]
+    dtypes = [formats.part(np.dtype("float64") if operand is None else operand.dtype) for operand in operands]
     w = np.ones(()) if second is None else _with_batch(second)
     x = _with_batch(x)
     is_complex = value.dtype in formats.COMPLEX
-    whole = is_complex and call.op == "conv2d"
-    if whole:
+    doubled = is_complex and call.op == "conv2d"  # computed as one real conv2d of twice the channels
+    if doubled:
         x, w, bias = _real(x, w, bias, call.geometry.groups)
     value, special = formats.parts(value), formats.parts(special)
     real = _Real(call, value.shape, is_complex)
-    if whole:
-        doubled = replace(call.geometry, in_channels=x.shape[1], out_channels=len(w))
-        real = replace(real, call=replace(call, geometry=doubled))
-    given = [x, w] if bias is None else [x, w, bias]
+    if doubled:
+        geometry = replace(call.geometry, in_channels=x.shape[1], out_channels=len(w))
+        real = replace(real, call=replace(call, geometry=geometry))
+    arrays = [x, w] if bias is None else [x, w, bias]
     magnitudes = _magnitude(x), _magnitude(w), None if bias is None else _magnitude(bias)
-    products = real.call.products * (1 + (is_complex and not whole))
+    products = real.call.products * (1 + (is_complex and not doubled))
     terms = products + (bias is not None)
     with np.errstate(all="ignore"):
         absolute = exact_sum(terms, real.correlate(*magnitudes))
@@ -77,7 +77,7 @@ def sums_of(
         x_special=~np.isfinite(x),
         w_special=~np.isfinite(w),
         dtypes=(dtypes[0], dtypes[1], dtypes[2]),
-        integral=all(map(_is_integral, given)),
+        integral=all(map(_is_integral, arrays)),
         run=call.run,
         correlate=real.correlate,
         arrange=real.arrange,
@@ -86,7 +86,7 @@ def sums_of(
 
 @dataclass(frozen=True)
 class _Real:
-    """The real call behind a call, and how its outputs lie in the call's."""
+    """The real call that stands for a call, and how its outputs lie in the outputs of the call."""
 
     call: Call
     shape: tuple[int, ...]
@@ -99,8 +99,8 @@ class _Real:
         """As `formats.parts` has them: of complex outputs the parts side by side along the last axis."""
         if self.is_complex and self.call.op == "conv2d":
             g = self.call.geometry
-            each = g.output_shape[1] // (2 * g.groups)
-            outputs = np.moveaxis(outputs.reshape(g.batch, g.groups, 2, each, *g.output_size), 2, -1)
+            channels = g.output_shape[1] // (2 * g.groups)
+            outputs = np.moveaxis(outputs.reshape(g.batch, g.groups, 2, channels, *g.output_size), 2, -1)
         elif self.is_complex:  # magnitudes stand for both parts
             outputs = np.repeat(outputs, 2, axis=-1)
         return outputs.reshape(self.shape)
@@ -112,7 +112,7 @@ def _with_batch(array: np.ndarray) -> np.ndarray:
 
 
 def _real(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, groups: int) -> Operands:
-    """Operands of a convolution of twice as many real channels, but for signs: in each group real parts come first."""
+    """Operands, without signs, of a convolution of twice as many real channels: in each group real parts come first."""
     images = x.reshape(len(x), groups, 1, x.shape[1] // groups, *x.shape[2:])
     images = np.concatenate([images.real, images.imag], axis=2)
     filters = w.reshape(groups, 1, len(w) // groups, *w.shape[1:])
@@ -121,8 +121,8 @@ def _real(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, groups: int) ->
         [np.concatenate([real, imaginary], axis=3), np.concatenate([imaginary, real], axis=3)], axis=1
     )
     if bias is not None:
-        each = bias.reshape(groups, 1, len(bias) // groups)
-        bias = np.concatenate([each.real, each.imag], axis=1).reshape(2 * len(bias))
+        by_group = bias.reshape(groups, 1, len(bias) // groups)
+        bias = np.concatenate([by_group.real, by_group.imag], axis=1).reshape(2 * len(bias))
     return (
         images.reshape(len(x), 2 * x.shape[1], *x.shape[2:]),
         filters.reshape(2 * len(w), 2 * w.shape[1], *w.shape[2:]),
@@ -132,12 +132,12 @@ def _real(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, groups: int) ->
 
 def _is_integral(array: np.ndarray) -> bool:
     """Whether all finite numbers, of complex ones both parts, are integers."""
-    each = _magnitude(formats.parts(array))
-    return bool((each == np.rint(each)).all())
+    magnitudes = _magnitude(formats.parts(array))
+    return bool((magnitudes == np.rint(magnitudes)).all())
 
 
 def _magnitude(array: np.ndarray) -> np.ndarray:
-    """As float64, of complex numbers that of both parts together; NaN and infinity are 0."""
+    """Magnitudes in float64, for complex numbers the sum of both parts'; 0 for NaN and infinity."""
     if array.dtype in formats.COMPLEX:
         both: np.ndarray = OUTWARDS * (_magnitude(array.real) + _magnitude(array.imag))
         return both

@@ -99,28 +99,28 @@ class Winograd:
 
     def refusal(self, geometry: Geometry) -> str:
         """Why the algorithm can't compute such a convolution, or nothing."""
-        for name, found, wanted in (
+        for name, sizes, required in (
             ("stride", geometry.stride, 1),
             ("dilation", geometry.dilation, 1),
             ("kernel", geometry.kernel, self.r),
         ):
-            if any(each != wanted for each in found):
-                return f"{name} {found}: must be {(wanted,) * len(found)}"
+            if any(size != required for size in sizes):
+                return f"{name} {sizes}: must be {(required,) * len(sizes)}"
         return ""
 
     def estimate(self, sums: Sums, *, flush_to_zero: bool = False) -> Estimate:
-        """Every path from a product to an output meets at most so many roundings.
+        """Largest error by the depth: the number of roundings that a path from a product to an output meets at most.
 
-        A sum of k products on the way has k, one more for its constants' own, and one for a factor taken out of it. So
-        the error is at most (1 + u)^depth - 1 times |A^T| [sum over c of (|G| |w| |G^T|) * (|B^T| |x| |B|)] |A|,
-        whatever factors are moved between the matrices. For x stands here the largest magnitude in all the tiles that
-        an output may lie in.
+        A sum of k products on the way has k roundings, one more for those of its constants, and one for a factor taken
+        out of it. So the error is at most (1 + u)^depth - 1 times
+        |A^T| [sum over c of (|G| |w| |G^T|) * (|B^T| |x| |B|)] |A|, whatever factors are moved between the matrices. x
+        is the largest magnitude in all the tiles that an output may lie in.
         """
         a, b, g = self._norms()
         t, channels = self.m + self.r - 1, sums.geometry.in_channels // sums.geometry.groups
         depth = 2 * (self.r + 2) + 4 * (t + 2) + channels + 2
         relative = growth(depth, unit_roundoff(self.accumulator))
-        x, w = self._neighbourhood(sums, sums.x), self._amplified(sums.w)
+        x, w = self._neighborhood(sums, sums.x), self._amplified(sums.w)
         largest = sums.w.max(axis=(2, 3), initial=0)
 
         once = lost(1, self.accumulator, flush_to_zero=flush_to_zero)
@@ -135,7 +135,7 @@ class Winograd:
         error = OUTWARDS * (error + sums.of_filters(constant))
         peak = np.maximum(amplified, sums.of_filters(g * g * largest.max(axis=1, initial=0)))
         peak = np.maximum(peak, b * b * sums.over_channels(x, np.ones(w.shape)))
-        special = self._neighbourhood(sums, sums.x_special.astype(float))  # NaN and infinity reach whole tiles
+        special = self._neighborhood(sums, sums.x_special.astype(float))  # NaN and infinity reach whole tiles
         return Estimate(error, OUTWARDS * peak, sums.reached(special, sums.w_special))
 
     def exact(self, sums: Sums) -> np.ndarray:
@@ -148,11 +148,11 @@ class Winograd:
 
     def _matrices(self) -> list[np.ndarray]:
         """Magnitudes of A^T, G and B^T."""
-        return [np.abs(np.array(each, float)) for each in transforms(self.m, self.r)]
+        return [np.abs(np.array(matrix, float)) for matrix in transforms(self.m, self.r)]
 
     def _norms(self) -> list[float]:
         """The largest absolute row sums of A^T, B^T and G."""
-        output, weight, tile = (float(each.sum(axis=1).max()) for each in self._matrices())
+        output, weight, tile = (float(matrix.sum(axis=1).max()) for matrix in self._matrices())
         return [output, tile, weight]
 
     def _amplified(self, w: np.ndarray) -> np.ndarray:
@@ -163,11 +163,11 @@ class Winograd:
         largest: np.ndarray = OUTWARDS * spread.max(axis=(2, 3), initial=0)
         return largest
 
-    def _neighbourhood(self, sums: Sums, x: np.ndarray) -> np.ndarray:
+    def _neighborhood(self, sums: Sums, x: np.ndarray) -> np.ndarray:
         """For each output, the largest of x in all tiles of the input that the output may be computed from."""
         g = sums.geometry
         more = ((self.m - 1, self.m - 1),) * len(g.size)
-        found = pad(pad(x, g.padding, g.padding_mode), more, "zeros")
-        for axis in range(2, found.ndim):
-            found = np.lib.stride_tricks.sliding_window_view(found, 2 * self.m + self.r - 2, axis=axis).max(axis=-1)
-        return found
+        largest = pad(pad(x, g.padding, g.padding_mode), more, "zeros")
+        for axis in range(2, largest.ndim):
+            largest = np.lib.stride_tricks.sliding_window_view(largest, 2 * self.m + self.r - 2, axis=axis).max(axis=-1)
+        return largest
