@@ -1,7 +1,7 @@
 """refconv: a validation oracle for people who write convolution kernels.
 
-Public names only. Importing it loads neither torch, Hypothesis, matplotlib nor Numba, and compiles nothing; `verify`
-and `strategies`, which need Hypothesis, are loaded when they are first used.
+Public names only. `import refconv` loads neither torch, Hypothesis, matplotlib nor Numba, and compiles nothing.
+`verify` and `strategies`, which need Hypothesis, are loaded when they are first used.
 """
 
 from importlib import import_module

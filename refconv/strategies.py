@@ -41,7 +41,7 @@ class Limits(TypedDict, total=False):
 
 
 class _Limits(NamedTuple):
-    """The same, checked and complete."""
+    """`Limits`, checked and complete."""
 
     depthwise: bool | None = None
     padding_modes: Sequence[str] = ("zeros",)
@@ -50,14 +50,14 @@ class _Limits(NamedTuple):
     max_multiplications: int = MAX_MULTIPLICATIONS
 
     def checked(self) -> "_Limits":
-        """These limits, their values looked at."""
+        """These limits, or an error that names a wrong one."""
         modes = tuple(choice("padding_modes", mode, MODES) for mode in self.padding_modes)
         integer("max_multiplications", self.max_multiplications, 1)
         return self._replace(padding_modes=modes)
 
     @property
     def supports(self) -> Supports:
-        """As what a candidate takes; a single image is drawn or not, and not looked at here."""
+        """The limits as what a candidate takes; whether the input is a single image is left to the draw."""
         return Supports(
             padding_mode=tuple(self.padding_modes),
             string_padding=self.string_padding,
@@ -133,7 +133,7 @@ def arrays(geometry: Geometry, *, dtype: str = "float32", bias: bool | None = No
     >>> from hypothesis import find
     >>> from refconv.core.geometry import convolution
     >>> geometry = convolution((1, 2, 3, 3), (2, 1, 2, 2), None, 1, 0, 1, 2, "zeros")
-    >>> [each.shape for each in find(arrays(geometry, bias=True), lambda operands: True)]
+    >>> [array.shape for array in find(arrays(geometry, bias=True), lambda operands: True)]
     [(1, 2, 3, 3), (2, 1, 2, 2), (2,)]
     """
     return st.builds(
@@ -199,42 +199,44 @@ def recipes(
 ) -> SearchStrategy[Recipe]:
     """As `cases`, but before the tensors are made."""
     choice("op", op, tuple(OPERATORS))
-    found = _Limits(**limits).checked()
-    wanted = [_dtype(op, dtype) for dtype in dtypes or (("uint8", "int8") if op in QUANTISED else ("float32",))]
+    checked = _Limits(**limits).checked()
+    dtype_names = [_dtype(op, dtype) for dtype in dtypes or (("uint8", "int8") if op in QUANTISED else ("float32",))]
     rest = st.fixed_dictionaries(
         {
             # One draw for both: which fills there are depends on the dtype.
-            "dtype and fill": st.sampled_from([(dtype, fill) for dtype in wanted for fill in _fills(dtype, fills)]),
+            "dtype and fill": st.sampled_from(
+                [(dtype, fill) for dtype in dtype_names for fill in _fills(dtype, fills)]
+            ),
             "bias": st.booleans(),
             "batched": st.sampled_from((True, True, True, False)) if unbatched else st.just(True),
             "seed": _SEEDS,
         }
     )
-    return st.builds(_recipe, _shapes(op, found), rest, st.just(op), st.just(found))
+    return st.builds(_recipe, _shapes(op, checked), rest, st.just(op), st.just(checked))
 
 
 def _dtype(op: str, name: str) -> str:
     return choice("dtypes", name, tuple(map(str, EIGHT_BITS if op in QUANTISED else SUPPORTED)))
 
 
-def _fills(dtype: str, wanted: Sequence[str] | None) -> tuple[str, ...]:
-    return names(dtype) if wanted is None else tuple(choice("fills", fill, known(dtype)) for fill in wanted)
+def _fills(dtype: str, fills: Sequence[str] | None) -> tuple[str, ...]:
+    return names(dtype) if fills is None else tuple(choice("fills", fill, known(dtype)) for fill in fills)
 
 
 _SEEDS = st.integers(0, 2**32 - 1)
 
 
 def _recipe(shape: Values, rest: dict[str, Any], op: str, limits: _Limits) -> Recipe:
-    given = {name: value for name, value in rest.items() if name != "dtype and fill"}
+    drawn = {name: value for name, value in rest.items() if name != "dtype and fill"}
     if rest:
-        given["dtype"], given["fill"] = rest["dtype and fill"]
-    # A single image has a batch of 1: where another one was drawn, the batch counts, for it is the rarer.
-    given["batched"] = given.get("batched", True) or shape.batch != 1
-    return fitted(op, shape._replace(**given), limits.supports, limits.max_multiplications)
+        drawn["dtype"], drawn["fill"] = rest["dtype and fill"]
+    # A single image has a batch of 1: where another batch was drawn, the batch decides, for it is the rarer.
+    drawn["batched"] = drawn.get("batched", True) or shape.batch != 1
+    return fitted(op, shape._replace(**drawn), limits.supports, limits.max_multiplications)
 
 
 def _shapes(op: str, limits: _Limits) -> SearchStrategy[Values]:
-    """Numbers that are drawn independently, so that each shrinks by itself; to be fitted to each other."""
+    """Numbers drawn independently, so that each shrinks by itself; `_recipe` fits them to each other."""
     paddings = ["symmetric"] * 6 + ["four-sided"] * 4 * limits.asymmetric_padding
     paddings += ["same", "same", "valid"] * limits.string_padding
     drawn: dict[str, Sequence[Any]] = {
@@ -254,7 +256,7 @@ def _shapes(op: str, limits: _Limits) -> SearchStrategy[Values]:
 
 
 def _values(**numbers: Any) -> Values:
-    """As `Values`, of which Hypothesis would draw the fields that are not given too, by their types."""
+    """`Values` of these numbers: of `Values` itself Hypothesis would draw the other fields too, by their types."""
     return Values(**numbers)
 
 

@@ -124,7 +124,7 @@ class Layer:
         Parameters
         ----------
         device : {"cpu", "cuda"}
-            Or an object that is written so, such as a torch.device.
+            Or an object whose text is such a name: a torch.device, for instance.
 
         Raises
         ------
@@ -266,7 +266,7 @@ def float_type(dtype: Any) -> np.dtype:
 
 
 def generator_of(seed: Any) -> np.random.Generator:
-    """What draws the parameters: a generator, or a new one from a seed."""
+    """The generator that draws the parameters: the one given, or a new one from a seed."""
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:

@@ -276,8 +276,8 @@ class ConvTranspose2d(Layer):
         input : array
             (N, in_channels, H, W) or (in_channels, H, W), of the parameters' dtype.
         output_size : sequence of int, optional
-            Size wanted of the output, (H, W) or its whole shape, of which these are the last two: one of those that a
-            convolution would take to the input's. By default it is what the layer's `output_padding` makes it.
+            Size of the output, (H, W) or a whole shape that ends so: one of the sizes that a convolution would bring to
+            that of the input. By default the layer's `output_padding` decides.
 
         Returns
         -------

@@ -22,14 +22,14 @@ def chosen_indices(name: str, chosen: Any, count: int, most: int) -> list[int]:
     """Indices below `count`: those chosen, or the first ones, at most `most` of them."""
     if chosen is not None and not isinstance(chosen, Iterable):
         raise TypeError(f"{name}={chosen!r}: must be a sequence of integers, not {type(chosen).__name__}")
-    indices = list(range(min(count, most))) if chosen is None else [integer(name, each, 0) for each in chosen]
+    indices = list(range(min(count, most))) if chosen is None else [integer(name, index, 0) for index in chosen]
     if not indices or max(indices) >= count:
         raise GeometryError(f"{name}={chosen!r}: must be at least one, each below {count}")
     return indices
 
 
 def heat_maps(weight: np.ndarray, filters: list[int], channels: list[int]) -> "Figure":
-    """Grid about as wide as high: a filter's channels side by side, their colour bar, the next filter."""
+    """Grid about as wide as high: the channels of a filter side by side, their colour bar, then the next filter."""
     figure_module = optional_module("matplotlib.figure", "plot_weights()")
     per_row = max(1, math.isqrt(len(filters) // len(channels)))
     rows, columns = math.ceil(len(filters) / per_row), [*[1.0] * len(channels), 0.1, 0.5] * per_row

@@ -1,6 +1,7 @@
-"""The public operators, and one table of them.
+"""The operators that users call: convolutions, transposed ones, gradients, quantised ones.
 
-Public names only.
+Public names only. Knows how a call is checked, lowered to the nest and handed back; nothing of judging. `family.py`,
+which is not public, holds the table of the operators that are judged, and a note on how to add one.
 """
 
 from refconv.ops.convolution import conv1d, conv2d, conv3d

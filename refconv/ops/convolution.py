@@ -1,7 +1,7 @@
 """Convolutions: arguments checked, lowered to the nest, run on a target, handed back as the caller's kind of array.
 
-Each is for any number of spatial axes inside; the public functions fix it, for their documentation and their messages
-are about one number of axes. Knows every floor below; nothing of judging, generating or printing.
+`_forward` takes any number of spatial axes; each public function fixes that number, as its documentation and its
+messages do. Knows every floor below; nothing of judging, generating or printing.
 """
 
 from typing import Any
@@ -209,7 +209,7 @@ def geometry_of(
 def convolve(
     g: Geometry, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None, *, overflow: str = "raise"
 ) -> np.ndarray:
-    """`conv2d` of other operands of a call's shapes, by its geometry: which has been checked."""
+    """`conv2d` of operands that have the shapes of `g`, a geometry that has been checked already."""
     options = options_of(2, g.padding_mode, "float64", None, "NCHW", "OIHW", overflow, "auto")
     taken, batched = interop.take("input", input=x, weight=w, bias=bias), x.ndim == 4
     operands = (x if batched else x[None], w, bias)
@@ -238,7 +238,7 @@ def _convolved(
     *,
     batched: bool,
 ) -> np.ndarray:
-    """The result, where the arrays lie."""
+    """The result, where the arrays lie; not yet of the caller's kind of array."""
     result, out = new_result(taken, g.output_shape, arithmetic.dtype, last=options.channels_last)
     result = result if batched else result[0]
     if result.size:

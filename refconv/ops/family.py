@@ -1,6 +1,17 @@
-"""The family, operator by operator, as the judge sees it: sums of products of two arrays, and a bias.
+"""Table of the seven operators that are judged: arguments, the two arrays multiplied, geometry.
 
-Knows how each is called, and how it is computed once more with other numbers; nothing of bounds and verdicts.
+Knows how each operator is called, and how it is computed again with other numbers; nothing of bounds and verdicts.
+
+Why one table: judge, generators, mutants and candidates are written against its rows, so that how an operator is called
+is said in one place. Every operator is a sum of products of two arrays and perhaps a bias: what differs fits in a row.
+
+What a row holds: the positional arguments in the order of the call, the two arrays whose elements are multiplied, the
+function from the arguments to the forward convolution concerned, and whether there is a padding mode. The rest follows
+(`operands`, `has_bias`, `is_quantized`). `Call` is a call without its numbers; bounds compute it again with others.
+
+How to add an operator: write its public function beside this file and export it from `refconv.ops`; add a row here
+and, unless it is quantised, a branch in each method of `Call`; lower it to the nest in engine/lowering.py; write a
+correct kernel in mutants/kernels, the root of its mutants; say in cases/recipe.py which shapes its tensors have.
 """
 
 import math
@@ -31,11 +42,13 @@ class Operator:
     parameters : tuple of str
         Its positional arguments, in the order of the call.
     first, second : str
-        The arrays whose elements are multiplied, of which the first makes the result's dtype and number of axes; for
-        a sum of one array's elements the second is empty.
+        Names of the arrays whose elements are multiplied. The first decides the result's dtype and number of axes; the
+        second is empty for a sum of one array's elements.
     geometry : callable
-        From what a call was given, as attributes by the names of its arguments, to the forward convolution concerned;
-        or an error naming the argument that is wrong.
+        Takes an object whose attributes are the call's arguments, by name; returns the geometry of the forward
+        convolution concerned, or raises an error that names the wrong argument.
+    has_padding_mode : bool
+        Whether it takes the keyword `padding_mode`.
     """
 
     parameters: tuple[str, ...]
@@ -128,14 +141,14 @@ OPERATORS: dict[str, Operator] = {
 
 @dataclass(frozen=True)
 class Call:
-    """A call without its numbers: to be computed once more with others.
+    """A call without its numbers, to be computed again with others.
 
     Parameters
     ----------
     op : str
         The operator, one of those that multiply and add: not `conv2d_integer` or `conv2d_quantized`.
     geometry : Geometry
-        Of the forward convolution concerned.
+        That of the forward convolution concerned.
     output_padding : tuple of int
         Of a transposed convolution.
 
@@ -152,9 +165,9 @@ class Call:
     output_padding: tuple[int, ...] = (0, 0)
 
     def apply(self, first: np.ndarray, second: np.ndarray | None, bias: np.ndarray | None = None) -> np.ndarray:
-        """The operator of other arrays of these shapes, with or without the batch axis.
+        """The result for other arrays of these shapes, with or without the batch axis.
 
-        Where there is no second array, a number takes its place, or none.
+        `conv2d_bias` has no second array: in its place stands a number to multiply the sums by, or None.
         """
         g = self.geometry
         out: np.ndarray
@@ -169,18 +182,18 @@ class Call:
                 first, second, bias, g.stride, g.padding, self.output_padding, g.groups, g.dilation
             )
             return out
-        where = (g.stride, g.padding, g.dilation, g.groups)
+        options = (g.stride, g.padding, g.dilation, g.groups)
         if self.op == "conv2d_input":
             size = (g.batch, g.in_channels, *g.size)[4 - first.ndim :]
-            out = ops.conv2d_input(size, second, first, *where, padding_mode=g.padding_mode)
+            out = ops.conv2d_input(size, second, first, *options, padding_mode=g.padding_mode)
             return out
         size = (g.out_channels, g.in_channels // g.groups, *g.kernel)
-        out = ops.conv2d_weight(first, size, second, *where, padding_mode=g.padding_mode)
+        out = ops.conv2d_weight(first, size, second, *options, padding_mode=g.padding_mode)
         return out
 
     @cached_property
     def products(self) -> int:
-        """Most products in the sum of one output."""
+        """Largest number of products in the sum of one output."""
         g = self.geometry
         if self.op == "conv2d":
             return g.terms
@@ -198,7 +211,7 @@ class Call:
 
     @cached_property
     def run(self) -> int:
-        """Products that follow one another without a gap: those of one tap of the kernel."""
+        """Number of products that follow one another without a gap: those of one tap of the kernel."""
         g = self.geometry
         if self.op == "conv2d":
             return g.in_channels // g.groups

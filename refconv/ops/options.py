@@ -51,7 +51,7 @@ class Options:
         return _arithmetic(self, target, None if bias is None else bias.dtype, *dtypes)
 
     def geometry(self, function: Callable[..., Geometry], *arguments: Any) -> Geometry:
-        """The geometry that a function makes of shapes and arguments; its error says so where the layout differs."""
+        """The geometry that `function` makes of shapes and arguments; its error says so if the layout differs."""
         try:
             return function(*arguments)
         except GeometryError as error:
@@ -81,12 +81,12 @@ def options_of(
     GeometryError, TypeError, BackendUnavailable
         Naming the option, its value and what it must be.
     """
-    given = (axes, padding_mode, precision, out_dtype, layout, weight_layout, overflow, backend)
+    options = (axes, padding_mode, precision, out_dtype, layout, weight_layout, overflow, backend)
     try:
-        return _remembered(*given)
+        return _remembered(*options)
     except TypeError:
         pass  # an option is unhashable (or invalid): checked again without the cache, for the error message
-    return _checked(*given)
+    return _checked(*options)
 
 
 def _checked(
@@ -116,11 +116,11 @@ def _arithmetic(options: Options, target: Any, bias: np.dtype | None, *operands:
     return Arithmetic(target, accumulator, _result_dtype(dtype, options.out_dtype), options.overflow)
 
 
-def _result_dtype(dtype: np.dtype, wanted: np.dtype | None) -> np.dtype:
+def _result_dtype(dtype: np.dtype, out_dtype: np.dtype | None) -> np.dtype:
     for kind in (formats.FLOATS, formats.COMPLEX, formats.INTEGERS):
-        if wanted is not None and dtype in kind and wanted not in kind:
-            raise TypeError(f"out_dtype={wanted}: must be one of {', '.join(map(str, kind))} for {dtype} arrays")
-    return formats.result_dtype(dtype) if wanted is None else wanted
+        if out_dtype is not None and dtype in kind and out_dtype not in kind:
+            raise TypeError(f"out_dtype={out_dtype}: must be one of {', '.join(map(str, kind))} for {dtype} arrays")
+    return formats.result_dtype(dtype) if out_dtype is None else out_dtype
 
 
 def common_dtype(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.dtype:

@@ -1,6 +1,6 @@
 """Quantised convolutions, as ONNX defines them and onnxruntime computes them: the exact integer one, then a rescaling.
 
-Knows `ops` and every floor below it; nothing of judging, generating or printing.
+Knows the geometry of `conv2d` and every floor below; nothing of judging, generating or printing.
 """
 
 from typing import Any
@@ -207,7 +207,7 @@ def conv2d_quantized(  # noqa: PLR0917 - ONNX's arguments
 
 
 def _target(taken: interop.Taken) -> targets.Target:
-    """Where the arrays live."""
+    """The target that computes where the arrays live."""
     return targets.choose("auto", on_gpu=taken.on_gpu)
 
 
@@ -220,9 +220,7 @@ def _correlation(
     arguments: tuple[Any, ...],
     dtype: np.dtype,
 ) -> tuple[Correlation | None, np.ndarray]:
-    """The correlation into a new array of `dtype` (none for an empty one), and that array as the caller is to see it.
-
-    Of the caller's kind of array, where that lies on the GPU.
+    """The correlation into a new array of `dtype` (None if that is empty), and the array, unbatched where x is.
 
     `arguments` are stride, padding, dilation and groups. The zero point of x is subtracted while x is packed.
     """
@@ -236,10 +234,10 @@ def _correlation(
 
 
 def _less_zero_points(w: np.ndarray, zero_points: np.ndarray) -> np.ndarray:
-    """Weights less their zero point, or those of their channels, which takes 9 bits."""
+    """Weights less their zero point, or the zero points of their channels: 9 bits, in int16."""
     per_channel = zero_points.reshape(-1, *(1 for _ in w.shape[1:]))
-    found: np.ndarray = np.subtract(w, per_channel, dtype=np.int16)
-    return found
+    differences: np.ndarray = np.subtract(w, per_channel, dtype=np.int16)
+    return differences
 
 
 def _requantize(sums: np.ndarray, scale: np.ndarray, zero_point: int, out: np.ndarray) -> None:
@@ -286,17 +284,16 @@ def zero_points_of(name: str, value: Any, weight: np.ndarray) -> np.ndarray:
     """One zero point (0-d), or one for each output channel."""
     if not getattr(value, "ndim", 0):
         return np.asarray(zero_point_of(name, value, weight.dtype))
-    found = interop.to_numpy(name, value)
-    if found.dtype.kind not in "iu":
-        raise TypeError(f"{name} has dtype {found.dtype}: must be integers")
-    _check_shape(name, found, weight.shape[:1])
+    zero_points = interop.to_numpy(name, value)
+    if zero_points.dtype.kind not in "iu":
+        raise TypeError(f"{name} has dtype {zero_points.dtype}: must be integers")
+    _check_shape(name, zero_points, weight.shape[:1])
     info = np.iinfo(weight.dtype)
-    outside = (found < info.min) | (found > info.max)
+    outside = (zero_points < info.min) | (zero_points > info.max)
     if outside.any():
-        raise GeometryError(
-            f"{name}[{outside.argmax()}]={found[outside.argmax()]}: must be at least {info.min} and at most {info.max}"
-        )
-    return found
+        first = outside.argmax()
+        raise GeometryError(f"{name}[{first}]={zero_points[first]}: must be at least {info.min} and at most {info.max}")
+    return zero_points
 
 
 def quantized_dtype(output_zero_point: Any, input_dtype: np.dtype) -> np.dtype:
@@ -313,23 +310,23 @@ def quantized_dtype(output_zero_point: Any, input_dtype: np.dtype) -> np.dtype:
 def scales_of(name: str, value: Any, channels: tuple[int, ...]) -> np.ndarray:
     """One scale (0-d), or one for each of the channels, in float32."""
     if type(value) in (int, float) or isinstance(value, np.generic):
-        found = np.asarray(value)
-        if found.dtype.kind not in "iuf":
+        numbers = np.asarray(value)
+        if numbers.dtype.kind not in "iuf":
             raise TypeError(f"{name}={value!r}: must be a real number")
     else:
-        found = interop.to_numpy(name, value)
-        if found.dtype.kind != "f":
-            raise TypeError(f"{name} has dtype {found.dtype}: must be float32 or float64")
-    _check_shape(name, found, channels)
+        numbers = interop.to_numpy(name, value)
+        if numbers.dtype.kind != "f":
+            raise TypeError(f"{name} has dtype {numbers.dtype}: must be float32 or float64")
+    _check_shape(name, numbers, channels)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        scales = found.astype(np.float32)
+        scales = numbers.astype(np.float32)
     if not (np.isfinite(scales) & (scales > 0)).all():
         raise GeometryError(f"{name}={value!r}: must be positive and finite in float32")
     return scales
 
 
 def _check_shape(name: str, array: np.ndarray, channels: tuple[int, ...]) -> None:
-    """Refuse what is neither one number nor one for each of the channels."""
+    """Refuse an array that holds neither a single number nor one for each of the channels."""
     if array.ndim and array.shape != channels:
         per_channel = f", or {channels} for one per output channel" if channels else ""
         raise GeometryError(f"{name} of shape {array.shape}: must be a single number, without axes{per_channel}")
