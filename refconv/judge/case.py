@@ -49,46 +49,6 @@ class Case(Reference):
     'identical'
     """
 
-    def bound(self, model: ErrorModel | None = None) -> np.ndarray:
-        """Largest admissible error of each element against the exact, unrounded value.
-
-        Parameters
-        ----------
-        model : ErrorModel, optional
-            What the implementation says of how it computes; by default that it sums directly, in any order, in float32
-            (or float64 for float64 and complex128), and rounds once.
-
-        Returns
-        -------
-        ndarray of float64
-            Infinite where anything goes; 0 where NaN or infinity must come out, and for integers. For complex numbers
-            two bounds as one complex number, of the real part and of the imaginary part: each is a sum of two real
-            products for each complex one. Where no sum is rounded, as of small integers, it is the distance of the
-            exact value, rounded, from itself: there `check` asks for that very number.
-
-        Raises
-        ------
-        GeometryError
-            If the model can't be of such a call: Winograd's with a stride, for instance.
-
-        Examples
-        --------
-        >>> case = Case(input=np.full((1, 1, 1, 1), 0.1, "float16"), weight=np.ones((1, 1, 1, 1), "float16"))
-        >>> bool(case.bound() < case.bound(ErrorModel.direct("float16")))
-        True
-        """
-        found = self._limits(self._model(model))
-        if self._dtype in formats.INTEGERS:
-            return found
-        limits, value = formats.parts(found), formats.parts(self._value)
-        # Integers whose float64 sums are exact have no error of the oracle's own.
-        certain = self.sums.integral & (self.sums.absolute < 1 / formats.unit_roundoff("float64"))
-        with np.errstate(all="ignore"):
-            once = np.abs(formats.parts(self._expected).astype(np.float64) - value)
-            once = OUTWARDS * (once + np.where(certain, 0, self.sums.value_error))
-        limits = np.where((limits == 0) & np.isfinite(once), once, limits)
-        return limits.view(found.dtype)
-
     def check(
         self,
         actual: Any,
@@ -139,48 +99,49 @@ class Case(Reference):
         'suspicious'
         """
         with np.errstate(all="ignore"):  # the caller's settings are not for what is computed here
-            return self._check(actual, self._model(model), (sample, seed), strict, allow_suspicious)
+            return self._judged(
+                actual, self._model(model), sample, seed, strict=strict, allow_suspicious=allow_suspicious
+            )
 
-    def _check(
-        self,
-        actual: Any,
-        model: ErrorModel | None,
-        sampled: tuple[int | None, int],
-        strict: bool,
-        allow_suspicious: bool,
-    ) -> Comparison:
-        sample, seed = sampled
-        try:
-            # A copy: what changes while it is looked at would be judged in parts.
-            found = np.array(to_numpy("actual", actual))
-        except TypeError as error:
-            return mismatch(np.empty(0), self.unwritten, str(error), str(self))
-        if sample is not None and self.op != "conv2d":
-            raise GeometryError(f"sample={sample}: must not be given for {self.op}")
-        if sample is not None and integer("sample", sample, 1) < self.unwritten.size:
-            comparison = sampling.check(self, found, model, sample, seed, strict=strict)
-        else:
-            comparison = self._compare(found, model, strict=strict)
-        return replace(comparison, allow_suspicious=allow_suspicious)
+    def bound(self, model: ErrorModel | None = None) -> np.ndarray:
+        """Largest admissible error of each element against the exact, unrounded value.
 
-    def _compare(self, actual: np.ndarray, model: ErrorModel | None, *, strict: bool) -> Comparison:
-        """Judge all elements one by one, then all together."""
-        standard, description = self.standard(model), str(self)
-        unlike = misshapen(actual, standard.expected, description)
-        if unlike:
-            return unlike
-        if model is not None and not strict and padded_taps.matters(self.call, self._second):
-            standard = either(actual, standard, self._skipping(standard, model))
-        comparison = compare(actual, standard, description)
-        if comparison.worst is None:
-            return comparison
-        if self.op == "conv2d":
-            comparison = replace(comparison, receptive_field=receptive_field(self.geometry, comparison.worst))
-        if model is None or not self.random:
-            return comparison
-        difference, out = errors(actual, standard), formats.part(actual.dtype)
-        statistics = error_statistics.statistics(difference, self.sums, model, out, random_signs=self.random_signs)
-        return comparison.with_statistics(statistics)
+        Parameters
+        ----------
+        model : ErrorModel, optional
+            What the implementation says of how it computes; by default that it sums directly, in any order, in float32
+            (or float64 for float64 and complex128), and rounds once.
+
+        Returns
+        -------
+        ndarray of float64
+            Infinite where anything goes; 0 where NaN or infinity must come out, and for integers. For complex numbers
+            two bounds as one complex number, of the real part and of the imaginary part: each is a sum of two real
+            products for each complex one. Where no sum is rounded, as of small integers, it is the distance of the
+            exact value, rounded, from itself: there `check` asks for that very number.
+
+        Raises
+        ------
+        GeometryError
+            If the model can't be of such a call: Winograd's with a stride, for instance.
+
+        Examples
+        --------
+        >>> case = Case(input=np.full((1, 1, 1, 1), 0.1, "float16"), weight=np.ones((1, 1, 1, 1), "float16"))
+        >>> bool(case.bound() < case.bound(ErrorModel.direct("float16")))
+        True
+        """
+        bounds = self._limits(self._model(model))
+        if self._dtype in formats.INTEGERS:
+            return bounds
+        limits, value = formats.parts(bounds), formats.parts(self._value)
+        # Where float64 adds integers exactly, the oracle's own sum has no error.
+        certain = self.sums.integral & (self.sums.absolute < 1 / formats.unit_roundoff("float64"))
+        with np.errstate(all="ignore"):
+            once = np.abs(formats.parts(self._expected).astype(np.float64) - value)
+            once = OUTWARDS * (once + np.where(certain, 0, self.sums.value_error))
+        limits = np.where((limits == 0) & np.isfinite(once), once, limits)
+        return limits.view(bounds.dtype)
 
     def tolerances(self, model: ErrorModel | None = None) -> tolerances.Tolerances:
         """The rtol and atol to write into an assert_close for this call: tight, and safe.
@@ -209,6 +170,49 @@ class Case(Reference):
             return tolerances.Tolerances(0.0, 0.0, "sums of integers are exact: outputs must be equal")
         with np.errstate(all="ignore"):
             return tolerances.tightest(self.standard(model), self.sums.terms)
+
+    def _judged(
+        self,
+        actual: Any,
+        model: ErrorModel | None,
+        sample: int | None,
+        seed: int,
+        *,
+        strict: bool,
+        allow_suspicious: bool,
+    ) -> Comparison:
+        """Judge chosen elements if `sample` asks for fewer than there are, else all."""
+        try:
+            # A copy, for an array that is written to meanwhile would be judged in parts.
+            output = np.array(to_numpy("actual", actual))
+        except TypeError as error:
+            return mismatch(np.empty(0), self.unwritten, str(error), str(self))
+        if sample is not None and self.op != "conv2d":
+            raise GeometryError(f"sample={sample}: must not be given for {self.op}")
+        if sample is not None and integer("sample", sample, 1) < self.unwritten.size:
+            comparison = sampling.check(self, output, model, sample, seed, strict=strict)
+        else:
+            comparison = self._compare(output, model, strict=strict)
+        return replace(comparison, allow_suspicious=allow_suspicious)
+
+    def _compare(self, actual: np.ndarray, model: ErrorModel | None, *, strict: bool) -> Comparison:
+        """Judge all elements one by one, then all together."""
+        standard, description = self.standard(model), str(self)
+        unlike = misshapen(actual, standard.expected, description)
+        if unlike:
+            return unlike
+        if model is not None and not strict and padded_taps.matters(self.call, self._second):
+            standard = either(actual, standard, self._skipping(standard, model))
+        comparison = compare(actual, standard, description)
+        if comparison.worst is None:
+            return comparison
+        if self.op == "conv2d":
+            comparison = replace(comparison, receptive_field=receptive_field(self.geometry, comparison.worst))
+        if model is None or not self.random:
+            return comparison
+        difference, out = errors(actual, standard), formats.part(actual.dtype)
+        statistics = error_statistics.statistics(difference, self.sums, model, out, random_signs=self.random_signs)
+        return comparison.with_statistics(statistics)
 
 
 def assert_close(actual: Any, case: Case, model: ErrorModel | None = None, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""The reference: one call of an operator with its arrays, what must come out of it, and by what outputs are judged.
+"""The reference: one call of an operator with its arrays, what must come out of it, and what outputs are judged by.
 
 Knows operators, bounds and standards; not how an output is compared with them, and nothing of verdicts.
 """
@@ -23,17 +23,18 @@ from refconv.ops.family import OPERATORS, Call, Operator, compute
 
 ARRAYS = ("input", "weight", "bias", "grad_output")
 TAKEN = {
-    name: frozenset({"op", *each.parameters, *(["padding_mode"] if each.has_padding_mode else [])})
-    for name, each in OPERATORS.items()
+    name: frozenset({"op", *operator.parameters, *(["padding_mode"] if operator.has_padding_mode else [])})
+    for name, operator in OPERATORS.items()
 }
-QUANTISATION = tuple(f"{array}_{each}" for array in ("input", "weight", "output") for each in ("scale", "zero_point"))
+QUANTISATION = tuple(f"{array}_{kind}" for array in ("input", "weight", "output") for kind in ("scale", "zero_point"))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reference:
-    """One call of an operator with its arrays, as `Case` documents them, and the oracle's output.
+    """The part of a `Case` that knows no output to be judged: the call, what must come out of it, and the standard.
 
-    Immutable: the arrays are read-only copies.
+    Fields are documented at `Case`; a function that gets a reference makes further ones by `type(reference)(...)`.
+    Immutable: the arrays are read-only copies. What takes long is computed when it is first asked for, and kept.
     """
 
     op: str = "conv2d"
@@ -60,83 +61,34 @@ class Reference:
         choice("op", self.op, tuple(OPERATORS))
         self._check_given()
         for name in (*ARRAYS, *QUANTISATION):
-            given = getattr(self, name)
-            if given is not None and (
-                name in ARRAYS or (hasattr(given, "shape") and not isinstance(given, np.generic))
+            value = getattr(self, name)
+            if value is not None and (
+                name in ARRAYS or (hasattr(value, "shape") and not isinstance(value, np.generic))
             ):
-                self._keep(name, _frozen(to_numpy(name, given)))
+                self._keep(name, _frozen(to_numpy(name, value)))
         if not self._operator.is_quantized:
             options.common_dtype(self._first, self._first if self._second is None else self._second, self.bias)
         self._keep_tuples()
         if self._operator.is_quantized:
-            _ = self._expected  # zero points and scales, too, are to be right from the start
-
-    def _check_given(self) -> None:
-        """Refuse what the operator does not take, and insist on what it must have."""
-        taken = self._taken
-        for each in fields(self):
-            name, given = each.name, getattr(self, each.name)
-            if name in taken:
-                if given is None and name != "bias":
-                    raise TypeError(f"{name}=None: must be given for {self.op}")
-            elif given is not each.default and (type(given) is not type(each.default) or given != each.default):
-                raise TypeError(f"{name}={given!r}: {self.op} does not take it")
-
-    def _keep_tuples(self) -> None:
-        """What the caller holds may change: keep tuples only."""
-        g = self.geometry
-        kept: dict[str, Any] = {"stride": g.stride, "dilation": g.dilation, "groups": g.groups}
-        if not isinstance(self.padding, str):
-            kept["padding"] = g.padding
-        for name in ("input_size", "weight_size"):
-            if getattr(self, name) is not None:
-                kept[name] = tuple(map(int, getattr(self, name)))
-        kept["output_padding"] = per_axis("output_padding", self.output_padding, 0)
-        for name in kept.keys() & self._taken:
-            self._keep(name, kept[name])
-
-    @property
-    def _taken(self) -> frozenset[str]:
-        """Names of the fields that the operator takes."""
-        return TAKEN[self.op]
-
-    def _keep(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
-
-    @property
-    def _operator(self) -> Operator:
-        return OPERATORS[self.op]
-
-    @property
-    def _first(self) -> np.ndarray:
-        found: np.ndarray = getattr(self, self._operator.first)
-        return found
-
-    @property
-    def _second(self) -> np.ndarray | None:
-        return getattr(self, self._operator.second) if self._operator.second else None
+            _ = self._expected  # computed now, so that wrong zero points and scales are refused here
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """The tensors of the call, by name, in its order.
+        """The tensors of the call, by name, in the order of its arguments.
 
         >>> from refconv.judge.case import Case
         >>> list(Case(input=np.ones((1, 1, 1)), weight=np.ones((1, 1, 1, 1))).arrays)
         ['input', 'weight']
         """
-        found = {name: getattr(self, name) for name in self._operator.parameters if name in ARRAYS}
-        return {name: array for name, array in found.items() if array is not None}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Copies and pickles are made anew, for a copied array could be written to."""
-        return partial(type(self), **{each.name: getattr(self, each.name) for each in fields(self)}), ()
+        arrays = {name: getattr(self, name) for name in self._operator.parameters if name in ARRAYS}
+        return {name: array for name, array in arrays.items() if array is not None}
 
     @cached_property
     def geometry(self) -> Geometry:
         """Shapes and options, normalised: pairs as tuples, padding as ((top, bottom), (left, right)).
 
-        Of the forward convolution concerned: that of which a gradient is a gradient, or of which a transposed
-        convolution is the gradient.
+        For a gradient, those of the convolution that it belongs to; for a transposed convolution, those of the
+        convolution whose input gradient it is.
         """
         return self._operator.geometry(self)
 
@@ -148,21 +100,35 @@ class Reference:
     def arguments(self) -> tuple[Any, ...]:
         """The positional arguments of a candidate: for a conv2d input, weight, bias, stride, padding, dilation, groups.
 
-        Stride and dilation are pairs, padding is (h, w), a string if it was given as one, else four-sided.
+        Stride and dilation are pairs; padding is (h, w), four-sided if the sides differ, or the string that was given.
         """
         return tuple(self._argument(name) for name in self._operator.parameters)
 
     def keywords(self) -> dict[str, Any]:
-        """What comes by keyword: the padding mode, unless it is zeros."""
+        """The arguments that come by keyword: the padding mode, unless it is zeros."""
         return {} if self.padding_mode == "zeros" else {"padding_mode": self.padding_mode}
 
-    def _argument(self, name: str) -> Any:
-        value = getattr(self, name)
-        if isinstance(value, np.ndarray):
-            return value.view()  # a candidate may change its shape
-        if name == "padding" and not isinstance(value, str) and all(before == after for before, after in value):
-            return tuple(before for before, _ in value)
-        return value
+    @property
+    def unwritten(self) -> np.ndarray:
+        """An array of the output's shape and dtype, without memory of its own."""
+        shape = self.geometry.output_shape if self._operator.is_quantized else self.call.shape
+        if len(shape) == 4 and self._first.ndim == 3 and self.op != "conv2d_weight":
+            shape = shape[1:]
+        return np.broadcast_to(np.zeros((), self._dtype), shape)
+
+    @cached_property
+    def random(self) -> bool:
+        """Whether the operands look random, so that the errors of roundings have mean 0."""
+        return all(randomness.random_significands(_real(array)) for array in self._operands[:2] if array is not None)
+
+    @cached_property
+    def random_signs(self) -> bool:
+        """Whether the weights' signs are random, so that partial sums are not much larger than the sums."""
+        signs = _real(self._first if self._second is None else self._second)
+        if self.op == "conv2d":
+            return randomness.random_signs(signs)
+        signs = signs[None] if self._second is not self.weight and self._first.ndim == 3 else signs
+        return randomness.random_signs(np.swapaxes(signs, 0, 1))  # the second axis is not summed over
 
     def expected(self, precision: str = "exact") -> np.ndarray:
         """The oracle's output, rounded; `precision` as `refconv.conv2d` has it."""
@@ -170,22 +136,10 @@ class Reference:
             return self._expected.copy()
         return compute(self.op, self.arguments(), self.padding_mode, precision)
 
-    def _limits(self, model: ErrorModel | None) -> np.ndarray:
-        """As `ErrorModel.bound` has it: 0 where only the exact value rounded once will do."""
-        if model is None:
-            return np.zeros(self._expected.shape)
-        found = model.bound(self.sums, formats.part(self._dtype))
-        return found.view(np.complex128) if self._dtype in formats.COMPLEX else found
-
-    @cached_property
-    def sums(self) -> Sums:
-        """The sums behind the outputs, of floats and complex numbers: what error models look at."""
-        return sums_of(self.call, self._operands, self._value, self._special, exact=self._is_double)
-
     def is_expected(self, actual: np.ndarray) -> bool:
-        """Whether an output is the oracle's own to the last bit: `check` has to find it "identical" then.
+        """Whether an output is the oracle's own to the last bit: then `check` finds it "identical".
 
-        That takes no bounds, so that it is several times as fast.
+        No bounds are computed, so this is several times as fast as `check`.
 
         Parameters
         ----------
@@ -208,20 +162,174 @@ class Reference:
         alike = actual.shape == expected.shape and actual.dtype == expected.dtype
         return alike and actual.tobytes() == expected.tobytes()
 
+    @cached_property
+    def sums(self) -> Sums:
+        """The sums behind the outputs, for floats and complex numbers: what error models look at."""
+        return sums_of(self.call, self._operands, self._value, self._special, exact=self._is_double)
+
     def standard(self, model: ErrorModel | None = None) -> Standard:
-        """What outputs are judged by, element by element, under a model (as in `bound`)."""
+        """What outputs are judged by, element by element, under a model; kept for the next output."""
         model = self._model(model)
         if model not in self._standards:
             self._standards[model] = self._make_standard(model, self._expected, self._value, self._limits(model))
         return self._standards[model]
 
+    def __str__(self) -> str:
+        arguments = zip(self._operator.parameters, self.arguments(), strict=True)
+        mode = [f"{name}={value!r}" for name, value in self.keywords().items()]
+        return f"{self.op}({', '.join([*(f'{name}={_text(value)}' for name, value in arguments), *mode])})"
+
+    __repr__ = __str__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles run the constructor again, for a copied array could be written to."""
+        return partial(type(self), **{field.name: getattr(self, field.name) for field in fields(self)}), ()
+
+    # What the fields hold: checked, and kept so that nobody can change it.
+
+    def _check_given(self) -> None:
+        """Refuse what the operator does not take, and insist on what it must have."""
+        taken = self._taken
+        for field in fields(self):
+            name, default, value = field.name, field.default, getattr(self, field.name)
+            if name in taken:
+                if value is None and name != "bias":
+                    raise TypeError(f"{name}=None: must be given for {self.op}")
+            elif value is not default and (type(value) is not type(default) or value != default):
+                raise TypeError(f"{name}={value!r}: {self.op} does not take it")
+
+    def _keep_tuples(self) -> None:
+        """Keep numbers and sizes as tuples of our own: what the caller holds may change."""
+        g = self.geometry
+        kept: dict[str, Any] = {"stride": g.stride, "dilation": g.dilation, "groups": g.groups}
+        if not isinstance(self.padding, str):
+            kept["padding"] = g.padding
+        for name in ("input_size", "weight_size"):
+            if getattr(self, name) is not None:
+                kept[name] = tuple(map(int, getattr(self, name)))
+        kept["output_padding"] = per_axis("output_padding", self.output_padding, 0)
+        for name in kept.keys() & self._taken:
+            self._keep(name, kept[name])
+
+    def _keep(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def _taken(self) -> frozenset[str]:
+        """Names of the fields that the operator takes."""
+        return TAKEN[self.op]
+
+    def _argument(self, name: str) -> Any:
+        value = getattr(self, name)
+        if isinstance(value, np.ndarray):
+            return value.view()  # a candidate may change its shape
+        if name == "padding" and not isinstance(value, str) and all(before == after for before, after in value):
+            return tuple(before for before, _ in value)
+        return value
+
+    # The operands of the sums.
+
+    @property
+    def _operator(self) -> Operator:
+        """The operator's row in the table."""
+        return OPERATORS[self.op]
+
+    @property
+    def _first(self) -> np.ndarray:
+        first: np.ndarray = getattr(self, self._operator.first)
+        return first
+
+    @property
+    def _second(self) -> np.ndarray | None:
+        return getattr(self, self._operator.second) if self._operator.second else None
+
+    @property
+    def _operands(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """First array, second array and bias, as `Call.apply` takes them."""
+        return self._first, self._second, self.bias
+
+    @property
+    def _is_double(self) -> bool:
+        return formats.part(self._first.dtype) == np.float64
+
+    # What must come out.
+
+    @cached_property
+    def _dtype(self) -> np.dtype:
+        """Dtype of the output."""
+        return self._expected.dtype if self._operator.is_quantized else formats.result_dtype(self._first.dtype)
+
+    @cached_property
+    def _expected(self) -> np.ndarray:
+        """The exact value rounded once; computed from the float64 sum where the error of that sum can't matter."""
+        if not self._operator.is_quantized and self._dtype not in formats.INTEGERS:
+            rounded = self._certainly_rounded()
+            if rounded is not None:
+                return rounded
+        return compute(self.op, self.arguments(), self.padding_mode, "exact")
+
+    def _certainly_rounded(self) -> np.ndarray | None:
+        """The float64 sums rounded, if the exact sums are certainly rounded to the same; else None."""
+        if self._adds_exactly:
+            return formats.rounded(self._value, self._dtype)
+        if self._is_double:
+            return None
+        with np.errstate(all="ignore"):
+            value, part = formats.parts(self._value), formats.part(self._dtype)
+            error = np.where(np.isfinite(value), self.sums.value_error, 0)
+            rounded, low, high = (formats.rounded(sums, part) for sums in (value, value - error, value + error))
+        # Sums of narrow numbers do not overflow in float64: an infinity must come from an operand.
+        certain = ((low == high) | np.isnan(value)).all() and not (np.isinf(value) & (self.sums.special == 0)).any()
+        return rounded.view(self._dtype).reshape(self._value.shape) if certain else None
+
+    @cached_property
+    def _adds_exactly(self) -> bool:
+        """Whether the operands are integers so small that float64 rounds no sum of their products, in any order."""
+        x, w, bias = (0.0 if operand is None else _largest_integer(operand) for operand in self._operands)
+        products = self.call.products * (2 if self._dtype in formats.COMPLEX else 1)
+        return products * x * (w if self._second is not None else 1) + bias < 1 / formats.unit_roundoff("float64")
+
+    @cached_property
+    def _value(self) -> np.ndarray:
+        """The exact values in float64 (complex128), up to `sums.value_error`, the error of the oracle's own sums."""
+        if self._dtype in formats.INTEGERS or (self._is_double and not self._adds_exactly):
+            return self._expected
+        return self.call.apply(*_mapped(_widened, self._operands))
+
+    @cached_property
+    def _special(self) -> np.ndarray:
+        """NaN and infinity where they must come out, whatever the finite numbers are; elsewhere any number."""
+        wide = _mapped(_widened, self._operands)
+        if all(operand is None or np.isfinite(operand).all() for operand in wide):
+            return np.zeros(())
+        return self.call.apply(*_mapped(_signs, wide))
+
+    # What outputs are judged by.
+
+    @cached_property
+    def _standards(self) -> dict[ErrorModel | None, Standard]:
+        return {}
+
+    def _model(self, model: ErrorModel | None) -> ErrorModel | None:
+        """The model to judge by: that passed, or one inferred from the dtype; None for integers, which are exact."""
+        if model is not None and not isinstance(model, ErrorModel):
+            raise TypeError(f"model={model!r}: must be an ErrorModel")
+        return None if self._dtype in formats.INTEGERS else model or ErrorModel.inferred(self._dtype)
+
+    def _limits(self, model: ErrorModel | None) -> np.ndarray:
+        """The bounds as `ErrorModel.bound` has them: 0 where only the exact value rounded once will do."""
+        if model is None:
+            return np.zeros(self._expected.shape)
+        bounds = model.bound(self.sums, formats.part(self._dtype))
+        return bounds.view(np.complex128) if self._dtype in formats.COMPLEX else bounds
+
     def _make_standard(
         self, model: ErrorModel | None, expected: np.ndarray, exact: np.ndarray, bound: np.ndarray
     ) -> Standard:
         if model is None:
-            one = np.ones(exact.shape)  # integers: nothing is too small to be seen
+            ones = np.ones(exact.shape)  # integers: nothing is too small to be seen
             return Standard(
-                expected=expected, exact=exact, bound=bound, unit=np.zeros(exact.shape), mean=one, typical=one.copy
+                expected=expected, exact=exact, bound=bound, unit=np.zeros(exact.shape), mean=ones, typical=ones.copy
             )
         terms = max(1, self.sums.terms)
 
@@ -240,108 +348,11 @@ class Reference:
         )
 
     def _skipping(self, standard: Standard, model: ErrorModel) -> Standard:
-        """The standard of an implementation that skips padded taps."""
+        """The standard for an implementation that skips padded taps."""
         value, special = padded_taps.outputs(self.call, *self._operands)
         bound = model.bound(replace(self.sums, value=value, special=special), formats.part(standard.expected.dtype))
         value, bound = value.view(standard.exact.dtype), bound.view(standard.bound.dtype)
         return self._make_standard(model, formats.rounded(value, standard.expected.dtype), value, bound)
-
-    def __str__(self) -> str:
-        arguments = zip(self._operator.parameters, self.arguments(), strict=True)
-        mode = [f"{name}={value!r}" for name, value in self.keywords().items()]
-        return f"{self.op}({', '.join([*(f'{name}={_text(value)}' for name, value in arguments), *mode])})"
-
-    __repr__ = __str__
-
-    @cached_property
-    def _expected(self) -> np.ndarray:
-        """The exact value, rounded once: that of the float64 sum, wherever its own error can't matter."""
-        if not self._operator.is_quantized and self._dtype not in formats.INTEGERS:
-            found = self._certainly_rounded()
-            if found is not None:
-                return found
-        return compute(self.op, self.arguments(), self.padding_mode, "exact")
-
-    def _certainly_rounded(self) -> np.ndarray | None:
-        """The float64 sum rounded, if the exact one is certainly rounded to the same everywhere."""
-        if self._adds_exactly:
-            return formats.rounded(self._value, self._dtype)
-        if self._is_double:
-            return None
-        with np.errstate(all="ignore"):
-            value, part = formats.parts(self._value), formats.part(self._dtype)
-            error = np.where(np.isfinite(value), self.sums.value_error, 0)
-            found, low, high = (formats.rounded(each, part) for each in (value, value - error, value + error))
-        # A sum that overflows on the way is no sum of narrow numbers; what is not finite is so for its operands.
-        certain = ((low == high) | np.isnan(value)).all() and not (np.isinf(value) & (self.sums.special == 0)).any()
-        return found.view(self._dtype).reshape(self._value.shape) if certain else None
-
-    @cached_property
-    def _adds_exactly(self) -> bool:
-        """Whether the operands are integers so small that float64 rounds no sum of their products, in any order."""
-        x, w, bias = (0.0 if each is None else _largest_integer(each) for each in self._operands)
-        products = self.call.products * (2 if self._dtype in formats.COMPLEX else 1)
-        return products * x * (w if self._second is not None else 1) + bias < 1 / formats.unit_roundoff("float64")
-
-    @cached_property
-    def _dtype(self) -> np.dtype:
-        """Of the output."""
-        return self._expected.dtype if self._operator.is_quantized else formats.result_dtype(self._first.dtype)
-
-    @cached_property
-    def _value(self) -> np.ndarray:
-        """The exact value as float64 (complex128) has it; of narrower formats with an error of the oracle's own."""
-        if self._dtype in formats.INTEGERS or (self._is_double and not self._adds_exactly):
-            return self._expected
-        return self.call.apply(*_mapped(_widened, self._operands))
-
-    @property
-    def _is_double(self) -> bool:
-        return formats.part(self._first.dtype) == np.float64
-
-    @cached_property
-    def _special(self) -> np.ndarray:
-        """NaN and infinity where they must come out, whatever the finite numbers are; elsewhere a number."""
-        wide = _mapped(_widened, self._operands)
-        if all(each is None or np.isfinite(each).all() for each in wide):
-            return np.zeros(())
-        return self.call.apply(*_mapped(_signs, wide))
-
-    @cached_property
-    def _standards(self) -> dict[ErrorModel | None, Standard]:
-        return {}
-
-    def _model(self, model: ErrorModel | None) -> ErrorModel | None:
-        """The model that is meant; None for integers, of which every one is exact."""
-        if model is not None and not isinstance(model, ErrorModel):
-            raise TypeError(f"model={model!r}: must be an ErrorModel")
-        return None if self._dtype in formats.INTEGERS else model or ErrorModel.inferred(self._dtype)
-
-    @property
-    def unwritten(self) -> np.ndarray:
-        """An array of the output's shape and dtype, without memory of its own."""
-        shape = self.geometry.output_shape if self._operator.is_quantized else self.call.shape
-        if len(shape) == 4 and self._first.ndim == 3 and self.op != "conv2d_weight":
-            shape = shape[1:]
-        return np.broadcast_to(np.zeros((), self._dtype), shape)
-
-    @cached_property
-    def random(self) -> bool:
-        """Whether the operands are such that errors of roundings have mean 0."""
-        return all(randomness.random_significands(_real(each)) for each in self._operands[:2] if each is not None)
-
-    @cached_property
-    def random_signs(self) -> bool:
-        """Whether the weights' signs are random, so that partial sums are not much larger than the sums."""
-        signs = _real(self._first if self._second is None else self._second)
-        if self.op == "conv2d":
-            return randomness.random_signs(signs)
-        signs = signs[None] if self._second is not self.weight and self._first.ndim == 3 else signs
-        return randomness.random_signs(np.swapaxes(signs, 0, 1))  # its second axis is not summed over
-
-    @property
-    def _operands(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        return self._first, self._second, self.bias
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
@@ -350,10 +361,10 @@ def _frozen(array: np.ndarray) -> np.ndarray:
 
 
 def _largest_integer(array: np.ndarray) -> float:
-    """The largest magnitude of integers, of complex numbers that of both parts; infinite if there are other numbers."""
+    """The largest magnitude (complex numbers: of a part) in an array of integers; infinite if not all are integers."""
     with np.errstate(invalid="ignore"):  # signalling NaNs
-        each = formats.parts(array).astype(np.float64)
-    return float(np.abs(each).max(initial=0)) if (each == np.rint(each)).all() else np.inf
+        wide = formats.parts(array).astype(np.float64)
+    return float(np.abs(wide).max(initial=0)) if (wide == np.rint(wide)).all() else np.inf
 
 
 def _text(value: Any) -> str:
@@ -363,7 +374,7 @@ def _text(value: Any) -> str:
 def _mapped(
     function: Callable[[np.ndarray], np.ndarray], operands: tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Operands that a function changed, all that there are."""
+    """The operands with a function applied to them, where they are not None."""
     x, w, bias = operands
     return function(x), None if w is None else function(w), None if bias is None else function(bias)
 
@@ -383,6 +394,6 @@ def _real(array: np.ndarray) -> np.ndarray:
 
 def _signs(wide: np.ndarray) -> np.ndarray:
     """Finite numbers as -1, 0 or 1, so that no sum of them overflows; complex numbers part by part."""
-    each = formats.parts(wide)
-    signs: np.ndarray = np.where(np.isfinite(each), np.sign(each), each).view(wide.dtype)
+    values = formats.parts(wide)
+    signs: np.ndarray = np.where(np.isfinite(values), np.sign(values), values).view(wide.dtype)
     return signs

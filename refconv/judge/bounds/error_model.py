@@ -135,13 +135,13 @@ class ErrorModel:
         Parameters
         ----------
         gpu : {"V100", "T4", "A100", "H100"}, optional
-            Whose block and bits; "A100" if these are not given either.
+            The GPU whose block and bits are meant; "A100" if neither it nor these are given.
         operands : str
             As in `direct`.
         block : int, optional
             Number of products that are added at a time.
         fraction_bits : int, optional
-            Bits that are kept below the leading one of the largest addend, 23 and those beyond float32's.
+            Number of bits that are kept below the leading one of the largest addend: float32's 23 and any extra ones.
         accumulator : dtype
             Format of the sums.
         flush_to_zero, bias_after_rounding
@@ -382,7 +382,7 @@ KINDS = ("direct", "tf32", "bf16x3", "tensor_core", "winograd", "fft", "exact")
 
 
 def _at_the_edge(sums: Sums, bound: np.ndarray, out: npt.DTypeLike) -> np.ndarray:
-    """Where a sum may be rounded to the largest number of a format or past it, as it happens."""
+    """Where a sum may be the largest number of the format or overflow, depending on its rounding errors."""
     most = formats.largest(out)
     past = np.abs(sums.value) - sums.value_error - bound > most * (1 + 2 * formats.unit_roundoff(out))
     edge: np.ndarray = ~(sums.magnitude + bound < most) & ~past & np.isfinite(sums.special)

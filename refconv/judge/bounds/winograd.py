@@ -109,7 +109,7 @@ class Winograd:
         return ""
 
     def estimate(self, sums: Sums, *, flush_to_zero: bool = False) -> Estimate:
-        """Largest error by the depth: the number of roundings that a path from a product to an output meets at most.
+        """Error by depth: the largest number of roundings that a path from a product to an output meets.
 
         A sum of k products on the way has k roundings, one more for those of its constants, and one for a factor taken
         out of it. So the error is at most (1 + u)^depth - 1 times
