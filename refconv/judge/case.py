@@ -117,13 +117,13 @@ class Case(Reference):
         ndarray of float64
             Infinite where anything goes; 0 where NaN or infinity must come out, and for integers. For complex numbers
             two bounds as one complex number, of the real part and of the imaginary part: each is a sum of two real
-            products for each complex one. Where no sum is rounded, as of small integers, it is the distance of the
-            exact value, rounded, from itself: there `check` asks for that very number.
+            products for each complex one. Where no sum is rounded, as with small integers, the bound is the distance
+            between the exact value and that value rounded: there `check` asks for the rounded value itself.
 
         Raises
         ------
         GeometryError
-            If the model can't be of such a call: Winograd's with a stride, for instance.
+            If the model's algorithm can't compute such a call: Winograd's with a stride, for instance.
 
         Examples
         --------

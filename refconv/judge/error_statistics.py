@@ -21,8 +21,8 @@ from refconv.judge.bounds import ErrorModel, Sums
 # How far sound kernels stay below the limits that these constants make is measured by tests/evidence/calibration.py.
 PER_ELEMENT = 2.0  # standard deviations of a sum of n roundings, each at its largest: sqrt(n) u S
 SUM = 8.0  # standard deviations of the sum of all errors
-SQUARES = 1.5  # mean square of the errors in units of the predicted variance, over infinitely many elements ...
-FEW_ELEMENTS = 30.0  # ... and so many times that, divided by the root of their number, more over few
+SQUARES = 1.5  # mean square of the errors in units of the predicted variance, over infinitely many elements
+FEW_ELEMENTS = 30.0  # over n elements, the limit on the mean square is 1 + FEW_ELEMENTS / sqrt(n) times as large
 
 # Largest n u: beyond it a sum of positive terms stagnates, and additions no longer round at random.
 LARGEST_UNITS = 2.0**-4
@@ -38,9 +38,9 @@ class Statistic:
     Attributes
     ----------
     name : str
-        What it is.
+        What the number is.
     value, limit : float
-        In the units that the name says; more than the limit is suspicious.
+        In the same units; a value above the limit is suspicious.
     """
 
     name: str

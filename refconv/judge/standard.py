@@ -14,14 +14,14 @@ from refconv.core.formats import COMPLEX, FLOATS, part, parts, ulp_distance, und
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Standard:
-    """What an output is judged by. Of complex numbers bound, unit, mean and product are complex: one for each part.
+    """What an output is judged by. For complex numbers bound, unit, mean and product are complex: one for each part.
 
     Attributes
     ----------
     expected : ndarray
-        The oracle's output, rounded: it tells shape and dtype.
+        The oracle's output, rounded: of the shape and dtype that outputs must have.
     exact : ndarray
-        The same before rounding; NaN and inf stand for themselves.
+        The oracle's output before rounding; NaN and infinity stand for themselves.
     bound : ndarray
         Largest admissible |actual - exact|; infinite where anything goes.
     unit : ndarray
@@ -64,6 +64,7 @@ class Standard:
         return self.typical()
 
     def _half_ulp(self, exact: np.ndarray) -> np.ndarray:
+        """Largest error of rounding the exact values to the output's format; 0 for integers."""
         dtype = part(self.expected.dtype)
         if dtype not in FLOATS:
             return np.zeros(exact.shape)
@@ -133,7 +134,7 @@ def bound_ratio(actual: np.ndarray, expected: np.ndarray, exact: np.ndarray, bou
 
 
 def ulps(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Distances in units in the last place, of the finite numbers among the parts; none of integers."""
+    """Distances in units in the last place, where both are finite, part by part; empty for integers."""
     values, expected_values = parts(actual), parts(expected)
     if values.dtype not in FLOATS:
         return np.empty(0, np.uint64)

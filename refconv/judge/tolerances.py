@@ -13,7 +13,7 @@ from refconv.core.formats import part, parts, unit_roundoff
 from refconv.judge.bounds.rounding import OUTWARDS
 from refconv.judge.standard import Standard
 
-DIGITS = 2  # significant ones of what is written into a test
+DIGITS = 2  # significant decimal digits of a tolerance, as it is written into a test
 
 
 class Tolerances(tuple[float, float]):  # noqa: SLOT001 - no tuple can have other slots
@@ -70,7 +70,7 @@ def tightest(standard: Standard, terms: int) -> Tolerances:
 def needed(standard: Standard) -> tuple[np.ndarray, np.ndarray]:
     """|expected| of every element, and the largest admissible |actual - expected|, infinite where anything goes.
 
-    What must be NaN or infinite is left out. Of complex numbers the modulus, and the parts' errors together.
+    Elements that must be NaN or infinite are left out. Of complex numbers the modulus, and both parts' errors together.
     """
     expected, exact, bound = map(parts, (standard.expected, standard.exact, standard.bound))
     with np.errstate(all="ignore"):
@@ -97,7 +97,7 @@ def _supporting_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     if not x.size:
         return 0.0, 0.0
     middle = x.mean()
-    # (0, 0) keeps the intercept from being negative, the highest point far out the slope.
+    # (0, 0) keeps the intercept from being negative; the largest y, put at the largest x, keeps the slope from it.
     left, right = (0.0, 0.0), (float(x.max()), float(y.max()))
     if right[0] <= 0:
         return 0.0, right[1]
