@@ -170,60 +170,67 @@ def levels(recipe: Recipe) -> dict[str, str]:
 
 
 def levels_of(op: str, v: Values) -> dict[str, str]:
-    """The levels of all factors, of those too that the operator has not."""
-    out_h, out_w = output_size(v)
-    c, k = v.groups * v.inputs, v.groups * v.outputs
-    pads = max(v.top, v.bottom), max(v.left, v.right)
-    arrays = ARRAYS[op]
-    fill_h = v.height + v.top + v.bottom
-    fill_w = v.width + v.left + v.right
-    found = {
+    """The level of every factor, also of factors that the operator does not have."""
+    in_channels = v.groups * v.inputs
+    first_array, last_array = ARRAYS[op][0], ARRAYS[op][-1]
+    levels = {
         "batch": _batch(v.batch),
-        "batch and C_in": "equal" if v.batch == c else "unequal",
+        "batch and C_in": "equal" if v.batch == in_channels else "unequal",
         "groups": _count(v.groups, 5),
         "depthwise": "no" if v.inputs > 1 or v.groups == 1 else _MULTIPLIER[min(v.outputs, 3)],
         "group's inputs and outputs": _BALANCE[(v.inputs > v.outputs) + 2 * (v.inputs < v.outputs)],
-        "C_in": _channels(c),
-        "C_out": _channels(k),
+        "C_in": _channels(in_channels),
+        "C_out": _channels(v.groups * v.outputs),
         "C_in / groups": _vector(v.inputs),
+        "batched": "yes" if v.batched else "no",
+        "bias": "yes" if v.bias else "no",
+        "layout": v.layout,
+        f"memory of {first_array}": v.first,
+        f"memory of {last_array}": v.second if last_array != first_array else v.first,
+        "memory of bias": v.third,
+        "memory of output": v.output,
+        "fill": v.fill,
+        "dtype": v.dtype,
+    }
+    levels |= _window_levels(v)
+    if op == "conv_transpose2d":
+        extras = zip("hw", output_padding(v), (v.stride_h, v.stride_w), strict=True)
+        levels |= {f"output padding ({axis})": _extra(extra, stride) for axis, extra, stride in extras}
+    elif op in QUANTISED:
+        levels["zero points"] = v.quantisation.removesuffix(MIXED)
+        levels["weight's dtype"] = "other" if v.quantisation.endswith(MIXED) else "same"
+    return levels
+
+
+def _window_levels(v: Values) -> dict[str, str]:
+    """The levels of what a window meets along each axis: input, kernel, stride, dilation, padding and output."""
+    out_h, out_w = output_size(v)
+    pad_h, pad_w = max(v.top, v.bottom), max(v.left, v.right)
+    reach_h = v.dilation_h * (v.rows - 1) + 1
+    reach_w = v.dilation_w * (v.columns - 1) + 1
+    return {
         "height": _size(v.height),
         "width": _size(v.width),
         "kernel rows": _taps(v.rows),
         "kernel columns": _taps(v.columns),
-        "kernel's reach and height": _compared(_REACH, v.dilation_h * (v.rows - 1) + 1, v.height),
-        "kernel's reach and width": _compared(_REACH, v.dilation_w * (v.columns - 1) + 1, v.width),
+        "kernel's reach and height": _compared(_REACH, reach_h, v.height),
+        "kernel's reach and width": _compared(_REACH, reach_w, v.width),
         "stride (h)": _count(v.stride_h, 5),
         "stride (w)": _count(v.stride_w, 5),
         "stride and kernel (h)": _compared(_STEP, v.stride_h, v.rows),
         "stride and kernel (w)": _compared(_STEP, v.stride_w, v.columns),
         "dilation (h)": "idle" if v.rows == 1 < v.dilation_h else _count(v.dilation_h, 4),
         "dilation (w)": "idle" if v.columns == 1 < v.dilation_w else _count(v.dilation_w, 4),
-        "padding (h)": _padding(pads[0], v.rows),
-        "padding (w)": _padding(pads[1], v.columns),
-        "remainder (h)": _remainder(v.stride_h, fill_h - v.dilation_h * (v.rows - 1) - 1),
-        "remainder (w)": _remainder(v.stride_w, fill_w - v.dilation_w * (v.columns - 1) - 1),
+        "padding (h)": _padding(pad_h, v.rows),
+        "padding (w)": _padding(pad_w, v.columns),
+        "remainder (h)": _remainder(v.stride_h, v.height + v.top + v.bottom - reach_h),
+        "remainder (w)": _remainder(v.stride_w, v.width + v.left + v.right - reach_w),
         "output height": _output(out_h),
         "output width": _output(out_w),
         "output pixels": _pixels(out_h * out_w),
         "padding": _sides(v),
-        "padding mode": v.mode if v.mode == "zeros" or any(pads) else "idle",
-        "batched": "yes" if v.batched else "no",
-        "bias": "yes" if v.bias else "no",
-        "layout": v.layout,
-        f"memory of {arrays[0]}": v.first,
-        f"memory of {arrays[-1]}": v.second if len(arrays) > 1 else v.first,
-        "memory of bias": v.third,
-        "memory of output": v.output,
-        "fill": v.fill,
-        "dtype": v.dtype,
+        "padding mode": v.mode if v.mode == "zeros" or pad_h or pad_w else "idle",
     }
-    if op == "conv_transpose2d":
-        extras = zip("hw", output_padding(v), (v.stride_h, v.stride_w), strict=True)
-        found |= {f"output padding ({axis})": _extra(extra, step) for axis, extra, step in extras}
-    elif op in QUANTISED:
-        found["zero points"] = v.quantisation.removesuffix(MIXED)
-        found["weight's dtype"] = "other" if v.quantisation.endswith(MIXED) else "same"
-    return found
 
 
 _MULTIPLIER = ("no", *FACTORS["depthwise"][1:])
