@@ -66,28 +66,24 @@ for _each in ORDERS:
     _register(*_each)
 
 
-@mutant(
-    kind="kernel_orientation",
-    op=("conv2d", "conv2d_input", "conv_transpose2d"),
-    entry="RB111",
-    when=lambda c: c.groups > 1,
-    summary="the filters in reverse order and the kernel flipped, if there are groups",
-)
-def grouped_flip_of_filters(c: Call) -> None:
-    """What flips the kernel, once more, flips the first axis with it."""
-    c.w = c.w[::-1, :, ::-1, ::-1]
+def _register_grouped(name: str, summary: str, order: Callable[[Array], Array]) -> None:
+    """A flip of the kernel takes the first axis, the filters, with it."""
+
+    def prepare(c: Call) -> None:
+        c.w = order(c.w)
+
+    mutant(
+        kind="kernel_orientation",
+        name=name,
+        op=("conv2d", "conv2d_input", "conv_transpose2d"),
+        entry="RB111",
+        when=lambda c: c.groups > 1,
+        summary=f"the filters in reverse order{summary}, if there are groups",
+    )(prepare)
 
 
-@mutant(
-    kind="kernel_orientation",
-    op=("conv2d", "conv2d_input", "conv_transpose2d"),
-    entry="RB111",
-    when=lambda c: c.groups > 1,
-    summary="the filters in reverse order, if there are groups",
-)
-def grouped_filters_reversed(c: Call) -> None:
-    """A flip of the kernel takes the first axis with it, and the kernel is flipped back."""
-    c.w = c.w[::-1]
+_register_grouped("grouped-flip-of-filters", " and the kernel flipped", lambda w: w[::-1, :, ::-1, ::-1])
+_register_grouped("grouped-filters-reversed", "", lambda w: w[::-1])  # the kernel is flipped back
 
 
 def nhwc(array: Array) -> Array:
@@ -96,24 +92,22 @@ def nhwc(array: Array) -> Array:
     return array.reshape(N, H, W, C).transpose(0, 3, 1, 2)
 
 
-@mutant(
-    kind="layout_stride",
-    op=("conv2d", "conv2d_weight", "conv2d_integer", "conv2d_quantized"),
-    summary="the input's memory taken for NHWC",
-)
-def input_as_nhwc(c: Call) -> None:
-    """Channels last."""
-    c.x = nhwc(c.x)
+def _register_image(name: str, operand: str, op: tuple[str, ...], summary: str) -> None:
+    def prepare(c: Call) -> None:
+        setattr(c, operand, nhwc(getattr(c, operand)))
+
+    mutant(kind="layout_stride", name=name, op=op, summary=f"{summary} taken for NHWC")(prepare)
 
 
-@mutant(
-    kind="layout_stride",
-    op=("conv_transpose2d", "conv2d_input", "conv2d_weight", "conv2d_bias"),
-    summary="the memory of the input, or of grad_output, taken for NHWC",
+_register_image(
+    "input-as-nhwc", "x", ("conv2d", "conv2d_weight", "conv2d_integer", "conv2d_quantized"), "the input's memory"
 )
-def gradient_as_nhwc(c: Call) -> None:
-    """Channels last."""
-    c.y = nhwc(c.y)
+_register_image(
+    "gradient-as-nhwc",
+    "y",
+    ("conv_transpose2d", "conv2d_input", "conv2d_weight", "conv2d_bias"),
+    "the memory of the input, or of grad_output,",
+)
 
 
 @mutant(

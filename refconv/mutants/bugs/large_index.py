@@ -115,26 +115,22 @@ _register_channels(UINT16, "uint16")
 _register_channels(INT16, "int16")
 
 
-@mutant(
-    kind=KIND,
-    op="conv2d_input",
-    summary="grad_output's channel k taken for k % 65536 (uint16)",
-    when=lambda c: c.out_channels > UINT16,
-)
-def grad_channels_in_uint16(c: Call) -> None:
-    """The index is truncated."""
-    c.y = c.y[:, np.arange(c.out_channels) % UINT16]
+def _register_channels_read(name: str, op: str | tuple[str, ...], operand: str, summary: str) -> None:
+    """The index of a channel of an operand is truncated to 16 bits."""
+
+    def prepare(c: Call) -> None:
+        array = getattr(c, operand)
+        setattr(c, operand, array[:, np.arange(array.shape[1]) % UINT16])
+
+    mutant(kind=KIND, name=name, op=op, summary=summary, when=lambda c: getattr(c, operand).shape[1] > UINT16)(prepare)
 
 
-@mutant(
-    kind=KIND,
-    op=("conv2d", "conv2d_weight"),
-    summary="input channel c taken for c % 65536 (uint16)",
-    when=lambda c: c.in_channels > UINT16,
+_register_channels_read(
+    "grad-channels-in-uint16", "conv2d_input", "y", "grad_output's channel k taken for k % 65536 (uint16)"
 )
-def input_channels_in_uint16(c: Call) -> None:
-    """The index is truncated."""
-    c.x = c.x[:, np.arange(c.in_channels) % UINT16]
+_register_channels_read(
+    "input-channels-in-uint16", ("conv2d", "conv2d_weight"), "x", "input channel c taken for c % 65536 (uint16)"
+)
 
 
 def _register_elements(limit: int, entry: str) -> None:

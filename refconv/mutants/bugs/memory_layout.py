@@ -186,31 +186,30 @@ def channels_last(array: Array) -> bool:
     return array.ndim == 4 and not array.flags.c_contiguous and array.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
-@mutant(
+def written_channels_last(c: Call, sums: Array) -> Array:
+    """The sums in the order NHWC, in a buffer in the order NCHW."""
+    return np.ascontiguousarray(sums.transpose(0, 2, 3, 1)).reshape(sums.shape)
+
+
+mutant(
     kind=KIND,
+    name="gradient-written-channels-last",
     op="conv2d_input",
     entry="RB086",
     step="finish",
     supports=VIEWS,
     when=lambda c: channels_last(c.raw["grad_output"]),
     summary="the result written in the order NHWC if grad_output is stored so",
-)
-def gradient_written_channels_last(c: Call, sums: Array) -> Array:
-    """The buffer is in the order NCHW."""
-    return np.ascontiguousarray(sums.transpose(0, 2, 3, 1)).reshape(sums.shape)
-
-
-@mutant(
+)(written_channels_last)
+mutant(
     kind=KIND,
+    name="result-written-channels-last",
     op=("conv2d", "conv_transpose2d"),
     step="finish",
     supports=VIEWS,
     when=lambda c: channels_last(c.raw["input"]),
     summary="the result written in the order NHWC if the input is stored so",
-)
-def result_written_channels_last(c: Call, sums: Array) -> Array:
-    """The buffer is in the order NCHW."""
-    return np.ascontiguousarray(sums.transpose(0, 2, 3, 1)).reshape(sums.shape)
+)(written_channels_last)
 
 
 @mutant(

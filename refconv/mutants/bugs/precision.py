@@ -146,26 +146,24 @@ def pairs_saturated(c: Call, left: Array, right: Array) -> Array:
     return total
 
 
-@mutant(
-    kind=KIND,
-    op=(*INTEGER, "conv2d_quantized"),
-    dtypes=("int8", "uint8"),
-    summary="unsigned 8-bit inputs taken for signed ones, and the other way round",
-)
-def input_of_another_sign(c: Call) -> None:
-    """The same bits in another dtype."""
-    c.x = c.x.astype(np.int8 if c.raw["input"].dtype == np.uint8 else np.uint8).astype(np.int64)
+def _register_sign(argument: str, operand: str) -> None:
+    """The same bits in the other 8-bit dtype."""
+
+    def prepare(c: Call) -> None:
+        other = np.int8 if c.raw[argument].dtype == np.uint8 else np.uint8
+        setattr(c, operand, getattr(c, operand).astype(other).astype(np.int64))
+
+    mutant(
+        kind=KIND,
+        name=f"{argument}-of-another-sign",
+        op=(*INTEGER, "conv2d_quantized"),
+        dtypes=("int8", "uint8"),
+        summary=f"unsigned 8-bit {argument}s taken for signed ones, and the other way round",
+    )(prepare)
 
 
-@mutant(
-    kind=KIND,
-    op=(*INTEGER, "conv2d_quantized"),
-    dtypes=("int8", "uint8"),
-    summary="unsigned 8-bit weights taken for signed ones, and the other way round",
-)
-def weight_of_another_sign(c: Call) -> None:
-    """The same bits in another dtype."""
-    c.w = c.w.astype(np.int8 if c.raw["weight"].dtype == np.uint8 else np.uint8).astype(np.int64)
+_register_sign("input", "x")
+_register_sign("weight", "w")
 
 
 # --- infinity and NaN
