@@ -16,7 +16,7 @@ from refconv.arrays.interop import Operands
 from refconv.cases import space
 from refconv.cases.fills import known, names, operands
 from refconv.cases.fitting import MAX_MULTIPLICATIONS, fitted
-from refconv.cases.recipe import QUANTISED, Recipe, input_shape, weight_shape
+from refconv.cases.recipe import QUANTIZED, Recipe, input_shape, weight_shape
 from refconv.cases.supports import Supports
 from refconv.cases.values import Values
 from refconv.core.checks import choice, integer
@@ -200,7 +200,7 @@ def recipes(
     """As `cases`, but before the tensors are made."""
     choice("op", op, tuple(OPERATORS))
     checked = _Limits(**limits).checked()
-    dtype_names = [_dtype(op, dtype) for dtype in dtypes or (("uint8", "int8") if op in QUANTISED else ("float32",))]
+    dtype_names = [_dtype(op, dtype) for dtype in dtypes or (("uint8", "int8") if op in QUANTIZED else ("float32",))]
     rest = st.fixed_dictionaries(
         {
             # One draw for both: which fills there are depends on the dtype.
@@ -216,7 +216,7 @@ def recipes(
 
 
 def _dtype(op: str, name: str) -> str:
-    return choice("dtypes", name, tuple(map(str, EIGHT_BITS if op in QUANTISED else SUPPORTED)))
+    return choice("dtypes", name, tuple(map(str, EIGHT_BITS if op in QUANTIZED else SUPPORTED)))
 
 
 def _fills(dtype: str, fills: Sequence[str] | None) -> tuple[str, ...]:
@@ -248,7 +248,7 @@ def _shapes(op: str, limits: _Limits) -> SearchStrategy[Values]:
     }  # fmt: skip
     left_out = [] if limits.asymmetric_padding else ["bottom", "right"]
     left_out += [] if op == "conv_transpose2d" else ["extra_h", "extra_w"]
-    left_out += [] if op in QUANTISED else ["quantisation"]
+    left_out += [] if op in QUANTIZED else ["quantisation"]
     drawn = {name: values for name, values in drawn.items() if name not in left_out}
     drawn["depthwise"] = space.DRAWN["depthwise"] if limits.depthwise is None else (limits.depthwise,)
     drawn["padding"], drawn["mode"] = paddings, limits.padding_modes

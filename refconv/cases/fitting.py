@@ -10,7 +10,7 @@ import numpy as np
 from refconv.cases import fills
 from refconv.cases.recipe import (  # fmt: skip
     MIXED,
-    QUANTISATIONS,
+    QUANTIZATIONS,
     Recipe,
 )
 from refconv.cases.supports import Supports
@@ -184,7 +184,7 @@ def _too_large(rules: Rules, v: Values, limit: int) -> bool:
     rows, columns = output_size(v)
     weight = v.groups * v.outputs * v.inputs * v.rows * v.columns
     output = v.batch * rows * columns
-    if output * weight > limit or (rules.quantised and v.inputs * v.rows * v.columns > MOST_TERMS):
+    if output * weight > limit or (rules.quantized and v.inputs * v.rows * v.columns > MOST_TERMS):
         return True
     arrays = weight + v.groups * (v.batch * v.inputs * v.height * v.width + v.outputs * output)
     return arrays > ELEMENTS * limit
@@ -212,7 +212,7 @@ def _halved(rules: Rules, v: Values) -> Values | None:
 
 def _laid_out(rules: Rules, v: Values) -> Values:
     """Arrangements that are allowed and make a difference only, and zero points where there are any."""
-    if v.first == v.second == v.third == v.output == "contiguous" and not rules.quantised:
+    if v.first == v.second == v.third == v.output == "contiguous" and not rules.quantized:
         return v if v.quantisation == "plain" else v._replace(quantisation="plain")
     channels = {"input": v.groups * (v.outputs if rules.transposed else v.inputs), "grad_output": v.groups * v.outputs}
     found = []
@@ -229,12 +229,12 @@ def _laid_out(rules: Rules, v: Values) -> Values:
         second=found[1],
         third=_arrangement(rules, third, length, v.dtype),
         output=_arrangement(rules, output, 0, result),
-        quantisation=v.quantisation if rules.quantised and _known(v.quantisation) else "plain",
+        quantisation=v.quantisation if rules.quantized and _known(v.quantisation) else "plain",
     )
 
 
 def _known(quantisation: str) -> bool:
-    return quantisation.removesuffix(MIXED) in QUANTISATIONS
+    return quantisation.removesuffix(MIXED) in QUANTIZATIONS
 
 
 def _arrangement(rules: Rules, name: str, length: int, dtype: str) -> str:

@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from refconv.cases import fills
-from refconv.cases.recipe import ARRANGEMENTS, ARRAYS, BIASED, LAYOUTS, MIXED, MODAL, QUANTISATIONS, QUANTISED, Recipe
+from refconv.cases.recipe import ARRANGEMENTS, ARRAYS, BIASED, LAYOUTS, MIXED, MODAL, QUANTIZATIONS, QUANTIZED, Recipe
 from refconv.cases.values import OF_OUTPUT, OF_VECTORS, Values, output_padding, output_size, values_of
 from refconv.core.formats import SUPPORTED
 from refconv.core.padding import MODES
@@ -123,7 +123,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "memory of grad_output": ARRANGEMENTS,
     "memory of bias": OF_VECTORS,
     "memory of output": OF_OUTPUT,
-    "zero points": QUANTISATIONS,
+    "zero points": QUANTIZATIONS,
     "weight's dtype": ("same", "other"),
     "fill": fills.every(),
     "dtype": tuple(map(str, SUPPORTED)),
@@ -144,7 +144,7 @@ def factors_of(op: str) -> tuple[str, ...]:
         left_out |= {"padding mode"}
     if op != "conv_transpose2d":
         left_out |= {"output padding (h)", "output padding (w)"}
-    if op not in QUANTISED:
+    if op not in QUANTIZED:
         left_out |= {"zero points", "weight's dtype"}
     if op == "conv_transpose2d":
         left_out |= {"remainder (h)", "remainder (w)"}  # is its output padding
@@ -196,7 +196,7 @@ def levels_of(op: str, v: Values) -> dict[str, str]:
     if op == "conv_transpose2d":
         extras = zip("hw", output_padding(v), (v.stride_h, v.stride_w), strict=True)
         levels |= {f"output padding ({axis})": _extra(extra, stride) for axis, extra, stride in extras}
-    elif op in QUANTISED:
+    elif op in QUANTIZED:
         levels["zero points"] = v.quantisation.removesuffix(MIXED)
         levels["weight's dtype"] = "other" if v.quantisation.endswith(MIXED) else "same"
     return levels

@@ -31,10 +31,10 @@ _FOUR_AXES = ("input", "weight", "grad_output")
 ARRAYS = {op: tuple(name for name in each.operands if name in _FOUR_AXES) for op, each in OPERATORS.items()}
 BIASED = tuple(op for op, each in OPERATORS.items() if each.has_bias)
 MODAL = tuple(op for op, each in OPERATORS.items() if each.has_padding_mode)
-QUANTISED = tuple(op for op, each in OPERATORS.items() if each.is_quantized)
+QUANTIZED = tuple(op for op, each in OPERATORS.items() if each.is_quantized)
 
 # Zero points and scales, the simplest first; with `MIXED` after it, the weight is of the other 8-bit dtype.
-QUANTISATIONS = ("plain", "input", "weight", "both", "per_channel", "extreme")
+QUANTIZATIONS = ("plain", "input", "weight", "both", "per_channel", "extreme")
 MIXED = "/mixed"
 
 _OTHER = {"int8": "uint8", "uint8": "int8"}
@@ -66,7 +66,7 @@ class Recipe:
         Names of arrays with the arrangement in memory that each is handed over in; contiguous if not named. What is to
         be broadcast has the same values all along its first axis. `OUTPUT` names what a result is written to, if it is.
     quantisation
-        Which zero points and scales there are: one of `QUANTISATIONS`, perhaps with `MIXED` after it.
+        Which zero points and scales there are: one of `QUANTIZATIONS`, perhaps with `MIXED` after it.
 
     Examples
     --------
@@ -143,7 +143,7 @@ class Recipe:
 
     def terms(self) -> int:
         """How many numbers a sum has at most, with the bias."""
-        return Call("conv2d" if self.op in QUANTISED else self.op, self.geometry).products + self.bias
+        return Call("conv2d" if self.op in QUANTIZED else self.op, self.geometry).products + self.bias
 
     def _arrays(self) -> dict[str, Any]:
         """All arrays of the call, zero points and scales too."""
@@ -153,16 +153,16 @@ class Recipe:
         if self.op == "conv2d_bias":
             names = ("", *names)
         wanted = [shapes.get(name, (1, 1, 1, 1)) for name in names]
-        if self.bias and self.op not in QUANTISED:
+        if self.bias and self.op not in QUANTIZED:
             names, wanted = (*names, "bias"), [*wanted, (self._results(),)]
         dtypes = (self.dtype, _OTHER[self.dtype] if self.quantisation.endswith(MIXED) else self.dtype)
-        kept = int(self.op not in ("conv2d", *QUANTISED))
+        kept = int(self.op not in ("conv2d", *QUANTIZED))
         made = fills.tensors(self.fill, wanted, dtypes, terms=self.terms(), seed=self.seed, kept=kept)
         arrays = {name: array for name, array in zip(names, made, strict=True) if name}
         if not self.batched:
             arrays |= {name: arrays[name][0] for name in ("input", "grad_output") if name in arrays}
-        if self.op in QUANTISED:
-            arrays |= self._quantisation(dtypes, g.out_channels)
+        if self.op in QUANTIZED:
+            arrays |= self._quantization(dtypes, g.out_channels)
         for name, arrangement in self.memory:
             if arrangement == "broadcast":
                 arrays[name][:] = arrays[name][:1]
@@ -190,8 +190,8 @@ class Recipe:
             options["weight_size"] = weight_shape(g)
         return options
 
-    def _quantisation(self, dtypes: tuple[str, str], channels: int) -> dict[str, Any]:
-        """Zero points and scales (and the bias of a quantised convolution), from the seed."""
+    def _quantization(self, dtypes: tuple[str, str], channels: int) -> dict[str, Any]:
+        """Zero points and scales (and the bias of a quantized convolution), from the seed."""
         kind = self.quantisation.removesuffix(MIXED)
         random = np.random.default_rng([self.seed, 1])
         many = kind == "per_channel"

@@ -12,7 +12,7 @@ from typing import Any
 
 from refconv.cases import fills
 from refconv.cases.fitting import MAX_MULTIPLICATIONS, SIMPLEST, fitted, size_of
-from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MIXED, QUANTISATIONS, Recipe
+from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MIXED, QUANTIZATIONS, Recipe
 from refconv.cases.supports import Supports
 from refconv.cases.values import ANYTHING, OF_OUTPUT, PADDINGS, Values, values_of
 from refconv.core.padding import MODES
@@ -75,7 +75,7 @@ def _plain_seed(recipe: Recipe, fails: Callable[[Recipe], bool]) -> Recipe:
 # What has names, with its values from the simplest on, and what is a number, in the order that `rank` compares them in:
 # fewer options before smaller kernels before smaller inputs.
 _NAMED: dict[str, tuple[Any, ...]] = {
-    "quantisation": tuple(each + mixed for mixed in ("", MIXED) for each in QUANTISATIONS),
+    "quantisation": tuple(each + mixed for mixed in ("", MIXED) for each in QUANTIZATIONS),
     "padding": PADDINGS,
     "mode": MODES,
     "layout": LAYOUTS,

@@ -13,7 +13,7 @@ import numpy as np
 from refconv.cases import fills
 from refconv.cases.fitting import settled
 from refconv.cases.levels import FACTORS, LARGE, factors_of, large_of, levels_of
-from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MIXED, OUTPUT, QUANTISATIONS
+from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MIXED, OUTPUT, QUANTIZATIONS
 from refconv.cases.supports import Supports
 from refconv.cases.values import OF_OUTPUT, OF_VECTORS, Rules, Values, rules
 from refconv.core.padding import MODES
@@ -38,7 +38,7 @@ DRAWN: dict[str, Sequence[Any]] = {
     "mode": MODES, "batched": (True, True, True, False), "bias": (False, True), "layout": LAYOUTS,
     "first": ("contiguous",) * 8 + ARRANGEMENTS[1:], "second": ("contiguous",) * 8 + ARRANGEMENTS[1:],
     "third": ("contiguous",) * 4 + OF_VECTORS[1:], "output": ("contiguous",) * 8 + OF_OUTPUT[1:],
-    "quantisation": [each + mixed for mixed in ("", MIXED) for each in QUANTISATIONS],
+    "quantisation": [each + mixed for mixed in ("", MIXED) for each in QUANTIZATIONS],
 }  # fmt: skip
 PLANNED = 30_000  # multiplications of the other cases of a plan, at most
 _ALONG = {

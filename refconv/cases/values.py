@@ -7,7 +7,7 @@ simplifies it. Knows recipes; not how numbers that do not fit together are made 
 from functools import lru_cache
 from typing import NamedTuple
 
-from refconv.cases.recipe import ARRANGEMENTS, ARRAYS, BIASED, LAYOUTS, MODAL, OUTPUT, QUANTISED, Recipe
+from refconv.cases.recipe import ARRANGEMENTS, ARRAYS, BIASED, LAYOUTS, MODAL, OUTPUT, QUANTIZED, Recipe
 from refconv.cases.supports import DEPTHWISE, Supports
 from refconv.core.checks import Padding
 from refconv.core.formats import SUPPORTED
@@ -68,7 +68,7 @@ class Rules:
         self.op, self.supports = op, supports
         self.arrays = ARRAYS[op]
         self.transposed, self.pointwise = op == "conv_transpose2d", op == "conv2d_bias"
-        self.quantised = op in QUANTISED
+        self.quantized = op in QUANTIZED
         self.bias = supports.bias and op in BIASED
         self.depthwise = supports.groups == DEPTHWISE
         self.groups = None if self.depthwise else supports.groups
@@ -112,7 +112,7 @@ def recipe_of(op: str, v: Values) -> Recipe:
         geometry, padding, v.batched, v.bias, v.dtype, v.fill, v.seed, op,
         output_padding(v) if op == "conv_transpose2d" else (0, 0), v.layout,
         tuple((name, arrangement) for name, arrangement in arrangements if arrangement != "contiguous"),
-        v.quantisation if op in QUANTISED else "",
+        v.quantisation if op in QUANTIZED else "",
     )  # fmt: skip
 
 

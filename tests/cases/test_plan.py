@@ -19,8 +19,8 @@ from refconv.cases.recipe import (
     LAYOUTS,
     MIXED,
     OUTPUT,
-    QUANTISATIONS,
-    QUANTISED,
+    QUANTIZATIONS,
+    QUANTIZED,
     Recipe,
     input_shape,
     weight_shape,
@@ -40,7 +40,7 @@ FEWEST_ROWS, MOST_ROWS = 100, 330  # of cases that pairs need
 
 
 def dtype_of(op):
-    return "int8" if op in QUANTISED else "float32"
+    return "int8" if op in QUANTIZED else "float32"
 
 
 NUMBER, SMALL = st.integers(-1, 70), st.integers(0, 9)
@@ -56,7 +56,7 @@ DRAWN = st.builds(
     **dict.fromkeys(("first", "second", "third"), st.sampled_from(ARRANGEMENTS)),
     output=st.sampled_from(OF_OUTPUT),
     **dict.fromkeys(("batched", "bias"), st.booleans()),
-    quantisation=st.sampled_from([each + mixed for each in QUANTISATIONS for mixed in ("", MIXED)]),
+    quantisation=st.sampled_from([each + mixed for each in QUANTIZATIONS for mixed in ("", MIXED)]),
     fill=st.sampled_from(every()),
     seed=st.integers(0, 2**32 - 1),
 )
@@ -124,7 +124,7 @@ def test_code_makes_the_arrays_of_the_case(op):
             assert names[name].dtype == array.dtype
 
 
-@pytest.mark.parametrize("op", [op for op in OPS if op not in QUANTISED])
+@pytest.mark.parametrize("op", [op for op in OPS if op not in QUANTIZED])
 @given(DRAWN, st.sampled_from(("float16", "float32", "int8")))
 @settings(max_examples=20, deadline=None)
 def test_integers_are_exact_in_the_accumulator(op, values, dtype):

@@ -9,7 +9,7 @@ from marks import sampled
 from refconv import GeometryError
 from refconv.cases.fitting import fitted
 from refconv.cases.plan import plan
-from refconv.cases.recipe import ARRANGEMENTS, ARRAYS, LAYOUTS, QUANTISED
+from refconv.cases.recipe import ARRANGEMENTS, ARRAYS, LAYOUTS, QUANTIZED
 from refconv.cases.shrink import smaller
 from refconv.cases.space import space
 from refconv.cases.supports import Supports
@@ -38,7 +38,7 @@ OPS = st.sampled_from(sorted(ARRAYS))
 
 
 def dtype_of(op):
-    return "int8" if op in QUANTISED else "float32"
+    return "int8" if op in QUANTIZED else "float32"
 
 
 @given(OPS, MAPPINGS, NUMBERS_OF_ALL, st.integers(0, 2000))

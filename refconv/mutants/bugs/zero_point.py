@@ -1,4 +1,4 @@
-"""Mutants of quantised convolutions: zero points, scales and the rounding to 8 bits.
+"""Mutants of quantized convolutions: zero points, scales and the rounding to 8 bits.
 
 Knows kernels and the registry.
 """
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from refconv.mutants.kernels.forward import Array, Forward
-from refconv.mutants.kernels.quantized import Quantised, Quantized
+from refconv.mutants.kernels.quantized import Quantized, WithZeroPoints
 from refconv.mutants.registry import mutant
 
 KIND = "quant_padding"
@@ -16,7 +16,7 @@ BOTH = ("conv2d_integer", "conv2d_quantized")
 
 
 @mutant(kind=KIND, op=BOTH, entry="RB145", summary="padding with 0, not with the zero point")
-def padding_of_zero(c: Quantised) -> None:
+def padding_of_zero(c: WithZeroPoints) -> None:
     """np.pad."""
     c.outside = 0
 
@@ -29,7 +29,7 @@ def padding_of_zero(c: Quantised) -> None:
     supports={"string_padding": True},
     summary='padding "same" with 0, not with the zero point',
 )
-def same_padding_of_zero(c: Quantised) -> None:
+def same_padding_of_zero(c: WithZeroPoints) -> None:
     """On the path of "same" only."""
     c.outside = 0
 
@@ -41,7 +41,7 @@ def same_padding_of_zero(c: Quantised) -> None:
     step="windows",
     summary="zero point times the sum of all weights subtracted, although padded taps are left out",
 )
-def correction_everywhere(c: Quantised) -> Array:
+def correction_everywhere(c: WithZeroPoints) -> Array:
     """The sum of the weights is folded into the bias."""
     c.outside = 0
     return Forward.windows(c)
@@ -61,19 +61,19 @@ def shifted_without_padding(c: Forward) -> None:
 
 
 @mutant(kind=KIND, op=BOTH, summary="the input's zero point ignored")
-def input_zero_point_ignored(c: Quantised) -> None:
+def input_zero_point_ignored(c: WithZeroPoints) -> None:
     """Taken for 0."""
     c.x_zero = c.outside = 0
 
 
 @mutant(kind=KIND, op=BOTH, summary="the weight's zero point ignored")
-def weight_zero_point_ignored(c: Quantised) -> None:
+def weight_zero_point_ignored(c: WithZeroPoints) -> None:
     """Taken for 0."""
     c.w_zero = np.zeros_like(c.w_zero)
 
 
 @mutant(kind=KIND, op=BOTH, summary="the weight's first zero point used for all channels")
-def first_weight_zero_point(c: Quantised) -> None:
+def first_weight_zero_point(c: WithZeroPoints) -> None:
     """One for each channel is not foreseen."""
     c.w_zero = c.w_zero.reshape(-1)[:1]
 
@@ -84,7 +84,7 @@ def first_weight_zero_point(c: Quantised) -> None:
     summary="the zero points of input and weight used for each other",
     when=lambda c: c.w_zero.ndim == 0,
 )
-def zero_points_swapped(c: Quantised) -> None:
+def zero_points_swapped(c: WithZeroPoints) -> None:
     """In the other order."""
     w_zero = int(c.w_zero)
     c.w_zero, c.x_zero = np.asarray(c.x_zero), w_zero
@@ -92,7 +92,7 @@ def zero_points_swapped(c: Quantised) -> None:
 
 
 @mutant(kind=KIND, op=BOTH, summary="zero points added, not subtracted")
-def zero_point_added(c: Quantised) -> None:
+def zero_point_added(c: WithZeroPoints) -> None:
     """The wrong sign."""
     c.x_zero = c.outside = -c.x_zero
 
@@ -104,7 +104,7 @@ def zero_point_added(c: Quantised) -> None:
     when=lambda c: c.raw["input"].dtype == np.uint8,
     dtypes=("uint8",),
 )
-def zero_point_signed(c: Quantised) -> None:
+def zero_point_signed(c: WithZeroPoints) -> None:
     """The same bits in int8."""
     c.x_zero = c.outside = int(np.asarray(c.x_zero).astype(np.int8))
 

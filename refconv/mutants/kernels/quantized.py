@@ -1,4 +1,4 @@
-"""The correct kernels of quantised tensors: ONNX's ConvInteger and QLinearConv, as steps that a mutant replaces.
+"""The correct kernels of quantized tensors: ONNX's ConvInteger and QLinearConv, as steps that a mutant replaces.
 
 Knows `kernels`; see `refconv.ops.quantized` for what is computed, and in which order it is rounded.
 """
@@ -18,8 +18,8 @@ from refconv.ops.quantized import (
 )
 
 
-class Quantised(Windowed):
-    """What convolutions of quantised tensors share.
+class WithZeroPoints(Windowed):
+    """A convolution of 8-bit tensors whose numbers count from a zero point: what both operators share.
 
     Attributes
     ----------
@@ -29,10 +29,10 @@ class Quantised(Windowed):
         The weight's, 0-d or one for each output channel.
     """
 
-    def quantised(
+    def quantized_operands(
         self, input: Any, input_zero_point: Any, weight: Any, weight_zero_point: Any, bias: Any, options: Any
     ) -> None:
-        """The operands of a convolution of quantised tensors."""
+        """Take the operands and their zero points over."""
         x, w = eight_bit_array("input", input), eight_bit_array("weight", weight)
         self.x_zero = zero_point_of("input_zero_point", input_zero_point, x.dtype)
         zeros = zero_points_of("weight_zero_point", weight_zero_point, w)
@@ -48,12 +48,12 @@ class Quantised(Windowed):
     def filters(self) -> Array:
         """The weights less their zero points, as a matrix for each group."""
         self.w, kept = self.w - self.w_zero.reshape(-1, 1, 1, 1), self.w
-        found = super().filters()
+        filters = super().filters()
         self.w = kept
-        return found
+        return filters
 
 
-class Integer(Quantised):
+class Integer(WithZeroPoints):
     """conv2d_integer(input, weight, input_zero_point, weight_zero_point, stride, padding, dilation, groups)."""
 
     op = "conv2d_integer"
@@ -63,10 +63,12 @@ class Integer(Quantised):
         padding: Any = 0, dilation: Any = 1, groups: Any = 1,
     ) -> None:  # fmt: skip
         """Take the arguments over, and refuse what is impossible."""
-        self.quantised(input, input_zero_point, weight, weight_zero_point, None, (stride, padding, dilation, groups))
+        self.quantized_operands(
+            input, input_zero_point, weight, weight_zero_point, None, (stride, padding, dilation, groups)
+        )
 
 
-class Quantized(Quantised):
+class Quantized(WithZeroPoints):
     """conv2d_quantized(input, input_scale, input_zero_point, weight, ...), as `refconv.conv2d_quantized` has them.
 
     Attributes
@@ -89,7 +91,7 @@ class Quantized(Quantised):
         if b is not None and b.dtype != np.int32:
             raise TypeError(f"bias has dtype {b.dtype}: must be int32")
         options = (stride, padding, dilation, groups)
-        self.quantised(input, input_zero_point, weight, weight_zero_point, b, options)
+        self.quantized_operands(input, input_zero_point, weight, weight_zero_point, b, options)
         self.dtype = quantized_dtype(output_zero_point, self.raw["input"].dtype)
         self.y_zero = zero_point_of("output_zero_point", output_zero_point, self.dtype)
         scales = [
@@ -104,10 +106,10 @@ class Quantized(Quantised):
         info = np.iinfo(self.dtype)
         scaled = sums.astype(np.int32).astype(np.float32) * self.scale.reshape(-1, 1, 1)
         limits = np.float32(info.min - self.y_zero), np.float32(info.max - self.y_zero)
-        found = self.around(np.clip(scaled, *limits)) + np.float32(self.y_zero)
-        return (found if self.batched else found[0]).astype(self.dtype)
+        shifted = self.around(np.clip(scaled, *limits)) + np.float32(self.y_zero)
+        return (shifted if self.batched else shifted[0]).astype(self.dtype)
 
     def around(self, scaled: Array) -> Array:
         """Floats rounded to integers, ties to even."""
-        found: Array = np.rint(scaled)
-        return found
+        integers: Array = np.rint(scaled)
+        return integers
