@@ -81,6 +81,7 @@ class Quantized(WithZeroPoints):
 
     op = "conv2d_quantized"
 
+    # Thirteen parameters: QLinearConv has nine inputs and four attributes, and mutants are called as candidates are.
     def parse(  # noqa: PLR0913, PLR0917 - ONNX's arguments
         self, input: Any, input_scale: Any, input_zero_point: Any, weight: Any, weight_scale: Any,
         weight_zero_point: Any, output_scale: Any, output_zero_point: Any, bias: Any = None, stride: Any = 1,
