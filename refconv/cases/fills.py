@@ -142,7 +142,7 @@ def names(dtype: str) -> tuple[str, ...]:
     >>> names("int8")
     ('integers',)
     """
-    return tuple(each for each in known(dtype) if each in _DEFAULT)
+    return tuple(fill for fill in known(dtype) if fill in _DEFAULT)
 
 
 def known(dtype: str) -> tuple[str, ...]:
@@ -166,16 +166,16 @@ def _drawn(
         return fill(random, shapes, dtype, terms)
     # Each part of a product is two products.
     drawn = fill(random, [(*shape, 2) for shape in shapes], part(dtype), 2 * terms)
-    return [each.view(dtype)[..., 0] for each in drawn]
+    return [parts.view(dtype)[..., 0] for parts in drawn]
 
 
 def _integers_of(dtype: np.dtype) -> int:
-    """So many integers from 1 on are numbers of a floating format."""
+    """How many integers, 1, 2, 3, ... without a gap, are numbers of a floating format."""
     return round(1 / unit_roundoff(dtype))
 
 
 def _thin_out(random: np.random.Generator, weight: np.ndarray, most: int) -> None:
-    """Leave at most so many weights of each filter, anywhere; the others become 0."""
+    """Leave at most `most` weights of each filter, at random places; the others become 0."""
     filters = weight.reshape(len(weight), -1)
     kept = np.tile(np.arange(filters.shape[1]) < most, (len(filters), 1))
     filters[~random.permuted(kept, axis=1)] = 0
@@ -202,9 +202,9 @@ def _integers(random: np.random.Generator, shape: Shape, dtype: np.dtype, terms:
 def _extreme(random: np.random.Generator, shape: Shape, dtype: np.dtype, terms: int) -> np.ndarray:
     info = np.iinfo(dtype)
     largest = math.isqrt(int(np.iinfo(result_dtype(dtype)).max) // max(terms, 1))
-    low, high = (int(min(max(each, -largest), largest)) for each in (info.min, info.max))
-    found: np.ndarray = np.where(random.random(shape) < 1 / 4, dtype.type(low), dtype.type(high))
-    return found
+    low, high = (int(min(max(limit, -largest), largest)) for limit in (info.min, info.max))
+    numbers: np.ndarray = np.where(random.random(shape) < 1 / 4, dtype.type(low), dtype.type(high))
+    return numbers
 
 
 def _normal(random: np.random.Generator, shape: Shape, dtype: np.dtype, _terms: int) -> np.ndarray:
@@ -227,8 +227,8 @@ def _positions(_random: np.random.Generator, shape: Shape, dtype: np.dtype, _ter
     return rounded(np.arange(size) % last + 1, dtype).reshape(shape)
 
 
-def _each(fill: _ElementFill) -> _Fill:
-    """Every tensor by itself."""
+def _separately(fill: _ElementFill) -> _Fill:
+    """Fill every tensor by itself."""
     return lambda random, shapes, dtype, terms: [fill(random, shape, dtype, terms) for shape in shapes]
 
 
@@ -267,7 +267,7 @@ def _cancelling(random: np.random.Generator, shapes: Sequence[Shape], dtype: np.
     x, w, *b = (random.standard_normal(shape) for shape in shapes)
     w -= w.mean(axis=tuple(range(1, w.ndim)), keepdims=True) if w.size else 0
     x = random.uniform(0.5, 1) * (1 + small * x)
-    return [rounded(each, dtype) for each in (x, w, *(small * each for each in b))]
+    return [rounded(tensor, dtype) for tensor in (x, w, *(small * bias for bias in b))]
 
 
 def _subnormal(random: np.random.Generator, shapes: Sequence[Shape], dtype: np.dtype, _terms: int) -> list[np.ndarray]:
@@ -289,18 +289,18 @@ def _special(random: np.random.Generator, shape: Shape, dtype: np.dtype, terms: 
 
 _DEFAULT = ("integers", "normal", "uniform", "positive", "positions")
 _FILLS: dict[str, _Fill] = {
-    "integers": _each(_integers),
-    "normal": _each(_normal),
-    "uniform": _each(_uniform),
-    "positive": _each(_positive),
-    "positions": _each(_positions),
-    "constant": _each(_constant),
+    "integers": _separately(_integers),
+    "normal": _separately(_normal),
+    "uniform": _separately(_uniform),
+    "positive": _separately(_positive),
+    "positions": _separately(_positions),
+    "constant": _separately(_constant),
     "one_hot": _one_hot,
     "wide": _wide,
     "cancelling": _cancelling,
     "subnormal": _subnormal,
-    "special": _each(_special),
-    "extreme": _each(_extreme),
+    "special": _separately(_special),
+    "extreme": _separately(_extreme),
 }
 _OF_INTEGERS = ("integers", "extreme")
-_OF_FLOATS = tuple(each for each in _FILLS if each != "extreme")
+_OF_FLOATS = tuple(fill for fill in _FILLS if fill != "extreme")

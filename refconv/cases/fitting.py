@@ -8,11 +8,7 @@ from typing import Any
 import numpy as np
 
 from refconv.cases import fills
-from refconv.cases.recipe import (  # fmt: skip
-    MIXED,
-    QUANTIZATIONS,
-    Recipe,
-)
+from refconv.cases.recipe import MIXED, QUANTIZATIONS, Recipe
 from refconv.cases.supports import Supports
 from refconv.cases.values import (
     ANYTHING,
@@ -29,35 +25,35 @@ from refconv.core.checks import LARGEST
 from refconv.core.formats import result_dtype
 
 MAX_MULTIPLICATIONS = 100_000
-ELEMENTS = 4  # the arrays together have at most so many times more elements
+ELEMENTS = 4  # all arrays together have at most so many elements for each multiplication of the limit
 
 
 def fitted(op: str, values: Values, supports: Supports = ANYTHING, limit: int = MAX_MULTIPLICATIONS) -> Recipe:
-    """A valid recipe near the numbers: the input grows, or its padding, until the kernel fits.
+    """A valid recipe near the values: the input grows, or its padding, until the kernel fits.
 
     Then the largest number is halved until there are at most `limit` multiplications, which keeps what lies around a
-    power of two close to one (or until nothing allowed is smaller). Every `values` gives a recipe.
+    power of two close to one (or until nothing allowed is smaller). All values give a recipe.
 
-    >>> found = fitted("conv2d", Values(rows=3, top=1, dilation_h=2))
-    >>> found.geometry.size, found.padding
+    >>> recipe = fitted("conv2d", Values(rows=3, top=1, dilation_h=2))
+    >>> recipe.geometry.size, recipe.padding
     ((1, 1), (2, 0))
     """
     return recipe_of(op, settled(rules(op, supports), values, limit))
 
 
 def settled(rules: Rules, values: Values, limit: int = MAX_MULTIPLICATIONS) -> Values:
-    """The numbers of the recipe: settled once more, they stay as they are."""
+    """The values of the recipe that `fitted` makes; settling them once more changes nothing."""
     values = _shaped(rules, _chosen(rules, values))
     while _too_large(rules, values, limit):
-        less = _halved(rules, values)
-        if less is None:
+        smaller = _halved(rules, values)
+        if smaller is None:
             break
-        values = less
+        values = smaller
     return _laid_out(rules, values)
 
 
 def _chosen(rules: Rules, v: Values) -> Values:
-    """The numbers with names that are allowed only."""
+    """The values, with an allowed option in place of each that is not."""
     supports = rules.supports
     changed: dict[str, Any] = {}
     if v.mode not in rules.modes:
@@ -76,7 +72,7 @@ def _chosen(rules: Rules, v: Values) -> Values:
 
 
 def _shaped(rules: Rules, v: Values) -> Values:
-    """A valid geometry near the numbers, however large."""
+    """A valid geometry near the values, however large."""
     if rules.pointwise:
         v = v._replace(
             groups=1, inputs=1, rows=1, columns=1, top=0, left=0, bottom=0, right=0, stride_h=1, stride_w=1,
@@ -108,12 +104,12 @@ def _shaped(rules: Rules, v: Values) -> Values:
 
 
 def _nearest(value: int, allowed: tuple[int, ...]) -> int:
-    """The largest one allowed that is not above the value, or the smallest."""
-    return max((each for each in allowed if each <= value), default=allowed[0])
+    """The largest allowed number up to `value`; the smallest allowed one if all are above it."""
+    return max((number for number in allowed if number <= value), default=allowed[0])
 
 
 def _allowed(supports: Supports, groups: object, v: Values) -> Values:
-    """The numbers with those only that a candidate takes."""
+    """The values, with groups, kernel, stride and dilation near them that the candidate takes."""
     changed: dict[str, Any] = {}
     for names, allowed in (
         (("groups",), groups),
@@ -139,9 +135,7 @@ def _channels(rules: Rules, v: Values) -> tuple[int, int, int]:
     return groups, inputs, outputs
 
 
-def _axis(
-    size: int, taps: int, dilation: int, wanted: tuple[int, int], padding: str, mode: str
-) -> tuple[int, int, int]:
+def _axis(size: int, taps: int, dilation: int, pads: tuple[int, int], padding: str, mode: str) -> tuple[int, int, int]:
     """Size, and padding before and after, along an axis."""
     extent = dilation * (taps - 1) + 1
     size = max(1, size)
@@ -157,7 +151,7 @@ def _axis(
     elif mode == "circular":
         size = max(size, (extent + 2) // 3)
         largest = size
-    missing, (before, after) = max(0, extent - size), wanted
+    missing, (before, after) = max(0, extent - size), pads
     if padding == "symmetric":
         before = min(max(before, -(-missing // 2)), largest)
         return size, before, before
@@ -165,15 +159,18 @@ def _axis(
     return size, before, min(max(after, missing - before), largest)
 
 
-def _extra(wanted: int, padded: int, taps: int, stride: int, dilation: int) -> int:
-    """How many strides output padding may go beyond what is left over: it stays below the dilation."""
-    if not wanted:
+def _extra(strides: int, padded: int, taps: int, stride: int, dilation: int) -> int:
+    """Whole strides, at most `strides`, that output padding may have beyond the remainder and stay below the dilation.
+
+    `padded` is the size of the input with its padding.
+    """
+    if not strides:
         return 0
     steps, left_over = divmod(padded - dilation * (taps - 1) - 1, stride)
-    return max(0, min(wanted, steps, (dilation - 1 - left_over) // stride))
+    return max(0, min(strides, steps, (dilation - 1 - left_over) // stride))
 
 
-# In the order in which the equally large are halved: the batch last, for it may not become 0.
+# Of equally large numbers the first of these is halved: the batch last, for it may not become 0.
 _HALVED = tuple(Values._fields.index(name) for name in (
     "bottom", "right", "top", "left", "height", "width", "rows", "columns", "inputs", "outputs", "groups", "batch",
 ))  # fmt: skip
@@ -181,17 +178,11 @@ SIMPLEST: Any = Values()
 
 
 def _too_large(rules: Rules, v: Values, limit: int) -> bool:
-    rows, columns = output_size(v)
-    weight = v.groups * v.outputs * v.inputs * v.rows * v.columns
-    output = v.batch * rows * columns
-    if output * weight > limit or (rules.quantized and v.inputs * v.rows * v.columns > MOST_TERMS):
-        return True
-    arrays = weight + v.groups * (v.batch * v.inputs * v.height * v.width + v.outputs * output)
-    return arrays > ELEMENTS * limit
+    return size_of(v) > limit or (rules.quantized and v.inputs * v.rows * v.columns > MOST_TERMS)
 
 
 def size_of(v: Values) -> int:
-    """Number of multiplications, or so many elements that `settled` counts as much."""
+    """What `settled` limits: multiplications, or the elements of all arrays divided by `ELEMENTS` if these are more."""
     rows, columns = output_size(v)
     weight = v.groups * v.outputs * v.inputs * v.rows * v.columns
     output = v.batch * rows * columns
@@ -200,44 +191,44 @@ def size_of(v: Values) -> int:
 
 
 def _halved(rules: Rules, v: Values) -> Values | None:
-    """The numbers with the largest halved of those for which it makes a difference; None if there is none."""
+    """The values with one number halved, the largest for which that makes a difference; None if there is none."""
     numbers: list[Any] = list(v)
     for at in sorted(_HALVED, key=numbers.__getitem__, reverse=True):
         if numbers[at] > SIMPLEST[at]:
-            found = _shaped(rules, Values._make((*numbers[:at], numbers[at] // 2, *numbers[at + 1 :])))
-            if found != v:
-                return found
+            smaller = _shaped(rules, Values._make((*numbers[:at], numbers[at] // 2, *numbers[at + 1 :])))
+            if smaller != v:
+                return smaller
     return None
 
 
 def _laid_out(rules: Rules, v: Values) -> Values:
-    """Arrangements that are allowed and make a difference only, and zero points where there are any."""
+    """The values, contiguous unless an arrangement is allowed and differs, without zero points unless there are any."""
     if v.first == v.second == v.third == v.output == "contiguous" and not rules.quantized:
         return v if v.quantisation == "plain" else v._replace(quantisation="plain")
     channels = {"input": v.groups * (v.outputs if rules.transposed else v.inputs), "grad_output": v.groups * v.outputs}
-    found = []
+    arrangements = []
     for name, arrangement in zip(rules.arrays, (v.first, v.second), strict=False):
         length = v.groups * v.outputs if name == "weight" else v.batch if v.batched else channels[name]
-        found.append(_arrangement(rules, arrangement, length, v.dtype))
-    found += ["contiguous"] * (2 - len(found))
+        arrangements.append(_arrangement(rules, arrangement, length, v.dtype))
+    arrangements += ["contiguous"] * (2 - len(arrangements))
     length = v.groups * (v.inputs if rules.transposed else v.outputs)
     third = v.third if v.bias and v.third in OF_VECTORS else "contiguous"
     output = v.output if rules.supports.out and (not rules.pointwise or v.output in OF_VECTORS) else "contiguous"
     result = v.dtype if rules.op == "conv2d_quantized" else str(result_dtype(np.dtype(v.dtype)))
     return v._replace(
-        first=found[0],
-        second=found[1],
+        first=arrangements[0],
+        second=arrangements[1],
         third=_arrangement(rules, third, length, v.dtype),
         output=_arrangement(rules, output, 0, result),
-        quantisation=v.quantisation if rules.quantized and _known(v.quantisation) else "plain",
+        quantisation=v.quantisation if rules.quantized and _is_kind(v.quantisation) else "plain",
     )
 
 
-def _known(quantisation: str) -> bool:
-    return quantisation.removesuffix(MIXED) in QUANTIZATIONS
+def _is_kind(quantization: str) -> bool:
+    return quantization.removesuffix(MIXED) in QUANTIZATIONS
 
 
 def _arrangement(rules: Rules, name: str, length: int, dtype: str) -> str:
-    """The arrangement, if it is allowed and differs from contiguous for an array of such a first axis and dtype."""
+    """The arrangement, if it is allowed and differs from contiguous for a first axis of this length and this dtype."""
     alike = (name == "broadcast" and length < 2) or (name == "unaligned" and dtype in ONE_BYTE)
     return name if name in rules.supports.views and not alike else "contiguous"

@@ -1,7 +1,7 @@
 """Levels: the conditions that convolution kernels break under, as factors, and which of their levels a case has.
 
-Levels are what a case really is, not what was asked for: an input grows until the kernel fits, and a stride of 1 leaves
-no remainder. Knows recipes; not how they are chosen.
+Levels are computed from the finished recipe, not from the numbers it was drawn from: fitting may have enlarged the
+input. Knows recipes; not how they are chosen.
 """
 
 import math
@@ -14,7 +14,7 @@ from refconv.cases.values import OF_OUTPUT, OF_VECTORS, Values, output_padding, 
 from refconv.core.formats import SUPPORTED
 from refconv.core.padding import MODES
 
-# Large in one respect and cheap for all that: where an index, a counter or a buffer ends.
+# Sizes that are large in one respect and still cheap to compute: where an index, a counter or a buffer ends.
 LARGE: dict[str, dict[str, Any]] = {
     "batch above 65536": {"batch": 65537},
     "output channels above 65536": {"outputs": 65537},
@@ -33,7 +33,7 @@ LARGE: dict[str, dict[str, Any]] = {
 
 
 def large(recipe: Recipe) -> tuple[str, ...]:
-    """In which respects a recipe is large, of `LARGE`.
+    """The names in `LARGE` of what is large about a recipe.
 
     >>> from refconv.cases.fitting import fitted
     >>> large(fitted("conv2d", Values(batch=65537)))
@@ -43,14 +43,14 @@ def large(recipe: Recipe) -> tuple[str, ...]:
 
 
 def large_of(op: str, v: Values) -> tuple[str, ...]:
-    """As `large`, by the recipe's numbers."""
-    if max(v[:8]) < 17:  # the most by far
+    """As `large`, of the recipe's values."""
+    if max(v[:8]) < 17:  # by far the most recipes
         return ()
     axis, taps, pixels = max(v.height, v.width), max(v.rows, v.columns), v.height * v.width
     terms = (v.outputs if op in ("conv2d_input", "conv_transpose2d") else v.inputs) * v.rows * v.columns
     if op in ("conv2d_weight", "conv2d_bias"):
         terms = v.batch * math.prod(output_size(v))
-    found = {
+    conditions = {
         "batch above 65536": v.batch > 2**16,
         "output channels above 65536": v.groups * v.outputs > 2**16,
         "input channels above 65536": v.groups * v.inputs > 2**16,
@@ -65,7 +65,7 @@ def large_of(op: str, v: Values) -> tuple[str, ...]:
         "sums above 4096": 2**12 < terms <= 2**14,
         "sums above 16384": terms > 2**14,
     }
-    return tuple(name for name, holds in found.items() if holds)
+    return tuple(name for name, holds in conditions.items() if holds)
 
 
 # --- factors and their levels ----------------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ _OUTPUT = ("1", "odd", "2n", "4n", "8n", "16n")
 _CHANNELS = ("1", "2", "3", "4", "2**n", "2**n - 1", "2**n + 1", "other")
 _EXTRA = ("0", "1", "2 or more", "stride or more")
 
-# Every factor with its levels; which of the factors an operator has: see `_factors`.
+# Every factor with its levels; `factors_of` says which of them an operator has.
 FACTORS: dict[str, tuple[str, ...]] = {
     "batch": ("0", "1", "2", "odd", "even"),
     "batch and C_in": ("unequal", "equal"),
@@ -129,7 +129,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "dtype": tuple(map(str, SUPPORTED)),
 }
 
-# Those of a gradient of a bias, beside what is no matter of shapes.
+# The factors of a bias gradient: those of its shapes, and those that are no matter of shapes.
 _OF_OUTPUT = ("batch", "C_out", "output height", "output width", "output pixels")
 _NO_SHAPE = ("batched", "bias", "layout", "fill", "dtype", "zero points", "weight's dtype")
 
@@ -147,7 +147,7 @@ def factors_of(op: str) -> tuple[str, ...]:
     if op not in QUANTIZED:
         left_out |= {"zero points", "weight's dtype"}
     if op == "conv_transpose2d":
-        left_out |= {"remainder (h)", "remainder (w)"}  # is its output padding
+        left_out |= {"remainder (h)", "remainder (w)"}  # the remainder is its output padding
     if op == "conv2d_bias":
         kept = (*_OF_OUTPUT, *_NO_SHAPE)
         left_out |= {name for name in FACTORS if name not in kept and not name.startswith("memory")}
@@ -155,18 +155,19 @@ def factors_of(op: str) -> tuple[str, ...]:
 
 
 def levels(recipe: Recipe) -> dict[str, str]:
-    """The level of each factor, by what the case really is; and how it is large, if it is.
+    """The level of each factor of the finished recipe, and under "large" what is large about it.
 
     Examples
     --------
     >>> from refconv.cases.fitting import fitted
-    >>> found = levels(fitted("conv2d", Values(rows=3, stride_h=2, height=6, groups=2)))
-    >>> found["remainder (h)"], found["groups"], found["stride (w)"], found["large"]
+    >>> of_factor = levels(fitted("conv2d", Values(rows=3, stride_h=2, height=6, groups=2)))
+    >>> of_factor["remainder (h)"], of_factor["groups"], of_factor["stride (w)"], of_factor["large"]
     ('1', '2', '1', 'no')
     """
     v = values_of(recipe)
-    found = levels_of(recipe.op, v)
-    return {name: found[name] for name in factors_of(recipe.op)} | {"large": ", ".join(large_of(recipe.op, v)) or "no"}
+    of_factor = levels_of(recipe.op, v)
+    large_names = ", ".join(large_of(recipe.op, v)) or "no"
+    return {factor: of_factor[factor] for factor in factors_of(recipe.op)} | {"large": large_names}
 
 
 def levels_of(op: str, v: Values) -> dict[str, str]:
@@ -249,7 +250,7 @@ def _count(number: int, last: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _near(number: int) -> str:
-    """How it lies to a power of two, if close."""
+    """Which neighbor of a power of two a number is, or a power itself; empty if neither."""
     for step, name in ((0, "2**n"), (1, "2**n - 1"), (-1, "2**n + 1")):
         if (number + step).bit_count() == 1:
             return name

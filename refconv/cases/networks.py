@@ -1,4 +1,4 @@
-"""Networks: the convolutions of networks that people know, as shapes and as cases.
+"""The convolutional layers of well-known networks, as shapes and as cases.
 
 Knows recipes and cases; not what is done with them.
 """
@@ -89,16 +89,16 @@ def _layers() -> tuple[Layer, ...]:
     content = json.loads((files("refconv.cases") / "data" / "conv2d_layers.json").read_text(encoding="utf-8"))
     return tuple(
         Layer(
-            network=each["net"],
-            name=each["name"],
-            input=(each["N"], each["C"], each["H"], each["W"]),
-            weight=(each["K"], each["C"] // each["groups"], each["R"], each["S"]),
-            stride=tuple(each["stride"]),
-            padding=tuple(each["padding"]),
-            dilation=tuple(each["dilation"]),
-            groups=each["groups"],
+            network=entry["net"],
+            name=entry["name"],
+            input=(entry["N"], entry["C"], entry["H"], entry["W"]),
+            weight=(entry["K"], entry["C"] // entry["groups"], entry["R"], entry["S"]),
+            stride=tuple(entry["stride"]),
+            padding=tuple(entry["padding"]),
+            dilation=tuple(entry["dilation"]),
+            groups=entry["groups"],
         )
-        for each in content
+        for entry in content
     )
 
 

@@ -28,12 +28,12 @@ OUTPUT = "output"  # the name of what a result is written to
 
 # The arrays of each operator that have four axes, in the order of the call.
 _FOUR_AXES = ("input", "weight", "grad_output")
-ARRAYS = {op: tuple(name for name in each.operands if name in _FOUR_AXES) for op, each in OPERATORS.items()}
-BIASED = tuple(op for op, each in OPERATORS.items() if each.has_bias)
-MODAL = tuple(op for op, each in OPERATORS.items() if each.has_padding_mode)
-QUANTIZED = tuple(op for op, each in OPERATORS.items() if each.is_quantized)
+ARRAYS = {op: tuple(name for name in operator.operands if name in _FOUR_AXES) for op, operator in OPERATORS.items()}
+BIASED = tuple(op for op, operator in OPERATORS.items() if operator.has_bias)
+MODAL = tuple(op for op, operator in OPERATORS.items() if operator.has_padding_mode)
+QUANTIZED = tuple(op for op, operator in OPERATORS.items() if operator.is_quantized)
 
-# Zero points and scales, the simplest first; with `MIXED` after it, the weight is of the other 8-bit dtype.
+# Kinds of zero points and scales, the simplest first. `MIXED` after a kind: the weight has the other 8-bit dtype.
 QUANTIZATIONS = ("plain", "input", "weight", "both", "per_channel", "extreme")
 MIXED = "/mixed"
 
@@ -49,7 +49,7 @@ class Recipe:
     geometry
         Shapes and options, of the forward convolution.
     padding
-        The padding as the call has it, `"same"` for instance; what it means stands in the geometry.
+        The padding as the call has it, `"same"` for instance; the geometry has it in numbers.
     batched
         Whether the arrays have a batch axis; without one the batch is 1.
     bias
@@ -63,8 +63,8 @@ class Recipe:
     layout : {"NCHW", "NHWC"}
         In which the arrays are handed over; those of the case are always NCHW.
     memory
-        Names of arrays with the arrangement in memory that each is handed over in; contiguous if not named. What is to
-        be broadcast has the same values all along its first axis. `OUTPUT` names what a result is written to, if it is.
+        Pairs of an array's name and its arrangement in memory; arrays without a pair are contiguous. An array to be
+        broadcast has the same values all along its first axis. `OUTPUT` names the array that a result is written to.
     quantisation
         Which zero points and scales there are: one of `QUANTIZATIONS`, perhaps with `MIXED` after it.
 
@@ -117,7 +117,7 @@ class Recipe:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> "Recipe":
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Recipe":
         """The recipe of such a dictionary, lists in place of tuples or not.
 
         >>> from refconv.core.geometry import convolution
@@ -125,21 +125,21 @@ class Recipe:
         >>> Recipe.from_dict(recipe.as_dict()) == recipe
         True
         """
-        plain = {name: _tuples(value) for name, value in found.items() if name != "geometry"}
-        geometry = {name: _tuples(value) for name, value in found["geometry"].items()}
+        plain = {name: _tuples(value) for name, value in fields.items() if name != "geometry"}
+        geometry = {name: _tuples(value) for name, value in fields["geometry"].items()}
         return cls(geometry=Geometry(**geometry), **plain)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each array with four axes, with a batch; in the order of the call."""
         g = self.geometry
         output = (g.batch, g.out_channels, *g.output_size)
-        known = {"input": input_shape(g), "weight": weight_shape(g), "grad_output": output}
+        shapes = {"input": input_shape(g), "weight": weight_shape(g), "grad_output": output}
         if self.op == "conv_transpose2d":
             # Output padding that reaches the stride is a longer output of the forward convolution, not of the call.
             axes = zip(g.output_size, self.output_padding, g.stride, strict=True)
             size = (size - extra // step for size, extra, step in axes)
-            known["input"] = (g.batch, g.out_channels, *size)
-        return {name: known[name] for name in ARRAYS[self.op]}
+            shapes["input"] = (g.batch, g.out_channels, *size)
+        return {name: shapes[name] for name in ARRAYS[self.op]}
 
     def terms(self) -> int:
         """How many numbers a sum has at most, with the bias."""
@@ -148,16 +148,16 @@ class Recipe:
     def _arrays(self) -> dict[str, Any]:
         """All arrays of the call, zero points and scales too."""
         shapes, g = self.shapes(), self.geometry
-        # The first one is any array, the second the one whose sums are known: see `fills.tensors`.
+        # The second array is the one whose axes a sum goes over, but for `kept`: see `fills.tensors`.
         names = ("grad_output", "weight") if self.op == "conv2d_input" else tuple(shapes)
         if self.op == "conv2d_bias":
             names = ("", *names)
-        wanted = [shapes.get(name, (1, 1, 1, 1)) for name in names]
+        array_shapes = [shapes.get(name, (1, 1, 1, 1)) for name in names]
         if self.bias and self.op not in QUANTIZED:
-            names, wanted = (*names, "bias"), [*wanted, (self._results(),)]
+            names, array_shapes = (*names, "bias"), [*array_shapes, (self._results(),)]
         dtypes = (self.dtype, _OTHER[self.dtype] if self.quantisation.endswith(MIXED) else self.dtype)
         kept = int(self.op not in ("conv2d", *QUANTIZED))
-        made = fills.tensors(self.fill, wanted, dtypes, terms=self.terms(), seed=self.seed, kept=kept)
+        made = fills.tensors(self.fill, array_shapes, dtypes, terms=self.terms(), seed=self.seed, kept=kept)
         arrays = {name: array for name, array in zip(names, made, strict=True) if name}
         if not self.batched:
             arrays |= {name: arrays[name][0] for name in ("input", "grad_output") if name in arrays}
@@ -198,8 +198,8 @@ class Recipe:
         points: dict[str, Any] = {}
         for name, dtype in zip(("input", "weight"), dtypes, strict=True):
             count = channels if many and name == "weight" else 1
-            found = _zero_points(random, kind, dtype, count) if kind in (name, "both", "per_channel", "extreme") else 0
-            points[f"{name}_zero_point"] = _of(found, dtype, many and name == "weight")
+            drawn = _zero_points(random, kind, dtype, count) if kind in (name, "both", "per_channel", "extreme") else 0
+            points[f"{name}_zero_point"] = _of(drawn, dtype, many and name == "weight")
         if self.op == "conv2d_integer":
             return points
         # Plain scales are powers of two, so that ties occur; the result spreads over most of its 256 values.
@@ -227,18 +227,18 @@ def weight_shape(geometry: Geometry) -> tuple[int, ...]:
 
 
 def _zero_points(random: np.random.Generator, kind: str, dtype: str, count: int) -> np.ndarray:
-    """Any but 0, or of those that are extreme."""
+    """Zero points: any but 0; of kind "extreme" the dtype's smallest and largest."""
     low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
     if kind == "extreme":
         return random.choice([low, high], count)
-    found = random.integers(low, high, count)  # 0 stands for the largest
-    return np.where(found == 0, high, found)
+    points = random.integers(low, high, count)  # without `high`, which 0 stands for
+    return np.where(points == 0, high, points)
 
 
 def _of(value: Any, dtype: str, several: bool = False) -> Any:
     """One number of a dtype, or several."""
-    found = np.asarray(value).astype(dtype)
-    return found if several else found.reshape(-1)[0]
+    numbers = np.asarray(value).astype(dtype)
+    return numbers if several else numbers.reshape(-1)[0]
 
 
 def _tuples(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """Shrinking: from a recipe that fails to the simplest one that still does.
 
-Greedy: of the simpler recipes the first that fails in the same way is taken, until none does. Hypothesis would do it by
-drawing the case anew, which it can't from a case that it has not drawn; so it is done on the recipe's own numbers, of
-which it is known what makes them simpler. Knows recipes; not who judges them.
+Greedy: the first simpler recipe that fails in the same way is taken, until none does. Hypothesis can shrink only what
+it has drawn itself, and it has not drawn the recipes of a plan. So shrinking works on the recipe's own values, and
+knows what makes each of them simpler. Knows recipes; not who judges them.
 """
 
 import time
@@ -19,8 +19,8 @@ from refconv.core.padding import MODES
 
 ATTEMPTS = 600
 SECONDS = 10.0
-CRASHES, CRASH_SECONDS = 100, 25.0  # of a crash or an endless loop: each takes another process
-SEEDS = 4  # that are tried where a simpler case passes: its numbers may hide the fault
+CRASHES, CRASH_SECONDS = 100, 25.0  # the same for a crash or an endless loop: each takes another process
+SEEDS = 4  # the seeds below this are tried in place of the simplest recipe's
 
 
 def shrink(
@@ -43,8 +43,8 @@ def shrink(
     --------
     >>> from refconv.core.geometry import convolution
     >>> recipe = Recipe(convolution((2, 3, 9, 8), (4, 3, 3, 3), None, 2, 1, 1, 1, "zeros"), (1, 1))
-    >>> found = shrink(recipe, lambda each: each.geometry.stride[0] > 1)
-    >>> found.geometry.stride, found.geometry.kernel, found.geometry.batch
+    >>> simplest = shrink(recipe, lambda simpler: simpler.geometry.stride[0] > 1)
+    >>> simplest.geometry.stride, simplest.geometry.kernel, simplest.geometry.batch
     ((2, 1), (1, 1), 1)
     """
     attempts, seconds = (CRASHES, CRASH_SECONDS) if crash else (ATTEMPTS, SECONDS)
@@ -67,15 +67,15 @@ def shrink(
 
 
 def _plain_seed(recipe: Recipe, fails: Callable[[Recipe], bool]) -> Recipe:
-    """The same with a small seed, if one fails too."""
+    """The recipe with the smallest of a few seeds with which it still fails."""
     candidates = (replace(recipe, seed=seed) for seed in range(SEEDS) if seed < recipe.seed)
     return next(filter(fails, candidates), recipe)
 
 
-# What has names, with its values from the simplest on, and what is a number, in the order that `rank` compares them in:
-# fewer options before smaller kernels before smaller inputs.
+# Options by name, each with its values from the simplest on, and numbers, both in the order in which `rank` compares
+# them: fewer options before smaller kernels before smaller inputs.
 _NAMED: dict[str, tuple[Any, ...]] = {
-    "quantisation": tuple(each + mixed for mixed in ("", MIXED) for each in QUANTIZATIONS),
+    "quantisation": tuple(kind + mixed for mixed in ("", MIXED) for kind in QUANTIZATIONS),
     "padding": PADDINGS,
     "mode": MODES,
     "layout": LAYOUTS,
@@ -85,7 +85,7 @@ _NAMED: dict[str, tuple[Any, ...]] = {
     "second": ARRANGEMENTS,
     "third": ARRANGEMENTS,
     "output": OF_OUTPUT,
-    "fill": ("integers", "positions", *(each for each in fills.every() if each not in ("integers", "positions"))),
+    "fill": ("integers", "positions", *(fill for fill in fills.every() if fill not in ("integers", "positions"))),
 }
 _NUMBERS = (
     "extra_h", "extra_w", "groups", "stride_h", "stride_w", "dilation_h", "dilation_w", "rows", "columns",
@@ -102,9 +102,9 @@ def rank(recipe: Recipe) -> tuple[int, ...]:
 
 
 def _sums(numbers: tuple[int, ...]) -> tuple[int, ...]:
-    """Options, kernel, padding, channels and batch, size; each both axes together, then the first, so that ties end."""
+    """Sums of options, kernel, padding, channels and batch, and size; then each number alone, to break ties."""
     parts = numbers[:7], numbers[7:9], numbers[9:13], numbers[13:16], numbers[16:]
-    return (*map(sum, parts), *(each for part in parts for each in part))
+    return (*map(sum, parts), *(number for part in parts for number in part))
 
 
 def smaller(recipe: Recipe, supports: Supports = ANYTHING) -> Iterator[Recipe]:
@@ -117,26 +117,26 @@ def smaller(recipe: Recipe, supports: Supports = ANYTHING) -> Iterator[Recipe]:
     >>> simplest.batch, simplest.kernel, simplest.stride, simplest.size
     (1, (1, 1), (1, 1), (1, 1))
     """
-    v, here = values_of(recipe), rank(recipe)
+    v, current_rank = values_of(recipe), rank(recipe)
     limit = max(MAX_MULTIPLICATIONS, size_of(v))
     seen = {recipe}
     for changes in _simplifications(v):
-        found = fitted(recipe.op, v._replace(**changes), supports, limit)
-        if found not in seen and rank(found) < here:
-            seen.add(found)
-            yield found
+        simpler = fitted(recipe.op, v._replace(**changes), supports, limit)
+        if simpler not in seen and rank(simpler) < current_rank:
+            seen.add(simpler)
+            yield simpler
 
 
 def _simplifications(v: Values) -> Iterator[dict[str, Any]]:
-    """Changes to the numbers: all to the simplest, all but one, whole parts, each by itself, halves, steps."""
+    """Changes to the values: all to the simplest, all but one, whole parts, each by itself, halves, steps."""
     plain = {name: allowed[0] for name, allowed in _NAMED.items()}
     simple = {name: getattr(SIMPLEST, name) for name in _NUMBERS}
     options = {name: simple[name] for name in _NUMBERS[:7]}
     simplest = plain | simple
     yield simplest
-    # Most faults need one thing only: then this is all, where a step for each of the others may cost a process each.
-    kept = [name for name in simplest if getattr(v, name) != simplest[name]]
-    yield from ({name: simplest[name] for name in simplest if name != one} for one in kept)
+    # Most faults need one value only. Keeping that one shrinks all others at once; singly, each may cost a process.
+    complicated = [name for name in simplest if getattr(v, name) != simplest[name]]
+    yield from ({name: simplest[name] for name in simplest if name != kept} for kept in complicated)
     yield simple
     yield plain | options
     yield options
@@ -157,7 +157,7 @@ def _simplifications(v: Values) -> Iterator[dict[str, Any]]:
 
 
 def _steps(v: Values) -> Iterator[dict[str, Any]]:
-    """Several numbers at once, so that what holds them together stays: remainders, equal axes, reach."""
+    """Changes to several values at once that keep what ties them together: remainders, equal axes, reach."""
     # An input as long as the kernel's reach, in place of the padding that it would need.
     reach_h, reach_w = v.dilation_h * (v.rows - 1) + 1, v.dilation_w * (v.columns - 1) + 1
     for height in (reach_h, v.height + v.top + v.bottom):
@@ -171,5 +171,5 @@ def _steps(v: Values) -> Iterator[dict[str, Any]]:
     for pair in (("rows", "columns"), ("stride_h", "stride_w"), ("dilation_h", "dilation_w"), ("height", "width"),
                  ("inputs", "outputs"), ("top", "bottom"), ("left", "right"), ("top", "left")):  # fmt: skip
         yield {name: max(getattr(v, name) - 1, getattr(SIMPLEST, name)) for name in pair}
-    # Transposing the axes often leaves a failure of one of them as it is.
+    # As many channels, in one group.
     yield {"groups": 1, "inputs": v.groups * v.inputs, "outputs": v.groups * v.outputs}

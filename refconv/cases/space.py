@@ -1,4 +1,4 @@
-"""The space of a plan: what numbers are drawn from, and which pairs of levels are possible for a candidate.
+"""The space of a plan: what values are drawn from, and which pairs of levels are possible for a candidate.
 
 Knows values, levels and fitting; not in which order cases come.
 """
@@ -38,9 +38,13 @@ DRAWN: dict[str, Sequence[Any]] = {
     "mode": MODES, "batched": (True, True, True, False), "bias": (False, True), "layout": LAYOUTS,
     "first": ("contiguous",) * 8 + ARRANGEMENTS[1:], "second": ("contiguous",) * 8 + ARRANGEMENTS[1:],
     "third": ("contiguous",) * 4 + OF_VECTORS[1:], "output": ("contiguous",) * 8 + OF_OUTPUT[1:],
-    "quantisation": [each + mixed for mixed in ("", MIXED) for each in QUANTIZATIONS],
+    "quantisation": [kind + mixed for mixed in ("", MIXED) for kind in QUANTIZATIONS],
 }  # fmt: skip
-PLANNED = 30_000  # multiplications of the other cases of a plan, at most
+PLANNED = 30_000  # most multiplications of a case of a plan that is neither large nor like a layer
+SEARCH = 10_000  # random recipes among which pairs of levels are looked for
+ATTEMPTS = 24  # tries to make a pair that no random recipe has; if all fail, the pair counts as impossible
+
+# Which values decide the level of a factor: see `_fields`.
 _ALONG = {
     "h": frozenset(("height", "rows", "top", "bottom", "stride_h", "dilation_h", "extra_h", "padding", "mode")),
     "w": frozenset(("width", "columns", "left", "right", "stride_w", "dilation_w", "extra_w", "padding", "mode")),
@@ -63,7 +67,7 @@ _OTHER = {
 
 
 def _fields(factor: str) -> frozenset[str]:
-    """The numbers that the level of a factor hangs on."""
+    """The names of the values that decide the level of a factor."""
     if factor in _HEIGHT or factor.endswith("(h)"):
         return _ALONG["h"]
     if factor in _WIDTH or factor.endswith("(w)"):
@@ -75,21 +79,18 @@ def _fields(factor: str) -> frozenset[str]:
     return _OTHER.get(factor, _OF_CHANNELS)
 
 
-SEARCH = 10_000  # random recipes among which pairs are looked for
-ATTEMPTS = 24  # then, to make a pair that none of them has; if they all fail, it counts as impossible
-
-
 class Space:
-    """All levels of an operator's factors under what is supported, and which pairs of them some recipe has.
+    """All levels of an operator's factors under what is supported, and which pairs of levels some recipe has.
 
-    The search for these is the same in every run, whatever the seed of a plan: a pair is possible if a recipe was found
-    that has it, which is kept as a witness, so a plan can cover each. Levels are numbered through.
+    The search for pairs is the same in every run, whatever the seed of a plan. A pair is possible if the search found a
+    recipe that has it; the recipe's values are kept as a witness, so that a plan can cover the pair. Levels are
+    numbered through.
     """
 
     def __init__(self, op: str, dtypes: tuple[str, ...], supports: Supports) -> None:
         self.rules: Rules = rules(op, supports)
         self.op, self.dtypes, self.supports = op, dtypes, supports
-        self.factors = tuple(each for each in factors_of(op) if supports.out or each != f"memory of {OUTPUT}")
+        self.factors = tuple(name for name in factors_of(op) if supports.out or name != f"memory of {OUTPUT}")
         names = [[(factor, level) for level in _offered(factor, dtypes)] for factor in self.factors]
         starts = np.cumsum([0, *map(len, names)])
         self.names = list(itertools.chain.from_iterable(names))
@@ -98,27 +99,27 @@ class Space:
             (factor, {level: int(start) + n for n, (_, level) in enumerate(of)})
             for factor, of, start in zip(self.factors, names, starts[:-1], strict=True)
         ]
-        self._of_factor = [tuple(map(Values._fields.index, _fields(factor))) for factor in self.factors]
+        self._fields_of = [tuple(map(Values._fields.index, _fields(factor))) for factor in self.factors]
         self.left, self.right = np.triu_indices(len(self.factors), 1)
         self._values = self._choices()
         self._search()
         self.large = self._large()
 
     def ids(self, v: Values) -> list[int]:
-        """The numbers of its levels, one for each factor."""
-        found = levels_of(self.op, v)
-        return [index[found[factor]] for factor, index in self._index]
+        """The numbers of the levels of some values, one for each factor."""
+        levels = levels_of(self.op, v)
+        return [index[levels[factor]] for factor, index in self._index]
 
     def settled(self, v: Values) -> Values:
         """As `fitting.settled`, for cases that take a few milliseconds to judge."""
         return settled(self.rules, v, PLANNED)
 
     def random(self, rng: np.random.Generator, count: int) -> list[Values]:
-        """Settled numbers, all drawn independently."""
+        """Settled values, each drawn independently of the others."""
         columns = []
         for values in self._values.values():
             drawn = rng.integers(len(values), size=count).tolist()
-            columns.append([values[each] for each in drawn])
+            columns.append([values[index] for index in drawn])
         names = [name for name in self._values if name != "dtype and fill"]
         pairs = columns.pop()
         return [
@@ -127,12 +128,12 @@ class Space:
         ]
 
     def joined(self, base: Values, *parts: tuple[Values, int]) -> Values:
-        """`base` with all that some levels (by number) hang on from other numbers."""
-        numbers = list(base)
+        """`base`, with the values that decide a level (by number) from each of the parts."""
+        values = list(base)
         for v, level in parts:
-            for at in self._of_factor[self.factor_of[level]]:
-                numbers[at] = v[at]
-        return self.settled(Values._make(numbers))
+            for at in self._fields_of[self.factor_of[level]]:
+                values[at] = v[at]
+        return self.settled(Values._make(values))
 
     @property
     def impossible(self) -> list[tuple[tuple[str, str], tuple[str, str]]]:
@@ -141,13 +142,13 @@ class Space:
         return [(self.names[a], self.names[b]) for a, b in np.argwhere(other & ~self.possible)]
 
     def triples(self) -> int:
-        """Number of triples of which all three pairs are possible: those that are possible themselves, or more."""
+        """Number of triples whose three pairs are all possible; some of these triples may still be impossible."""
         pairs = self.possible.astype(np.int64)
         return int((pairs @ pairs * pairs).sum()) // 6
 
     def _choices(self) -> dict[str, Sequence[Any]]:
-        """What is drawn for each number."""
-        supports, found = self.supports, dict(DRAWN)
+        """What each value is drawn from."""
+        supports, choices = self.supports, dict(DRAWN)
         for names, allowed in (
             (("batch",), supports.batch),
             (("groups",), self.rules.groups),
@@ -156,18 +157,18 @@ class Space:
             (("dilation_h", "dilation_w"), supports.dilation),
         ):
             if allowed is not None:
-                found |= dict.fromkeys(names, allowed)
-        found["mode"] = ("zeros",) * (2 * len(self.rules.modes) - 2) + self.rules.modes
-        found["padding"] = tuple(each for each in DRAWN["padding"] if each in self.rules.paddings)
-        found["layout"] = supports.layout
-        found["first"] = found["second"] = ("contiguous",) * (len(supports.views) - 1) + supports.views
+                choices |= dict.fromkeys(names, allowed)
+        choices["mode"] = ("zeros",) * (2 * len(self.rules.modes) - 2) + self.rules.modes
+        choices["padding"] = tuple(padding for padding in DRAWN["padding"] if padding in self.rules.paddings)
+        choices["layout"] = supports.layout
+        choices["first"] = choices["second"] = ("contiguous",) * (len(supports.views) - 1) + supports.views
         if not supports.out:
-            found["output"] = ("contiguous",)
-        often = {"integers": 5, "normal": 2, "positions": 2}
-        found["dtype and fill"] = [
-            (dtype, fill) for dtype in self.dtypes for fill in fills.known(dtype) for _ in range(often.get(fill, 1))
+            choices["output"] = ("contiguous",)
+        weights = {"integers": 5, "normal": 2, "positions": 2}
+        choices["dtype and fill"] = [
+            (dtype, fill) for dtype in self.dtypes for fill in fills.known(dtype) for _ in range(weights.get(fill, 1))
         ]
-        return found
+        return choices
 
     def _search(self) -> None:
         """Find a witness of each pair that is possible."""
@@ -180,25 +181,22 @@ class Space:
         for a, b in zip(self.left.tolist(), self.right.tolist(), strict=True):
             self.witness[self.pool_ids[:, a], self.pool_ids[:, b]] = np.arange(SEARCH)
         self.having = [np.flatnonzero(self.pool_ids[:, f] == level) for level, f in enumerate(self.factor_of)]
-        there = np.array([len(each) > 0 for each in self.having])
-        wanted = (self.factor_of[:, None] < self.factor_of[None, :]) & there[:, None] & there[None, :]
-        for a, b in np.argwhere(wanted & (self.witness < 0)).tolist():
+        reached = np.array([len(members) > 0 for members in self.having])
+        pairs = (self.factor_of[:, None] < self.factor_of[None, :]) & reached[:, None] & reached[None, :]
+        for a, b in np.argwhere(pairs & (self.witness < 0)).tolist():
             self._attempt(rng, a, b)
         self.witness = np.maximum(self.witness, self.witness.T)
         self.possible = self.witness >= 0
 
     def _attempt(self, rng: np.random.Generator, a: int, b: int) -> None:
-        """Try to make a pair of levels of what has one of them each."""
+        """Try to make a pair of levels by joining values that have one of the two each."""
         chosen = rng.integers(2**31, size=(ATTEMPTS, 2)).tolist()
         for number, (i, j) in enumerate(chosen):
             if self.witness[a, b] >= 0:
                 return
             parts = (
                 (self.pool[self.having[a][i % len(self.having[a])]], a),
-                (
-                    self.pool[self.having[b][j % len(self.having[b])]],
-                    b,
-                ),
+                (self.pool[self.having[b][j % len(self.having[b])]], b),
             )
             base = (parts[0][0], Values(dtype=self.dtypes[0]), parts[1][0])[number % 3]
             v = self.joined(base, *parts[:: 1 if number % 2 else -1])
@@ -209,20 +207,20 @@ class Space:
                 self.witnesses.append(v)
 
     def _large(self) -> list[tuple[str, dict[str, Any]]]:
-        """The ways of being large that are possible."""
+        """The rows of `LARGE` that are possible."""
         if not self.supports.large:
             return []
-        found = []
+        possible = []
         for name, changes in LARGE.items():
             v = settled(self.rules, Values(dtype=self.dtypes[0])._replace(**changes_for(self.op, name, changes)))
             if name in large_of(self.op, v):
-                found.append((name, changes))
-        return found
+                possible.append((name, changes))
+        return possible
 
 
 @lru_cache(maxsize=16)
 def space(op: str, dtypes: tuple[str, ...], supports: Supports) -> Space:
-    """The space, searched once in a process."""
+    """The space of an operator and what is supported, searched once in a process."""
     return Space(op, dtypes, supports)
 
 
@@ -231,13 +229,13 @@ def _offered(factor: str, dtypes: tuple[str, ...]) -> tuple[str, ...]:
     if factor == "dtype":
         return dtypes
     if factor == "fill":
-        return tuple(each for each in FACTORS[factor] if any(each in fills.known(dtype) for dtype in dtypes))
+        return tuple(fill for fill in FACTORS[factor] if any(fill in fills.known(dtype) for dtype in dtypes))
     return FACTORS[factor]
 
 
 def changes_for(op: str, name: str, changes: dict[str, Any]) -> dict[str, Any]:
-    """What makes a convolution large so, for the operator: some sum over the other channels."""
+    """The changes of a row of `LARGE` for an operator: where sums go over output channels, these become the many."""
     if op not in ("conv2d_input", "conv_transpose2d") or not name.startswith("sums"):
         return changes
     other = {"inputs": "outputs", "outputs": "inputs"}
-    return {other.get(name, name): value for name, value in changes.items()}
+    return {other.get(field, field): value for field, value in changes.items()}

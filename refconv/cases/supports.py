@@ -1,4 +1,4 @@
-"""What a candidate is said to take, as `refconv.verify` is told: checked by name and value, then asked of recipes.
+"""What a candidate is said to take, as `refconv.verify` is told: checked by name and value, then applied to recipes.
 
 Knows geometries' options and recipes; not how cases are made, nor who is judged.
 """
@@ -34,8 +34,8 @@ class Supports:
     views : tuple of str
         The arrangements in memory that arrays may have.
     out : bool
-        Whether the result is written to an array that is given, which may be a view too. Not for callers to say: the
-        candidate's style is what says it.
+        Whether the result is written to an array of the caller's, which may be a view too. Callers cannot set it: the
+        candidate's style decides.
     large : bool
         Whether large but cheap sizes may be, such as a batch of 65537.
     errors, deterministic : bool
@@ -84,13 +84,13 @@ class Supports:
             return cls()
         if not isinstance(supports, Mapping):
             raise TypeError(f"supports={supports!r}: must be a mapping of names to values")
-        known = tuple(each.name for each in fields(cls) if each.name != "out")
-        found = {choice("supports", name, known): _parsed(name, value) for name, value in supports.items()}
-        if "batch" in found and not found.get("empty_batch", True):
-            found["batch"] = tuple(each for each in found["batch"] if each)
-            if not found["batch"]:
+        names = tuple(field.name for field in fields(cls) if field.name != "out")
+        parsed = {choice("supports", name, names): _parsed(name, value) for name, value in supports.items()}
+        if "batch" in parsed and not parsed.get("empty_batch", True):
+            parsed["batch"] = tuple(size for size in parsed["batch"] if size)
+            if not parsed["batch"]:
                 raise GeometryError(f"supports['batch']={supports['batch']!r}: must not be 0 alone without empty_batch")
-        return cls(**found)
+        return cls(**parsed)
 
     def allows(self, recipe: Any) -> bool:
         """Whether the call of a recipe, or of what has its attributes, is one that is said to be taken.
@@ -111,7 +111,7 @@ class Supports:
         unequal = any(before != after for before, after in g.padding)
         named = isinstance(recipe.padding, str)
         return (
-            (op == "conv2d_bias" or all(allowed is None or set(found) <= set(allowed) for allowed, found in numbers))
+            (op == "conv2d_bias" or all(allowed is None or set(used) <= set(allowed) for allowed, used in numbers))
             and (self.batch is None or g.batch in self.batch)
             and (self.groups != DEPTHWISE or g.groups == g.in_channels)
             and (op not in MODAL or g.padding_mode in self.padding_mode)
@@ -134,15 +134,15 @@ def _parsed(name: str, value: Any) -> Any:
     if name == "groups" and isinstance(value, str):
         return choice(label, value, (DEPTHWISE,))
     if name in _LEAST:
-        return tuple(sorted({integer(label, each, _LEAST[name]) for each in _several(label, value)}))
+        return tuple(sorted({integer(label, number, _LEAST[name]) for number in _several(label, value)}))
     if name == "views" and isinstance(value, bool):
         return ARRANGEMENTS if value else ARRANGEMENTS[:1]
     if name in _NAMES:
         allowed = _NAMES[name]
-        found = [choice(label, each, allowed) for each in _several(label, value)]
+        chosen = [choice(label, option, allowed) for option in _several(label, value)]
         if name == "views":
-            found.append(ARRANGEMENTS[0])  # what anything takes
-        return tuple(each for each in allowed if each in found)
+            chosen.append(ARRANGEMENTS[0])  # every candidate takes contiguous arrays
+        return tuple(option for option in allowed if option in chosen)
     if not isinstance(value, bool):
         raise TypeError(f"{label}={value!r}: must be True or False")
     return value
@@ -154,7 +154,7 @@ def _several(label: str, value: Any) -> list[Any]:
         return [value]
     if isinstance(value, Mapping):
         raise TypeError(f"{label}={value!r}: must be one value or a list of them, not a mapping")
-    found = list(value)
-    if not found:
+    values = list(value)
+    if not values:
         raise ValueError(f"{label}={value!r}: must name one at least")
-    return found
+    return values

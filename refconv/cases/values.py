@@ -1,7 +1,7 @@
 """Values: the raw numbers behind a recipe, one field each, and the rules that an operator and a candidate set them.
 
-One record serves all who make cases: Hypothesis, which draws it, the planner, which chooses it, and shrinking, which
-simplifies it. Knows recipes; not how numbers that do not fit together are made to.
+One record serves all who make cases: Hypothesis draws it, the plan chooses it, shrinking simplifies it. Knows recipes;
+not how numbers that contradict each other are fitted.
 """
 
 from functools import lru_cache
@@ -14,18 +14,18 @@ from refconv.core.formats import SUPPORTED
 from refconv.core.geometry import Geometry
 from refconv.core.padding import MODES, Sides
 
-MOST_TERMS = 33_000  # of 8-bit numbers less any zero points, whose sums are to fit into int32
+MOST_TERMS = 33_000  # so many products of 8-bit numbers, less any zero points, have a sum that fits into int32
 PADDINGS = ("symmetric", "four-sided", "same", "valid")
-OF_VECTORS = ("contiguous", "offset", "broadcast", "negative", "unaligned", "interleaved")  # of what has one axis
-OF_OUTPUT = tuple(each for each in ARRANGEMENTS if each != "broadcast")  # its elements share no memory
-ONE_BYTE = frozenset(str(each) for each in SUPPORTED if each.itemsize == 1)
+OF_VECTORS = ("contiguous", "offset", "broadcast", "negative", "unaligned", "interleaved")  # arrangements of one axis
+OF_OUTPUT = tuple(name for name in ARRANGEMENTS if name != "broadcast")  # its elements share no memory
+ONE_BYTE = frozenset(str(dtype) for dtype in SUPPORTED if dtype.itemsize == 1)
 ANYTHING = Supports(
     padding_mode=MODES, layout=LAYOUTS, string_padding=True, asymmetric_padding=True, unbatched=True, out=True
 )  # fmt: skip
 
 
 class Values(NamedTuple):
-    """The numbers that a recipe is made of, before they are made to fit each other; by default the simplest."""
+    """The numbers that a recipe is made of, before they are fitted to each other; by default the simplest."""
 
     batch: int = 1
     groups: int = 1
@@ -76,14 +76,14 @@ class Rules:
         self.modes = modes or ("zeros",)
         strings = supports.string_padding and not self.transposed and not self.pointwise
         sides = supports.asymmetric_padding and not self.pointwise
-        unit = supports.stride is None or 1 in supports.stride  # all that "same" goes with
+        unit = supports.stride is None or 1 in supports.stride  # "same" needs a stride of 1
         self.paddings = (
             "symmetric", *["four-sided"] * sides, *["same"] * (strings and unit), *["valid"] * strings,
         )  # fmt: skip
         self.unbatched = supports.unbatched and (supports.batch is None or 1 in supports.batch)
         self.restricted = any(
-            each is not None
-            for each in (self.groups, supports.batch, supports.kernel, supports.stride, supports.dilation)
+            allowed is not None
+            for allowed in (self.groups, supports.batch, supports.kernel, supports.stride, supports.dilation)
         )
 
 
@@ -94,7 +94,7 @@ def rules(op: str, supports: Supports) -> Rules:
 
 
 def recipe_of(op: str, v: Values) -> Recipe:
-    """The recipe of settled numbers."""
+    """The recipe of settled values."""
     stride, dilation = (v.stride_h, v.stride_w), (v.dilation_h, v.dilation_w)
     sides = (v.top, v.bottom), (v.left, v.right)
     padding: Padding = v.padding
@@ -117,7 +117,7 @@ def recipe_of(op: str, v: Values) -> Recipe:
 
 
 def values_of(recipe: Recipe) -> Values:
-    """The numbers of a recipe: `fitted` makes it of them again, if it made it.
+    """The values of a recipe: if `fitted` made the recipe, it makes the same one of these.
 
     >>> from refconv.cases.fitting import fitted
     >>> recipe = fitted("conv2d", Values(batch=2, rows=3, stride_w=2))
@@ -145,7 +145,7 @@ def values_of(recipe: Recipe) -> Values:
 
 
 def output_size(v: Values) -> tuple[int, int]:
-    """Of the forward convolution."""
+    """Height and width of the forward convolution's output."""
     return (
         (v.height + v.top + v.bottom - v.dilation_h * (v.rows - 1) - 1) // v.stride_h + 1,
         (v.width + v.left + v.right - v.dilation_w * (v.columns - 1) - 1) // v.stride_w + 1,
@@ -153,7 +153,7 @@ def output_size(v: Values) -> tuple[int, int]:
 
 
 def output_padding(v: Values) -> tuple[int, int]:
-    """Of the transposed convolution whose result has the size: what the stride leaves over, and whole strides."""
+    """Output padding of the transposed convolution whose result is height x width: the remainder, and whole strides."""
     return (
         (v.height + v.top + v.bottom - v.dilation_h * (v.rows - 1) - 1) % v.stride_h + v.extra_h * v.stride_h,
         (v.width + v.left + v.right - v.dilation_w * (v.columns - 1) - 1) % v.stride_w + v.extra_w * v.stride_w,
