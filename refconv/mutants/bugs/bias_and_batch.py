@@ -14,9 +14,9 @@ from refconv.ops.family import OPERATORS
 
 KIND = "bias_handling"
 BATCH = "batch_reduction"
-BIASED = tuple(op for op, each in OPERATORS.items() if each.has_bias)
+BIASED = tuple(op for op, operator in OPERATORS.items() if operator.has_bias)
 
-# Which element of a bias of K is added to channel k of them; m is the number of channels of a group.
+# Name, entry, summary, and which element of the bias is added to channel k of K, with m channels in a group.
 ELEMENTS: tuple[tuple[str, str, str, Callable[[Array, int, int], Array]], ...] = (
     ("by-channel-of-group", "RB113", "the bias of the first group used for all groups", lambda k, K, m: k % m),
     ("by-group-offset", "RB115", "the bias of a group looked for at group * C_out, the last one where there is none",
@@ -38,8 +38,8 @@ def _register(name: str, entry: str, summary: str, element: Callable[[Array, int
     mutant(kind=KIND, name=f"bias-{name}", op=BIASED, entry=entry, summary=summary)(prepare)
 
 
-for _each in ELEMENTS:
-    _register(*_each)
+for _row in ELEMENTS:
+    _register(*_row)
 
 
 @mutant(kind=KIND, op=BIASED, entry="RB114", step="add_bias", summary="the bias of channel n added to all of image n")
@@ -87,22 +87,19 @@ def bias_for_each_block(c: Call) -> None:
     c.b = None if c.b is None else -(-channels // 4) * c.b
 
 
-@mutant(kind=KIND, op=BIASED, when=lambda c: c.depthwise, summary="no bias added in the depthwise path")
-def bias_ignored_if_depthwise(c: Call) -> None:
-    """Forgotten on one path."""
+def _forgotten(c: Call) -> None:
     c.b = None
 
 
-@mutant(kind=KIND, op=BIASED, when=lambda c: c.kernel == [1, 1], summary="no bias added for 1x1 kernels")
-def bias_ignored_if_pointwise(c: Call) -> None:
-    """Forgotten on one path."""
-    c.b = None
-
-
-@mutant(kind=KIND, op=BIASED, when=lambda c: c.groups > 1, summary="no bias added if there are groups")
-def bias_ignored_if_grouped(c: Call) -> None:
-    """Forgotten on one path."""
-    c.b = None
+PATHS: tuple[tuple[str, str, Callable[[Call], bool]], ...] = (
+    ("depthwise", "in the depthwise path", lambda c: c.depthwise),
+    ("pointwise", "for 1x1 kernels", lambda c: c.kernel == [1, 1]),
+    ("grouped", "if there are groups", lambda c: c.groups > 1),
+)
+for _path, _words, _when in PATHS:
+    mutant(kind=KIND, name=f"bias-ignored-if-{_path}", op=BIASED, when=_when, summary=f"no bias added {_words}")(
+        _forgotten
+    )
 
 
 def _touches_padding(c: Call) -> Array:

@@ -3,6 +3,8 @@
 Knows kernels and the registry.
 """
 
+from typing import Any
+
 import numpy as np
 
 from refconv.mutants.kernels.forward import Array, Call
@@ -42,7 +44,7 @@ def _register_unwritten(what: str, axis: int, block: int, op: tuple[str, ...], e
     mutant(
         kind=KIND,
         name=f"tail-of-{what}-by-{block}-stale",
-        op=tuple(each for each in op if each in SPATIAL),
+        op=tuple(name for name in op if name in SPATIAL),
         step="finish",
         summary=f"the {what} past the last whole block of {block} taken from the block before",
     )(stale)
@@ -94,6 +96,11 @@ for _block in (2, 4):
 _register_unread("columns of the kernel", 2)
 
 
+def _pixels(sums: Array) -> Array:
+    """(N, C, P * Q)."""
+    return np.ascontiguousarray(sums).reshape(*sums.shape[:2], sums.shape[2] * sums.shape[3])
+
+
 @mutant(
     kind=KIND,
     op=IMAGES,
@@ -103,7 +110,7 @@ _register_unread("columns of the kernel", 2)
 )
 def first_pixel_of_tail_stale(c: Call, sums: Array) -> Array:
     """The accumulator is not cleared between the loops."""
-    pixels = np.ascontiguousarray(sums).reshape(*sums.shape[:2], sums.shape[2] * sums.shape[3])
+    pixels = _pixels(sums)
     tail = _tail(pixels.shape[2], 8)
     if 0 < tail.start < tail.stop:
         pixels[..., tail.start] = pixels[..., tail.start - 1]
@@ -118,7 +125,7 @@ def first_pixel_of_tail_stale(c: Call, sums: Array) -> Array:
 )
 def first_pixel_of_tail_added(c: Call, sums: Array) -> Array:
     """The accumulator is not cleared between the loops."""
-    pixels = np.ascontiguousarray(sums).reshape(*sums.shape[:2], sums.shape[2] * sums.shape[3])
+    pixels = _pixels(sums)
     tail = _tail(pixels.shape[2], 8)
     if 0 < tail.start < tail.stop:
         pixels[..., tail.start] += pixels[..., tail.start - 1]
@@ -128,7 +135,7 @@ def first_pixel_of_tail_added(c: Call, sums: Array) -> Array:
 @mutant(kind=KIND, op=IMAGES, step="finish", summary="the pixels past the last whole block of 4 not computed")
 def tail_of_pixels_not_written(c: Call, sums: Array) -> Array:
     """The loop over single pixels is missing."""
-    pixels = np.ascontiguousarray(sums).reshape(*sums.shape[:2], sums.shape[2] * sums.shape[3])
+    pixels = _pixels(sums)
     pixels[..., _tail(pixels.shape[2], 4)] = 0
     return pixels.reshape(sums.shape)
 
@@ -229,25 +236,25 @@ def bias_gradient_without_tail_of_channels(c: Call) -> None:
     c.y[:, _tail(c.y.shape[1], 8)] = 0
 
 
-@mutant(kind=KIND, op=EVERY, step="finish", summary="the last row of the result not computed")
-def last_row_not_written(c: Call, sums: Array) -> Array:
+def _register_last(what: str, last: tuple[Any, ...]) -> None:
     """The loop ends one too early."""
-    sums[..., -1:, :] = 0
-    return sums
+
+    def finish(c: Call, sums: Array) -> Array:
+        sums[last] = 0
+        return sums
+
+    mutant(
+        kind=KIND,
+        name=f"last-{what}-not-written",
+        op=EVERY,
+        step="finish",
+        summary=f"the last {what} of the result not computed",
+    )(finish)
 
 
-@mutant(kind=KIND, op=EVERY, step="finish", summary="the last column of the result not computed")
-def last_column_not_written(c: Call, sums: Array) -> Array:
-    """The loop ends one too early."""
-    sums[..., -1:] = 0
-    return sums
-
-
-@mutant(kind=KIND, op=EVERY, step="finish", summary="the last channel of the result not computed")
-def last_channel_not_written(c: Call, sums: Array) -> Array:
-    """The loop ends one too early."""
-    sums[:, -1:] = 0
-    return sums
+_register_last("row", np.s_[..., -1:, :])
+_register_last("column", np.s_[..., -1:])
+_register_last("channel", np.s_[:, -1:])
 
 
 @mutant(kind=KIND, style="out", step="deliver", summary="the last column not written if the width is odd, to out")
