@@ -1,7 +1,7 @@
 """Wrong convolutions, as real kernels were wrong: what a suite must find, and what a candidate may behave like.
 
-Knows geometries and formats; NumPy is all that it loads. Each mutant changes a step or two of a correct kernel
-(`kernels`), so that it reads as what it is.
+Knows geometries and formats; loads NumPy only. Each mutant changes a step or two of a correct kernel (`kernels`), so
+that its code shows the mistake and nothing else.
 """
 
 from collections.abc import Callable

@@ -33,10 +33,10 @@ def table() -> str:
     for kind, members in groupby(mutants, key=lambda mutant: mutant.kind):
         lines += [f"## {kind}", "", "| Mutant | Operators | Entries | Behaves like |", "|---|---|---|---|"]
         for family, variants in groupby(members, key=lambda mutant: mutant.family):
-            same = list(variants)
-            operators = [op for op in KERNELS if op in {each.op for each in same}]
-            entries = sorted({f"{each.entry} ({each.source})" for each in same if each.entry})
-            lines.append(f"| {family} | {', '.join(operators)} | {', '.join(entries)} | {same[0].summary} |")
+            row = list(variants)
+            operators = [op for op in KERNELS if op in {mutant.op for mutant in row}]
+            entries = sorted({f"{mutant.entry} ({mutant.source})" for mutant in row if mutant.entry})
+            lines.append(f"| {family} | {', '.join(operators)} | {', '.join(entries)} | {row[0].summary} |")
         lines.append("")
     lines += ["## Left out", "", "Entries that no call of the operators can show:", "", "| Entry | Why |", "|---|---|"]
     lines += [f"| {entry} ({SOURCES[entry]}) | {why} |" for entry, why in LEFT_OUT.items()]

@@ -13,7 +13,8 @@ from refconv.mutants.kernels.quantized import Integer, Quantized
 from refconv.mutants.sources import SOURCES
 
 KERNELS: dict[str, type[Call]] = {
-    each.op: each for each in (Forward, Transposed, InputGradient, WeightGradient, BiasGradient, Integer, Quantized)
+    kernel.op: kernel
+    for kernel in (Forward, Transposed, InputGradient, WeightGradient, BiasGradient, Integer, Quantized)
 }
 # What is appended to the name of a mutant of several operators.
 SUFFIXES = {
@@ -45,7 +46,7 @@ class Mutant:
     op : str
         The operator.
     source : str
-        The issue that it stems from, "tenstorrent/tt-metal#19542"; empty if it is akin to others only.
+        The issue of the bug, "tenstorrent/tt-metal#19542"; empty if the mutant is only akin to bugs with an issue.
     entry : str
         The entry of the corpus of bugs, "RB002", or empty.
     summary : str
@@ -53,9 +54,9 @@ class Mutant:
     kernel : type of Call
         The wrong kernel.
     dtypes : tuple of str
-        In which it shows.
+        Dtypes in which the mistake shows.
     supports : mapping
-        What it must be given for it to show, as `refconv.verify` takes it.
+        What the candidate must be said to take for the mistake to show, as `refconv.verify` takes it.
     style : {"return", "out"}
         How it is called.
     family : str
@@ -75,7 +76,7 @@ class Mutant:
     family: str = ""
 
     def __post_init__(self) -> None:
-        """Found as an attribute of the package, as a function would be."""
+        """Take the module and name by which a mutant is an attribute of the package, as a function would be."""
         for name, value in (("__module__", "refconv.mutants"), ("__name__", self.name), ("__doc__", self.summary)):
             object.__setattr__(self, name, value)
 
@@ -93,7 +94,7 @@ class Mutant:
         return None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """By its name: its class has none of its own."""
+        """Pickle a mutant by its name: its kernel's class is no attribute of a module."""
         return by_name, (self.name,)
 
 
@@ -122,7 +123,7 @@ def mutant(
     step : str
         The method of `Call` that a decorated function replaces.
     when : callable, optional
-        On which calls it does; all if not given.
+        On which calls the step is replaced; all if not given.
     suffix : bool
         Whether the operator is appended to the name of a single mutant, too.
     **options
@@ -132,13 +133,13 @@ def mutant(
 
     def register(changed: _T) -> _T:
         plain = options.pop("name", changed.__name__.replace("_", "-").lower())  # type: ignore[attr-defined]
-        for each in operators:
-            name = plain + SUFFIXES[each] if suffix or len(operators) > 1 else plain
+        for operator in operators:
+            name = plain + SUFFIXES[operator] if suffix or len(operators) > 1 else plain
             if name in REGISTRY:
                 raise ValueError(f"{name}: there is another mutant of this name")
-            kernel = _kernel(KERNELS[each], changed, step, when)
-            given = {"dtypes": DTYPES[each], "family": plain} | options
-            REGISTRY[name] = Mutant(name, kind, each, SOURCES.get(entry, ""), entry, summary, kernel, **given)
+            kernel = _kernel(KERNELS[operator], changed, step, when)
+            fields = {"dtypes": DTYPES[operator], "family": plain} | options
+            REGISTRY[name] = Mutant(name, kind, operator, SOURCES.get(entry, ""), entry, summary, kernel, **fields)
         return changed
 
     return register

@@ -1,1 +1,1 @@
-"""One file for each kind of bug, of which real kernels had the entries. Each mutant reads alone; knows the kernels."""
+"""Bugs that real kernels had, a file for each kind. Each mutant can be read alone. Knows the kernels."""

@@ -38,7 +38,7 @@ def _parameter(names: tuple[str, ...], way: Callable[[Any, Any], list[Any]]) -> 
 
 
 def _extent(way: Callable[[Any, Any], list[Any]]) -> Callable[[Call], None]:
-    """Loops over another number of taps, through weights that lie in memory as they do."""
+    """Loop over a wrong number of taps, through the right weights' memory."""
 
     def prepare(c: Call) -> None:
         R, S = c.kernel
@@ -52,7 +52,7 @@ def _extent(way: Callable[[Any, Any], list[Any]]) -> Callable[[Call], None]:
 
 
 def _size(names: tuple[str, ...], way: Callable[[Any, Any], list[Any]]) -> Callable[[Call], None]:
-    """Only the size of the result is computed from them."""
+    """Compute only the size of the result from the wrong parameters."""
 
     def prepare(c: Call) -> None:
         kept = {name: getattr(c, name) for name in names}
@@ -192,12 +192,12 @@ def result_transposed(c: Call, sums: Array) -> Array:
 @mutant(kind="axis_mixup", op=EVERY, step="source", summary="columns past the height taken for padding")
 def columns_bounded_by_height(c: Call, axis: int) -> Array:
     """The bound of the other axis."""
-    found = Call.source(c, axis)
-    return np.where(found >= c.size[0], ZERO, found)
+    elements = Call.source(c, axis)
+    return np.where(elements >= c.size[0], ZERO, elements)
 
 
 @mutant(kind="axis_mixup", op=EVERY, step="source", summary="rows past the width taken for padding")
 def rows_bounded_by_width(c: Call, axis: int) -> Array:
     """The bound of the other axis."""
-    found = Call.source(c, axis)
-    return np.where(found >= c.size[1], ZERO, found)
+    elements = Call.source(c, axis)
+    return np.where(elements >= c.size[1], ZERO, elements)

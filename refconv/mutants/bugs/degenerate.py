@@ -1,4 +1,4 @@
-"""Mutants that go wrong where there is nothing, or that accept what is impossible.
+"""Mutants that are wrong for empty or one-element arrays, or that accept impossible arguments.
 
 Knows kernels and the registry.
 """
@@ -13,7 +13,7 @@ from refconv.mutants.kernels.forward import Array, Call
 from refconv.mutants.registry import SPATIAL, mutant
 
 KIND = "degenerate"
-LAST: dict[str, Array] = {}  # results of calls before, by operator
+LAST: dict[str, Array] = {}  # result of the last call, by operator
 
 
 @mutant(
@@ -25,7 +25,7 @@ LAST: dict[str, Array] = {}  # results of calls before, by operator
     summary="a gradient that nobody wrote, for an empty batch",
 )
 def gradient_of_nothing(c: Call, sums: Array) -> Array:
-    """Memory as it was found: some number or other, here."""
+    """Memory that nobody wrote: any number, here 12345."""
     return sums + 12345
 
 
@@ -49,12 +49,12 @@ def empty_batch_raises_in_gradient(c: Call) -> Array:
 
 @mutant(kind=KIND, op=SPATIAL[:3], entry="RB124", step="run", summary="the result of the last call for an empty batch")
 def last_result_for_empty_batch(c: Call) -> Array:
-    """The buffer is not looked at again."""
-    found = Call.run(c)
+    """The buffer is returned without a look at the batch."""
+    result = Call.run(c)
     if c.batch == 0:
-        return LAST.get(c.op, found)
-    LAST[c.op] = found
-    return found
+        return LAST.get(c.op, result)
+    LAST[c.op] = result
+    return result
 
 
 @mutant(kind=KIND, op=SPATIAL[:3], step="empty", summary="one image in the result of an empty batch")
@@ -85,10 +85,10 @@ def single_pixel(c: Call) -> None:
     c.before = [0, 0]
 
 
-# --- what is impossible: that nothing is raised is the bug, what comes out instead is of no account
+# --- impossible arguments: the bug is that nothing is raised; which result comes out does not matter
 
 FORWARD = ("conv2d", "conv2d_input", "conv2d_weight")
-# The name, the entry, what is not checked, the operators, and a pattern of what is said where it is.
+# Name, entry, what is not checked, operators, and a pattern of the error message of a kernel that does check it.
 UNCHECKED: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
     ("kernel-too-large", "RB128", "that the kernel fits into the padded input", FORWARD, "must fit into the padded"),
     ("empty-result", "RB129", "that the result has elements", ("conv_transpose2d",), "must not take all from the"),
@@ -131,5 +131,5 @@ def _register(name: str, entry: str, summary: str, op: tuple[str, ...], pattern:
     )(Unchecked)
 
 
-for _each in UNCHECKED:
-    _register(*_each)
+for _row in UNCHECKED:
+    _register(*_row)

@@ -1,4 +1,4 @@
-"""Mutants whose fast path takes calls that it can't do.
+"""Mutants whose fast path is chosen for calls that it computes wrongly.
 
 Knows kernels, the registry and what may be ignored.
 """

@@ -50,7 +50,7 @@ def output_padding_of_the_input(c: Call) -> None:
 
 
 def _without_tail(sums: Array, tails: tuple[int, ...]) -> Array:
-    """0 in the last rows and columns, so many of each."""
+    """The sums with 0 in the last rows and columns, as many as `tails` says for each axis."""
     for axis, tail in enumerate(tails, 2):
         np.moveaxis(sums, axis, 0)[max(0, sums.shape[axis] - tail) :] = 0
     return sums

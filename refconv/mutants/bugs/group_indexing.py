@@ -164,8 +164,8 @@ def groups_filter_stride(c: Call) -> None:
 def transposed_grouped_weight(c: Call) -> None:
     """The weight is laid out as that of a convolution."""
     R, S = c.kernel
-    found = c.w.reshape(c.groups, c.filter_size, c.multiplier, R, S).swapaxes(1, 2)
-    c.w = found.reshape(c.w.shape)
+    swapped = c.w.reshape(c.groups, c.filter_size, c.multiplier, R, S).swapaxes(1, 2)
+    c.w = swapped.reshape(c.w.shape)
 
 
 @mutant(

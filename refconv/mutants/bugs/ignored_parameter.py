@@ -103,8 +103,8 @@ for _mode in MODES:
 
 def _symmetric(c: Call, axis: int) -> Array:
     size = c.size[axis]
-    found = c.positions(axis) % (2 * size)
-    reflected: Array = np.minimum(found, 2 * size - 1 - found)
+    positions = c.positions(axis) % (2 * size)
+    reflected: Array = np.minimum(positions, 2 * size - 1 - positions)
     return reflected
 
 
@@ -139,10 +139,10 @@ def depthwise_dilated_is_bias(c: Call) -> Array:
 )
 def depthwise_texel_reused(c: Call, axis: int) -> Array:
     """Columns are fetched in pairs."""
-    found = Call.source(c, axis)
+    elements = Call.source(c, axis)
     if axis == 1:
-        found[1::2] = found[:-1:2]
-    return found
+        elements[1::2] = elements[:-1:2]
+    return elements
 
 
 @mutant(
@@ -154,8 +154,8 @@ def depthwise_texel_reused(c: Call, axis: int) -> Array:
 )
 def depthwise_packed_column(c: Call, axis: int) -> Array:
     """Two columns lie in one word, and the wrong half is taken."""
-    found = Call.positions(c, axis)
-    return found - found % 2 if axis == 1 else found
+    positions = Call.positions(c, axis)
+    return positions - positions % 2 if axis == 1 else positions
 
 
 @mutant(

@@ -62,8 +62,8 @@ def _register(name: str, kind: str, entry: str, summary: str, order: Callable[[A
     )
 
 
-for _each in ORDERS:
-    _register(*_each)
+for _row in ORDERS:
+    _register(*_row)
 
 
 def _register_grouped(name: str, summary: str, order: Callable[[Array], Array]) -> None:

@@ -1,6 +1,6 @@
 """Mutants whose indices are too narrow for large arrays.
 
-Where the real limit does not fit into a test, it is scaled, and the summary says so. Knows kernels and the registry.
+A limit that no test could reach is scaled down, and the summary says so. Knows kernels and the registry.
 """
 
 import numpy as np
@@ -24,19 +24,19 @@ UINT16, INT16, UINT8 = 2**16, 2**15, 2**8
 )
 def positions_in_half(c: Call, spread: Array) -> Array:
     """Which element of the input meets a tap is told by a division in the dtype of the input."""
-    found = spread
+    partial = spread
     half = np.float16
     for axis in (0, 1):
-        out = np.zeros((*found.shape[: 2 + axis], c.size[axis], *found.shape[4 + axis :]), found.dtype)
+        out = np.zeros((*partial.shape[: 2 + axis], c.size[axis], *partial.shape[4 + axis :]), partial.dtype)
         ahead = (slice(None),) * (2 + axis)
         for tap in range(c.kernel[axis]):
             position = np.arange(c.size[axis]) + c.before[axis] - tap * c.dilation[axis]
             source = position.astype(half) / half(c.stride[axis])
             inside = (source == np.floor(source)) & (source >= 0) & (source < c.out_size[axis])
             taken: tuple[slice | Array, ...] = (*ahead, source[inside].astype(int))
-            out[(*ahead, inside)] += found[(*ahead, tap)][taken]  # type: ignore[arg-type]
-        found = out
-    return found
+            out[(*ahead, inside)] += partial[(*ahead, tap)][taken]  # type: ignore[arg-type]
+        partial = out
+    return partial
 
 
 @mutant(
@@ -95,11 +95,11 @@ def images_modulo_uint16(c: Call) -> None:
 
 def _register_channels(limit: int, kind: str) -> None:
     def wrapped(c: Call, sums: Array) -> Array:
-        found = np.zeros_like(sums)
+        channels = np.zeros_like(sums)
         for first in range(0, sums.shape[1], limit):
             part = sums[:, first : first + limit]
-            found[:, : part.shape[1]] = part
-        return found
+            channels[:, : part.shape[1]] = part
+        return channels
 
     mutant(
         kind=KIND,
@@ -167,14 +167,14 @@ _register_elements(2**12, "")
 )
 def taps_in_fixed_scratch(c: Call) -> Array:
     """A buffer of a fixed size."""
-    found = Call.gather(c)
+    gathered = Call.gather(c)
     last = UINT8 - 1
     for axis in (2, 4):
-        moved = np.moveaxis(found, axis, 0)
+        moved = np.moveaxis(gathered, axis, 0)
         if len(moved) > last:
             over = moved[last:].copy()
             moved[: len(over)] = over[: len(moved)]
-    return found
+    return gathered
 
 
 @mutant(kind=KIND, op=("conv2d", "conv2d_input", "conv_transpose2d"), summary="tap 256 and those after it left out")
@@ -212,9 +212,9 @@ _register_pixels(INT16, "pixels-in-int16", "", "")
     summary="rows and columns past 32767 taken for padding (int16)",
 )
 def positions_in_int16(c: Call, axis: int) -> Array:
-    """They are negative."""
-    found = Call.source(c, axis)
-    return np.where(found >= INT16, ZERO, found)
+    """Positions past the limit are negative."""
+    elements = Call.source(c, axis)
+    return np.where(elements >= INT16, ZERO, elements)
 
 
 @mutant(
@@ -225,6 +225,6 @@ def positions_in_int16(c: Call, axis: int) -> Array:
     summary="rows and columns taken modulo 256 (uint8)",
 )
 def positions_in_uint8(c: Call, axis: int) -> Array:
-    """They are truncated."""
-    found = Call.source(c, axis)
-    return np.where(found == ZERO, ZERO, found % UINT8)
+    """Positions are truncated to 8 bits."""
+    elements = Call.source(c, axis)
+    return np.where(elements == ZERO, ZERO, elements % UINT8)

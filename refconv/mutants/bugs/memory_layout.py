@@ -1,4 +1,4 @@
-"""Mutants that take memory for something else than it is: offsets, strides and pitches of views.
+"""Mutants that misread the memory of views: offsets, strides and row pitches.
 
 Knows kernels and the registry.
 """
@@ -28,7 +28,7 @@ ENTRIES = {
 
 
 def memory(array: Array) -> tuple[Array, int]:
-    """All elements of the array that owns a view's memory, in the order of the memory, and where the view begins.
+    """All elements of the array that owns a view's memory, in memory order, and the index at which the view begins.
 
     >>> whole = np.arange(6)
     >>> memory(whole[4:])
@@ -47,12 +47,12 @@ def memory(array: Array) -> tuple[Array, int]:
 
 
 def strided(flat: Array, begin: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
-    """Elements of memory by strides, in elements; past the end it begins anew."""
+    """Elements of `flat` read from `begin` on by strides, counted in elements; reading past the end begins anew."""
     index = np.full((1,) * len(shape), begin)
     for axis, (size, step) in enumerate(zip(shape, strides, strict=True)):
         index = index + np.arange(size).reshape(-1, *(1,) * (len(shape) - axis - 1)) * step
-    found: Array = flat[index % flat.size]
-    return found
+    strided_elements: Array = flat[index % flat.size]
+    return strided_elements
 
 
 def c_order(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -66,7 +66,7 @@ def elements(array: Array) -> tuple[int, ...]:
 
 
 def as_contiguous(array: Array) -> Array:
-    """From where it begins, in C order."""
+    """An array of the same shape, read in C order from where the view begins."""
     return strided(*memory(array), array.shape, c_order(array.shape))
 
 

@@ -15,7 +15,7 @@ SIDE, BOUNDARY = "pad_side", "pad_boundary"
 ASYMMETRIC = {"asymmetric_padding": True}
 CIRCULAR = {"padding_mode": ("zeros", "circular")}
 READS_X = ("conv2d", "conv2d_weight", "conv2d_integer", "conv2d_quantized")
-TILE = 4  # columns at each end that the path of the border computes; of the real one 6
+TILE = 4  # columns at each end that the border's path computes; the real kernel has 6
 
 
 @mutant(kind=SIDE, op=EVERY, supports=ASYMMETRIC, summary="padding before and after swapped")
@@ -141,21 +141,21 @@ def _register_mode(mode: str, summary: str) -> None:
     )
 
 
-for _each in MODES:
-    _register_mode(*_each)
+for _row in MODES:
+    _register_mode(*_row)
 
 
-def unguarded(c: Call, found: Array, where: Array | bool = True) -> Array:
-    """What is gathered, but from the memory before and after the row at positions outside of it, (S, Q)."""
+def unguarded(c: Call, gathered: Array, where: Array | bool = True) -> Array:
+    """What was gathered, with the memory before and after a row in place of padding; `where`, (S, Q), limits it."""
     rows, positions = c.source(0), c.positions(1)
     outside = (c.source(1) == ZERO) & where
     if not outside.any() or not c.x.size:
-        return found
+        return gathered
     N, C, H, W = c.x.shape
     images = (np.arange(N)[:, None] * C + np.arange(C)) * H
     index = (images[:, :, None, None] + rows)[..., None, None] * W + positions
     memory = c.x.reshape(-1)[index % c.x.size]
-    return np.where((rows != ZERO)[:, :, None, None] & outside, memory, found)
+    return np.where((rows != ZERO)[:, :, None, None] & outside, memory, gathered)
 
 
 def _register_unguarded(
@@ -164,9 +164,9 @@ def _register_unguarded(
     def gather(c: Call) -> Array:
         c.x = c.x - c.outside  # zero points: the kernel subtracts them from what it reads
         kept, c.outside = c.outside, 0
-        found = unguarded(c, Call.gather(c), where(c, c.positions(1)))
+        gathered = unguarded(c, Call.gather(c), where(c, c.positions(1)))
         c.x, c.outside = c.x + kept, kept
-        return found
+        return gathered
 
     mutant(kind=BOUNDARY, name=name, op=READS_X, entry=entry, step="gather", summary=summary, when=when)(gather)
 
@@ -225,8 +225,8 @@ def border_left_out(c: Call, sums: Array) -> Array:
 @mutant(kind=BOUNDARY, op=READS_X, step="source", summary="the last row and column of the input taken for padding")
 def last_element_taken_for_padding(c: Call, axis: int) -> Array:
     """An upper bound one too low."""
-    found = Call.source(c, axis)
-    return np.where(found == c.size[axis] - 1, ZERO, found)
+    elements = Call.source(c, axis)
+    return np.where(elements == c.size[axis] - 1, ZERO, elements)
 
 
 @mutant(
@@ -238,5 +238,5 @@ def last_element_taken_for_padding(c: Call, axis: int) -> Array:
 )
 def first_element_taken_for_padding(c: Call, axis: int) -> Array:
     """A lower bound one too high."""
-    found = Call.source(c, axis)
-    return np.where(found == 0, ZERO, found) if c.before[axis] else found
+    elements = Call.source(c, axis)
+    return np.where(elements == 0, ZERO, elements) if c.before[axis] else elements

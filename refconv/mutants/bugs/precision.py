@@ -125,8 +125,8 @@ def _limits(dtype: np.dtype) -> tuple[int, int]:
 @mutant(kind=KIND, dtypes=("int32",), step="dot", summary="integers accumulated in float32")
 def integers_in_float32(c: Call, left: Array, right: Array) -> Array:
     """Exact up to 2**24 only."""
-    found: Array = (left.astype(np.float32) @ right.astype(np.float32)).astype(np.int64)
-    return found
+    products: Array = (left.astype(np.float32) @ right.astype(np.float32)).astype(np.int64)
+    return products
 
 
 @mutant(
@@ -209,12 +209,12 @@ def windows_by_one_hot(c: Call) -> Array:
 )
 def padding_by_mask(c: Call) -> Array:
     """A clamped index and a mask."""
-    found = Call.gather(c)
+    gathered = Call.gather(c)
     c.mode = "replicate"
     nearest = Call.gather(c)
     c.mode = "zeros"
     rows, columns = ((c.source(axis) != ZERO).astype(float) for axis in (0, 1))
-    return np.where(np.isfinite(nearest), found, nearest * (rows[:, :, None, None] * columns))
+    return np.where(np.isfinite(nearest), gathered, nearest * (rows[:, :, None, None] * columns))
 
 
 def _finite(c: Call, change: Callable[[Array], Array]) -> None:
@@ -261,8 +261,8 @@ def _register_skipping(name: str, summary: str, of_left: bool) -> None:
             return Call.dot(c, left, right)
         terms = left[:, :, :, None] * right[:, None]
         zero = (left == 0)[:, :, :, None] if of_left else (right == 0)[:, None]
-        found: Array = np.where(zero, 0, terms).sum(axis=2)
-        return found
+        sums: Array = np.where(zero, 0, terms).sum(axis=2)
+        return sums
 
     mutant(kind=SPECIAL, name=name, step="dot", summary=summary)(dot)
 

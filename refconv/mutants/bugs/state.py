@@ -1,4 +1,4 @@
-"""Mutants with a memory: caches, buffers, and races between threads that only a counter decides here.
+"""Mutants that keep state between calls: caches, buffers, and races between threads, which a counter decides here.
 
 Knows kernels and the registry.
 """
@@ -14,9 +14,9 @@ from refconv.mutants.registry import SPATIAL, mutant
 
 KIND = "state_race"
 DETERMINISTIC = {"deterministic": True}
-CALLS = itertools.count()  # what decides who wins a race
+CALLS = itertools.count()  # the number of a call decides who wins a race, or the order of a sum
 KEPT: dict[Any, Any] = {}
-MOST_KEPT = 10_000  # for a long campaign keeps its memory too
+MOST_KEPT = 10_000  # entries of KEPT, which is then cleared: a long campaign must not fill the memory
 
 
 def _remember(key: Any, value: Any) -> None:
@@ -72,13 +72,13 @@ def update_lost(c: Call) -> Array:
 def _halves(c: Call) -> list[Array]:
     """The gradients of the upper and of the lower half of grad_output."""
     middle = (c.out_size[0] + 1) // 2
-    y, found = c.y, []
+    y, gradients = c.y, []
     for half in (slice(None, middle), slice(middle, None)):
         c.y = np.zeros_like(y)
         c.y[:, :, half] = y[:, :, half]
         sums = c.dot(c.pixels().swapaxes(1, 2), c.windows())
-        found.append(sums.reshape(c.out_channels, c.filter_size, *c.kernel))
-    return found
+        gradients.append(sums.reshape(c.out_channels, c.filter_size, *c.kernel))
+    return gradients
 
 
 @mutant(
@@ -118,10 +118,9 @@ def order_of_sums_changes(c: Call, left: Array, right: Array) -> Array:
 def buffer_not_cleared(c: Call, sums: Array) -> Array:
     """The accumulators are those of the call before."""
     key = ("accumulators", c.op, sums.shape)
-    found = sums + KEPT.get(key, 0)
+    accumulated: Array = sums + KEPT.get(key, 0)
     _remember(key, sums)
-    result: Array = found
-    return result
+    return accumulated
 
 
 @mutant(
@@ -133,12 +132,12 @@ def buffer_not_cleared(c: Call, sums: Array) -> Array:
 )
 def buffer_handed_out(c: Call, sums: Array) -> Array:
     """There is one buffer for each shape."""
-    found = Call.store(c, sums)
-    key = ("results", c.op, found.shape, found.dtype)
+    result = Call.store(c, sums)
+    key = ("results", c.op, result.shape, result.dtype)
     if key not in KEPT:
-        _remember(key, found)
+        _remember(key, result)
     kept: Array = KEPT[key]
-    kept[...] = found
+    kept[...] = result
     return kept
 
 
@@ -159,25 +158,25 @@ def padding_not_cleared(c: Call) -> Array:
     top, left = c.before
     padded[:, :, top : top + c.size[0], left : left + c.size[1]] = c.x
     rows, columns = (c.positions(axis) + c.before[axis] for axis in (0, 1))
-    found = padded.take(rows.reshape(-1), 2).take(columns.reshape(-1), 3)
-    result: Array = found.reshape(*c.x.shape[:2], *rows.shape, *columns.shape)
+    gathered = padded.take(rows.reshape(-1), 2).take(columns.reshape(-1), 3)
+    result: Array = gathered.reshape(*c.x.shape[:2], *rows.shape, *columns.shape)
     return result
 
 
 @mutant(kind=KIND, op=("conv2d", "conv_transpose2d"), step="run", summary="the input overwritten with 0")
 def input_overwritten(c: Call) -> Array:
     """Its memory serves as scratch."""
-    found = Call.run(c)
+    result = Call.run(c)
     c.raw["input"][...] = 0
-    return found
+    return result
 
 
 @mutant(kind=KIND, op=("conv2d", "conv2d_input"), step="run", summary="the weight flipped in place")
 def weight_flipped_in_place(c: Call) -> Array:
     """And not flipped back."""
-    found = Call.run(c)
+    result = Call.run(c)
     c.raw["weight"][...] = c.raw["weight"][..., ::-1, ::-1].copy()
-    return found
+    return result
 
 
 @mutant(kind=KIND, step="deliver", style="out", summary="the result added to what out holds")

@@ -182,8 +182,8 @@ def rounded_with_zero_point(c: Quantized, scaled: Array) -> Array:
 def not_saturated(c: Quantized, sums: Array) -> Array:
     """A cast without a clamp."""
     scaled = np.clip(sums.astype(np.float32) * c.scale.reshape(-1, 1, 1), -(2.0**60), 2.0**60)
-    found = (np.rint(scaled).astype(np.int64) + c.y_zero).astype(c.dtype)
-    result: Array = found if c.batched else found[0]
+    rounded = (np.rint(scaled).astype(np.int64) + c.y_zero).astype(c.dtype)
+    result: Array = rounded if c.batched else rounded[0]
     return result
 
 
@@ -192,8 +192,8 @@ def saturated_too_early(c: Quantized, sums: Array) -> Array:
     """The limits are those of the dtype."""
     scaled = np.rint(sums.astype(np.float32) * c.scale.reshape(-1, 1, 1))
     info = np.iinfo(c.dtype)
-    found = (np.clip(scaled, info.min, info.max).astype(np.int64) + c.y_zero).astype(c.dtype)
-    result: Array = found if c.batched else found[0]
+    saturated = (np.clip(scaled, info.min, info.max).astype(np.int64) + c.y_zero).astype(c.dtype)
+    result: Array = saturated if c.batched else saturated[0]
     return result
 
 

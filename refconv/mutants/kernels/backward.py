@@ -1,6 +1,6 @@
 """The correct kernels of the transposed convolution and of the gradients, as steps that a mutant replaces.
 
-Knows `kernels`, geometries and formats.
+Knows the forward kernels, geometries and formats.
 """
 
 from typing import Any
@@ -99,7 +99,7 @@ class WeightGradient(Call):
         batched = checks.check_batched("input", x.shape, 2)
         if checks.check_batched("grad_output", y.shape, 2, channels="C_out") != batched:
             raise GeometryError(f"grad_output of shape {y.shape}: must have a batch axis if the input has one")
-        shapes = [each.shape if batched else (1, *each.shape) for each in (x, y)]
+        shapes = [array.shape if batched else (1, *array.shape) for array in (x, y)]
         g = geometry.weight_gradient(shapes[0], weight_size, shapes[1], stride, padding, dilation, groups, self.mode)
         self.adopt(g, x.dtype, padding, batched=batched)
         self.shape = (g.out_channels, g.in_channels // g.groups, *g.kernel)
@@ -110,8 +110,8 @@ class WeightGradient(Call):
     def compute(self) -> Array:
         """The sums: (C_out, C_in // groups, R, S)."""
         sums = self.dot(self.pixels().swapaxes(1, 2), self.windows())
-        found = sums.reshape(self.out_channels, self.filter_size, *self.kernel)
-        return found if self.outputs is None else placed(found, self.outputs, 0)
+        gradient = sums.reshape(self.out_channels, self.filter_size, *self.kernel)
+        return gradient if self.outputs is None else placed(gradient, self.outputs, 0)
 
 
 class BiasGradient(Call):

@@ -29,11 +29,11 @@ class Call:
     x, w, y, b : ndarray
         Operands in float64, complex128 or int64, x and y with a batch axis. Which there are depends on the operator.
     size, kernel, out_size, stride, before, after, dilation : list of int
-        Per spatial axis; `before` and `after` is the padding.
+        Per spatial axis; `before` and `after` are the padding.
     inputs, outputs : ndarray or None
         The channels of x and of y that belong to each group, (groups, channels of a group); None: as they come.
     outside : int
-        What zero padding consists of.
+        The number that zero padding consists of: 0 or a zero point.
     given_padding : Any
         The padding as the call had it: "same", for instance.
     output_padding : tuple of int
@@ -60,11 +60,11 @@ class Call:
         raise NotImplementedError
 
     def load(self, name: str, array: Array) -> Array:  # noqa: ARG002 - for mutants
-        """The elements of an operand, whatever its memory looks like."""
+        """The elements of an operand, read by its shape and strides, however it lies in memory."""
         return array
 
     def run(self) -> Array:
-        """Carry out the call."""
+        """Compute the result: the steps in their order."""
         if 0 in self.shape:
             return self.empty()
         self.prepare()
@@ -92,10 +92,10 @@ class Call:
 
     def store(self, sums: Array) -> Array:
         """The result, rounded to its dtype, once."""
-        found = np.ascontiguousarray(sums if self.batched else sums[0])
+        result = np.ascontiguousarray(sums if self.batched else sums[0])
         if self.dtype.kind in "iu":
-            return found.astype(self.dtype)
-        return formats.rounded(found + 0.0, self.dtype)  # never -0.0, which depends on how products are added up
+            return result.astype(self.dtype)
+        return formats.rounded(result + 0.0, self.dtype)  # never -0.0, which depends on how products are added up
 
     def deliver(self, result: Array, out: Array) -> None:
         """Write a result to an array of the caller's."""
@@ -120,11 +120,11 @@ class Call:
 
     def take(self, name: str, array: Any, *, batched: bool | None = None) -> Array:
         """An operand in wide numbers; with a batch axis, unless `batched` is None."""
-        given = self.raw[name] = array if isinstance(array, np.ndarray) else np.asarray(array)
-        found = self.load(name, given)
+        raw = self.raw[name] = array if isinstance(array, np.ndarray) else np.asarray(array)
+        operand = self.load(name, raw)
         if batched is False:
-            found = found[None]
-        return wide(found)
+            operand = operand[None]
+        return wide(operand)
 
     def adopt(self, g: Geometry, dtype: np.dtype, padding: Any, *, batched: bool) -> None:
         """Take over what a geometry says."""
@@ -137,11 +137,11 @@ class Call:
         self.shape: tuple[int, ...] = g.output_shape
 
     def extent(self, axis: int) -> int:
-        """From the first tap to the last, along an axis."""
+        """How many elements the kernel spans from its first tap to its last, along an axis."""
         return self.dilation[axis] * (self.kernel[axis] - 1) + 1
 
     def remainder(self, axis: int) -> int:
-        """What the last window leaves over of the padded input, along an axis."""
+        """How many elements of the padded input the last window leaves over, along an axis."""
         return (self.size[axis] + self.before[axis] + self.after[axis] - self.extent(axis)) % self.stride[axis]
 
     def resize(self) -> None:
@@ -152,33 +152,33 @@ class Call:
         ]
 
     def positions(self, axis: int) -> Array:
-        """Where in x (padding: below 0, or from its size on) each tap reads for each output along an axis."""
+        """The position in x that each tap reads for each output along an axis; outside of x it is in the padding."""
         taps, outputs = np.arange(self.kernel[axis]), np.arange(self.out_size[axis])
         return taps[:, None] * self.dilation[axis] + outputs * self.stride[axis] - self.before[axis]
 
     def source(self, axis: int) -> Array:
-        """Which element of x stands at each of these positions; `ZERO` where none does."""
+        """The index of the element of x at each of the `positions`; `ZERO` where there is none."""
         size = self.size[axis]
-        found = element(self.positions(axis), size, self.mode)
-        return np.where((found >= 0) & (found < size), found, ZERO)
+        elements = element(self.positions(axis), size, self.mode)
+        return np.where((elements >= 0) & (elements < size), elements, ZERO)
 
     def gather(self) -> Array:
         """What each tap reads for each output, (N, C_in, R, P, S, Q)."""
         rows, columns = self.source(0), self.source(1)
         if not self.x.size:
             return np.full((*self.x.shape[:2], *rows.shape, *columns.shape), self.outside, self.x.dtype)
-        found = self.x.take(rows.reshape(-1), 2).take(columns.reshape(-1), 3)
-        found[:, :, rows.reshape(-1) == ZERO] = self.outside
-        found[..., columns.reshape(-1) == ZERO] = self.outside
-        return found.reshape(*self.x.shape[:2], *rows.shape, *columns.shape)
+        gathered = self.x.take(rows.reshape(-1), 2).take(columns.reshape(-1), 3)
+        gathered[:, :, rows.reshape(-1) == ZERO] = self.outside
+        gathered[..., columns.reshape(-1) == ZERO] = self.outside
+        return gathered.reshape(*self.x.shape[:2], *rows.shape, *columns.shape)
 
     def windows(self) -> Array:
-        """The same as a matrix for each group: (groups, N * P * Q, C_in // groups * R * S)."""
-        found = self.gather()
+        """What `gather` gives, as a matrix for each group: (groups, N * P * Q, C_in // groups * R * S)."""
+        gathered = self.gather()
         if self.inputs is not None:
-            found = found[:, self.inputs.reshape(-1)]
-        N, _, R, P, S, Q = found.shape
-        grouped = found.reshape(N, self.groups, self.filter_size, R, P, S, Q).transpose(1, 0, 4, 6, 2, 3, 5)
+            gathered = gathered[:, self.inputs.reshape(-1)]
+        N, _, R, P, S, Q = gathered.shape
+        grouped = gathered.reshape(N, self.groups, self.filter_size, R, P, S, Q).transpose(1, 0, 4, 6, 2, 3, 5)
         return grouped.reshape(self.groups, N * P * Q, self.filter_size * R * S)
 
     def filters(self) -> Array:
@@ -196,42 +196,42 @@ class Call:
     def image(self, sums: Array) -> Array:
         """Sums for each group, (groups, N * P * Q, C_out // groups), as (N, C_out, P, Q)."""
         grouped = sums.reshape(self.groups, self.batch, *self.out_size, self.multiplier).transpose(1, 0, 4, 2, 3)
-        found = grouped.reshape(self.batch, self.out_channels, *self.out_size)
-        return found if self.outputs is None else placed(found, self.outputs, 1)
+        image = grouped.reshape(self.batch, self.out_channels, *self.out_size)
+        return image if self.outputs is None else placed(image, self.outputs, 1)
 
     def dot(self, left: Array, right: Array) -> Array:
-        """Products of matrices, one for each group: here is where sums are accumulated."""
-        found: Array = left @ right
-        return found
+        """Products of matrices, one for each group: this step accumulates the sums."""
+        products: Array = left @ right
+        return products
 
     def scatter(self, spread: Array) -> Array:
         """The sum, in (N, C_in, H, W), of what each tap writes for each element of y, (N, C_in, R, P, S, Q)."""
-        found = spread
+        partial = spread
         for axis in (0, 1):  # rows first: (N, C_in, H, S, Q)
             source = self.source(axis)
-            out = np.zeros((*found.shape[: 2 + axis], self.size[axis], *found.shape[4 + axis :]), found.dtype)
+            out = np.zeros((*partial.shape[: 2 + axis], self.size[axis], *partial.shape[4 + axis :]), partial.dtype)
             ahead = (slice(None),) * (2 + axis)
             for tap, targets in enumerate(source):
                 inside = targets != ZERO
-                part = found[(*ahead, tap)][(*ahead, inside)]  # type: ignore[arg-type] # NumPy's word for an index
+                part = partial[(*ahead, tap)][(*ahead, inside)]  # type: ignore[arg-type] # NumPy's word for an index
                 if self.mode == "zeros":
                     out[(*ahead, targets[inside])] += part  # no target twice, as long as the stride is not 0
                 else:
                     np.add.at(out, (*ahead, targets[inside]), part)
-            found = out
-        return found
+            partial = out
+        return partial
 
     def spread(self) -> Array:
         """What each tap writes for each element of y: (N, C_in, R, P, S, Q)."""
         sums = self.dot(self.pixels(), self.filters())
         N, (P, Q), (R, S) = self.y.shape[0], self.y.shape[2:], self.w.shape[2:]
         grouped = sums.reshape(self.groups, N, P, Q, self.filter_size, R, S).transpose(1, 0, 4, 5, 2, 6, 3)
-        found = grouped.reshape(N, self.in_channels, R, P, S, Q)
-        return found if self.inputs is None else placed(found, self.inputs, 1)
+        taps = grouped.reshape(N, self.in_channels, R, P, S, Q)
+        return taps if self.inputs is None else placed(taps, self.inputs, 1)
 
 
 class Windowed(Call):
-    """What convolutions of any kind of numbers share."""
+    """A forward convolution, of numbers of any kind: what floating and quantized ones share."""
 
     def operands(self, x: Array, w: Array, b: Array | None, options: tuple[Any, ...]) -> None:
         """The operands and options of a forward convolution, of any dtypes."""
@@ -268,7 +268,7 @@ class Forward(Windowed):
 
 
 def wide(array: Array) -> Array:
-    """Numbers as a kernel of unlimited patience would accumulate them."""
+    """An array in the widest format of its kind, which sums are accumulated in."""
     if array.dtype.kind in "iu":
         return array.astype(np.int64)  # sums are those modulo 2**64, of uint64 too
     with np.errstate(invalid="ignore"):  # signalling NaNs
@@ -277,6 +277,6 @@ def wide(array: Array) -> Array:
 
 def placed(array: Array, channels: Array, axis: int) -> Array:
     """An array whose channels, in the order in which the groups have them, go where they belong."""
-    found = np.zeros_like(array)
-    found[(slice(None),) * axis + (channels.reshape(-1),)] = array
-    return found
+    moved = np.zeros_like(array)
+    moved[(slice(None),) * axis + (channels.reshape(-1),)] = array
+    return moved

@@ -1,6 +1,6 @@
 """The correct kernels of quantized tensors: ONNX's ConvInteger and QLinearConv, as steps that a mutant replaces.
 
-Knows `kernels`; see `refconv.ops.quantized` for what is computed, and in which order it is rounded.
+Knows the forward kernels; `refconv.ops.quantized` says what is computed, and in which order it is rounded.
 """
 
 from typing import Any
