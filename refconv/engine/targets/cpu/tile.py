@@ -17,7 +17,6 @@ from numba import types
 from numba.core import cgutils
 from numba.core.imputils import lower_constant
 from numba.extending import (
-    intrinsic,
     models,
     overload_attribute,
     overload_method,
@@ -27,6 +26,7 @@ from numba.extending import (
 from numba.np.numpy_support import from_dtype
 
 from refconv.engine.targets.jit import arithmetic
+from refconv.engine.targets.jit.extending import intrinsic
 
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
 _ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.int64: _INT64}
@@ -207,15 +207,6 @@ def _tile_store(typing_context: Any, tile: Any, total: Any, sums: Any, part: Any
     return types.void(tile, total, sums, types.intp, types.intp, types.intp), generate
 
 
-# Called from compiled code, where an intrinsic's first argument is not given.
-tile_start: Any = _tile_start
-tile_bias: Any = _tile_bias
-tile_fma: Any = _tile_fma
-tile_add: Any = _tile_add
-tile_load: Any = _tile_load
-tile_store: Any = _tile_store
-
-
 @overload_attribute(TileType, "channels", inline="always")
 def _channels(tile):
     channels = tile.channels
@@ -230,29 +221,29 @@ def _positions(tile):
 
 @overload_method(TileType, "start", inline="always")
 def _start(tile, total):
-    return lambda tile, total: tile_start(tile, total)
+    return lambda tile, total: _tile_start(tile, total)
 
 
 @overload_method(TileType, "bias", inline="always")
 def _bias(tile, bias, k):
-    return lambda tile, bias, k: tile_bias(tile, bias, k)
+    return lambda tile, bias, k: _tile_bias(tile, bias, k)
 
 
 @overload_method(TileType, "fma", inline="always")
 def _fma(tile, block, x, x_at, w, w_at, terms):
-    return lambda tile, block, x, x_at, w, w_at, terms: tile_fma(tile, block, x, x_at, w, w_at, terms)
+    return lambda tile, block, x, x_at, w, w_at, terms: _tile_fma(tile, block, x, x_at, w, w_at, terms)
 
 
 @overload_method(TileType, "add", inline="always")
 def _add(tile, total, block):
-    return lambda tile, total, block: tile_add(tile, total, block)
+    return lambda tile, total, block: _tile_add(tile, total, block)
 
 
 @overload_method(TileType, "load", inline="always")
 def _load(tile, sums, part, k, i):
-    return lambda tile, sums, part, k, i: tile_load(tile, sums, part, k, i)
+    return lambda tile, sums, part, k, i: _tile_load(tile, sums, part, k, i)
 
 
 @overload_method(TileType, "store", inline="always")
 def _store(tile, total, sums, part, k, i):
-    return lambda tile, total, sums, part, k, i: tile_store(tile, total, sums, part, k, i)
+    return lambda tile, total, sums, part, k, i: _tile_store(tile, total, sums, part, k, i)

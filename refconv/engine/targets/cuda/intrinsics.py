@@ -9,10 +9,10 @@ from typing import Any
 
 from llvmlite import ir
 
-from refconv.arrays.gpu.device import cgutils, extending, populate_array, types
+from refconv.arrays.gpu.device import cgutils, extending, from_dtype, populate_array, types  # noqa: F401 - `primitives`
+from refconv.engine.targets.cuda.tile import GLOBAL, Tile  # noqa: F401 - `primitives`
 
 _INT64 = ir.IntType(64)
-GLOBAL = 1  # LLVM's address space
 
 
 def _element(context: Any, dtype: Any) -> tuple[Any, int]:
@@ -27,7 +27,7 @@ def _pointer(builder: Any, element: Any, size: int, base: Any, index: Any) -> An
 
 
 @extending.intrinsic
-def _load(typing_context: Any, dtype: Any, base: Any, index: Any) -> Any:
+def load(typing_context: Any, dtype: Any, base: Any, index: Any) -> Any:
     """The number that lies `index` numbers after an address of global memory."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
@@ -38,7 +38,7 @@ def _load(typing_context: Any, dtype: Any, base: Any, index: Any) -> Any:
 
 
 @extending.intrinsic
-def _store(typing_context: Any, dtype: Any, base: Any, index: Any, value: Any) -> Any:
+def store(typing_context: Any, dtype: Any, base: Any, index: Any, value: Any) -> Any:
     """Store a number `index` numbers after an address of global memory."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
@@ -50,7 +50,7 @@ def _store(typing_context: Any, dtype: Any, base: Any, index: Any, value: Any) -
 
 
 @extending.intrinsic
-def _table(typing_context: Any, base: Any, size: Any) -> Any:
+def table(typing_context: Any, base: Any, size: Any) -> Any:
     """An array of integers over the global memory at an address."""
     found = types.Array(types.int64, 1, "C", readonly=True)
 
@@ -66,7 +66,7 @@ def _table(typing_context: Any, base: Any, size: Any) -> Any:
 
 
 @extending.intrinsic
-def _put(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
+def put(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
     """Store a number in an array of the block's or the thread's own, at an index that is not negative."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
@@ -78,7 +78,7 @@ def _put(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
 
 
 @extending.intrinsic
-def _take(typing_context: Any, array: Any, index: Any) -> Any:
+def take(typing_context: Any, array: Any, index: Any) -> Any:
     """The number of such an array."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
@@ -89,7 +89,7 @@ def _take(typing_context: Any, array: Any, index: Any) -> Any:
 
 
 @extending.intrinsic
-def _copy_vector(typing_context: Any, array: Any, index: Any, base: Any, at: Any) -> Any:
+def copy_vector(typing_context: Any, array: Any, index: Any, base: Any, at: Any) -> Any:
     """Copy 16 bytes from `at` numbers after an address, a multiple of 16, to such a place of an array."""
     number = array.dtype
 
@@ -126,7 +126,7 @@ double_of: Any = _reinterpreted(types.int64, types.float64)
 
 
 @extending.intrinsic
-def _product(typing_context: Any, left: Any, right: Any) -> Any:
+def product(typing_context: Any, left: Any, right: Any) -> Any:
     """left * right, float64, rounded: nobody may fuse it with what is added to it."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
@@ -135,13 +135,3 @@ def _product(typing_context: Any, left: Any, right: Any) -> Any:
         return builder.call(cgutils.get_or_insert_function(builder.module, function, "llvm.nvvm.mul.rn.d"), operands)
 
     return types.float64(types.float64, types.float64), generate
-
-
-# Called from compiled code, where an intrinsic's first argument is not given.
-load: Any = _load
-store: Any = _store
-table: Any = _table
-put: Any = _put
-take: Any = _take
-product: Any = _product
-copy_vector: Any = _copy_vector

@@ -23,6 +23,7 @@ from refconv.engine.targets.cuda.primitives import (  # fmt: skip
     product,
     store,
 )
+from refconv.engine.targets.jit import rounding
 
 FLOAT32, FLOAT64, NARROW, SIGNED, UNSIGNED = range(5)
 _EXPONENT = 0x7FF << 52
@@ -178,19 +179,8 @@ def _rounded(value, form):
     return _narrowed(value, form)
 
 
-@inner
-def _two_sum(a, b):
-    total = a + b
-    b_part = total - a
-    return total, (a - (total - b_part)) + (b - b_part)
-
-
-@inner
-def _to_odd(value, rest):
-    bits = bits_of_double(value)
-    if rest != 0 and bits & 1 == 0:
-        bits += 1 if (rest > 0) == (value > 0) else -1
-    return double_of(bits)
+_two_sum = inner(rounding.two_sum)
+_to_odd = inner(rounding.to_odd_by(bits_of_double, double_of))
 
 
 @inner

@@ -14,42 +14,17 @@ import numpy as np
 from refconv.arrays.gpu.device import SIMULATED, cuda
 
 if SIMULATED:
-    from refconv.engine.targets.cuda.simulated import (  # fmt: skip
-        Tile,
-        bits_of_double,
-        bits_of_float,
-        copy_vector,
-        double_of,
-        float_of,
-        from_dtype,
-        load,
-        product,
-        put,
-        store,
-        table,
-        take,
-    )
+    from refconv.engine.targets.cuda import simulated as primitives
 else:
-    from refconv.arrays.gpu.device import from_dtype
-    from refconv.engine.targets.cuda.intrinsics import (  # fmt: skip
-        bits_of_double,
-        bits_of_float,
-        copy_vector,
-        double_of,
-        float_of,
-        load,
-        product,
-        put,
-        store,
-        table,
-        take,
-    )
-    from refconv.engine.targets.cuda.tile import Tile  # type: ignore[assignment]
+    from refconv.engine.targets.cuda import intrinsics as primitives  # type: ignore[no-redef]
 
-__all__ = [
-    "Divisor", "Staged", "Tile", "bits_of_double", "bits_of_float", "copy_vector", "divided", "divisor", "double_of",
-    "float_of", "from_dtype", "inner", "load", "product", "put", "store", "table", "take",
-]  # fmt: skip
+Tile = primitives.Tile
+from_dtype = primitives.from_dtype
+load, store, table = primitives.load, primitives.store, primitives.table
+put, take, copy_vector = primitives.put, primitives.take, primitives.copy_vector
+product = primitives.product
+bits_of_float, float_of = primitives.bits_of_float, primitives.float_of
+bits_of_double, double_of = primitives.bits_of_double, primitives.double_of
 
 VECTOR_BYTES = 16  # that one instruction loads at most
 

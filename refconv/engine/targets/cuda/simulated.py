@@ -11,22 +11,19 @@ from typing import Any
 
 import numpy as np
 from numba import cfunc, types
-from numba.extending import intrinsic
 
 from refconv.engine.targets.jit import arithmetic, memory
+from refconv.engine.targets.jit.extending import intrinsic
 
 
 @intrinsic
-def _fused(typing_context: Any, x: Any, w: Any, total: Any) -> Any:
+def fused(typing_context: Any, x: Any, w: Any, total: Any) -> Any:
     """x * w + total, rounded once."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
         return arithmetic.fused(builder, *operands)
 
     return total(x, w, total), generate
-
-
-fused: Any = _fused
 
 
 def _fma(number: str) -> Any:

@@ -17,11 +17,11 @@ import numpy as np
 from llvmlite import ir
 
 from refconv.arrays.gpu.device import extending, from_dtype, lower_constant, register_model, typeof_impl, types
-from refconv.engine.targets.cuda.intrinsics import GLOBAL
 from refconv.engine.targets.jit import arithmetic
 
 _INT64 = ir.IntType(64)
 _ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.int64: _INT64}
+GLOBAL = 1  # LLVM's address space
 VECTOR_BYTES = 16  # that one instruction loads at most
 
 
@@ -203,15 +203,6 @@ def _tile_spread(typing_context: Any, tile: Any, total: Any, numbers: Any) -> An
     return types.void(tile, total, numbers), generate
 
 
-# Called from compiled code, where an intrinsic's first argument is not given.
-tile_start: Any = _tile_start
-tile_bias: Any = _tile_bias
-tile_fma: Any = _tile_fma
-tile_add: Any = _tile_add
-tile_gathered: Any = _tile_gathered
-tile_spread: Any = _tile_spread
-
-
 @extending.overload_attribute(TileType, "channels", inline="always")
 def _channels(tile):
     channels = tile.channels
@@ -226,29 +217,29 @@ def _positions(tile):
 
 @extending.overload_method(TileType, "start", inline="always")
 def _start(tile, total):
-    return lambda tile, total: tile_start(tile, total)
+    return lambda tile, total: _tile_start(tile, total)
 
 
 @extending.overload_method(TileType, "bias", inline="always")
 def _bias(tile, bias, k):
-    return lambda tile, bias, k: tile_bias(tile, bias)
+    return lambda tile, bias, k: _tile_bias(tile, bias)
 
 
 @extending.overload_method(TileType, "fma", inline="always")
 def _fma(tile, block, x, x_at, w, w_at, terms):
-    return lambda tile, block, x, x_at, w, w_at, terms: tile_fma(tile, block, x, x_at, w, w_at)
+    return lambda tile, block, x, x_at, w, w_at, terms: _tile_fma(tile, block, x, x_at, w, w_at)
 
 
 @extending.overload_method(TileType, "add", inline="always")
 def _add(tile, total, block):
-    return lambda tile, total, block: tile_add(tile, total, block)
+    return lambda tile, total, block: _tile_add(tile, total, block)
 
 
 @extending.overload_method(TileType, "load", inline="always")
 def _load(tile, sums, part, k, i):
-    return lambda tile, sums, part, k, i: tile_gathered(tile, sums[part])
+    return lambda tile, sums, part, k, i: _tile_gathered(tile, sums[part])
 
 
 @extending.overload_method(TileType, "store", inline="always")
 def _store(tile, total, sums, part, k, i):
-    return lambda tile, total, sums, part, k, i: tile_spread(tile, total, sums[part])
+    return lambda tile, total, sums, part, k, i: _tile_spread(tile, total, sums[part])

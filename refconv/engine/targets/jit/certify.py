@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
+from refconv.engine.targets.jit import rounding
 from refconv.engine.targets.jit.cfunctions import inner
+from refconv.engine.targets.jit.extending import intrinsic
 
 _EXPONENT = 0x7FF << 52
 _DOUBLE, _INT64 = ir.DoubleType(), ir.IntType(64)
@@ -36,25 +37,8 @@ bits_of = _reinterpreted(types.float64, types.int64, _INT64)
 number_of = _reinterpreted(types.int64, types.float64, _DOUBLE)
 
 
-@inner
-def two_sum(a, b):
-    """The sum of two numbers and what rounding takes from it, exactly (Knuth)."""
-    total = a + b
-    b_part = total - a
-    return total, (a - (total - b_part)) + (b - b_part)
-
-
-@inner
-def _to_odd(value, rest):
-    """A number between which and value + rest there is none of fewer bits: rounding it once more is right.
-
-    The neighbour of `value` toward the sum, if that is not `value` and ends in a 1 bit. Boldo and Melquiond, "When
-    double rounding is odd", IMACS 2005.
-    """
-    bits = bits_of(value)
-    if rest != 0 and bits & 1 == 0:
-        bits += 1 if (rest > 0) == (value > 0) else -1
-    return number_of(bits)
+two_sum = inner(rounding.two_sum)
+_to_odd = inner(rounding.to_odd_by(bits_of, number_of))
 
 
 def certified(nearest: Callable[..., Any], mark: np.unsignedinteger, is_double: bool) -> Any:

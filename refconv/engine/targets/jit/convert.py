@@ -17,12 +17,12 @@ import ml_dtypes
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 
 from refconv.core.formats import EXACT, number
 from refconv.engine.targets.jit.certify import certified
 from refconv.engine.targets.jit.cfunctions import cfunction, inner
+from refconv.engine.targets.jit.extending import intrinsic
 from refconv.engine.targets.jit.memory import load, load_record, store
 
 
@@ -41,7 +41,7 @@ class Steps(NamedTuple):
 
 
 @intrinsic
-def _canonical_nan(typing_context: Any, number: Any) -> Any:
+def canonical_nan(typing_context: Any, number: Any) -> Any:
     """A number, a NaN as the positive quiet one."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
@@ -54,14 +54,9 @@ def _canonical_nan(typing_context: Any, number: Any) -> Any:
 
 
 @intrinsic
-def _identity(typing_context: Any, number: Any) -> Any:
+def identity(typing_context: Any, number: Any) -> Any:
     """A number."""
     return number(number), lambda context, builder, signature, operands: operands[0]
-
-
-# Called from compiled code, where an intrinsic's first argument is not given.
-canonical_nan: Any = _canonical_nan
-identity: Any = _identity
 
 
 class _Format(NamedTuple):

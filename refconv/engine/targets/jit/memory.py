@@ -10,8 +10,9 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
+
+from refconv.engine.targets.jit.extending import intrinsic
 
 _INT8, _INT64 = ir.IntType(8), ir.IntType(64)
 
@@ -23,7 +24,7 @@ def _pointer(context: Any, builder: Any, dtype: Any, base: Any, index: Any, step
 
 
 @intrinsic
-def _load(typing_context: Any, dtype: Any, base: Any, index: Any, step: Any) -> Any:
+def load(typing_context: Any, dtype: Any, base: Any, index: Any, step: Any) -> Any:
     """The number that lies `index` steps of `step` bytes after an address."""
     number = dtype.instance_type
 
@@ -34,7 +35,7 @@ def _load(typing_context: Any, dtype: Any, base: Any, index: Any, step: Any) -> 
 
 
 @intrinsic
-def _store(typing_context: Any, dtype: Any, base: Any, index: Any, step: Any, value: Any) -> Any:
+def store(typing_context: Any, dtype: Any, base: Any, index: Any, step: Any, value: Any) -> Any:
     """Store a number `index` steps of `step` bytes after an address."""
     number = dtype.instance_type
 
@@ -47,7 +48,7 @@ def _store(typing_context: Any, dtype: Any, base: Any, index: Any, step: Any, va
 
 
 @intrinsic
-def _load_record(typing_context: Any, kind: Any, base: Any) -> Any:
+def load_record(typing_context: Any, kind: Any, base: Any) -> Any:
     """The named tuple of integers that lies at an address."""
     found = types.NamedUniTuple(types.int64, len(kind.instance_class._fields), kind.instance_class)
 
@@ -59,7 +60,7 @@ def _load_record(typing_context: Any, kind: Any, base: Any) -> Any:
 
 
 @intrinsic
-def _view(typing_context: Any, dtype: Any, base: Any, size: Any) -> Any:
+def view(typing_context: Any, dtype: Any, base: Any, size: Any) -> Any:
     """A contiguous array over the memory at an address."""
     number = dtype.instance_type
     found = types.Array(number, 1, "C")
@@ -75,7 +76,7 @@ def _view(typing_context: Any, dtype: Any, base: Any, size: Any) -> Any:
 
 
 @intrinsic
-def _clear(typing_context: Any, base: Any, size: Any) -> Any:
+def clear(typing_context: Any, base: Any, size: Any) -> Any:
     """Fill bytes with zeros."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
@@ -87,7 +88,7 @@ def _clear(typing_context: Any, base: Any, size: Any) -> Any:
 
 
 @intrinsic
-def _call(typing_context: Any, function: Any, arguments: Any) -> Any:
+def call(typing_context: Any, function: Any, arguments: Any) -> Any:
     """Call the C function at an address with a tuple of integers."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
@@ -101,7 +102,7 @@ def _call(typing_context: Any, function: Any, arguments: Any) -> Any:
 
 
 @intrinsic
-def _fetch_add(typing_context: Any, counter: Any, value: Any) -> Any:
+def fetch_add(typing_context: Any, counter: Any, value: Any) -> Any:
     """Add to the counter at an address and return what it was, in one step for all threads."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
@@ -111,7 +112,7 @@ def _fetch_add(typing_context: Any, counter: Any, value: Any) -> Any:
 
 
 @intrinsic
-def _yield_thread(typing_context: Any) -> Any:
+def yield_thread(typing_context: Any) -> Any:
     """Let another thread have the processor."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
@@ -121,14 +122,3 @@ def _yield_thread(typing_context: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(), generate
-
-
-# Called from compiled code, where an intrinsic's first argument is not given.
-load: Any = _load
-store: Any = _store
-load_record: Any = _load_record
-view: Any = _view
-clear: Any = _clear
-call: Any = _call
-fetch_add: Any = _fetch_add
-yield_thread: Any = _yield_thread
