@@ -61,6 +61,11 @@ class Shape(NamedTuple):
         """Of a unit."""
         return self.positions * self.threads_positions
 
+    @property
+    def columns(self) -> int:
+        """Positions whose inputs one thread stages."""
+        return max(1, self.block_positions // self.threads)
+
 
 class Sums(NamedTuple):
     """All that a kernel is told: where things lie (addresses), sizes, and from one to the next (in numbers)."""
@@ -187,7 +192,7 @@ def _staging(accumulator: np.dtype, shape: Shape, whole: bool) -> Any:
     of_sums, size = number(accumulator).type, number(accumulator).itemsize
     channels, positions, threads = shape.block_channels, shape.block_positions, shape.threads
     lanes = VECTOR_BYTES // size
-    columns, rows = max(1, positions // threads), max(1, threads // positions)
+    columns, rows = shape.columns, max(1, threads // positions)
     turns = -(-shape.terms // rows)
     w_vectors = shape.terms * channels // lanes
     w_turns = -(-w_vectors // threads)
@@ -211,21 +216,69 @@ def _staging(accumulator: np.dtype, shape: Shape, whole: bool) -> Any:
     return stage
 
 
+class _Thread(NamedTuple):
+    """A thread of a block that shares what it reads: its number, and the arrays it works with."""
+
+    number: Any
+    places: Any  # where the inputs lie that it stages
+    x: Staged
+    w: Staged
+    sums: Any  # of its tile
+    ramp: Any  # where in a chunk terms lie
+
+
+def _placing(shape: Shape) -> Any:
+    """Function that notes where the inputs lie that a thread stages, all for the same term."""
+    positions, threads, columns = shape.block_positions, shape.threads, shape.columns
+
+    @inner
+    def note_places(job, unit, places, thread):
+        for j in range(columns):
+            place = _place(job, _i32(unit.place * positions + thread % positions + j * threads))
+            put(places, j, unit.group * job.group + place)
+
+    return note_places
+
+
+def _adding(accumulator: np.dtype, shape: Shape) -> Any:
+    """Function that stages a chunk of terms, of which `count` are left, and adds them to a thread's sums.
+
+    A chunk is given to the nest as terms in the middle of a block.
+    """
+    tile, tile_positions, chunk = _tile(accumulator, shape), shape.positions, shape.terms
+    channels, positions = shape.block_channels, shape.block_positions
+    stage, stage_rest = (_staging(accumulator, shape, whole) for whole in (True, False))
+
+    @inner
+    def add_chunk(job, thread, bias, weights, term, count):
+        x, w = thread.x, thread.w
+        if count >= chunk:
+            stage(job, x.array, w.array, term, weights, thread.places, _i32(chunk), thread.number)
+            cuda.syncthreads()
+            for t in range(_i32(0), _i32(chunk), _i32(UNROLLED)):
+                x_from_t = Staged(x.array, _i32(x.start + t * positions), positions)
+                w_from_t = Staged(w.array, _i32(w.start + t * channels), channels)
+                ramp = thread.ramp[:UNROLLED]
+                _nest(tile, x_from_t, ramp, w_from_t, bias, thread.sums, tile_positions, (chunk, False))
+        else:
+            stage_rest(job, x.array, w.array, term, weights, thread.places, count, thread.number)
+            cuda.syncthreads()
+            _nest(tile, x, thread.ramp[: count % chunk], w, bias, thread.sums, tile_positions, (chunk, False))
+
+    return add_chunk
+
+
 def _staged(accumulator: np.dtype, shape: Shape) -> Any:
     """A kernel whose threads share what they read: chunks of terms in shared memory, one after the other.
 
-    A chunk is given to the nest as terms in the middle of a block, for a block is a number of whole chunks; the nest is
-    called without any term to begin, and to end a block.
+    A block of terms is a number of whole chunks; the nest is called without any term to begin, and to end a block.
     """
-    tile, numba_type = _tile(accumulator, shape), from_dtype(number(accumulator))
+    tile, tile_positions, numba_type = _tile(accumulator, shape), shape.positions, from_dtype(number(accumulator))
     size, n_sums = number(accumulator).itemsize, numbers(accumulator) * shape.channels * shape.positions
-    tile_positions, chunk, threads = shape.positions, shape.terms, shape.threads
-    channels, positions = shape.block_channels, shape.block_positions
-    x_size, w_size = chunk * positions, chunk * channels
-    columns = max(1, positions // threads)
-    terms_of_chunk = np.arange(chunk)
+    channels, positions, chunk, columns = shape.block_channels, shape.block_positions, shape.terms, shape.columns
+    x_size, w_size, terms_of_chunk = chunk * positions, chunk * channels, np.arange(chunk)
     alike = numbers(accumulator) == 2  # blocks go on from the total: there is no use for both
-    stage, stage_rest = (_staging(accumulator, shape, whole) for whole in (True, False))
+    note_places, add_chunk = _placing(shape), _adding(accumulator, shape)
     place_of, deliver = _tile_of(shape), _delivering(accumulator, shape)
 
     def sums_of_tiles(job):
@@ -235,35 +288,22 @@ def _staged(accumulator: np.dtype, shape: Shape) -> Any:
         sums = (total, total) if alike else (total, block)
         places = cuda.local.array(columns, np.int64)
         ramp = cuda.const.array_like(terms_of_chunk)
-        thread = _i32(cuda.threadIdx.x)
-        channel, position = place_of(thread)
+        channel, position = place_of(_i32(cuda.threadIdx.x))
         x, w = Staged(shared_x, position, positions), Staged(shared_w, channel, channels)
+        thread = _Thread(_i32(cuda.threadIdx.x), places, x, w, sums, ramp)
         for number_ in range(_i32(cuda.blockIdx.x), job.units, _i32(cuda.gridDim.x)):
             unit = _unit(number_, job)
-            for j in range(columns):
-                place = _place(job, _i32(unit.place * positions + thread % positions + j * threads))
-                put(places, j, unit.group * job.group + place)
-            tile_number = _i32(unit.group * job.per_channels.value + unit.tile)
+            note_places(job, unit, places, thread.number)
             k = _i32(_first_channel(unit.tile, channels, job) + channel)
             bias = (job.bias + (unit.group * job.channels + k) * job.bias_step * size,)
+            tile_number = _i32(unit.group * job.per_channels.value + unit.tile)
             weights = job.w + tile_number * np.int64(job.terms) * (channels * size)
             _nest(tile, x, ramp[:0], w, bias, sums, tile_positions, (0, False))
             term = _i32(unit.part * job.part_terms)
             end = min(_i32(term + job.part_terms), job.terms)
             while term < end:
                 cuda.syncthreads()
-                first, count = weights + term * (channels * size), _i32(end - term)
-                if count >= chunk:
-                    stage(job, shared_x, shared_w, term, first, places, _i32(chunk), thread)
-                    cuda.syncthreads()
-                    for t in range(_i32(0), _i32(chunk), _i32(UNROLLED)):
-                        some_x = Staged(shared_x, _i32(position + t * positions), positions)
-                        some_w = Staged(shared_w, _i32(channel + t * channels), channels)
-                        _nest(tile, some_x, ramp[:UNROLLED], some_w, bias, sums, tile_positions, (chunk, False))
-                else:
-                    stage_rest(job, shared_x, shared_w, term, first, places, count, thread)
-                    cuda.syncthreads()
-                    _nest(tile, x, ramp[: count % chunk], w, bias, sums, tile_positions, (chunk, False))
+                add_chunk(job, thread, bias, weights + term * (channels * size), term, _i32(end - term))
                 term = _i32(term + chunk)
                 if term % nest.BLOCK == 0 or term >= end:
                     _nest(tile, x, ramp[:0], w, bias, sums, tile_positions, (chunk, True))
