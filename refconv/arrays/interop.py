@@ -21,7 +21,7 @@ Operands: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # input,
 def to_numpy(name: str, array: Any) -> np.ndarray:
     """A NumPy view of `array` in native byte order (a copy where there is none), never to be written to.
 
-    Of an array on the GPU it is a `Distant` one.
+    For an array on the GPU the view is a `Distant` one.
 
     Raises
     ------
@@ -30,12 +30,12 @@ def to_numpy(name: str, array: Any) -> np.ndarray:
     BackendUnavailable
         For an array that lies on a device that is not usable.
     """
-    found = array if type(array) is np.ndarray else _foreign(name, array)
-    if not found.dtype.isnative:
-        found = found.astype(found.dtype.newbyteorder("="))
-    if found.dtype not in SUPPORTED:
-        raise TypeError(_unsupported(name, found.dtype))
-    return found
+    view = array if type(array) is np.ndarray else _foreign(name, array)
+    if not view.dtype.isnative:
+        view = view.astype(view.dtype.newbyteorder("="))
+    if view.dtype not in SUPPORTED:
+        raise TypeError(_unsupported(name, view.dtype))
+    return view
 
 
 class Taken:
@@ -104,13 +104,13 @@ def take(kind: str, /, **arrays: Any) -> Taken:
     if on_gpu:
         for name, array in zip(arrays, read, strict=True):
             if array is not None and type(array) is not Distant:
-                there = next(other for other, each in zip(arrays, read, strict=True) if type(each) is Distant)
+                there = next(other for other, view in zip(arrays, read, strict=True) if type(view) is Distant)
                 raise TypeError(f"{name} lies on the CPU and {there} on the GPU: must be on the same device")
     return Taken(kind, arrays[kind], read, on_gpu)
 
 
 def beside(array: Any, values: np.ndarray) -> Any:
-    """`values`, or a copy on the GPU where `array` lies there, of its kind."""
+    """`values`; if `array` lies on the GPU, a copy of them there, of the same kind of array."""
     if not _on_gpu(array):
         return values
     copy = _new_on_gpu(array, values.shape, values.dtype)
@@ -163,17 +163,17 @@ def _foreign(name: str, array: Any) -> np.ndarray:
             return read
     if hasattr(array, "__array__") and not isinstance(array, np.generic):
         try:
-            found = np.asanyarray(array)
+            converted = np.asanyarray(array)
         except ValueError as error:
             raise TypeError(
                 f"{name} of type {type(array).__name__} has an __array__ that makes none: {error}"
             ) from error
-        return _foreign(name, found)  # it may be masked
+        return _foreign(name, converted)  # it may be masked
     raise TypeError(f"{name} is of type {type(array).__name__}: must be an array (NumPy, torch, DLPack or __array__)")
 
 
 def _through_dlpack(name: str, array: Any) -> np.ndarray | None:
-    """None if that can't be, but `__array__` may: JAX's bfloat16 and float8 come so, as ml_dtypes'."""
+    """The array as NumPy's; None if DLPack fails but `__array__` may work, as it does for JAX's bfloat16 and float8."""
     if array.__dlpack_device__()[0] != _DLPACK_CPU:
         raise BackendUnavailable(
             f"{name} lies on DLPack device {tuple(map(int, array.__dlpack_device__()))}: must be on the CPU (1) or on "
@@ -224,16 +224,15 @@ def _from_torch(name: str, tensor: Any) -> np.ndarray:
     if tensor.requires_grad:
         tensor = tensor.detach()
     try:
-        found = _adopted(name, _resolved(tensor)) if tensor.is_cuda else _torch_to_numpy(tensor)
+        return _adopted(name, _resolved(tensor)) if tensor.is_cuda else _torch_to_numpy(tensor)
     except BackendUnavailable:
         raise
     except RuntimeError as error:  # fake and functional tensors have no numbers
         raise TypeError(f"{name} is a tensor without numbers of its own: {error}") from error
-    return found
 
 
 def _resolved(tensor: Any) -> Any:
-    """The tensor, or a copy that holds the numbers themselves."""
+    """The tensor, or a copy if torch has put off negating or conjugating its numbers."""
     if tensor.is_neg():
         tensor = tensor.resolve_neg()
     return tensor.resolve_conj() if tensor.is_conj() else tensor
@@ -245,7 +244,7 @@ def _torch_to_numpy(tensor: Any) -> np.ndarray:
     if narrow is None:
         plain: np.ndarray = tensor.numpy()
         return plain
-    # As bits, for torch's formats narrower than float16 have no way to NumPy; the steps are the same.
+    # As bits: torch hands over bfloat16 and float8 no other way. Strides in elements stay the same.
     bits: np.ndarray = tensor.view(getattr(sys.modules["torch"], _bits(narrow))).numpy()
     return bits.view(narrow)
 
@@ -260,8 +259,8 @@ def _to_torch(result: np.ndarray) -> Any:
 
 @cache
 def _narrow(torch_dtype: Any) -> np.dtype | None:
-    """NumPy's dtype for one of torch's whose numbers torch does not hand over as such."""
-    return next((each for each in NARROW if str(torch_dtype) == f"torch.{each.name}"), None)
+    """NumPy's dtype for a narrow dtype of torch's, whose numbers go to NumPy as bits; None for other dtypes."""
+    return next((dtype for dtype in NARROW if str(torch_dtype) == f"torch.{dtype.name}"), None)
 
 
 def _bits(dtype: np.dtype) -> str:

@@ -1,7 +1,7 @@
-"""Arrays in another memory, seen as NumPy sees its own: views cost nothing, whatever asks for the numbers copies them.
+"""Arrays in another memory, as a subclass of NumPy's: views cost nothing, operations on the numbers copy them first.
 
-So shapes, strides and views are worked out as for any array, and only who computes in that memory has to know where it
-is. Knows NumPy; of the other memory only how to copy.
+So shapes, strides and views are those of any NumPy array; only code that computes in the other memory needs its
+addresses. Knows NumPy; of the other memory only how to copy.
 """
 
 from typing import Any, Protocol
@@ -27,7 +27,7 @@ class Distant(np.ndarray):
     memory
         That memory.
     owner
-        What the memory is kept by: the library's array that this one, or what it is a view of, was made from.
+        Keeps the memory alive: the library's array that this array, or the one that it is a view of, was made from.
     """
 
     memory: Memory
@@ -37,22 +37,22 @@ class Distant(np.ndarray):
         self.memory, self.owner = getattr(other, "memory", None), getattr(other, "owner", None)  # type: ignore[assignment]
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        """The result, of copies of the operands."""
+        """The ufunc's result for copies of the operands."""
         out = options.pop("out", ())
-        found = getattr(ufunc, method)(*map(near, inputs), **options)
-        for each in out:
-            each[...] = found
-        return out[0] if out else found
+        result = getattr(ufunc, method)(*map(near, inputs), **options)
+        for target in out:
+            target[...] = result
+        return out[0] if out else result
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
-        """The view, if it is one; else the result for copies."""
+        """The function's result: for a function in `_VIEWS` a view, for any other computed from copies."""
         if function in _VIEWS:
             return super().__array_function__(function, types, arguments, options)
-        return function(*map(_all_near, arguments), **{name: _all_near(each) for name, each in options.items()})
+        return function(*map(_all_near, arguments), **{name: _all_near(option) for name, option in options.items()})
 
     def __getitem__(self, index: Any) -> Any:
-        """A view, or copies of elements."""
-        if all(isinstance(each, (slice, type(None), type(Ellipsis), int)) for each in _tuple(index)):
+        """A view for slices and integers; for any other index a copy of the elements."""
+        if all(isinstance(part, (slice, type(None), type(Ellipsis), int)) for part in _tuple(index)):
             return super().__getitem__((*_tuple(index), Ellipsis) if Ellipsis not in _tuple(index) else index)
         return near(self)[index]
 
@@ -64,13 +64,13 @@ class Distant(np.ndarray):
             self.memory.write(start, data)
 
     def reshape(self, *shape: Any, **options: Any) -> Any:
-        """A view, or a copy where there is none."""
-        found = self.view()
+        """A view, or a copy if no view has that shape."""
+        view = self.view()
         try:
-            found.shape = shape[0] if len(shape) == 1 else shape
+            view.shape = shape[0] if len(shape) == 1 else shape
         except AttributeError:
             return near(self).reshape(*shape, **options)
-        return found
+        return view
 
     def __repr__(self) -> str:
         return f"<array elsewhere, {self.shape} of {self.dtype}>"
@@ -79,7 +79,7 @@ class Distant(np.ndarray):
 
 
 def _copying(name: str) -> Any:
-    """A method that looks at numbers: that of a copy."""
+    """A method that reads numbers: it calls the same method of a copy."""
 
     def method(self: Distant, *arguments: Any, **options: Any) -> Any:
         return getattr(near(self), name)(*arguments, **options)
@@ -108,9 +108,9 @@ def distant(
             "version": 3,
         }  # fmt: skip
 
-    found = np.asarray(Interface()).view(dtype).view(Distant)
-    found.memory, found.owner = memory, owner
-    return found
+    array = np.asarray(Interface()).view(dtype).view(Distant)
+    array.memory, array.owner = memory, owner
+    return array
 
 
 def near(value: Any) -> Any:
@@ -132,15 +132,15 @@ def _tuple(index: Any) -> tuple[Any, ...]:
 
 
 def _span(array: np.ndarray) -> tuple[int, int]:
-    """Where the elements of an array begin, and how many bytes there are from there to the end of the last one."""
+    """The lowest address of an array's elements, and the bytes from there to the end of the highest element."""
     if not array.size:
         return 0, 0
     reaches = [(size - 1) * step for size, step in zip(array.shape, array.strides, strict=True)]
-    start = array.__array_interface__["data"][0] + sum(min(each, 0) for each in reaches)
+    start = array.__array_interface__["data"][0] + sum(min(reach, 0) for reach in reaches)
     return start, sum(map(abs, reaches)) + array.itemsize
 
 
 def _as_view(array: np.ndarray, data: np.ndarray, start: int) -> np.ndarray:
-    """The array that a copy of its span holds."""
+    """The array over `data`, a copy of the bytes of its span, which starts at address `start`."""
     offset = array.__array_interface__["data"][0] - start
     return np.ndarray(array.shape, array.dtype, data.data, offset, array.strides)

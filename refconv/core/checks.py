@@ -43,7 +43,7 @@ def per_axis(name: str, value: Any, minimum: int, axes: int = 2) -> tuple[int, .
         return (integer(name, value, minimum),) * axes
     if len(value) not in (1, axes):
         raise GeometryError(f"{name}={value!r}: must be an integer or {axes} of them, not {len(value)}")
-    numbers = tuple(integer(name, each, minimum) for each in value)
+    numbers = tuple(integer(name, entry, minimum) for entry in value)
     return numbers * axes if len(numbers) == 1 else numbers
 
 
@@ -68,14 +68,14 @@ def integer_sides(padding: Any, axes: int = 2) -> Sides:
 
 
 def sizes(name: str, value: Any, axes: int, *, batched: bool = True) -> tuple[int, ...]:
-    """Shape of an array with `axes` spatial axes that the caller wants, from any sequence of integers, with a batch."""
+    """The shape that a caller asks for: batch (1 is put before if not `batched`), channels and `axes` spatial axes."""
     length = axes + 1 + batched
     if not is_sequence(value):
         raise TypeError(f"{name}={value!r}: must be a sequence of {length} integers, not {type(value).__name__}")
     if len(value) != length:
         raise GeometryError(f"{name}={value!r}: must be {length} integers, not {len(value)}")
-    found = tuple(integer(name, each, 0) for each in value)
-    return found if batched else (1, *found)
+    shape = tuple(integer(name, entry, 0) for entry in value)
+    return shape if batched else (1, *shape)
 
 
 def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
@@ -86,7 +86,7 @@ def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
 
 
 def check_weight(name: str, shape: tuple[int, ...], axes: int, *, transposed: bool = False) -> None:
-    """Refuse a weight that has not `axes` spatial axes.
+    """Refuse a weight without exactly `axes` spatial axes.
 
     >>> check_weight("weight", (6, 4, 3), 2)
     Traceback (most recent call last):
@@ -119,8 +119,8 @@ def check_channels(in_channels: int, out_channels: int, groups: int) -> None:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether all that equals it means the same: True equals 1, and a pair of them a pair of ones."""
-    return type(value) in (int, str) or (type(value) is tuple and all(type(each) is int for each in value))
+    """Whether `value` may be a key of a cache: an int, a string or a tuple of ints; not a bool, for True equals 1."""
+    return type(value) in (int, str) or (type(value) is tuple and all(type(entry) is int for entry in value))
 
 
 def _index(value: Any) -> int:

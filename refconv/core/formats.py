@@ -30,14 +30,14 @@ DELIVERED = (np.dtype("int32"), INT64)  # integer types that targets deliver sum
 
 
 def parse(name: str, dtype: Any) -> np.dtype:
-    """The dtype of a name, a NumPy type or dtype, or torch's, which its name gives away without torch.
+    """The supported dtype that is meant by a name, a NumPy type or dtype, or a dtype of torch (recognized by its name).
 
     >>> parse("dtype", "bfloat16") in NARROW
     True
     """
-    found = dtype if isinstance(dtype, (str, type, np.dtype)) else str(dtype).removeprefix("torch.")
+    key = dtype if isinstance(dtype, (str, type, np.dtype)) else str(dtype).removeprefix("torch.")
     for supported in SUPPORTED:
-        if found in (supported, supported.name):
+        if key in (supported, supported.name):
             return np.dtype(supported)
     raise TypeError(f"{name}={dtype!r}: must be one of {', '.join(map(str, SUPPORTED))}")
 
@@ -62,12 +62,12 @@ def accumulator(dtype: np.dtype, precision: Any) -> np.dtype:
 
 
 def number(accumulator: np.dtype) -> np.dtype:
-    """What the operands of a sum are converted to, and what its accumulator consists of."""
+    """Dtype of the numbers that an accumulator consists of; the operands of a sum are converted to it."""
     return WIDE[1] if accumulator is EXACT else accumulator
 
 
 def numbers(accumulator: np.dtype) -> int:
-    """How many of these an accumulator consists of."""
+    """How many such numbers an accumulator consists of."""
     return 2 if accumulator is EXACT else 1
 
 
@@ -75,7 +75,7 @@ def numbers(accumulator: np.dtype) -> int:
 def result_dtype(dtype: np.dtype) -> np.dtype:
     """Dtype of a result over inputs of `dtype`: the same for floats and complex; int32, int64, uint64 for integers."""
     if dtype in FLOATS or dtype in COMPLEX or dtype == np.uint64:
-        # Not `dtype` itself: equal dtypes may differ, ulonglong from uint64 or in metadata, and results are not to.
+        # Not `dtype` itself: equal dtypes may differ (ulonglong from uint64, or in metadata), and results must not.
         return np.dtype(dtype.name)
     return np.dtype("int32") if dtype.itemsize < 4 else INT64
 
@@ -165,7 +165,7 @@ def added(left: Any, right: Any) -> Any:
     """
     if isinstance(left, Fraction) and isinstance(right, Fraction):
         return left + right
-    return sum(each for each in (left, right) if isinstance(each, float))  # what is finite changes nothing
+    return sum(value for value in (left, right) if isinstance(value, float))  # what is finite changes nothing
 
 
 def round_fractions(sums: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
@@ -174,9 +174,9 @@ def round_fractions(sums: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
     >>> round_fractions(np.array([Fraction(1, 3), np.inf]), "float16")
     array([0.3333,    inf], dtype=float16)
     """
-    found = [round_fraction(each, dtype) if isinstance(each, Fraction) else each for each in sums.flat]
+    values = [round_fraction(value, dtype) if isinstance(value, Fraction) else value for value in sums.flat]
     with np.errstate(all="ignore"):
-        array = np.array([float(each) for each in found]).reshape(sums.shape)
+        array = np.array([float(value) for value in values]).reshape(sums.shape)
     return rounded(array, dtype)
 
 
@@ -191,17 +191,18 @@ def rounded(array: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
     """
     target = np.dtype(dtype)
     with np.errstate(all="ignore"):
-        found: np.ndarray = (_to_odd(array) if target in NARROW else array).astype(target)
-        for each in (found.real, found.imag) if target in COMPLEX else (found,) if target in FLOATS else ():
-            np.copyto(each, each.dtype.type(np.nan), where=np.isnan(each))
-    return found
+        result: np.ndarray = (_to_odd(array) if target in NARROW else array).astype(target)
+        floats = (result.real, result.imag) if target in COMPLEX else (result,) if target in FLOATS else ()
+        for values in floats:
+            np.copyto(values, values.dtype.type(np.nan), where=np.isnan(values))
+    return result
 
 
 def _to_odd(array: np.ndarray) -> np.ndarray:
-    """Numbers in float32 of which inexact ones end in a 1 bit, so that rounding them once more is right.
+    """The numbers in float32, inexact ones rounded so that their last bit is 1: then rounding once more is right.
 
     Boldo and Melquiond, "When double rounding is odd", IMACS 2005: it takes two bits more than the final format has.
-    Subnormals too: float32 goes on 16 bits below bfloat16, and the others' least are normal there.
+    Subnormal numbers too: float32's reach 16 bits below bfloat16's, and those of other narrow formats are normal there.
     """
     if array.dtype in NARROW or array.dtype == np.float32:
         return array  # ml_dtypes goes from one format to another by way of float32, which holds these
@@ -225,7 +226,7 @@ def _sticky(array: np.ndarray) -> np.ndarray:
 def ulp_distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Number of representable steps between two arrays of the same floating dtype, as uint64 (+0 and -0 are the same).
 
-    NaN has no place in the order: where one value is NaN, the distance is meaningless and the caller must look first.
+    NaN has no place in the order: where a value is NaN, the distance is meaningless, and the caller must check first.
 
     >>> ulp_distance(np.float32([1.0]), np.nextafter(np.float32([1.0]), np.float32(2)))
     array([1], dtype=uint64)

@@ -1,4 +1,4 @@
-"""The geometry of a convolution: stride, padding, dilation, groups, normalised and validated, and the sizes.
+"""The geometry of a convolution: stride, padding, dilation, groups, normalized and validated, and the sizes.
 
 Knows shapes only: no array, no dtype, no kernel. Every message about a wrong shape or size is written here.
 What torch refuses is refused, what torch accepts is accepted (https://pytorch.org/docs/stable/generated/torch.nn.Conv2d.html);
@@ -94,8 +94,8 @@ def convolution(
     (26, 100)
     """
     options = (stride, padding, dilation, groups, padding_mode)
-    normalised = _remembered if all(map(is_plain, options)) else _normalised
-    return _convolution(input_shape, weight_shape, bias_shape, *normalised(len(weight_shape) - 2, *options))
+    normalize = _remembered if all(map(is_plain, options)) else _normalized
+    return _convolution(input_shape, weight_shape, bias_shape, *normalize(len(weight_shape) - 2, *options))
 
 
 def input_gradient(
@@ -160,7 +160,7 @@ def weight_gradient(
     return geometry
 
 
-def _normalised(
+def _normalized(
     axes: int, stride: Any, padding: Any, dilation: Any, groups: Any, padding_mode: Any
 ) -> tuple[tuple[int, ...], str | Sides, tuple[int, ...], int, str]:
     return (
@@ -172,10 +172,10 @@ def _normalised(
     )
 
 
-_remembered = lru_cache(maxsize=4096)(_normalised)
+_remembered = lru_cache(maxsize=4096)(_normalized)
 
 
-@lru_cache(maxsize=4096)  # arguments are normalised before: 1 and True would be one key
+@lru_cache(maxsize=4096)  # arguments are normalized before: 1 and True would be one key
 def _convolution(
     input_shape: tuple[int, ...],
     weight_shape: tuple[int, ...],
@@ -201,7 +201,7 @@ def _convolution(
 
 @contextmanager
 def _named(array: str, argument: str) -> Iterator[None]:
-    """Errors about an array that is none here: about the argument that says its shape."""
+    """Errors name `argument`, which gives the shape of an array, instead of `array`, which the caller does not have."""
     try:
         yield
     except GeometryError as error:
@@ -234,7 +234,7 @@ def _check_shapes(
 
 
 def _sides(padding: str | Sides, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> Sides:
-    """Padding in numbers: "same" puts the odd element after, as torch does."""
+    """Padding in numbers; of an odd total, "same" puts the extra element after, as torch does."""
     if not isinstance(padding, str):
         return padding
     if padding == "valid":
@@ -282,15 +282,15 @@ def _check_memory(geometry: Geometry) -> None:
 
 
 def check_result(arguments: str, shape: tuple[int, ...]) -> None:
-    """Refuse a result that only a slip of the pen can ask for: no argument of its size is there."""
+    """Refuse a result larger than memory: its size comes from numbers alone, in which a slip of the pen is easy."""
     _check_fits(f"{arguments}: a result of shape {shape}", math.prod(max(1, length) for length in shape))
 
 
 def _check_fits(what: str, elements: int) -> None:
-    needed, here = 8 * elements, _physical_memory()
-    if needed > here:
+    needed, installed = 8 * elements, _physical_memory()
+    if needed > installed:
         raise GeometryError(
-            f"{what} must fit into memory ({needed / 2**30:.3g} GiB needed, {here / 2**30:.3g} GiB here)"
+            f"{what} must fit into memory ({needed / 2**30:.3g} GiB needed, {installed / 2**30:.3g} GiB here)"
         )
 
 

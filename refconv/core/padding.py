@@ -28,7 +28,7 @@ def index_map(size: int, before: int, after: int, mode: str) -> np.ndarray:
 
 
 def element(position: np.ndarray, size: int, mode: str) -> np.ndarray:
-    """As `index_map`, for any positions; 0 is that of the axis' first element."""
+    """As `index_map`, for any positions; position 0 is that of the first element of the axis."""
     if mode == "zeros":
         return np.where((position >= 0) & (position < size), position, ZERO)
     if mode == "reflect":
@@ -52,16 +52,17 @@ def pad(array: np.ndarray, padding: Sides, mode: str) -> np.ndarray:
 
 
 def fold(padded: np.ndarray, indices: Sequence[np.ndarray], size: tuple[int, ...]) -> np.ndarray:
-    """The sum of all that stands for the same element in a padded array, for each: what a gradient needs.
+    """For each element of an array, the sum of the padded array's values at all positions where the element stands.
 
-    In ascending order of the padded array's elements; over its last axes, of which these are the index maps.
+    This is the gradient of padding. `indices` are the index maps of the last axes, `size` the lengths of these axes
+    before padding. Values are added in ascending order of their positions.
 
     >>> fold(np.array([1.0, 2.0, 4.0, 8.0]), [index_map(2, 1, 1, "replicate")], (2,))
     array([ 3., 12.])
     """
     out = np.empty((*padded.shape[: padded.ndim - len(size)], *size), padded.dtype)
     for number, ranks in enumerate(itertools.product(*map(_ranked, indices))):
-        elements, positions = (_everywhere(*each) for each in zip(*ranks, strict=True))
+        elements, positions = (_everywhere(*axes) for axes in zip(*ranks, strict=True))
         if number == 0:
             out[elements] = padded[positions]
         else:
@@ -71,17 +72,17 @@ def fold(padded: np.ndarray, indices: Sequence[np.ndarray], size: tuple[int, ...
 
 
 def _everywhere(*axes: np.ndarray) -> Any:
-    """An index of the product of these along the last axes."""
+    """The index of all combinations of these indices along the last axes."""
     return (..., *np.ix_(*axes))
 
 
 def most_folded(indices: Sequence[np.ndarray]) -> int:
-    """Most numbers that `fold` adds to one another."""
-    return math.prod(len(_ranked(each)) for each in indices)
+    """Most values that `fold` adds up for one element."""
+    return math.prod(len(_ranked(index)) for index in indices)
 
 
 def _ranked(index: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Elements and positions where they stand: for each element the first, then, where there is one, the second, ..."""
+    """Elements and their positions: of each element the first position; then of those that have one the second; ..."""
     order = np.argsort(index, kind="stable")
     elements = index[order]
     rank = np.arange(len(order)) - np.searchsorted(elements, elements)

@@ -37,7 +37,7 @@ class ReceptiveField:
 
     @property
     def index(self) -> tuple[Any, ...]:
-        """To take the field out of the input: an array (channels, rows, columns).
+        """The index that takes the field out of the input, as an array (channels, rows, columns).
 
         >>> from refconv.core.geometry import convolution
         >>> g = convolution((1, 1, 4, 4), (1, 1, 3, 3), None, 1, 1, 2, 1, "zeros")
@@ -59,23 +59,23 @@ def receptive_field(geometry: Geometry, index: tuple[int, ...]) -> ReceptiveFiel
     """The receptive field of the output at `index`, of (N, C_out, P, Q) or (C_out, P, Q)."""
     g = geometry
     *batch, channel, p, q = index
-    each = g.in_channels // g.groups
-    first = channel // (g.out_channels // g.groups) * each
-    found = []
+    group_channels = g.in_channels // g.groups
+    first = channel // (g.out_channels // g.groups) * group_channels
+    axes = []
     for axis, place in enumerate((p, q)):
         position = place * g.stride[axis] - g.padding[axis][0] + np.arange(g.kernel[axis]) * g.dilation[axis]
         inside = (position >= 0) & (position < g.size[axis])
         indices = element(position, g.size[axis], g.padding_mode)
-        found.append((inside, tuple(map(int, indices[indices != ZERO]))))
-    (in_rows, rows), (in_columns, columns) = found
+        axes.append((inside, tuple(map(int, indices[indices != ZERO]))))
+    (in_rows, rows), (in_columns, columns) = axes
     taps = g.kernel[0] * g.kernel[1]
     padded = taps - int(in_rows.sum() * in_columns.sum())
     words = f"{padded} of the kernel's {taps} taps lie in the padding ({g.padding_mode})" if padded else ""
-    return ReceptiveField(tuple(batch), range(first, first + each), rows, columns, words)
+    return ReceptiveField(tuple(batch), range(first, first + group_channels), rows, columns, words)
 
 
 def _short(indices: Any) -> str:
-    """Indices as a slice, if they are one."""
+    """Indices in the notation of a slice if they are evenly spaced, else as a list."""
     numbers = list(indices)
     if not numbers:
         return "0:0"

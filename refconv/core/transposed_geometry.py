@@ -52,8 +52,8 @@ def transposed(
     (20, 16, 50, 100)
     """
     options = (stride, padding, output_padding, dilation, groups)
-    normalised = _remembered_transposed if all(map(is_plain, options)) else _normalised_transposed
-    return _transposed(input_shape, weight_shape, bias_shape, *normalised(len(weight_shape) - 2, *options))
+    normalize = _remembered_transposed if all(map(is_plain, options)) else _normalized_transposed
+    return _transposed(input_shape, weight_shape, bias_shape, *normalize(len(weight_shape) - 2, *options))
 
 
 def output_padding_for(
@@ -64,9 +64,9 @@ def output_padding_for(
     padding: Sides,
     dilation: tuple[int, ...],
 ) -> tuple[int, ...]:
-    """The output padding that gives a transposed convolution's result the size wanted, as torch's layers choose it.
+    """The output padding that gives the result of a transposed convolution this size, as torch's layers choose it.
 
-    `output_size` is one number for each spatial axis, or a whole shape, of which torch reads these only.
+    `output_size` is one number for each spatial axis, or a whole shape, of which only the spatial axes are read.
 
     >>> output_padding_for((12, 13), (16, 6, 6), (3, 3), (2, 2), ((1, 1), (0, 0)), (1, 1))
     (1, 0)
@@ -81,17 +81,17 @@ def output_padding_for(
             f"output_size={output_size!r}: must be {axes} integers, or {axes + lead} "
             f"for an input of shape {input_shape}, not {len(output_size)}"
         )
-    wanted = tuple(integer("output_size", each, 0) for each in output_size[-axes:])
+    sizes = tuple(integer("output_size", entry, 0) for entry in output_size[-axes:])
     least = _transposed_size(input_shape[lead:], kernel, stride, padding, (0,) * axes, dilation)
     most = tuple(size + step - 1 for size, step in zip(least, stride, strict=True))
-    if not all(low <= size <= high for low, size, high in zip(least, wanted, most, strict=True)):
+    if not all(low <= size <= high for low, size, high in zip(least, sizes, most, strict=True)):
         raise GeometryError(
             f"output_size={output_size!r}: must be from {least} to {most} for an input of shape {input_shape}"
         )
-    return tuple(size - low for size, low in zip(wanted, least, strict=True))
+    return tuple(size - low for size, low in zip(sizes, least, strict=True))
 
 
-def _normalised_transposed(
+def _normalized_transposed(
     axes: int, stride: Any, padding: Any, output_padding: Any, dilation: Any, groups: Any
 ) -> tuple[tuple[int, ...], Sides, tuple[int, ...], tuple[int, ...], int]:
     return (
@@ -103,7 +103,7 @@ def _normalised_transposed(
     )
 
 
-_remembered_transposed = lru_cache(maxsize=4096)(_normalised_transposed)
+_remembered_transposed = lru_cache(maxsize=4096)(_normalized_transposed)
 
 
 @lru_cache(maxsize=4096)
@@ -148,7 +148,7 @@ def _transposed_size(
     output_padding: tuple[int, ...],
     dilation: tuple[int, ...],
 ) -> tuple[int, ...]:
-    """Size of a transposed convolution's result: the smallest one that the convolution takes to `size`, and more."""
+    """Size of the result: the least that the forward convolution takes to `size`, plus the output padding."""
     axes = zip(size, kernel, stride, padding, output_padding, dilation, strict=True)
     return tuple((s - 1) * step - sum(sides) + d * (k - 1) + extra + 1 for s, k, step, sides, extra, d in axes)
 

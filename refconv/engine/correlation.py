@@ -1,4 +1,4 @@
-"""One correlation, as every operator is seen.
+"""One correlation: the form that every operator is lowered to.
 
 Knows views and padding; not which operator it came from, and not who computes it.
 """
@@ -16,8 +16,7 @@ from refconv.core.padding import Sides, element
 class Correlation(NamedTuple):
     """`out` = `bias` + the correlation of the padded `x` with `w`, over views of any strides and dtypes.
 
-    The group is an axis of its own: in a weight gradient images and channels change places and groups do not, which no
-    array without it could say.
+    The group is an axis of its own: in a weight gradient, images and channels change places and groups do not.
     """
 
     x: np.ndarray  # (images, groups, channels of a group, *size)
@@ -30,52 +29,57 @@ class Correlation(NamedTuple):
     padding_mode: str
     accumulator: np.dtype
     zero_point: int = 0  # what is subtracted from every element of `x`, an integer array
-    slack: int = 0  # what a sum of two numbers may be off: see `targets.cpu.pairs`
+    slack: int = 0  # by how many units a sum of two numbers may be off: see `targets.exact.two_numbers`
 
 
 Index: TypeAlias = tuple[slice, ...]
 
 
 def pieces(c: Correlation, most: int) -> Iterator[tuple[Index, Correlation]]:
-    """The same outputs by several correlations of at most so many elements, or a line; and where in `c.out` they lie.
+    """Correlations that together compute `c.out`, of at most `most` outputs or one line, and where in `c.out` they lie.
 
-    For those who need more memory than a correlation itself: some images each, else some channels, else some lines of
-    the longest axis.
+    For callers who need memory for each output. Outputs are cut into some images at a time, else some channels, else
+    some lines of the longest axis.
     """
     images, groups, channels, *size = c.out.shape
     axis = size.index(max(size))
     line = groups * math.prod(size) // size[axis]
-    some, few, lines = (max(1, most // each) for each in (line * size[axis] * channels, line * size[axis], line))
-    for n, k, first in itertools.product(range(0, images, some), range(0, channels, few), range(0, size[axis], lines)):
-        others = (slice(None),) * axis
-        index = (slice(n, n + some), slice(None), slice(k, k + few), *others, slice(first, first + lines))
+    image = line * size[axis]  # outputs of an image that have the same channel of a group
+    images_at_once, channels_at_once, lines = (max(1, most // outputs) for outputs in (image * channels, image, line))
+    others = (slice(None),) * axis
+    for n, k, first in itertools.product(
+        range(0, images, images_at_once), range(0, channels, channels_at_once), range(0, size[axis], lines)
+    ):
+        chosen = slice(n, n + images_at_once), slice(None), slice(k, k + channels_at_once)
+        index = (*chosen, *others, slice(first, first + lines))
         yield index, _piece(c, axis, index)
 
 
 def halves(c: Correlation, axis: int) -> Iterator[Correlation]:
-    """The same outputs by two correlations, each with half of an axis of the output, which is not that of groups."""
+    """Two correlations that together compute `c.out`, each half of it along an axis, which is not that of groups."""
     spatial, middle = max(axis - 3, 0), c.out.shape[axis] // 2
-    for some in (slice(0, middle), slice(middle, c.out.shape[axis])):
+    for half in (slice(0, middle), slice(middle, c.out.shape[axis])):
         index = [slice(0, size) for size in c.out.shape[: 4 + spatial]]
-        index[axis] = some
+        index[axis] = half
         yield _piece(c, spatial, tuple(index))
 
 
 def addends(c: Correlation, most: int) -> Iterator[Correlation]:
-    """Correlations with some of the terms each, of at most so many elements of x, or one tap: their sums add up to c's.
+    """Correlations whose sums add up to those of `c` without its bias: each has some of the terms.
 
-    Without the bias.
+    Each reads at most `most` elements of x, or has one tap.
     """
     channels, *kernel = c.w.shape[2:]
     axis = kernel.index(max(kernel))
-    each = max(1, c.x.size // max(1, channels))
-    few, taps = max(1, most // each), max(1, min(kernel[axis], kernel[axis] * most // each))
-    for channel, tap in itertools.product(range(0, channels, few), range(0, kernel[axis], taps)):
-        chosen, some = slice(channel, channel + few), slice(tap, min(tap + taps, kernel[axis]))
+    of_channel = max(1, c.x.size // max(1, channels))  # elements of x
+    channels_at_once = max(1, most // of_channel)
+    taps_at_once = max(1, min(kernel[axis], kernel[axis] * most // of_channel))
+    for channel, tap in itertools.product(range(0, channels, channels_at_once), range(0, kernel[axis], taps_at_once)):
+        chosen, taps = slice(channel, channel + channels_at_once), slice(tap, min(tap + taps_at_once, kernel[axis]))
         part = c._replace(x=c.x[:, :, chosen], w=c.w[:, :, chosen], bias=None)
-        if some != slice(0, kernel[axis]):
-            nearest = some.start if c.dilation[axis] > 0 else kernel[axis] - some.stop
-            w = part.w[(slice(None),) * (3 + axis) + (some,)]
+        if taps != slice(0, kernel[axis]):
+            nearest = taps.start if c.dilation[axis] > 0 else kernel[axis] - taps.stop
+            w = part.w[(slice(None),) * (3 + axis) + (taps,)]
             part = _seeing(part._replace(w=w), axis, nearest * abs(c.dilation[axis]) - c.padding[axis][0])
         yield part
 
@@ -90,14 +94,14 @@ def _piece(c: Correlation, axis: int, index: Index) -> Correlation:
 
 
 def _seeing(c: Correlation, axis: int, first: int) -> Correlation:
-    """The correlation whose first output's first tap, along an axis, meets this element; of x only what it sees."""
+    """`c` moved along an axis: the first output's first tap meets the element `first`; x is cut to what is read."""
     taps, outputs, size = c.w.shape[3 + axis], c.out.shape[3 + axis], c.x.shape[3 + axis]
     last = first + (taps - 1) * abs(c.dilation[axis]) + (outputs - 1) * c.stride[axis]
     if c.padding_mode == "zeros":
         low = min(max(first, 0), size - 1)
         high = max(min(last + 1, size), low + 1)
         x, sides = c.x[(slice(None),) * (3 + axis) + (slice(low, high),)], (low - first, last + 1 - high)
-    else:  # elements may come from anywhere
+    else:  # padding may repeat elements from anywhere along the axis
         positions = element(np.arange(first, last + 1), size, c.padding_mode)
         x, sides = np.take(c.x, positions, 3 + axis), (0, 0)
     return c._replace(x=x, padding=(*c.padding[:axis], sides, *c.padding[axis + 1 :]))

@@ -1,4 +1,4 @@
-"""Evaluation: correlations into an array, whatever its numbers are: floats, complex ones part by part, exact integers.
+"""Evaluation of correlations into an array of floats, of complex numbers (part by part) or of exact integers.
 
 Knows lowering, integers and targets; nothing of the caller's arguments.
 """
@@ -24,7 +24,7 @@ class Arithmetic(NamedTuple):
 def evaluate(
     arithmetic: Arithmetic, correlations: Iterable[Correlation], result: np.ndarray, conjugate: str = ""
 ) -> None:
-    """Fill `result`, not an empty one, of which the outputs of all correlations are views."""
+    """Fill `result`, which is not empty: the outputs of the correlations are views of it."""
     kind = arithmetic.dtype.kind
     for correlation in correlations:
         if kind in "iu":

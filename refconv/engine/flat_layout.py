@@ -1,4 +1,4 @@
-"""Layouts: how a padded input lies flat, so that to step by one output is to step by one element.
+"""Layouts: the order of a padded input in a flat array, in which neighboring outputs read neighboring elements.
 
 Knows sizes and steps only: no array of a user's, no dtype, and not who reads the flat array.
 """
@@ -12,16 +12,16 @@ import numpy as np
 
 Size: TypeAlias = tuple[int, ...]
 
-MOST_PARTS = 16  # a part for each tap, of a few: each is some work of its own
+MOST_PARTS = 16  # with more taps than this, taps have no parts of their own: each part takes time to pack
 
 
 class Layout(NamedTuple):
-    """Where a channel's elements lie: in parts, along each axis one for each residue modulo the stride that a tap has.
+    """Where a channel's elements lie: in parts, one along each axis for each residue modulo the stride that taps have.
 
     A part is dense: its element j along an axis is the padded input's element start + j * stride. The outputs of a row
-    are then neighbours whatever the stride, and so are rows, but for the `lengths[-1] - output[-1]` elements between
-    the last output of one and the first of the next: sums are computed there too, and thrown away. Where taps lie so
-    far apart that most of that would go to waste, each has a part of its own.
+    are then neighbors whatever the stride, and so are rows, but for the `lengths[-1] - output[-1]` elements between the
+    last output of one row and the first of the next: sums are computed there too, and thrown away. Where taps lie so
+    far apart that most sums would be thrown away, each tap has a part of its own.
 
     Attributes
     ----------
@@ -48,11 +48,11 @@ class Layout(NamedTuple):
 
     def offsets(self, channels: int, apart: int | None = None) -> np.ndarray:
         """Where the input of each term lies, in ascending (channel, tap), channels `apart` elements apart."""
-        found: np.ndarray = np.add.outer(np.arange(channels) * (apart or self.channel), self.taps).reshape(-1)
-        return found
+        offsets: np.ndarray = np.add.outer(np.arange(channels) * (apart or self.channel), self.taps).reshape(-1)
+        return offsets
 
     def positions(self, output: Size) -> int:
-        """Length of the flat axis that `output` outputs of each axis lie on."""
+        """Positions of the flat axis from the first to the last of `output` outputs along each axis."""
         return 1 + sum((size - 1) * step for size, step in zip(output, self.steps, strict=True))
 
 
@@ -64,10 +64,10 @@ def layout(kernel: Size, stride: Size, dilation: Size, output: Size) -> Layout:
 
     Examples
     --------
-    Two residues along the second axis, of which the second tap has the other one:
+    Two residues along the second axis; the second tap alone has the second residue:
 
-    >>> found = layout((1, 3), (1, 2), (1, 1), (4, 5))
-    >>> found.starts, found.lengths, found.taps.tolist()
+    >>> flat = layout((1, 3), (1, 2), (1, 1), (4, 5))
+    >>> flat.starts, flat.lengths, flat.taps.tolist()
     (((0,), (0, 1)), (4, 6), [0, 24, 1])
     """
     rows = math.prod(output[:-1])
@@ -77,7 +77,7 @@ def layout(kernel: Size, stride: Size, dilation: Size, output: Size) -> Layout:
     steps = _steps(lengths)
     size = math.prod(lengths)
     # The parts of the last axis lie farthest apart: all rows of one residue of the columns come together.
-    last, *others = (size * step for step in _steps([len(each) for each in starts[-1:] + starts[:-1]]))
+    last, *others = (size * step for step in _steps([len(axis) for axis in starts[-1:] + starts[:-1]]))
     part_steps = (*others, last)
     taps = np.zeros(1, np.int64)
     for owner, part_step, shift, step in zip(owners, part_steps, shifts, steps, strict=True):
@@ -86,7 +86,7 @@ def layout(kernel: Size, stride: Size, dilation: Size, output: Size) -> Layout:
 
 
 def channel_elements(kernel: Size, stride: Size, dilation: Size, output: Size) -> int:
-    """`layout(...).channel`, or little less: without a table of the taps, which may be many."""
+    """`layout(...).channel`, or slightly less: computed without a table of the taps, which may be many."""
     elements = 1
     for taps, step, between, outputs in zip(kernel, stride, dilation, output, strict=True):
         residues = min(taps, step // math.gcd(step, between))
@@ -98,13 +98,13 @@ def channel_elements(kernel: Size, stride: Size, dilation: Size, output: Size) -
 def _parts(
     taps: int, stride: int, dilation: int, outputs: int, between: bool
 ) -> tuple[Size, int, np.ndarray, np.ndarray]:
-    """Along an axis: where parts start, and their length; the part of each tap, and how far on in it the tap lies."""
+    """Along an axis: where parts start; their length; for each tap its part, and its offset in the part."""
     places = np.arange(taps) * dilation - min(0, (taps - 1) * dilation)
     shift, residue = np.divmod(places, stride)
     starts, owner = np.unique(residue, return_inverse=True)
     reach = int(shift.max())
     together, apart = len(starts) * (outputs + reach), taps * outputs
-    # Wasted sums are worth packing more for.
+    # Packing more elements is worth it if fewer sums are thrown away.
     if taps <= MOST_PARTS and (apart < together or (between and reach > outputs and apart < 2 * together)):
         return tuple(map(int, places)), outputs, np.arange(taps), np.zeros(taps, np.int64)
     return tuple(map(int, starts)), outputs + reach, owner, shift

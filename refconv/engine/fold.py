@@ -1,4 +1,4 @@
-"""The gradient under a padding mode: that of the padded input, unrounded, folded back, and rounded once.
+"""The gradient under a padding mode: the padded input's gradient, unrounded, folded onto the input, and rounded once.
 
 Knows lowering, integers and targets; nothing of the caller's arguments.
 """
@@ -19,34 +19,35 @@ from refconv.engine import integers, lowering, recomputed
 from refconv.engine.correlation import Correlation
 from refconv.engine.evaluate import Arithmetic, evaluate
 
-MOST_ELEMENTS = 2**19  # of padded gradients, which are kept unrounded, or those of a row
+MOST_ELEMENTS = 2**19  # of a padded gradient that are kept unrounded at a time; or one row, if a row has more
 
 
 def fold_gradient(
     arithmetic: Arithmetic, g: Geometry, grad: np.ndarray, w: np.ndarray, out: np.ndarray, result: np.ndarray
 ) -> None:
-    """The gradient under a padding mode: that of the padded input, unrounded, folded, then rounded."""
+    """Fill `out`, a view of `result`, with the input's gradient under a padding mode, some images and rows at once."""
     if arithmetic.accumulator is formats.EXACT:
         _fold_exactly(arithmetic, g, grad, w, out, result)
         return
     indices = [index_map(size, *sides, g.padding_mode) for size, sides in zip(g.size, g.padding, strict=True)]
-    times = most_folded(indices)
+    multiplicity = most_folded(indices)
     axis = g.size.index(max(g.size))
     line = g.in_channels * math.prod(g.padded_size) // g.padded_size[axis]
     # Only the numbers tell whether wide integers need to be Python's.
     most = integers.MOST_OBJECTS if grad.dtype.kind in "iu" and grad.itemsize > 2 else MOST_ELEMENTS
-    some = max(1, most // (line * g.padded_size[axis]))
-    lines = max(1, min(g.size[axis], most // line))
-    for first, start in itertools.product(range(0, g.batch, some), range(0, g.size[axis], lines)):
-        part = replace(g, batch=min(some, g.batch - first))
+    images_at_once = max(1, most // (line * g.padded_size[axis]))
+    rows_at_once = max(1, min(g.size[axis], most // line))
+    for first, start in itertools.product(range(0, g.batch, images_at_once), range(0, g.size[axis], rows_at_once)):
+        part = replace(g, batch=min(images_at_once, g.batch - first))
         index = indices[axis]
-        wanted = (index >= start) & (index < start + lines)
-        gradients = grad[first : first + some]
-        values = [_unrounded(arithmetic, part, gradients, w, axis, each, times) for each in _runs(wanted)]
-        here = [*indices[:axis], index[wanted] - start, *indices[axis + 1 :]]
-        size = (*g.size[:axis], min(lines, g.size[axis] - start), *g.size[axis + 1 :])
-        folded = fold(values[0] if len(values) == 1 else np.concatenate(values, axis=2 + axis), here, size)
-        view = out[(slice(first, first + some), *(slice(None),) * (1 + axis), slice(start, start + lines))]
+        selected = (index >= start) & (index < start + rows_at_once)
+        gradients = grad[first : first + images_at_once]
+        values = [_unrounded(arithmetic, part, gradients, w, axis, rows, multiplicity) for rows in _runs(selected)]
+        local_indices = [*indices[:axis], index[selected] - start, *indices[axis + 1 :]]
+        size = (*g.size[:axis], min(rows_at_once, g.size[axis] - start), *g.size[axis + 1 :])
+        folded = fold(values[0] if len(values) == 1 else np.concatenate(values, axis=2 + axis), local_indices, size)
+        images, rows = slice(first, first + images_at_once), slice(start, start + rows_at_once)
+        view = out[(images, *(slice(None),) * (1 + axis), rows)]
         if arithmetic.dtype in formats.INTEGERS:
             integers.Fit(arithmetic.overflow, result).store(folded, view)
         else:
@@ -56,16 +57,16 @@ def fold_gradient(
 def _fold_exactly(
     arithmetic: Arithmetic, g: Geometry, grad: np.ndarray, w: np.ndarray, out: np.ndarray, result: np.ndarray
 ) -> None:
-    """The same, correctly rounded: first as if all padding were zeros, then the elements that padding stands for."""
+    """As `fold_gradient`, correctly rounded: first as if padding were zeros, then anew the elements that it repeats."""
     zeros = replace(g, padding_mode="zeros")
     evaluate(
         arithmetic, lowering.input_gradient(zeros, grad, w, None, arithmetic.accumulator, out), result, conjugate="w"
     )
     indices = [index_map(size, *sides, g.padding_mode) for size, sides in zip(g.size, g.padding, strict=True)]
-    times: np.ndarray = functools.reduce(np.maximum, np.ix_(*(np.bincount(each)[each] for each in indices)))
-    # Of each folded place in the padded input, the element that it stands for.
+    multiplicity: np.ndarray = functools.reduce(np.maximum, np.ix_(*(np.bincount(index)[index] for index in indices)))
+    # For each position of the padded input, the element that stands there, if it stands at other positions too.
     elements = np.ravel_multi_index(np.ix_(np.arange(g.in_channels), *indices), out.shape[1:])
-    stands_for = np.where(times > 1, elements, -1)
+    stands_for = np.where(multiplicity > 1, elements, -1)
     padded = replace(zeros, batch=1, size=g.padded_size, padding=((0, 0),) * len(g.size))
     for n in range(g.batch):
         for values, sums in zip(
@@ -83,35 +84,38 @@ def _parts(array: np.ndarray) -> tuple[np.ndarray, ...]:
 def _folded(
     arithmetic: Arithmetic, padded: Geometry, grad: np.ndarray, w: np.ndarray, stands_for: np.ndarray
 ) -> list[dict[int, Any]]:
-    """Of an image, the sums of all that stands for the same element, by element; for each part of complex numbers."""
-    # Numbers in the place of outputs: each correlation has a view of those that are its own.
+    """For each part of complex numbers: the exact folded sum of an image's repeated elements, by their flat index."""
+    # In place of outputs, the flat index of the element that each stands for: correlations have views of their own.
     places = np.empty((1, *stands_for.shape), np.complex128 if arithmetic.dtype.kind == "c" else np.float64)
     for values in _parts(places):
         values[...] = stands_for
-    found: list[dict[int, Any]] = [{} for _ in _parts(places)]
-    for each in lowering.input_gradient(padded, grad, w, None, arithmetic.accumulator, places):
-        correlations = lowering.parts(each, conjugate="w") if len(found) > 1 else [each]
-        for part, sums in zip(correlations, found, strict=True):
+    folded: list[dict[int, Any]] = [{} for _ in _parts(places)]
+    for correlation in lowering.input_gradient(padded, grad, w, None, arithmetic.accumulator, places):
+        correlations = lowering.parts(correlation, conjugate="w") if len(folded) > 1 else [correlation]
+        for part, sums in zip(correlations, folded, strict=True):
             index = np.nonzero(part.out >= 0)
             for element, value in zip(part.out[index].tolist(), arithmetic.target.sums(part, index), strict=True):
                 sums[int(element)] = formats.added(sums.get(int(element), Fraction(0)), value)
-    return found
+    return folded
 
 
-def _runs(wanted: np.ndarray) -> list[slice]:
-    """From where to where there are elements that are wanted."""
-    edges = np.flatnonzero(np.diff(wanted, prepend=False, append=False))
+def _runs(selected: np.ndarray) -> list[slice]:
+    """The runs of neighboring positions that are selected."""
+    edges = np.flatnonzero(np.diff(selected, prepend=False, append=False))
     return [slice(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def _unrounded(
-    arithmetic: Arithmetic, g: Geometry, grad: np.ndarray, w: np.ndarray, axis: int, lines: slice, most: int
+    arithmetic: Arithmetic, g: Geometry, grad: np.ndarray, w: np.ndarray, axis: int, rows: slice, multiplicity: int
 ) -> np.ndarray:
-    """Some lines of the padded input's gradient, unrounded; integers in a type that holds sums of `most` of them."""
-    # As if these lines were the input, and all around them its padding.
+    """Some rows along `axis` of the padded input's gradient, unrounded.
+
+    Integers are of a type that holds sums of `multiplicity` of them.
+    """
+    # As if these rows were the input, and the rows around them its padding.
     padding = [(0, 0)] * len(g.size)
-    padding[axis] = (lines.start, g.padded_size[axis] - lines.stop)
-    size = (*g.padded_size[:axis], lines.stop - lines.start, *g.padded_size[axis + 1 :])
+    padding[axis] = (rows.start, g.padded_size[axis] - rows.stop)
+    size = (*g.padded_size[:axis], rows.stop - rows.start, *g.padded_size[axis + 1 :])
     g = replace(g, size=size, padding=tuple(padding), padding_mode="zeros")
 
     def lowered(dtype: Any) -> tuple[np.ndarray, list[Correlation]]:
@@ -119,13 +123,13 @@ def _unrounded(
         return values, list(lowering.input_gradient(g, grad, w, None, arithmetic.accumulator, values))
 
     if arithmetic.dtype in formats.INTEGERS:
-        limit = np.iinfo(np.int64).max // most
+        limit = np.iinfo(np.int64).max // multiplicity
         values, correlations = lowered(np.int64)
-        largest = max(integers.bound(each, limit) for each in correlations)
+        largest = max(integers.bound(correlation, limit) for correlation in correlations)
         if largest > limit:
             values, correlations = lowered(object)
-        for each in correlations:
-            integers.exact(each, largest, arithmetic.target)
+        for correlation in correlations:
+            integers.exact(correlation, largest, arithmetic.target)
         return values
     values, correlations = lowered(
         np.result_type(arithmetic.accumulator, np.complex64) if arithmetic.dtype.kind == "c" else arithmetic.accumulator

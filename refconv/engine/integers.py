@@ -17,24 +17,24 @@ OVERFLOWS = ("raise", "wrap", "saturate")
 # Up to these magnitudes an accumulator holds every integer, and so every partial sum; the fastest first: a processor
 # multiplies and adds floats in one instruction, 64-bit integers in several.
 EXACT: dict[np.dtype, int] = {np.dtype("float32"): 2**24, np.dtype("float64"): 2**53, INT64: 2**63 - 1}
-# How many there are at a time of results that can't be delivered at once; of those that are Python's integers, which
-# take some 100 bytes each; and of elements of which limbs are made.
+# At a time: results that a target can't store in their dtype; results that are Python's integers, which take some 100
+# bytes each; elements that are cut into limbs.
 MOST_ELEMENTS, MOST_OBJECTS, MOST_INPUTS = 2**18, 2**14, 2**16
 
 
 class Fit(NamedTuple):
-    """How results come into their dtype, which may not hold them."""
+    """What happens to exact results that their dtype does not hold."""
 
     overflow: str
-    result: np.ndarray  # contiguous, as the caller sees it: an error names the element
+    result: np.ndarray  # contiguous, as the caller gets it: an error names the index of an element in it
 
     def check(self, values: np.ndarray, dtype: np.dtype, out: np.ndarray) -> None:
-        """Refuse exact results that `dtype` does not hold, of elements that `out`, a view of `result`, has.
+        """Refuse exact results, those of `out`, a view of `result`, if `dtype` does not hold all of them.
 
         Raises
         ------
         OverflowError
-            Naming the first of them.
+            Naming the first one that it does not hold.
         """
         info = np.iinfo(dtype)
         outside = (values < info.min) | (values > info.max)
@@ -58,8 +58,8 @@ class Fit(NamedTuple):
             out[below], out[above] = info.min, info.max
 
     def _index(self, out: np.ndarray, index: tuple[Any, ...]) -> tuple[int, ...]:
-        """Where in the result an element of a view of it lies: told by its address."""
-        start, view = (each.__array_interface__["data"][0] for each in (self.result, out))
+        """The index in the result of an element of a view, computed from its address."""
+        start, view = (array.__array_interface__["data"][0] for array in (self.result, out))
         distance = view - start + sum(int(i) * step for i, step in zip(index, out.strides, strict=True))
         return tuple(map(int, np.unravel_index(distance // out.itemsize, self.result.shape)))
 
@@ -70,7 +70,8 @@ def correlate(c: Correlation, target: Any, fit: Fit) -> None:
     if c.bias is not None and not c.w.shape[2] and fit.overflow == "raise":
         _check_bias(c.bias, c.out.dtype)
     largest = bound(c, most=min(info.max, EXACT[INT64]))
-    unsigned = all(each is None or each.dtype.kind == "u" for each in (c.x, c.w, c.bias)) and not c.zero_point
+    arrays = (c.x, c.w, c.bias)
+    unsigned = all(array is None or array.dtype.kind == "u" for array in arrays) and not c.zero_point
     fits = largest <= info.max and (unsigned or info.min < 0)
     accumulator = _accumulator(largest)
     if accumulator is not None and fits and c.out.dtype in DELIVERED:
@@ -84,7 +85,7 @@ def correlate(c: Correlation, target: Any, fit: Fit) -> None:
 
 
 def _check_bias(bias: np.ndarray, dtype: np.dtype) -> None:
-    """Refuse a bias that is an output, for some of `out` only: other correlations may overwrite the rest."""
+    """Refuse a bias that is an output by itself and does not fit, wherever in `out` it is: some may be overwritten."""
     info = np.iinfo(dtype)
     for value in bias.reshape(-1).tolist():
         if not info.min <= value <= info.max:
@@ -95,13 +96,14 @@ def _check_bias(bias: np.ndarray, dtype: np.dtype) -> None:
 
 
 def sums(c: Correlation, largest: int, dtype: np.dtype, target: Any) -> Iterator[tuple[Index, Correlation, np.ndarray]]:
-    """The exact sums of a correlation, of magnitudes up to `largest`, piece by piece: where, what, and which.
+    """The exact sums of a correlation, piece by piece: the index in `c.out`, the piece, and its sums.
 
-    In `dtype`, one of `DELIVERED`, if that certainly holds them, else in int64, else as Python's integers.
+    Sums, of magnitudes up to `largest`, are of `dtype`, one of `DELIVERED`, if that holds them, else int64, else
+    Python's integers.
     """
-    found = next((each for each in (dtype, INT64) if largest <= np.iinfo(each).max), np.dtype(object))
-    for index, piece in pieces(c, MOST_OBJECTS if found.kind == "O" else MOST_ELEMENTS):
-        values = np.empty(piece.out.shape, found)
+    wide = next((wider for wider in (dtype, INT64) if largest <= np.iinfo(wider).max), np.dtype(object))
+    for index, piece in pieces(c, MOST_OBJECTS if wide.kind == "O" else MOST_ELEMENTS):
+        values = np.empty(piece.out.shape, wide)
         exact(piece._replace(out=values), largest, target)
         yield index, piece, values
 
@@ -122,19 +124,19 @@ def exact(c: Correlation, largest: int, target: Any) -> None:
     elif c.out.dtype in DELIVERED:
         target.run(c._replace(accumulator=accumulator))
     else:
-        found = np.empty(c.out.shape, INT64)
-        target.run(c._replace(accumulator=accumulator, out=found))
-        c.out[...] = found
+        values = np.empty(c.out.shape, INT64)
+        target.run(c._replace(accumulator=accumulator, out=values))
+        c.out[...] = values
 
 
 def bound(c: Correlation, most: int) -> int:
-    """A bound on the magnitude of all partial sums of all outputs; the numbers are looked at if it is above `most`."""
+    """A bound on the magnitudes of all partial sums of all outputs: by dtypes; if above `most`, by the numbers."""
     terms = math.prod(c.w.shape[2:])
     arrays = [c.x, c.w] if c.bias is None else [c.x, c.w, c.bias]
     for ranges in ([np.iinfo(array.dtype) for array in arrays], map(_Range, arrays)):
         x, w, *bias = ranges
         largest_x = max(abs(x.min - c.zero_point), abs(x.max - c.zero_point))
-        largest_w, *largest_bias = (max(abs(each.min), abs(each.max)) for each in (w, *bias))
+        largest_w, *largest_bias = (max(abs(numbers.min), abs(numbers.max)) for numbers in (w, *bias))
         largest = int(terms * largest_x * largest_w + sum(largest_bias))
         if largest <= most:
             break
@@ -149,22 +151,22 @@ class _Range:
 
 
 def _accumulator(largest: int) -> np.dtype | None:
-    """The fastest that is exact."""
-    return next((each for each, limit in EXACT.items() if largest <= limit), None)
+    """The fastest accumulator in which sums of magnitudes up to `largest` are exact, if there is one."""
+    return next((accumulator for accumulator, limit in EXACT.items() if largest <= limit), None)
 
 
 def _by_limbs(c: Correlation, target: Any) -> np.ndarray:
-    """The sum over limbs i, j of 2**(bits * (i + j)) * conv(x_i, w_j), the last additions with Python's integers."""
+    """The sum over limbs i, j of 2**(bits * (i + j)) * conv(x_i, w_j), added up as Python's integers."""
     total = np.zeros(c.out.shape, object)
-    found = np.empty(c.out.shape, INT64)
+    values = np.empty(c.out.shape, INT64)
     for part in addends(c, MOST_INPUTS):
         # terms * (2**bits)**2 must stay below 2**63.
         bits = (62 - math.prod(part.w.shape[2:]).bit_length()) // 2
         weights = list(_limbs(part.w, bits))
         for i, x in enumerate(_limbs(part.x, bits)):
             for j, w in enumerate(weights):
-                target.run(part._replace(x=x, w=w, out=found, accumulator=INT64))
-                total += found.astype(object) << bits * (i + j)
+                target.run(part._replace(x=x, w=w, out=values, accumulator=INT64))
+                total += values.astype(object) << bits * (i + j)
     if c.bias is not None:
         total += c.bias.astype(object)[(..., *[None] * (total.ndim - 3))]
     return total

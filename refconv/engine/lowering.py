@@ -18,7 +18,7 @@ from refconv.engine.correlation import Correlation
 def forward(
     g: Geometry, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, accumulator: np.dtype, out: np.ndarray
 ) -> Correlation:
-    """conv of x (N, C_in, *size) with w (C_out, C_in // groups, *R) into out (N, C_out, *P), as it stands."""
+    """conv of x (N, C_in, *size) with w (C_out, C_in // groups, *R) into out (N, C_out, *P), as one correlation."""
     split = (g.groups, g.out_channels // g.groups)  # splitting an axis leaves a view, whatever the strides
     return Correlation(
         x.reshape(g.batch, g.groups, g.in_channels // g.groups, *g.size),
@@ -38,9 +38,9 @@ def input_gradient(
 ) -> Iterator[Correlation]:
     """The gradient of x from that of the output, (N, C_out, *P), into out (N, C_in, *size), residue by residue.
 
-    Of the zero-padded input; the padding itself has no gradient. With a bias, (C_in,), it is a transposed convolution.
+    Padding is of zeros, and has no gradient. With a bias, (C_in,), this is a transposed convolution.
     An element of the input meets the taps r with r * dilation = i + before (modulo stride) only. So each residue of the
-    stride is a correlation of stride 1 with every few taps of the kernel, which lies the other way round.
+    stride is a correlation of stride 1 with every k-th tap of the kernel, in reverse order.
     """
     split = (g.groups, g.in_channels // g.groups)
     grad = grad.reshape(g.batch, g.groups, g.out_channels // g.groups, *grad.shape[2:])
@@ -48,17 +48,17 @@ def input_gradient(
     bias = None if bias is None else bias.reshape(split)
     out = out.reshape(g.batch, *split, *g.size)
     along = [_residues(g, axis, size) for axis, size in enumerate(grad.shape[3:])]
-    if any(len(each) < min(g.stride[axis], g.size[axis]) for axis, each in enumerate(along)):
-        yield _without_terms(grad, w, bias, out, accumulator)  # for all elements that meet no tap
+    if any(len(residues) < min(g.stride[axis], g.size[axis]) for axis, residues in enumerate(along)):
+        yield _without_terms(grad, w, bias, out, accumulator)  # of all elements; those that meet a tap come later
     for axes in itertools.product(*along):
         yield Correlation(
             grad,
-            w[(slice(None),) * 3 + tuple(each.taps for each in axes)],
+            w[(slice(None),) * 3 + tuple(residue.taps for residue in axes)],
             bias,
-            out[(slice(None),) * 3 + tuple(each.outputs for each in axes)],
+            out[(slice(None),) * 3 + tuple(residue.outputs for residue in axes)],
             (1,) * len(axes),
-            tuple(-each.dilation for each in axes),
-            tuple(each.padding for each in axes),
+            tuple(-residue.dilation for residue in axes),
+            tuple(residue.padding for residue in axes),
             "zeros",
             accumulator,
         )
@@ -67,7 +67,7 @@ def input_gradient(
 def _without_terms(
     x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, out: np.ndarray, accumulator: np.dtype
 ) -> Correlation:
-    """A correlation over no channels: the bias, or zeros."""
+    """A correlation over no channels: its outputs are the bias, or zeros."""
     sizes = zip(x.shape[3:], out.shape[3:], strict=True)
     unit = (1,) * (out.ndim - 3)
     w = w[(slice(None), slice(None), slice(0), *(slice(1) for _ in unit))]
@@ -76,7 +76,7 @@ def _without_terms(
 
 
 class _Residue(NamedTuple):
-    """Along an axis: the elements of the input of one residue modulo the stride, and what they see."""
+    """Along an axis: the elements of the input of one residue modulo the stride, and the taps that they meet."""
 
     outputs: slice  # of the input's gradient
     taps: slice
@@ -85,10 +85,10 @@ class _Residue(NamedTuple):
 
 
 def _residues(g: Geometry, axis: int, grad_size: int) -> list[_Residue]:
-    """Those that have elements and meet taps: element first + j * stride sees, by tap m, gradient j + shift - m * d."""
+    """Residues with elements and taps: by tap m, element first + j * stride meets gradient j + shift - m * d."""
     stride, dilation, kernel, before = g.stride[axis], g.dilation[axis], g.kernel[axis], g.padding[axis][0]
     step = stride // math.gcd(stride, dilation)
-    found = []
+    residues = []
     for tap in range(min(step, kernel)):
         first = (tap * dilation - before) % stride
         count = len(range(first, g.size[axis], stride))
@@ -97,8 +97,8 @@ def _residues(g: Geometry, axis: int, grad_size: int) -> list[_Residue]:
             reach = (len(range(tap, kernel, step)) - 1) * between
             shift = (first + before - tap * dilation) // stride
             padding = (reach - shift, count + shift - grad_size)
-            found.append(_Residue(slice(first, None, stride), slice(tap, None, step), between, padding))
-    return found
+            residues.append(_Residue(slice(first, None, stride), slice(tap, None, step), between, padding))
+    return residues
 
 
 def weight_gradient(
@@ -107,13 +107,13 @@ def weight_gradient(
     """The gradient of w from x and that of the output, (N, C_out, *P), into out (C_out, C_in // groups, *R).
 
     The output's gradient is the kernel; stride and dilation, images and channels change places. The input channels of a
-    group become the last axis, over which the kernel has one tap: neighbouring outputs of one and the same gradient.
+    group become the last axis, along which the kernel has one tap: so neighboring outputs multiply the same gradient.
     """
     inputs, outputs = g.in_channels // g.groups, g.out_channels // g.groups
     x = np.moveaxis(x.reshape(g.batch, g.groups, inputs, *g.size), 0, 2)[None]  # (1, groups, channels, N, *size)
     grad = np.moveaxis(grad.reshape(g.batch, g.groups, outputs, *grad.shape[2:]), 0, 2)  # (groups, channels, N, *P)
     out = out.reshape(1, g.groups, outputs, inputs, *g.kernel)
-    last = int(inputs > 1)  # the number of last axes: none for one channel, over which there is nothing to step
+    last = int(inputs > 1)  # how many axes are appended: none for one channel
     return Correlation(
         np.moveaxis(x, 2, -1) if last else x[:, :, 0],
         grad[..., None] if last else grad,
@@ -144,7 +144,7 @@ def parts(c: Correlation, conjugate: str = "") -> Iterator[Correlation]:
     """A correlation of complex numbers as two of real ones, for the real and the imaginary part of the output.
 
     Real and imaginary parts become the first axis, with two taps: in a sum, for each channel, the products with all
-    real parts of x come before those with the imaginary ones. `conjugate` names the operand that is, "x" or "w".
+    real parts of x come before those with the imaginary ones. `conjugate` names the operand to conjugate, "x" or "w".
     """
     for real in (True, False):
         first, second = (c.w.real, -c.w.imag) if real else (c.w.imag, c.w.real)
@@ -166,7 +166,7 @@ def parts(c: Correlation, conjugate: str = "") -> Iterator[Correlation]:
 
 
 def _two_parts(x: np.ndarray) -> np.ndarray:
-    """View with another axis: real and imaginary part."""
+    """View with one more axis, of length 2: real and imaginary part."""
     return np.lib.stride_tricks.as_strided(
         x.real, (*x.shape, 2), (*x.strides, x.real.itemsize), subok=True, writeable=False
     )

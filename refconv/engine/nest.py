@@ -5,7 +5,7 @@
 Which output `i` is, and where the input of term `t` lies, is settled by `layout` and packing: there padding, strides
 and dilations disappear. This source is run as it stands by Python and compiled for every other target: it may use
 nothing but loops, indices and the tile it is given. A *tile* is what a target holds in registers: `tile.channels`
-output channels times `tile.positions` neighbouring outputs, 1 x 1 for the form that a person reads. Which type a sum
+output channels times `tile.positions` neighboring outputs, 1 x 1 for the form that a person reads. Which type a sum
 has (the accumulator) is the tile's business too:
 
     tile.bias(bias, k)                       the sums start as the bias of their channel
@@ -18,8 +18,8 @@ The order of the additions is the canonical order, the same for every tile, targ
 summed in blocks of 256 from +0 by fused multiply-adds, and the blocks are added to the bias in order. A long sum may be
 computed in several calls, each for some of its terms: totals and unfinished blocks are kept in between.
 
-A sum of two numbers, of which the second takes what the first is too coarse for, is not cut: its blocks go on from the
-total, and at the end of each the second hands over to the first what has become large enough for it.
+A sum of two numbers, high and low, is not cut: its blocks go on from the total. Low takes the bits of products that are
+below the last place of high; at the end of each block it hands over to high what has grown large enough for high.
 """
 
 from typing import Any

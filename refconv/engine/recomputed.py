@@ -1,6 +1,6 @@
-"""Redone: how many exact sums were computed a second time, for whoever asks.
+"""Counts the exact sums that fell back to the superaccumulator (`refconv.count_redone`).
 
-Knows nothing of sums.
+Knows counts only; nothing of sums.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ class Redone:
     sums : int
         Sums rounded, two for a complex number; of a gradient under a padding mode some are rounded twice.
     redone : int
-        Of these, how many were computed by the superaccumulator, for their rounding was not certain otherwise.
+        How many of the sums the superaccumulator computed, because the rounding of sums of two numbers was not certain.
     """
 
     sums: int = 0
@@ -30,7 +30,7 @@ _counts: ContextVar[tuple[Redone, ...]] = ContextVar("counts", default=())
 
 @contextmanager
 def count_redone() -> Iterator[Redone]:
-    """Count the exact sums that are computed in a `with` block, by this thread, and those computed a second time.
+    """Count the exact sums that this thread computes in a `with` block, and those computed a second time.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def count_redone() -> Iterator[Redone]:
 
 
 def report(sums: int, redone: int) -> None:
-    """Tell those who count."""
-    for each in _counts.get():
-        each.sums += sums
-        each.redone += redone
+    """Add to all counts whose `with` block this thread is in."""
+    for count in _counts.get():
+        count.sums += sums
+        count.redone += redone

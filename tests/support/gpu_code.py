@@ -22,12 +22,12 @@ from numba.cuda.compiler import _compile_pyfunc_with_fixup
 from numba.cuda.typing.typeof import typeof
 
 from refconv.core.formats import EXACT
-from refconv.engine.targets.cuda.execute import specialisations
+from refconv.engine.targets.cuda.execute import specializations
 from refconv.engine.targets.cuda.extent import shapes
 from refconv.engine.targets.cuda.kernel import UNROLLED
 from refconv.engine.targets.cuda.transfer import THREADS
 
-NAMES = tuple(specialisations())
+NAMES = tuple(specializations())
 ARCHITECTURES = (75, 90, 120)
 MAIN = "dense float32"
 OTHERS = (80, 86, 89, 100)  # for the main kernel
@@ -40,7 +40,7 @@ FUSED = {"float32": "FFMA", "float64": "DFMA", "int64": "IMAD", "exact": "DFMA"}
 @cache
 def _library(name, dialect):
     """A kernel as Numba's front end leaves it."""
-    function, job = specialisations()[name]
+    function, job = specializations()[name]
     capability = divmod(dialect, 10)
     device = types.SimpleNamespace(compute_capability=capability)
     # What a kernel calls is compiled for the current device, as if there were one.
@@ -125,7 +125,7 @@ class Code:
 
     def __init__(self, name, architecture):
         self.name, self.architecture = name, architecture
-        function, _ = specialisations()[name]
+        function, _ = specializations()[name]
         cubin, self.log = linked(ptx(name, architecture), architecture, function.targetoptions.get("max_registers"))
         self.lines = disassembled(cubin)
 

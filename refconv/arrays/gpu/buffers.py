@@ -29,7 +29,7 @@ class Buffer:
         self.address = address_of(self.array)
 
     def parts(self, sizes: Sequence[int]) -> list["Part"]:
-        """One after the other, of so many bytes each."""
+        """Parts of these sizes in bytes, one after the other."""
         *starts, _ = itertools.accumulate(map(aligned, sizes), initial=0)
         return [Part(self, start, size) for start, size in zip(starts, sizes, strict=True)]
 
@@ -43,18 +43,18 @@ class Part(NamedTuple):
 
     @property
     def address(self) -> int:
-        """Where it begins."""
+        """The address of its first byte."""
         return self.buffer.address + self.start
 
     def write(self, array: np.ndarray, stream: Stream) -> None:
-        """Copy an array of the host there."""
+        """Copy an array of the host to this part."""
         dense = np.ascontiguousarray(array)
         if dense.nbytes:
             data = dense.reshape(-1).view(np.uint8)
             self.buffer.array[self.start : self.start + data.size].copy_to_device(data, stream=stream.numba())
 
     def read(self, array: np.ndarray, stream: Stream) -> None:
-        """Copy an array from there to the host, when all that is on the stream is done."""
+        """Fill an array of the host from this part, once all work on the stream is done."""
         if array.size:
             dense = np.empty(array.shape, array.dtype)
             data = dense.reshape(-1).view(np.uint8)
@@ -64,7 +64,7 @@ class Part(NamedTuple):
 
 
 def aligned(n_bytes: int) -> int:
-    """So many bytes, and what is left free up to where the next part may begin."""
+    """The number of bytes rounded up to where the next part may begin."""
     return -(-n_bytes // ALIGNMENT) * ALIGNMENT
 
 
@@ -84,7 +84,7 @@ def allocated(shape: tuple[int, ...], dtype: np.dtype) -> Any:
 
 
 def with_room(make: Callable[[], Any], *errors: type[Exception]) -> Any:
-    """What is made in the device's memory: if it has no room, where something was that is kept for other calls."""
+    """What `make` returns; if the device has no room, once more after the buffers kept for other calls are freed."""
     full: tuple[type[Exception], ...] = (MemoryError, *errors)
     try:
         return make()
@@ -110,7 +110,7 @@ def _made(shape: tuple[int, ...], dtype: np.dtype) -> Any:
 
 
 class _Thread(threading.local):
-    """Its name, which no other thread has after it; a stream's number may mean another stream in another thread."""
+    """A name for the thread, never used again. Part of the key: a stream's handle may mean another stream elsewhere."""
 
     def __init__(self) -> None:
         self.name = object()
@@ -120,70 +120,70 @@ class _Entry(NamedTuple):
     """A buffer that is kept."""
 
     buffer: Buffer
-    known: Any
-    charge: int  # what it counts for: small ones as more than they have, for there are not to be too many of them
+    facts: Any  # what `make` told of its contents, see `tables`
+    charge: int  # bytes it counts for, at least LEAST_CHARGED: so the number of small buffers is limited too
 
 
 class _Kept:
-    """Buffers by thread, stream and use, of all threads, with what is known of their contents."""
+    """The buffers kept by all threads, by thread, stream and use, with facts about their contents."""
 
     def __init__(self) -> None:
-        self._of: dict[tuple[object, Stream, Hashable], _Entry] = {}  # the last used is the last
+        self._of: dict[tuple[object, Stream, Hashable], _Entry] = {}  # in the order of their last use
         self._charged = 0
         self._lock = threading.RLock()
         self._thread = _Thread()
 
     def get(self, use: Hashable, stream: Stream) -> _Entry | None:
-        """What this thread has on a stream for a use."""
+        """The buffer that this thread keeps on a stream for a use, if there is one."""
         key = (self._thread.name, stream, use)
         with self._lock:
-            found = self._of.pop(key, None)
-            if found is not None:
-                self._of[key] = found
-            return found
+            entry = self._of.pop(key, None)
+            if entry is not None:
+                self._of[key] = entry
+            return entry
 
-    def put(self, use: Hashable, stream: Stream, buffer: Buffer | None, known: Any = None) -> None:
-        """Another one, or none, in its place."""
+    def put(self, use: Hashable, stream: Stream, buffer: Buffer | None, facts: Any = None) -> None:
+        """Keep another buffer, or none, for a use of this thread on a stream; the one kept before is freed."""
         key = (self._thread.name, stream, use)
         with self._lock:
-            before = self._taken([key] if key in self._of else [])
+            replaced = self._taken([key] if key in self._of else [])
             if buffer is not None:
-                self._of[key] = _Entry(buffer, known, max(buffer.n_bytes, LEAST_CHARGED))
+                self._of[key] = _Entry(buffer, facts, max(buffer.n_bytes, LEAST_CHARGED))
                 self._charged += self._of[key].charge
-        _give_back(before)
+        _give_back(replaced)
 
     def settle(self, most: int, sparing: Hashable) -> None:
-        """Give back what is more than so many bytes in all, but for a use: what has been used last stays if it fits."""
+        """Free the least recently used buffers until `most` bytes are kept; those of use `sparing` are not freed."""
         if self._charged <= most:
             return
         unwanted = []
         with self._lock:
-            for key, charge in [(key, each.charge) for key, each in reversed(self._of.items())]:
+            for key, charge in [(key, entry.charge) for key, entry in reversed(self._of.items())]:
                 if charge <= most:
                     most -= charge
                 elif key[2] != sparing:
                     unwanted.append(key)
-            found = self._taken(unwanted)
-        _give_back(found)
+            buffers = self._taken(unwanted)
+        _give_back(buffers)
 
     def release(self, device: int) -> None:
-        """Give back all that is on a device."""
+        """Free all buffers of a device."""
         with self._lock:
-            found = self._taken([key for key in self._of if key[1].device == device])
-        _give_back(found, at_once=True)
+            buffers = self._taken([key for key in self._of if key[1].device == device])
+        _give_back(buffers, at_once=True)
 
     def _taken(self, keys: list[tuple[object, Stream, Hashable]]) -> list[Buffer]:
-        """No more among what is kept. They are given back without the lock: that waits for the device."""
-        found = [self._of.pop(key) for key in keys]
-        self._charged -= sum(each.charge for each in found)
-        return [each.buffer for each in found]
+        """Remove the buffers of these keys. The caller frees them without the lock: freeing waits for the device."""
+        entries = [self._of.pop(key) for key in keys]
+        self._charged -= sum(entry.charge for entry in entries)
+        return [entry.buffer for entry in entries]
 
 
 def _give_back(buffers: list[Buffer], *, at_once: bool = False) -> None:
-    """Let go of buffers, and free them at once where Numba's manager would free several later, if they are large."""
+    """Free buffers, the last references to them; large ones at once, where Numba's manager would free several later."""
     if SIMULATED or not (buffers or at_once):
         return
-    at_once = at_once or sum(each.n_bytes for each in buffers) >= FREED_AT_ONCE
+    at_once = at_once or sum(buffer.n_bytes for buffer in buffers) >= FREED_AT_ONCE
     if is_pooled():
         cuda.synchronize()
         buffers.clear()
@@ -200,41 +200,41 @@ _WORKSPACE = "workspace"
 
 
 def is_pooled() -> bool:
-    """Whether what is given back may be lent again before work in it is done: in RMM's pool; cuMemFree waits."""
+    """Whether freed memory may be lent again before work in it is done: so in RMM's pool, while cuMemFree waits."""
     return not SIMULATED and type(cuda.current_context().memory_manager) is not driver.NumbaCUDAMemoryManager
 
 
 def workspace(n_bytes: int, stream: Stream) -> Buffer:
     """Memory that the calls of a thread on a stream use one after the other, as the stream orders their work."""
-    found = _KEPT.get(_WORKSPACE, stream)
-    if found is not None and found.buffer.n_bytes >= n_bytes:
-        return found.buffer
-    del found
-    _KEPT.put(_WORKSPACE, stream, None)
-    made = Buffer(n_bytes)
-    _KEPT.put(_WORKSPACE, stream, made)
-    return made
+    entry = _KEPT.get(_WORKSPACE, stream)
+    if entry is not None and entry.buffer.n_bytes >= n_bytes:
+        return entry.buffer
+    del entry
+    _KEPT.put(_WORKSPACE, stream, None)  # freed before the larger one is allocated
+    buffer = Buffer(n_bytes)
+    _KEPT.put(_WORKSPACE, stream, buffer)
+    return buffer
 
 
 def tables(use: Hashable, stream: Stream, make: Callable[[], tuple[np.ndarray, Any]]) -> tuple[Buffer, Any]:
-    """A copy on the device of what `make` makes for a use, and what it tells of it: made once, as long as it stays."""
-    found = _KEPT.get(use, stream)
-    if found is not None:
-        return found.buffer, found.known
-    data, known = make()
+    """A copy on the device of the data that `make` returns for a use, and the facts returned with it: made once."""
+    entry = _KEPT.get(use, stream)
+    if entry is not None:
+        return entry.buffer, entry.facts
+    data, facts = make()
     memory = Buffer(data.nbytes)
     memory.parts([data.nbytes])[0].write(data, stream)
-    _KEPT.put(use, stream, memory, known)
-    return memory, known
+    _KEPT.put(use, stream, memory, facts)
+    return memory, facts
 
 
 def settle(most: int, *, workspaces: bool = True) -> None:
-    """Keep at most so many bytes for later calls; of workspaces, or all of them: between the pieces of a call."""
+    """Keep at most `most` bytes for later calls; without `workspaces`, between pieces of a call, keep all of these."""
     _KEPT.settle(most, None if workspaces else _WORKSPACE)
 
 
 def address_of(array: Any) -> int:
-    """Where the memory of an array of Numba's begins."""
+    """The address of the memory of an array of Numba's."""
     if SIMULATED:
         return int(array._ary.ctypes.data)  # noqa: SLF001 - the simulator's way
     return int(array.device_ctypes_pointer.value or 0)

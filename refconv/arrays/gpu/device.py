@@ -1,4 +1,4 @@
-"""The GPU: the one place that imports numba.cuda, and what is missing where it can't be used.
+"""The GPU: the one module that imports numba.cuda, and the reasons why the GPU can't be used.
 
 Knows numba-cuda; of refconv its errors only. Imported when the GPU is first asked for.
 """
@@ -12,7 +12,7 @@ from refconv.core.errors import BackendUnavailable
 INSTALL = "pip install 'refconv[cuda]', or use backend='cpu'"
 LEAST_CAPABILITY = (7, 5)  # of CUDA 13's compiler
 
-# All are `Any`: numba-cuda is typed in part, and what types are found depends on whether it is installed.
+# All are `Any`: numba-cuda is typed in part, and mypy sees its types only where it is installed.
 try:
     cuda: Any = import_module("numba.cuda")
     SIMULATED = bool(import_module("numba.core.config").ENABLE_CUDASIM)  # Numba's simulator runs kernels as Python
@@ -29,7 +29,7 @@ try:
         driver: Any = import_module("numba.cuda.cudadrv.driver")
         # What protocols between libraries call the default stream, Numba's 0.
         DEFAULT_STREAM = 2 if import_module("numba.cuda.core.config").CUDA_PER_THREAD_DEFAULT_STREAM else 1
-    else:  # the simulator has none of them, and nobody asks for them there
+    else:  # the simulator has none of them, and no code uses them there
         StridedMemoryView = driver = None
         DEFAULT_STREAM = 0
     from_dtype: Any = import_module("numba.cuda.np.numpy_support").from_dtype
@@ -48,9 +48,9 @@ def check() -> None:
     BackendUnavailable
         Saying what is missing, and how to get it.
     """
-    found = _missing() or _too_old(current_device())
-    if found:
-        raise BackendUnavailable(f"backend='cuda': {found}")
+    reason = _missing() or _too_old(current_device())
+    if reason:
+        raise BackendUnavailable(f"backend='cuda': {reason}")
 
 
 @cache
@@ -58,11 +58,11 @@ def _missing() -> str:
     if SIMULATED:
         return ""
     try:
-        found = cuda.is_available()
-        reason = "" if found else str(cuda.cuda_error() or "no device").strip()
+        available = cuda.is_available()
+        reason = "" if available else str(cuda.cuda_error() or "no device").strip()
     except Exception as error:  # noqa: BLE001 - whatever a broken driver raises, it is not there
-        found, reason = False, str(error)
-    if not found:
+        available, reason = False, str(error)
+    if not available:
         first = " ".join(reason.split())
         return f"no usable GPU ({first}); install NVIDIA's driver (https://www.nvidia.com/drivers) and {INSTALL}"
     installed, compiler = cuda.cudadrv.driver.get_version(), cuda.runtime.get_version()
@@ -77,7 +77,7 @@ def _missing() -> str:
 
 @cache
 def _too_old(_gpu: int) -> str:
-    """Of the current GPU, which is this one."""
+    """The reason why the current GPU, the cache's key, is too old; empty if it is not."""
     if SIMULATED:
         return ""
     capability = cuda.get_current_device().compute_capability

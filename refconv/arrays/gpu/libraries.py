@@ -18,7 +18,7 @@ from refconv.core.formats import parse
 
 
 def adopt(name: str, array: Any) -> Distant:
-    """The array of a library that lies in the device's memory, to be read there.
+    """A library's array in the device's memory as a `Distant` one, to be read where it lies.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def adopt(name: str, array: Any) -> Distant:
 
 
 def new(array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Distant:
-    """A new array of the kind of another one, on the same device."""
+    """A new array of the same kind as `array`, on the same device."""
     return adopt("the result", _library(array).new(array, shape, dtype))
 
 
@@ -55,19 +55,19 @@ class _Interface:
 
     def adopt(self, name: str, array: Any, stream: Stream) -> Distant:
         """The array, to be read by work on a stream."""
-        found = array.__cuda_array_interface__
-        if found.get("mask") is not None:
+        interface = array.__cuda_array_interface__
+        if interface.get("mask") is not None:
             raise TypeError(f"{name} has a mask: must be an array without one, it would be lost")
         dtype = getattr(array, "dtype", None)  # the interface knows no bfloat16
-        kind = dtype if isinstance(dtype, np.dtype) else np.dtype(found["typestr"])
-        # Numba's own tell no strides where those other than 0 are as of a contiguous array.
-        strides = array.strides if isinstance(array, Array) else found.get("strides")
-        return distant(int(found["data"][0]), tuple(found["shape"]), strides, kind, StreamMemory(stream), array)
+        kind = dtype if isinstance(dtype, np.dtype) else np.dtype(interface["typestr"])
+        # Numba's own arrays give no strides in the interface if they are contiguous but for strides of 0.
+        strides = array.strides if isinstance(array, Array) else interface.get("strides")
+        return distant(int(interface["data"][0]), tuple(interface["shape"]), strides, kind, StreamMemory(stream), array)
 
     def new(self, array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-        """A new array of its kind, on its device and stream."""
-        stream, found = self.stream(array), allocated(shape, dtype)
-        return found.bind(stream.numba()) if stream.handle else found
+        """A new array of the same kind, on the same device and stream."""
+        stream, result = self.stream(array), allocated(shape, dtype)
+        return result.bind(stream.numba()) if stream.handle else result
 
 
 def _gpu_of(array: Any) -> int:
@@ -121,7 +121,7 @@ class _Torch(_Interface):
 
 
 def _library(array: Any) -> _Interface:
-    """How to ask an array's library."""
+    """The way to ask an array's library for streams, views and new arrays."""
     for name, kind, library in (("torch", "Tensor", _Torch), ("cupy", "ndarray", _CuPy)):
         module = sys.modules.get(name)
         if module is not None and isinstance(array, getattr(module, kind)):
@@ -130,19 +130,19 @@ def _library(array: Any) -> _Interface:
 
 
 def handed_over(name: str, array: Any, result: Distant) -> Any:
-    """A result as the kind that `array` is, or as it was made (Numba's) where that has no namespace to make it by.
+    """A result as the kind of array that `array` is; as Numba's if that kind has no `__array_namespace__`.
 
     Raises
     ------
     TypeError
         For a dtype that DLPack's writer does not know.
     """
-    found = result.owner if result.owner.shape == result.shape else result.owner.reshape(result.shape)
-    if isinstance(found, type(array)) or not hasattr(array, "__array_namespace__"):
-        return found
-    stream_of(result).wait()  # whoever reads it may be on any stream
+    owner = result.owner if result.owner.shape == result.shape else result.owner.reshape(result.shape)
+    if isinstance(owner, type(array)) or not hasattr(array, "__array_namespace__"):
+        return owner
+    stream_of(result).wait()  # the library may read the result on any stream
     try:
-        view = StridedMemoryView.from_cuda_array_interface(found, stream_ptr=-1)
+        view = StridedMemoryView.from_cuda_array_interface(owner, stream_ptr=-1)
         return array.__array_namespace__().from_dlpack(view)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
         raise TypeError(

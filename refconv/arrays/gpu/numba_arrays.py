@@ -1,6 +1,6 @@
-"""Numba's own arrays on the GPU: laid out as an array of the host is, and unwrapped; for candidates that take them.
+"""Numba's own arrays on the GPU, with the layout of an array of the host; for candidates that take them.
 
-Knows numba.cuda by `device`, and buffers.
+Knows numba.cuda by `device`, and buffers; no candidate.
 """
 
 from typing import Any
@@ -12,10 +12,10 @@ from refconv.arrays.gpu.device import SIMULATED, Array, UnknownDtype, cuda, from
 
 
 class _Lying:
-    """Memory that Numba is to see as an array that lies as `meant` does, at an offset in the `owner`'s."""
+    """`__cuda_array_interface__` of a view into `owner`: shape and strides of `meant`, `offset` bytes in."""
 
     def __init__(self, owner: Any, offset: int, meant: np.ndarray) -> None:
-        self.owner = owner  # not freed before what is made of this
+        self.owner = owner  # kept alive as long as the arrays made from this object
         self.__cuda_array_interface__ = {
             "data": (address_of(owner) + offset, False), "shape": meant.shape, "strides": meant.strides,
             "typestr": f"|V{meant.itemsize}", "version": 3,
@@ -23,7 +23,7 @@ class _Lying:
 
 
 def lay(memory: np.ndarray, offset: int, meant: np.ndarray) -> tuple[Any, Any]:
-    """A copy of some bytes in the device's memory, and Numba's array in it that is as `meant` is in `memory`.
+    """A copy of `memory` on the device, and Numba's array over it that lies there as `meant` does in `memory`.
 
     Raises
     ------
@@ -34,18 +34,18 @@ def lay(memory: np.ndarray, offset: int, meant: np.ndarray) -> tuple[Any, Any]:
         from_dtype(meant.dtype)
     except UnknownDtype as error:
         raise TypeError(f"Numba has no {meant.dtype}") from error
-    there = cuda.to_device(memory)
+    copy = cuda.to_device(memory)
     if SIMULATED:
-        return there, Array(np.ndarray(meant.shape, meant.dtype, there._ary, offset, meant.strides))  # noqa: SLF001
-    found = cuda.as_cuda_array(_Lying(there, offset, meant), sync=False)
-    return there, Array(meant.shape, meant.strides, meant.dtype, gpu_data=found.gpu_data)
+        return copy, Array(np.ndarray(meant.shape, meant.dtype, copy._ary, offset, meant.strides))  # noqa: SLF001
+    view = cuda.as_cuda_array(_Lying(copy, offset, meant), sync=False)
+    return copy, Array(meant.shape, meant.strides, meant.dtype, gpu_data=view.gpu_data)
 
 
 def unwrapped(array: Any) -> Any:
-    """Numba's array, or NumPy's that the simulator has put into one: only itself knows every dtype."""
+    """Numba's array itself; in the simulator the NumPy array inside, which supports every dtype."""
     return array._ary if SIMULATED else array  # noqa: SLF001 - the simulator's way
 
 
 def synchronize() -> None:
-    """Wait until all is done that was put on any stream."""
+    """Wait until all work on all streams is done."""
     cuda.synchronize()

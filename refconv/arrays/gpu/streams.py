@@ -1,4 +1,4 @@
-"""Streams of the current GPU, and its memory as somebody sees it whose work is on one.
+"""Streams of the current GPU, and its memory as work on a stream sees it.
 
 Knows numba.cuda by `device`; no other library.
 """
@@ -19,12 +19,12 @@ class Stream(NamedTuple):
     handle: int  # 0 for the default one
 
     def numba(self) -> Any:
-        """As Numba has it; 1 and 2 are CUDA's names for the two default ones."""
+        """Numba's object for the stream; handles 1 and 2 are CUDA's names for its two default streams."""
         named = (cuda.default_stream, cuda.legacy_default_stream, cuda.per_thread_default_stream)
         return named[self.handle]() if self.handle < len(named) else _external(self.handle)
 
     def wait(self) -> None:
-        """Until all that was put on it is done."""
+        """Wait until all work on the stream is done."""
         self.numba().synchronize()
 
 
@@ -34,17 +34,17 @@ def _external(handle: int) -> Any:
 
 
 class StreamMemory:
-    """The device's memory, as somebody sees it whose work is on a stream."""
+    """The device's memory, read and written in the order of a stream."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
 
     def read(self, address: int, size: int) -> np.ndarray:
-        """Bytes from an address on, when all that is on the stream is done."""
-        found = np.empty(size, np.uint8)
-        _bytes_at(address, size).copy_to_host(found, stream=self.stream.numba())
+        """Bytes from an address on, once all work on the stream is done."""
+        data = np.empty(size, np.uint8)
+        _bytes_at(address, size).copy_to_host(data, stream=self.stream.numba())
         self.stream.wait()
-        return found
+        return data
 
     def write(self, address: int, data: np.ndarray) -> None:
         """Copy bytes to an address."""
@@ -53,7 +53,7 @@ class StreamMemory:
 
 
 class _Bytes:
-    """Memory of somebody else's, for Numba."""
+    """`__cuda_array_interface__` of bytes at an address, which someone else owns."""
 
     def __init__(self, address: int, size: int) -> None:
         self.__cuda_array_interface__ = {
@@ -71,8 +71,8 @@ def current_stream() -> Stream:
 
 
 def stream_of(*arrays: np.ndarray | None) -> Stream:
-    """The stream of a call with these arrays: the first one's on the device, when all are done on the others'."""
-    memories = [each.memory for each in arrays if isinstance(each, Distant)]
+    """The stream for a call with these arrays: that of the first array on the device, after waiting for the others'."""
+    memories = [array.memory for array in arrays if isinstance(array, Distant)]
     streams = [memory.stream for memory in memories if isinstance(memory, StreamMemory)] or [current_stream()]
     for other in {*streams} - {streams[0]}:
         other.wait()

@@ -1,4 +1,4 @@
-"""Targets: who runs the nest. Python itself ("python"), compiled parallel CPU code ("cpu"), a GPU ("cuda").
+"""Targets: what runs the nest. Python itself ("python"), compiled parallel CPU code ("cpu"), a GPU ("cuda").
 
 Knows what a target is and which there are; a target is imported when first asked for, for Numba takes long to load.
 """
@@ -19,7 +19,7 @@ BACKENDS = ("auto", "cpu", "python", "cuda")
 
 
 def _born_of_a_fork() -> bool:
-    """Whether this process was forked and runs no program of its own since, as far as the system tells (Linux does)."""
+    """Whether this process was forked without starting a program since, as far as the system tells (Linux does)."""
     try:
         flags = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[6])
     except (OSError, ValueError, IndexError):
@@ -27,7 +27,7 @@ def _born_of_a_fork() -> bool:
     return bool(flags & 0x40)  # PF_FORKNOEXEC
 
 
-# From the import of refconv on: what uses threads may be imported later.
+# Forks are recorded from the import of refconv on: modules that use threads may be imported later.
 _FORKED = [_born_of_a_fork()]
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _FORKED.append(True))
@@ -54,7 +54,7 @@ def choose(backend: str, *, on_gpu: bool = False) -> Target:
     Raises
     ------
     GeometryError
-        For a name that is none.
+        For a name that no target has.
     BackendUnavailable
         If it can't run here, or the arrays live on the GPU and it runs elsewhere.
     """

@@ -38,7 +38,7 @@ def fma(x: Any, w: Any, total: Any) -> Any:
 
 
 def _modulo(number: int) -> np.int64:
-    """As 64 bits have it."""
+    """The number modulo 2**64, as an int64."""
     return np.int64((number + 2**63) % 2**64 - 2**63)
 
 
@@ -106,11 +106,11 @@ def run(correlation: Correlation) -> None:
 def sums(correlation: Correlation, index: tuple[np.ndarray, ...]) -> np.ndarray:
     """The exact sums of some outputs, of these indices, as `Fraction`s, or floats where they are NaN or infinity."""
     c = correlation._replace(accumulator=EXACT)
-    found = np.empty(c.out.shape, object)
-    for n, g, each in _sums(c):
-        found[n, g] = each
-    values: np.ndarray = found[index]
-    return values
+    exact_sums = np.empty(c.out.shape, object)
+    for n, g, values in _sums(c):
+        exact_sums[n, g] = values
+    chosen: np.ndarray = exact_sums[index]
+    return chosen
 
 
 def _sums(c: Correlation) -> Iterator[tuple[int, int, np.ndarray]]:
@@ -142,7 +142,7 @@ def _shifted(x: np.ndarray, zero_point: int) -> np.ndarray:
 
 
 def _flattened(padded: np.ndarray, flat: Layout, stride: tuple[int, ...]) -> np.ndarray:
-    """The padded input of a group as its layout has it; what no output needs is anything."""
+    """The padded input of a group in the order of its layout; elements that no output needs hold any number."""
     indices = [
         np.clip(np.add.outer(starts, np.arange(length) * step), 0, size - 1).reshape(-1)
         for starts, length, step, size in zip(flat.starts, flat.lengths, stride, padded.shape[1:], strict=True)

@@ -1,7 +1,11 @@
-"""Running a correlation on the CPU: planned once for its shapes, then one call of the kernel by all threads.
+"""Running a correlation on the CPU.
 
-Knows plans, the kernel and threads. Kernels run without the interpreter's lock and write to disjoint outputs in the
-canonical order: neither the schedule nor the number of threads can change a bit.
+A call looks up what was prepared for its shapes and dtypes (`_Call`: the plan as a block of integers), copies the
+block, fills in the addresses of its own arrays, and has all threads call the compiled kernel with the block's address.
+Very long sums (`_Slabs`) take several such calls. Kernels run without the interpreter's lock and write to disjoint
+outputs in the canonical order: neither the schedule nor the number of threads can change a bit.
+
+Knows plans, the kernel and threads; not who asks for the correlation.
 """
 
 import ctypes
@@ -49,8 +53,8 @@ from refconv.engine.targets.exact import superaccumulator, two_numbers
 from refconv.engine.targets.exact.sums import run as run_exactly
 from refconv.engine.targets.jit.convert import Steps, converter
 
-# Weights that do not lie one after the other are brought into order by all threads, tile by tile, for each panel anew;
-# or, where a channel has more outputs than this and so many panels, copied before, once.
+# Weights that are not contiguous are put in order by the threads, tile by tile, again for each panel. If a channel has
+# more outputs than this, and so many panels, they are copied once before.
 MOST_POSITIONS = 1024
 
 
@@ -65,7 +69,7 @@ def run(correlation: Correlation) -> None:
 def _run(correlation: Correlation) -> None:
     x, w, bias, out, stride, dilation, padding, padding_mode, accumulator, zero_point, slack = correlation
     w_strides = () if w.flags.c_contiguous else w.strides
-    # A plain tuple: this is on the way of each small call. `_prepared` has its names.
+    # Plain tuples: named ones would slow down every small call. `_prepared` names their entries.
     prepared = _prepared(
         (x.shape, w.shape, out.shape, stride, dilation, padding, padding_mode, x.strides, w_strides, out.strides),
         (x.dtype, w.dtype, out.dtype, accumulator, zero_point, slack),
@@ -87,7 +91,7 @@ def _run(correlation: Correlation) -> None:
 def _filled(
     call: "_Call", x: int, w: np.ndarray, bias: np.ndarray | None, out: np.ndarray, workspace: np.ndarray
 ) -> "array[int]":
-    """The block of a call, its own: several threads may be here."""
+    """A copy of the prepared block with the addresses of a call: other threads may make calls at the same time."""
     block = call.block[:]
     block[X], block[W], block[OUT], block[WORKSPACE] = x, w.ctypes.data, out.ctypes.data, _first_line(workspace)
     block[COUNTERS] = block.buffer_info()[0] + 8 * len(Job._fields)
@@ -97,7 +101,7 @@ def _filled(
 
 
 def _first_line(memory: np.ndarray) -> int:
-    address = ctypes.addressof(_BYTE(memory))  # NumPy's own way to say it takes three times as long
+    address = ctypes.addressof(_BYTE(memory))  # `array.ctypes.data` takes three times as long
     return -(-address // LINE) * LINE
 
 
@@ -105,13 +109,13 @@ _BYTE: Any = ctypes.c_char.from_buffer
 
 
 def _run_slabs(correlation: Correlation, prepared: "_Slabs", bias: np.ndarray | None) -> None:
-    """One slab of terms after the other, each by all threads; the sums are kept in between."""
+    """Compute one slab of terms after the other, each by all threads; the sums are kept from slab to slab."""
     x, w, _, out, *_ = correlation
     sums = np.empty(0, np.uint8)
     for slab in slabs(prepared.problem, prepared.cut):
         problem, start = part(prepared.problem, slab)
         call = _prepare(problem, prepared.schedule)
-        # Its own: a thread that comes too late for a slab still clears its part of that one's workspace.
+        # A new one for each slab: a thread that starts late still clears its part of an earlier slab's workspace.
         workspace = np.empty(call.workspace, np.uint8)
         if not len(sums):
             sums = np.empty(call.sums, np.uint8)
@@ -137,19 +141,22 @@ sums = superaccumulator.sums
 
 
 def warm_up() -> Iterator[tuple[int, int]]:
-    """Compile all that any call may need, or load it; yields how many pieces are done, and how many there are."""
+    """Compile or load all functions that a call may need; yields how many are done, and how many there are."""
     pieces: list[Callable[[], Any]] = [kernel]
     for accumulator in (np.dtype("float32"), np.dtype("float64"), INT64, EXACT):
         lanes = registers()[0] // number(accumulator).itemsize
-        some = tiles(numbers(accumulator))
-        shapes = dict.fromkeys((channels, each) for channels, vectors in some for each in (vectors, 1))
-        pieces += [partial(microkernel, accumulator, *shape, lanes, each) for shape in shapes for each in (True, False)]
+        shapes = dict.fromkeys(
+            (channels, count) for channels, vectors in tiles(numbers(accumulator)) for count in (vectors, 1)
+        )
+        pieces += [
+            partial(microkernel, accumulator, *shape, lanes, whole) for shape in shapes for whole in (True, False)
+        ]
         if accumulator is EXACT:
             pieces += [partial(converter, EXACT, result, result=True) for result in FLOATS]
             pieces += [two_numbers.survey, superaccumulator.accumulate, superaccumulator.rounding]
             continue
         floats = () if accumulator == INT64 else FLOATS
-        narrower = tuple(each for each in floats if each.itemsize <= accumulator.itemsize)
+        narrower = tuple(dtype for dtype in floats if dtype.itemsize <= accumulator.itemsize)
         pieces += [partial(converter, source, accumulator) for source in narrower + INTEGERS]
         pieces += [partial(converter, accumulator, result, result=True) for result in (*floats, *DELIVERED)]
     for done, build in enumerate(pieces, 1):
@@ -158,19 +165,19 @@ def warm_up() -> Iterator[tuple[int, int]]:
 
 
 class _Call(NamedTuple):
-    """What calls of the kernel that differ in nothing but numbers have in common."""
+    """What is prepared once for all calls with the same shapes, strides, dtypes, options and number of threads."""
 
     kernel: Any
-    block: "array[int]"  # the kernel's `Job`, then its counters
+    block: "array[int]"  # the kernel's `Job`, addresses of arrays still missing, then its counters
     threads: int
-    workspace: int  # bytes, as the next
-    sums: int
-    copies_weights: bool  # to one after the other
-    plan: Plan  # keeps what the block tells the addresses of
+    workspace: int  # bytes, for all threads
+    sums: int  # bytes, where sums are kept from slab to slab
+    copies_weights: bool  # whether the weights are made contiguous before the call
+    plan: Plan  # keeps the tables alive whose addresses are in the block
 
 
 class _Slabs(NamedTuple):
-    """What correlations have in common whose sums are so long that they are computed slab by slab."""
+    """What is prepared for sums so long that they are computed in slabs of terms, a call of the kernel for each."""
 
     problem: Problem
     cut: Cut
@@ -187,25 +194,25 @@ def _prepared(shapes: tuple[Any, ...], formats: tuple[Any, ...], n_threads: int)
         padding_mode, x_strides, w_strides, out_strides, x_dtype, w_dtype, out_dtype, accumulator, n_threads,
         zero_point, slack, math.prod(w_shape[2:]),
     )  # fmt: skip
-    how = cut(problem)
-    if how is None:
+    slab_cut = cut(problem)
+    if slab_cut is None:
         copied = len(size) > 2 or math.prod(out_shape) > MOST_POSITIONS * math.prod(out_shape[1:3])
         call = _prepare(merged(problem._replace(w_strides=()) if copied else problem))
         return call._replace(copies_weights=copied and bool(w_strides))
     problem = problem._replace(w_dtype=problem.number, w_strides=())
-    first, _ = part(problem, next(slabs(problem, how)))
+    first, _ = part(problem, next(slabs(problem, slab_cut)))
     best = cheapest(with_rows(first))
-    # Slabs keep their sums in the same places: no run may depend on a length that differs from slab to slab.
+    # All slabs keep their sums in the same places: so the runs must not depend on a length that differs among slabs.
     split = 1 if first.kernel[-1] == problem.kernel[-1] else 2
-    return _Slabs(problem, how, (best.channels, best.vectors, best.band, best.threads, split))
+    return _Slabs(problem, slab_cut, (best.channels, best.vectors, best.band, best.threads, split))
 
 
 @lru_cache(maxsize=1024)
-def _prepare(problem: Problem, how: tuple[Any, ...] | None = None) -> _Call:
-    """The call for a problem, by a given schedule or the best one."""
+def _prepare(problem: Problem, schedule: tuple[Any, ...] | None = None) -> _Call:
+    """The prepared call for a problem, by a given schedule (the arguments of `costed`) or the cheapest one."""
     problem = with_rows(problem)
-    made = plan(problem, cheapest(problem) if how is None else costed(problem, *how))
-    job = made.job
+    planned = plan(problem, cheapest(problem) if schedule is None else costed(problem, *schedule))
+    job = planned.job
     counters = [0] * (2 + job.threads) * COUNTER_STRIDE
     return _Call(
         kernel(),
@@ -214,5 +221,5 @@ def _prepare(problem: Problem, how: tuple[Any, ...] | None = None) -> _Call:
         job.threads * job.workspace_size + LINE,
         job.units * job.sums_size + LINE,
         False,
-        made,
+        planned,
     )

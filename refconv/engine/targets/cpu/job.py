@@ -1,19 +1,19 @@
 """A job: all that compiled code is told of one correlation, in one block of integers.
 
-Knows nothing but the names of things.
+Knows the names of the integers only; not how they are computed.
 """
 
 from typing import NamedTuple
 
-# Of padding, by number; not `padding.MODES`, for what is compiled in must be covered by the key of the cache.
+# The padding modes by number. Not `padding.MODES`: constants of compiled code must be covered by the cache's key.
 MODES = ("zeros", "reflect", "replicate", "circular")
 LINE = 64  # bytes of a cache line, or a multiple of that; no vector is longer
-NOTHING = -(2**63)  # in the place of an offset: no element of the input, zeros
-COUNTER_STRIDE = LINE // 8  # counters of different threads lie in different cache lines
+NOTHING = -(2**63)  # in place of an offset: zeros, no elements of the input
+COUNTER_STRIDE = LINE // 8  # integers: counters of different threads lie in different cache lines
 
 
 class Job(NamedTuple):
-    """All that a kernel is told: sizes, strides and sizes of numbers (in bytes), and where things lie (addresses).
+    """All that a kernel is told: sizes and counts, strides (in bytes), and addresses.
 
     The last two axes are rows and columns; all axes before them, the leading ones, are told in tables. A panel holds,
     for each channel and each part of the columns, and within it of the leading axes and of the rows, planes of
@@ -25,11 +25,11 @@ class Job(NamedTuple):
     in_channels: int  # input channels of a group
     terms: int  # of this job
     all_terms: int  # of a sum, which several jobs may compute
-    itemsize: int  # of what the accumulator consists of
-    bias_size: int  # of the bias of a channel
+    itemsize: int  # of the numbers that an accumulator consists of, in bytes
+    bias_size: int  # of the bias of a channel, in bytes
     tile_channels: int
     tile_positions: int
-    full_positions: int  # of a run that full tiles compute, from 0 on; tiles of a single vector compute the rest
+    full_positions: int  # of a run: computed by full tiles, from 0 on; tiles of a single vector compute the rest
     units: int
     chunk: int  # units that a thread takes at a time
     threads: int
@@ -49,13 +49,13 @@ class Job(NamedTuple):
     panel_rows: int  # of a plane
     panel_columns: int
     panel_channel: int  # elements from a channel of the panel to the next
-    panel_filled: int  # elements that packing writes to each channel, from its first on; 0 if some are left to be zeros
-    plane_borders: int  # whether there are planes, rows, columns outside of the input to be filled for each panel
+    panel_filled: int  # elements of a channel, from its first on, that packing writes; 0 if it leaves gaps of zeros
+    plane_borders: int  # whether planes (next: rows, columns) outside of the input are filled anew for each panel
     row_borders: int
     column_borders: int
-    split_planes: int  # whether the sums of each plane, of each row are a run of their own: nothing between is computed
+    split_planes: int  # whether each plane (next: row) is a run of its own: no sums are computed in between
     split_rows: int
-    sums_row: int  # positions of a channel that tiles may compute, past the last one of a run too
+    sums_row: int  # positions of a channel that tiles may compute, also past the end of a run
     sums_line: int  # from a row of outputs to the next among them
     padding_mode: int  # index into MODES
     height: int  # of the input
@@ -106,7 +106,7 @@ class Job(NamedTuple):
     convert_x: int
     convert_w: int
     convert_out: int
-    # From here on a call fills in its own.
+    # From here on, each call fills in its own.
     x: int = 0
     w: int = 0
     bias: int = 0  # contiguous, in the accumulator's format

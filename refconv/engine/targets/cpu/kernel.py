@@ -1,8 +1,9 @@
-"""The kernel: units of work, shared among threads; in each the nest over what was packed, and its delivery.
+"""The kernel: units of work, shared among threads; for each unit the nest over a packed panel, and delivery.
 
 A unit is one tile of output channels, of one panel. A panel is a band of outputs along each axis, of one group of one
-image, with the input that it needs, packed. Units of a panel follow one another, so a thread packs a panel once for all
-of its units there. Knows jobs, packing and memory; not the type of any number: what does is called by address.
+image, with the input that it needs, packed. Units of a panel follow one another, so that a thread packs a panel once
+for all of its units there. Knows jobs, packing and memory; not the type of any number: functions of typed numbers are
+called by address.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
@@ -19,7 +20,7 @@ from refconv.engine.targets.jit.memory import call, clear, fetch_add, load_recor
 
 
 class Unit(NamedTuple):
-    """A tile of channels, of a column band, of a row band, of a band of the leading axes, of a group, of an image."""
+    """The numbers of a unit's tile, of its bands of columns, rows and leading axes, of its group and of its image."""
 
     tile: int
     column_band: int
@@ -31,7 +32,7 @@ class Unit(NamedTuple):
 
 @inner
 def _unit(number, tiles, job):
-    """The unit of a number; those of a panel follow one another."""
+    """The unit of a number; units of a panel have consecutive numbers."""
     panel, tile = number // tiles, number % tiles
     band, column_band = panel // job.column_bands, panel % job.column_bands
     band, row_band = band // job.row_bands, band % job.row_bands
@@ -41,7 +42,7 @@ def _unit(number, tiles, job):
 
 @inner
 def _next_unit(unit, tiles, job):
-    """The next one, by counting: divisions take longer than the work of a small unit."""
+    """The unit of the next number, without divisions: these take longer than the work of a small unit."""
     tile, column_band, row_band, lead_band, group, image = unit
     tile += 1
     if tile == tiles:
@@ -61,8 +62,8 @@ def _next_unit(unit, tiles, job):
 def _compute(at, job, unit, number, panel):
     """Compute a unit whose panel is packed, at the start of the thread's workspace."""
     # The last tile is moved back, over channels of the one before: no tile reaches past the last channel.
-    wanted = unit.tile * job.tile_channels
-    k = min(wanted, job.channels - job.tile_channels)
+    first = unit.tile * job.tile_channels  # channel that is the unit's own
+    k = min(first, job.channels - job.tile_channels)
     channel = unit.group * job.channels + k
     w = job.w + unit.group * job.w_group + k * job.w_channel
     if job.convert_w:
@@ -70,7 +71,7 @@ def _compute(at, job, unit, number, panel):
     sums = job.sums + number * job.sums_size if job.sums_size else panel + job.sums_at
     _sum(at, job, unit, panel, w, job.bias + channel * job.bias_size, sums)
     if job.first_term + job.terms == job.all_terms:
-        _deliver(job, unit, sums + (wanted - k) * job.sums_row * job.itemsize, wanted, k + job.tile_channels - wanted)
+        _deliver(job, unit, sums + (first - k) * job.sums_row * job.itemsize, first, k + job.tile_channels - first)
 
 
 @inner
@@ -128,9 +129,9 @@ def _deliver(job, unit, sums, channel, channels):
 
 @inner
 def _clear_gaps(job, panel):
-    """Zeros where packing writes nothing: padding, and what lies after each channel and after the last.
+    """Write zeros where packing writes nothing: padding, and the gaps after each channel and after the last one.
 
-    Tiles compute with the latter too, and on subnormal numbers that is a hundred times slower.
+    Tiles compute with the gaps too, and if these held subnormal numbers, that would be a hundred times slower.
     """
     channel, filled = job.panel_channel * job.itemsize, job.panel_filled * job.itemsize
     for c in range(job.in_channels):
@@ -139,14 +140,14 @@ def _clear_gaps(job, panel):
 
 
 def _kernel(at):
-    """Compute units until none is left: those of this thread's share, then what is left of the others'."""
+    """Compute units until none is left: those of this thread's share, then those left of the other threads' shares."""
     job = load_record(Job, at)
     tiles = (job.channels + job.tile_channels - 1) // job.tile_channels
     stride = 8 * COUNTER_STRIDE
     me, done = fetch_add(job.counters, 1), job.counters + stride
     panel = job.workspace + me * job.workspace_size
     _clear_gaps(job, panel)
-    end = np.int64(-1)  # of the units computed last: if those that follow are next, their panel is packed
+    end = np.int64(-1)  # of the units computed last: the panel of a unit that follows them is packed already
     for turn in range(job.threads):
         share = (me + turn) % job.threads
         first, last = job.units * share // job.threads, job.units * (share + 1) // job.threads

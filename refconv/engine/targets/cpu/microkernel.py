@@ -1,4 +1,4 @@
-"""The microkernel: the nest over a register tile, compiled. The only code that knows what a sum is, and the fastest.
+"""The microkernel: the nest over a register tile, compiled. The only code that adds, and where the time is spent.
 
 Knows the nest, tiles and jobs; not where the arrays that it reads come from.
 """
@@ -24,14 +24,15 @@ _nest = inner(correlate)
 def microkernel(accumulator: np.dtype, channels: int, vectors: int, lanes: int, whole: bool = True) -> Any:
     """A compiled `nest(job, x, w, bias, sums, positions)`: the sums of a tile's channels at so many positions.
 
-    All but the last are addresses; x and sums those of the first position. `whole`: of sums that one job computes.
+    All arguments but the last are addresses; x and sums those of the first position. `whole`: one job computes whole
+    sums.
     """
     type_, parts = number(accumulator), numbers(accumulator)
     tile, of_sums = Tile(type_, channels, vectors, lanes, parts), type_.type
 
     def nest(at, x, w, bias, sums, positions):
         job = load_record(Job, at)
-        # Where nothing is kept from job to job the compiler is told so: a tile's sums must stay in registers.
+        # If one job computes whole sums, the compiler must know: only then do a tile's sums stay in registers.
         part: Any = (np.int64(0), True) if whole else (job.first_term, job.first_term + job.terms == job.all_terms)
         _nest(
             tile,

@@ -13,25 +13,25 @@ from refconv.engine.targets.cpu.job import MODES, NOTHING
 from refconv.engine.targets.jit.cfunctions import inner
 from refconv.engine.targets.jit.memory import call, clear, view
 
-ZERO = -1  # in the place of an index: no element of the input, a zero
+ZERO = -1  # in place of an index: a zero, no element of the input
 _REFLECT, _REPLICATE, _CIRCULAR = map(MODES.index, ("reflect", "replicate", "circular"))
 
 
 class Axis(NamedTuple):
-    """What one part of an axis has of a panel."""
+    """One part of a panel along an axis."""
 
     place: int  # of its first element, in the unpadded input
     stride: int  # from an element to the next
     size: int  # of the input
     after: int  # padding
-    first: int  # from and to where its elements are the input's own
+    first: int  # the elements from `first` to `last`, which is excluded, are the input's own
     last: int
     used: int  # how many elements are needed
 
 
 @inner
 def _index(mode, axis, j):
-    """Which element of the input stands at element j of a part, ZERO for a zero: as `padding.index_map` has it."""
+    """The index of the input's element at element j of a part, ZERO for a zero: the same as in `padding.index_map`."""
     place = axis.place + j * axis.stride
     if place >= axis.size + axis.after:  # past the padded input: it belongs to no output
         return ZERO
@@ -65,7 +65,7 @@ def _borders(job, source, columns, start):
 
 @inner
 def _rows(job, source, rows, columns, panel, done, end):
-    """Fill the rows of all channels, one by one, but for those that are done, from `done` to `end`."""
+    """Fill the rows of all channels, one by one; rows from `done` to `end` are filled already."""
     for c in range(job.in_channels):
         for j in range(rows.used):
             if done <= j < end:
@@ -108,7 +108,7 @@ def _clear_part(job, panel):
 
 @inner
 def pack(job, source, unit, panel):
-    """Fill the panel of a unit at an address from one group of one image, which starts at another."""
+    """Fill the panel of a unit, at address `panel`, from one group of one image, at address `source`."""
     sources = view(np.int64, job.plane_sources + 8 * unit.lead_band * job.planes, job.planes)
     places = view(np.int64, job.plane_places, job.planes)
     row_starts = view(np.int64, job.row_starts, job.row_parts)

@@ -1,10 +1,10 @@
-"""Threads: one C function, called by as many threads as Numba is set to use. Knows no kernel.
+"""Threads: one C function, called by as many threads as Numba is set to use. Knows C functions; no kernel.
 
 The threads are those of an OpenMP runtime: torch's where torch is loaded, else the system's. Sharing torch's is what
 makes calls that take turns with torch's fast: after each of its calls, torch's threads wait busily for the next, and
-threads of anybody else would have to wait for them. The runtime is called, not configured: no setting of it changes,
-torch's number of threads does not. Without such a runtime, and in a forked child, where OpenMP does not work, a pool of
-Python threads does the same, slower to wake (docs/design.md has the measurements).
+other threads would have to wait for the processors. The runtime is called, not configured: its settings and torch's
+number of threads stay as they are. Without such a runtime, and in a forked child, where OpenMP does not work, a pool of
+Python threads does the same, but takes longer to wake (docs/design.md has the measurements).
 """
 
 import contextlib
@@ -25,14 +25,14 @@ from refconv.engine.targets import forked
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-AWAKE_SECONDS = 0.005  # OpenMP's threads wait busily for longer than this before they sleep, if not told otherwise
+AWAKE_SECONDS = 0.005  # by default, OpenMP's threads wait busily for longer than this before they sleep
 
 _latest = [-math.inf]  # when threads were last used here
 
 
 def count() -> int:
     """Number of threads to use: that of `numba.set_num_threads`, else NUMBA_NUM_THREADS (by default the CPUs)."""
-    # Asking Numba for its number starts its threads (and may reset torch's): only ask if they run anyway.
+    # Asking Numba for its number starts its threads (and may reset torch's number): ask only if they run anyway.
     running = parallel._is_initialized  # noqa: SLF001 - there is no public way to ask
     return int(numba.get_num_threads() if running else numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
 
@@ -47,7 +47,7 @@ def share(function: Any, argument: int, n_threads: int, kept: Any) -> None:
     function
         A Numba C function of an address.
     kept
-        What lives at that address, kept until the last of the calls has returned.
+        Objects whose memory the function uses: kept alive until the last of the calls has returned.
     """
     if n_threads < 2:
         function.ctypes(argument)
@@ -56,7 +56,7 @@ def share(function: Any, argument: int, n_threads: int, kept: Any) -> None:
     if parallel_call is not None:
         parallel_call(function.address, argument, n_threads, 0)
     else:
-        with contextlib.suppress(RuntimeError):  # at the end of a program a pool takes no more: then it is done alone
+        with contextlib.suppress(RuntimeError):  # as the program ends, a pool takes no calls: this thread does all
             pool = _pool(os.getpid(), n_threads - 1)
             for _ in range(1, n_threads):
                 pool.submit(_call, function, argument, kept)
@@ -65,10 +65,11 @@ def share(function: Any, argument: int, n_threads: int, kept: Any) -> None:
 
 
 def openmp() -> Any:
-    """OpenMP's way to call a function in several threads, None where the pool does better.
+    """OpenMP's function to call a function in several threads, None where the pool does better.
 
-    That is where there is no OpenMP runtime, in a forked child, and after a pause: the runtime returns when its last
-    thread does, and the system may take milliseconds to wake that. Whether torch's threads are awake can't be known.
+    The pool does better without an OpenMP runtime, in a forked child, and after a pause: the runtime returns when its
+    last thread does, and the system may take milliseconds to wake a thread. Torch's threads are taken to be awake, for
+    that can't be known.
     """
     if forked():
         return None
@@ -77,12 +78,16 @@ def openmp() -> Any:
 
 
 def runtime() -> str:
-    """Whose threads they are."""
+    """Whose threads are used, in words."""
     torchs = _torch() is not None
-    found = None if forked() else _gomp_parallel(torchs)
-    if found is None:
+    parallel_call = None if forked() else _gomp_parallel(torchs)
+    if parallel_call is None:
         return "of a pool of Python's"
-    return "of torch's OpenMP runtime" if torchs and found is not _gomp_parallel(False) else "of the system's OpenMP"
+    return (
+        "of torch's OpenMP runtime"
+        if torchs and parallel_call is not _gomp_parallel(False)
+        else "of the system's OpenMP"
+    )
 
 
 def _call(function: Any, argument: int, _kept: Any) -> None:
@@ -101,12 +106,12 @@ def _gomp_parallel(torchs: bool) -> Any:
     """
     library = Path(_torch().__file__ or "").parent / "lib" / "libtorch_cpu.so" if torchs else "libgomp.so.1"
     try:
-        found = ctypes.CDLL(str(library)).GOMP_parallel  # in the library, or in what it is linked to
+        function = ctypes.CDLL(str(library)).GOMP_parallel  # in the library, or in what it is linked to
     except (OSError, AttributeError):
         return _gomp_parallel(False) if torchs else None
-    found.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
-    found.restype = None
-    return found
+    function.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+    function.restype = None
+    return function
 
 
 @lru_cache(maxsize=4)

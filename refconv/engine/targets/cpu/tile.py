@@ -1,7 +1,8 @@
-"""The register tile: some output channels times some neighbouring outputs, as vectors of the processor.
+"""The register tile: some output channels times some neighboring outputs, as vectors of the processor.
 
-A tile is a Numba type: its accumulator and its shape are part of the type, so that kernels are specialised by types
-alone and can be cached on disk. Knows LLVM and Numba; no kernel, and no processor. What it does, `engine/nest.py` says.
+A tile is a Numba type: its accumulator and its shape are part of the type, so that kernels are specialized by types
+alone and can be cached on disk. Knows LLVM and Numba; no kernel, and no processor. `engine/nest.py` defines a tile's
+operations.
 """
 
 # Numba refuses overloads whose annotations differ from their implementation's.
@@ -64,7 +65,7 @@ class Tile:
     number
         float32, float64 or int64: what a sum is made of.
     channels, vectors, lanes
-        Output channels; vectors of neighbouring outputs for each; outputs in a vector.
+        Output channels; vectors of neighboring outputs of a channel; outputs in a vector.
     numbers
         1, or 2 for sums of two numbers.
     """
@@ -101,13 +102,13 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any
 
 
 def _vector_pointer(builder: Any, tile: TileType, pointer: Any, number: int) -> Any:
-    """Pointer to the vector `number` vectors further on, and how it may lie in memory."""
+    """Pointer to the vector `number` vectors after a pointer, and the alignment in bytes that it is sure to have."""
     at = builder.gep(pointer, [_INT64(number * tile.lanes)])
     return builder.bitcast(at, tile.vector.as_pointer()), tile.accumulator.bitwidth // 8
 
 
 def _everywhere(builder: Any, tile: TileType, scalar: Any) -> Any:
-    """A vector with `scalar` in each lane."""
+    """A vector with `scalar` in all lanes."""
     undefined = ir.Constant(tile.vector, ir.Undefined)
     lanes = ir.Constant(ir.VectorType(_INT32, tile.lanes), [0] * tile.lanes)
     return builder.shuffle_vector(builder.insert_element(undefined, scalar, _INT32(0)), undefined, lanes)
@@ -166,15 +167,15 @@ def _tile_add(typing_context: Any, tile: Any, total: Any, block: Any) -> Any:
 
 
 def _sums_pointers(context: Any, builder: Any, tile: TileType, array_type: Any, operands: Any) -> Iterator[Any]:
-    """Pointers to the vectors of a tile's sums, one after the other, and how they may lie in memory.
+    """Pointers to the vectors of a tile's sums, one after the other, and their alignments.
 
-    Of two numbers, the first lie where whole sums do and the second where blocks do.
+    Of sums of two numbers, the first numbers lie in the place of totals and the second in the place of blocks.
     """
     sums, part, k, i = operands
     array = context.make_array(array_type)(context, builder, sums)
     _, channels, row = cgutils.unpack_tuple(builder, array.shape)  # contiguous
     starts = [part] if tile.numbers == 1 else [_INT64(0), _INT64(1)]
-    rows = [builder.add(builder.mul(each, channels), k) for each in starts]
+    rows = [builder.add(builder.mul(start, channels), k) for start in starts]
     for k, channel in itertools.product(rows, range(tile.channels)):
         at = builder.add(builder.mul(builder.add(k, _INT64(channel)), row), i)
         start = builder.gep(array.data, [at])

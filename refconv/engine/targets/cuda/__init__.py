@@ -1,6 +1,6 @@
 """Target "cuda": the nest compiled by numba-cuda, a tile for each thread, operands packed into the GPU's memory.
 
-Public names only: what a target is asked for.
+Public names only: the functions of a `Target`.
 """
 
 from refconv.engine.targets.cuda.execute import run, sums

@@ -17,9 +17,9 @@ from refconv.engine.targets.cuda.kernel import Shape
 
 Size = tuple[int, ...]
 
-FEW_UNITS = 2 * 132  # with fewer, a large GPU has processors to spare: long sums are computed in parts
+FEW_UNITS = 2 * 132  # with fewer, a large GPU has idle processors: long sums are computed in parts
 MOST_SUMS = 2**26  # of all parts
-MOST = 2**31 - 2**25  # of what has a number of 32 bits: there is room for rounding up to units, and a step of a grid
+MOST = 2**31 - 2**25  # of what is counted in 32 bits: leaves room for rounding up to units, and for a step of a grid
 _ENTRY = 8  # bytes, of a table
 
 
@@ -68,27 +68,27 @@ class Extent(NamedTuple):
 
     @property
     def shape(self) -> Shape:
-        """The units: of many channels where they are not mostly empty."""
-        found, channels = shapes(self.accumulator), self.w_shape[1]
+        """The shape of units: for many channels, unless such units would be mostly empty."""
+        by_name, channels = shapes(self.accumulator), self.w_shape[1]
         if channels == 1:
-            return found["depthwise"]
-        return found["grouped" if 2 * channels <= found["dense"].block_channels else "dense"]
+            return by_name["depthwise"]
+        return by_name["grouped" if 2 * channels <= by_name["dense"].block_channels else "dense"]
 
     @property
     def tiles(self) -> int:
-        """Of a group's channels, as its weights are packed."""
+        """Tiles of channels of a group, as its weights are packed."""
         return -(-self.w_shape[1] // self.shape.block_channels)
 
     @property
     def lanes(self) -> int:
         """Threads along positions of a unit without staging: a power of two."""
         shape = self.shape
-        wanted = -(-self.positions // shape.positions)
-        return min(shape.threads, 1 << (wanted - 1).bit_length())
+        needed = -(-self.positions // shape.positions)
+        return min(shape.threads, 1 << (needed - 1).bit_length())
 
     @property
     def units(self) -> tuple[int, int, int]:
-        """Of one part: along positions, tiles of channels, groups."""
+        """Units of one part: along positions, along tiles of channels, along groups."""
         shape, (groups, channels) = self.shape, self.w_shape[:2]
         if shape.terms:
             return -(-self.positions // shape.block_positions), self.tiles, groups
@@ -97,14 +97,14 @@ class Extent(NamedTuple):
 
     @property
     def parts(self) -> int:
-        """Into how many parts, of a block each, sums are cut: long ones of which there are few."""
+        """Into how many parts, of a block each, sums are cut: long sums, if there are few."""
         parts = -(-self.terms // BLOCK)
         few = parts * self.sums <= MOST_SUMS and math.prod(self.units) < FEW_UNITS
         return parts if few and parts >= 4 and self.accumulator is not EXACT else 1
 
     @property
     def table_bytes(self) -> int:
-        """Of all tables of a `Plan`, and of the bias's."""
+        """Bytes of all tables of a `Plan` and of the bias's tables."""
         planes, (groups, channels) = math.prod(self.x_shape[:3]), self.w_shape[:2]
         *rows, columns = self.lengths
         *out_rows, out_columns = self.output
@@ -116,24 +116,24 @@ class Extent(NamedTuple):
 
     @property
     def packed_bytes(self) -> int:
-        """Of the packed operands, of the sums, those of parts included, and of what these start from."""
-        each, parts = numbers(self.accumulator), self.parts
+        """Bytes of packed operands, of the sums and their parts, and of what parts start from."""
+        of_sum, parts = numbers(self.accumulator), self.parts
         x = math.prod(self.x_shape[:3]) * math.prod(self.lengths)
         w = self.w_shape[0] * self.tiles * self.shape.block_channels * self.terms
-        sums = self.sums * (each if parts == 1 else parts + 1)
-        bias = each * (math.prod(self.w_shape[:2]) + 2 * self.shape.block_channels)  # and room for tiles
+        sums = self.sums * (of_sum if parts == 1 else parts + 1)
+        bias = of_sum * (math.prod(self.w_shape[:2]) + 2 * self.shape.block_channels)  # and room for tiles
         return number(self.accumulator).itemsize * (x + w + sums + bias)
 
     @property
     def spans(self) -> Iterator[int]:
-        """How far apart the first and the last element that outputs see may be along each axis, padding included."""
+        """Elements along each axis from the first to the last that outputs read, padding included."""
         for taps, stride, dilation, outputs in zip(
             self.w_shape[3:], self.stride, self.dilation, self.output, strict=True
         ):
             yield (outputs - 1) * stride + max(0, taps - 1) * abs(dilation) + 1
 
     def check(self) -> None:
-        """Refuse what kernels can't count.
+        """Refuse a correlation that kernels can't count in 32 bits.
 
         Raises
         ------
@@ -155,6 +155,6 @@ class Extent(NamedTuple):
 
 
 def extent(c: Correlation, shape: Size) -> Extent:
-    """Of a correlation, or of one with fewer outputs."""
+    """The extent of a correlation whose output has this shape: that of `c.out`, or smaller."""
     x_shape, w_shape = (shape[0], *c.x.shape[1:]), (*shape[1:3], *c.w.shape[2:])
     return Extent(x_shape, w_shape, shape[3:], c.stride, c.dilation, c.accumulator)

@@ -1,4 +1,4 @@
-"""What kernels are written with beyond Python's arithmetic: numbers at addresses, vectors, bits; in LLVM's terms.
+"""What kernels need beyond Python's arithmetic, in LLVM's terms: numbers at addresses, vectors, bits.
 
 `simulated` has the same for Numba's simulator. Knows LLVM and numba-cuda; not what is stored where.
 """
@@ -52,22 +52,22 @@ def store(typing_context: Any, dtype: Any, base: Any, index: Any, value: Any) ->
 @extending.intrinsic
 def table(typing_context: Any, base: Any, size: Any) -> Any:
     """An array of integers over the global memory at an address."""
-    found = types.Array(types.int64, 1, "C", readonly=True)
+    table_type = types.Array(types.int64, 1, "C", readonly=True)
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
-        array = context.make_array(found)(context, builder)
+        array = context.make_array(table_type)(context, builder)
         data = builder.inttoptr(operands[0], _INT64.as_pointer(GLOBAL))
         data = builder.addrspacecast(data, _INT64.as_pointer())
         itemsize = _INT64(8)
         populate_array(array, data=data, shape=[operands[1]], strides=[itemsize], itemsize=itemsize, meminfo=None)
         return array._getvalue()  # noqa: SLF001 - Numba's way
 
-    return found(types.int64, types.int64), generate
+    return table_type(types.int64, types.int64), generate
 
 
 @extending.intrinsic
 def put(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
-    """Store a number in an array of the block's or the thread's own, at an index that is not negative."""
+    """Store a number in an array in shared or local memory, at an index that is not negative."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, operands[0]).data
@@ -79,7 +79,7 @@ def put(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
 
 @extending.intrinsic
 def take(typing_context: Any, array: Any, index: Any) -> Any:
-    """The number of such an array."""
+    """The number at an index of such an array."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, operands[0]).data
@@ -90,7 +90,7 @@ def take(typing_context: Any, array: Any, index: Any) -> Any:
 
 @extending.intrinsic
 def copy_vector(typing_context: Any, array: Any, index: Any, base: Any, at: Any) -> Any:
-    """Copy 16 bytes from `at` numbers after an address, a multiple of 16, to such a place of an array."""
+    """Copy 16 bytes from `at` numbers after an address, a multiple of 16, to an index of such an array."""
     number = array.dtype
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
@@ -98,9 +98,9 @@ def copy_vector(typing_context: Any, array: Any, index: Any, base: Any, at: Any)
         size = number.bitwidth // 8
         vector = ir.VectorType(context.get_value_type(number), 16 // size)
         data = context.make_array(signature.args[0])(context, builder, array).data
-        found = builder.load(_pointer(builder, vector, size, base, at), align=16)
+        loaded = builder.load(_pointer(builder, vector, size, base, at), align=16)
         place = builder.gep(data, [index])
-        builder.store(found, builder.bitcast(place, vector.as_pointer(place.type.addrspace)), align=16)
+        builder.store(loaded, builder.bitcast(place, vector.as_pointer(place.type.addrspace)), align=16)
         return context.get_dummy_value()
 
     return types.void(array, types.int64, types.int64, types.int64), generate
@@ -127,7 +127,7 @@ double_of: Any = _reinterpreted(types.int64, types.float64)
 
 @extending.intrinsic
 def product(typing_context: Any, left: Any, right: Any) -> Any:
-    """left * right, float64, rounded: nobody may fuse it with what is added to it."""
+    """left * right, float64, rounded: the compiler may not fuse it with an addition."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
         double = ir.DoubleType()

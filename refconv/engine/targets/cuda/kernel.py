@@ -38,7 +38,7 @@ WARP_CHANNELS = 4  # tiles of different channels in a warp, where there are so m
 
 
 class Shape(NamedTuple):
-    """What a block of threads computes, and how."""
+    """The shape of a unit, and of the block of threads that computes it."""
 
     channels: int  # of a thread's tile
     positions: int
@@ -48,17 +48,17 @@ class Shape(NamedTuple):
 
     @property
     def threads(self) -> int:
-        """Of a block."""
+        """Threads of a block."""
         return self.threads_channels * self.threads_positions
 
     @property
     def block_channels(self) -> int:
-        """Of a unit."""
+        """Channels of a unit."""
         return self.channels * self.threads_channels
 
     @property
     def block_positions(self) -> int:
-        """Of a unit."""
+        """Positions of a unit."""
         return self.positions * self.threads_positions
 
     @property
@@ -68,7 +68,7 @@ class Shape(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """All that a kernel is told: where things lie (addresses), sizes, and from one to the next (in numbers)."""
+    """All that a kernel is told: addresses, counts, and steps from an element to the next (in numbers)."""
 
     x: int  # packed: see `layout`
     w: int  # (groups, tiles, terms, channels of a tile)
@@ -104,12 +104,12 @@ _i32 = np.int32
 
 
 class _Unit(NamedTuple):
-    """Which unit it is, and whose numbers it needs."""
+    """The numbers of a unit's part, group, tile of channels and tile of positions."""
 
     part: Any
     group: Any
-    tile: Any  # of channels: number
-    place: Any  # of positions: number
+    tile: Any  # of channels
+    place: Any  # of positions
 
 
 @inner
@@ -122,13 +122,13 @@ def _unit(unit, job):
 
 @inner
 def _first_channel(tile, channels, job):
-    """Of a tile: the last one is moved back, over channels of the one before."""
+    """The first channel of a tile. The last tile is moved back, over channels of the tile before."""
     return max(min(_i32(tile * channels), _i32(job.channels - channels)), _i32(0))
 
 
 @inner
 def _place(job, position):
-    """Where the first input of a position lies: of the last one, for those that do not exist."""
+    """Where the first input of a position lies; past the last position, that of the last."""
     image, output = divided(min(position, _i32(job.positions - 1)), job.per_outputs)
     row, column = divided(output, job.per_columns)
     return image * job.image + load(np.int64, job.rows, row) + column
@@ -136,7 +136,7 @@ def _place(job, position):
 
 @cache
 def kernel(accumulator: np.dtype, shape: Shape) -> Any:
-    """The kernel, of a `Sums`, for an accumulator."""
+    """The kernel of a `Sums` for an accumulator."""
     options = {} if SIMULATED else {"max_registers": MOST_REGISTERS}
     return cuda.jit((_staged if shape.terms else _direct)(accumulator, shape), **options)
 
@@ -146,7 +146,7 @@ def _tile(accumulator: np.dtype, shape: Shape) -> Tile:
 
 
 def _delivering(accumulator: np.dtype, shape: Shape) -> Any:
-    """Function that stores what a thread has computed, NaN as the positive quiet one."""
+    """Function that stores a thread's sums, NaN as the positive quiet one."""
     of_sums, size, parts = number(accumulator).type, number(accumulator).itemsize, numbers(accumulator)
     channels, positions = shape.channels, shape.positions
     nan = np.float64(np.nan)
@@ -172,7 +172,7 @@ def _delivering(accumulator: np.dtype, shape: Shape) -> Any:
 
 
 def _tile_of(shape: Shape) -> Any:
-    """Function that tells where in a block a thread's tile is: its first channel and position."""
+    """Function from a thread's number to the first channel and position of its tile in the unit."""
     channels, positions = shape.channels, shape.positions
     warp_channels = min(WARP_CHANNELS, shape.threads_channels)
     warps_channels, warp_positions = shape.threads_channels // warp_channels, WARP // warp_channels

@@ -17,18 +17,18 @@ from refconv.arrays.remote import Distant
 
 
 class Operand(NamedTuple):
-    """An array of the device, or one of the host that is to be copied there, each element once."""
+    """An array of the device, or one of the host that is to be copied to the device, each element once."""
 
     array: np.ndarray
     strides: tuple[int, ...]  # on the device
-    n_bytes: int  # of the copy; 0 for what lies there
+    n_bytes: int  # of the copy; 0 for an array of the device
 
     def at(self, place: Part) -> int:
-        """The address of what lies there; else that of the place for it."""
+        """The address of an array of the device; else that of `place`, where its copy goes."""
         return int(self.array.__array_interface__["data"][0]) if isinstance(self.array, Distant) else place.address
 
     def put(self, place: Part, stream: Stream) -> int:
-        """The same, with its numbers there."""
+        """The same address, after an array of the host is copied there."""
         if not isinstance(self.array, Distant):
             place.write(self.array, stream)
         return self.at(place)
@@ -52,14 +52,14 @@ def result(array: np.ndarray) -> Operand:
 
 
 def keep(stream: Stream, *arrays: np.ndarray | None) -> None:
-    """Wait for the stream where others may use an operand's memory again before its work is done.
+    """Wait for the stream where others may write to an operand's memory before the work on the stream is done.
 
-    Whoever gave it by DLPack may once it is given back, and who has it on another stream. Memory managers other than
-    Numba's own (RMM's pool) may lend our buffers again as soon as they are given back.
+    The library that lent an array by DLPack may once it is given back; so may the owner of an array on another stream.
+    Memory managers other than Numba's own (RMM's pool) may lend our buffers again as soon as they are freed.
     """
     if is_pooled():
         stream.wait()
-    for memory, owner in ((each.memory, each.owner) for each in arrays if isinstance(each, Distant)):
+    for memory, owner in ((array.memory, array.owner) for array in arrays if isinstance(array, Distant)):
         if isinstance(memory, StreamMemory) and (memory.stream != stream or isinstance(owner, StridedMemoryView)):
             stream.wait()
 
@@ -74,7 +74,7 @@ def launch(kernel: Any, grid: int | tuple[int, int], threads: int, stream: Strea
 
 
 def _typed(job: Any) -> Any:
-    """With integers of 64 bits, as which Numba compiles Python's."""
+    """The job with Python's integers as int64: the type that Numba compiles them as."""
     if isinstance(job, tuple):
         return type(job)(*map(_typed, job))
     return np.int64(job) if isinstance(job, int) else job

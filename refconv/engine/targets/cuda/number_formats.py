@@ -1,8 +1,8 @@
-"""Number formats on the device: the bits of any format as a number of an accumulator's, and back, rounded once.
+"""Number formats on the device: from the bits of any format to a number of an accumulator's, and back, rounded once.
 
-A format is told in numbers (`Format`), so that one kernel knows them all. Of those narrower than float32 the bits are
-converted by arithmetic on these: no device needs to have instructions for them. As the CPU's `convert` and `certify`,
-whose comments say why it is right. Knows memory; not where numbers lie.
+A format is described by numbers (`Format`), so that one kernel converts all formats. Bits of formats narrower than
+float32 are converted by arithmetic on the bits, for not every device has instructions for them. The steps are those of
+`jit.convert` and `jit.certify`, whose comments say why they are right. Knows memory; not where numbers lie.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
@@ -32,26 +32,26 @@ _UNIT = 2.0**-106  # from the power of two that a sum's first number starts from
 
 
 class Format(NamedTuple):
-    """A format: which kind, how long, and of a narrow one where its bits are and what they mean."""
+    """A format: its kind and size; of a narrow one, also the layout and meaning of its bits."""
 
     kind: int
     size: int  # bytes
     mantissa: int  # bits
-    rebias: int  # from its stored exponent to the accumulator's, or to float64's
-    largest: int  # the largest finite number; infinity, or NaN where there is none, comes after it
-    nan: int  # the positive quiet one
-    mark: int  # what stands for a sum whose rounding is not certain: a negative NaN
+    rebias: int  # from its stored exponent to that of the accumulator's format, or of float64
+    largest: int  # bits of the largest finite number; those of infinity, or NaN without infinity, come next
+    nan: int  # bits of the positive quiet NaN
+    mark: int  # bits that stand for a sum whose rounding is not certain: a negative NaN
     smallest: float  # subnormal number
 
 
 def format_of(dtype: np.dtype, wide: np.dtype) -> Format:
-    """The format of a dtype, as seen from a wide one, float32 or float64."""
+    """The format of a dtype, to be converted to or from a wide one, float32 or float64."""
     if dtype not in FLOATS:
         return Format(SIGNED if dtype.kind == "i" else UNSIGNED, dtype.itemsize, 0, 0, 0, 0, 0, 0.0)
     info: Any = ml_dtypes.finfo(dtype)
     bits = f"u{dtype.itemsize}"
     sign = 1 << (8 * dtype.itemsize - 1)
-    largest, nan = (int(np.array(each, dtype).view(bits)) for each in (info.max, np.nan))
+    largest, nan = (int(np.array(value, dtype).view(bits)) for value in (info.max, np.nan))
     kind = {4: FLOAT32, 8: FLOAT64}.get(dtype.itemsize, NARROW)
     rebias = int(info.minexp) - int(ml_dtypes.finfo(wide).minexp)
     mark = (nan | sign) - (2**64 if dtype.itemsize == 8 else 0)  # as 64 bits have it
@@ -62,7 +62,7 @@ def format_of(dtype: np.dtype, wide: np.dtype) -> Format:
 
 @inner
 def _bits(address, size):
-    """The bits at an address, without a sign."""
+    """The bits at an address as an int64, without extending a sign."""
     if size == 1:
         return np.int64(load(np.uint8, address, 0))
     if size == 2:
@@ -74,7 +74,7 @@ def _bits(address, size):
 
 @inner
 def store_bits(address, size, bits):
-    """Store the last bytes of some bits."""
+    """Store the lowest `size` bytes of some bits."""
     if size == 1:
         store(np.uint8, address, 0, np.uint8(bits))
     elif size == 2:
@@ -87,7 +87,7 @@ def store_bits(address, size, bits):
 
 @inner
 def _integer(bits, form):
-    """The integer of some bits; of uint64 the one with the same bits."""
+    """The integer that some bits stand for; for uint64 the int64 with the same bits."""
     if form.kind == SIGNED:
         shift = np.int64(64 - 8 * form.size)
         return (bits << shift) >> shift
@@ -106,10 +106,10 @@ def _widening(mantissa: int, exponent: int, number: Any, bits_type: Any, from_bi
         if magnitude >> np.int64(form.mantissa) == 0:
             signed = product(np.float64(magnitude), form.smallest)
             return number(-signed if bits >> narrow_size else signed)
-        found = (magnitude << np.int64(mantissa - form.mantissa)) + (np.int64(form.rebias) << np.int64(mantissa))
+        wide = (magnitude << np.int64(mantissa - form.mantissa)) + (np.int64(form.rebias) << np.int64(mantissa))
         if magnitude > form.largest:
-            found |= exponent
-        return from_bits(bits_type(found | sign))
+            wide |= exponent
+        return from_bits(bits_type(wide | sign))
 
     return widen
 
@@ -162,9 +162,9 @@ def _narrowed(value, form):
     exponent = max(clipped, least) & _EXPONENT
     power = exponent + (dropped << np.int64(52))
     significand = bits_of_double(double_of(clipped) + double_of(power)) - power
-    found = min(((exponent - least) >> dropped) + significand, np.int64(form.largest + 1))
-    sign = 1 if bits < 0 and found < form.nan else 0
-    return found | (np.int64(sign) << np.int64(8 * form.size - 1))
+    narrow = min(((exponent - least) >> dropped) + significand, np.int64(form.largest + 1))
+    sign = 1 if bits < 0 and narrow < form.nan else 0
+    return narrow | (np.int64(sign) << np.int64(8 * form.size - 1))
 
 
 @inner
@@ -205,7 +205,7 @@ def _certified(high, low, slack, form):
 
 
 def writing(number: np.dtype, numbers: int) -> Any:
-    """Function of a sum's address, from it to the second number, slack and a format, for the sum's bits there."""
+    """Function of a sum's address, the step to its second number, slack and a format, for the bits of the sum."""
     of_number = number.type
 
     @inner

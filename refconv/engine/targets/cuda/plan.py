@@ -17,7 +17,7 @@ from refconv.engine.targets.cuda.transfer import NOTHING
 
 
 class Problem(NamedTuple):
-    """Everything a plan depends on: how large, the padding, and how the operands lie on the device, in bytes."""
+    """Everything a plan depends on: the extent, the padding, and the operands' strides on the device, in bytes."""
 
     extent: Extent
     padding: Sides
@@ -28,7 +28,7 @@ class Problem(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """Where elements lie: of each plane, row and column."""
+    """Where elements lie: an offset in bytes for each plane, row and column; an element's place is their sum."""
 
     planes: np.ndarray
     rows: np.ndarray
@@ -36,7 +36,7 @@ class Tables(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is moved and computed."""
+    """The tables and counts of a correlation's kernels."""
 
     x: Tables
     w: Tables
@@ -47,14 +47,14 @@ class Plan(NamedTuple):
 
 
 class _Axis(NamedTuple):
-    """Of one axis: what is packed of the padded input, and where the taps lie in it, relative to an output's first."""
+    """Along an axis: the elements of the padded input that are packed, and the taps' places among them for output 0."""
 
     elements: np.ndarray
     taps: np.ndarray
 
 
 def _axis(taps: int, stride: int, dilation: int, outputs: int) -> _Axis:
-    """One part for each residue modulo the stride that a tap has: neighbouring outputs see neighbouring elements."""
+    """One part for each residue modulo the stride that a tap has: neighboring outputs read neighboring elements."""
     places = np.arange(taps) * dilation - min(0, (taps - 1) * dilation)
     shift, residue = np.divmod(places, stride)
     starts, owner = np.unique(residue, return_inverse=True)
@@ -66,12 +66,12 @@ def plan(p: Problem) -> Plan:
     """The plan of a problem."""
     e = p.extent
     groups, in_channels = e.x_shape[1:3]
-    axes = [_axis(*axis) for axis in zip(e.w_shape[3:], e.stride, e.dilation, e.output, strict=True)]
-    lengths = [len(each.elements) for each in axes]
-    steps = [math.prod(lengths[axis + 1 :]) for axis in range(len(lengths))]
+    axes = [_axis(*along) for along in zip(e.w_shape[3:], e.stride, e.dilation, e.output, strict=True)]
+    lengths = [len(axis.elements) for axis in axes]
+    steps = [math.prod(lengths[n + 1 :]) for n in range(len(lengths))]
     taps, row_places = np.zeros(1, np.int64), np.zeros(1, np.int64)
-    for each, step in zip(axes, steps, strict=True):
-        taps = np.add.outer(taps, each.taps * step).reshape(-1)
+    for axis, step in zip(axes, steps, strict=True):
+        taps = np.add.outer(taps, axis.taps * step).reshape(-1)
     for outputs, step in zip(e.output[:-1], steps[:-1], strict=True):
         row_places = np.add.outer(row_places, np.arange(outputs) * step).reshape(-1)
     channel = math.prod(lengths)
@@ -82,7 +82,7 @@ def plan(p: Problem) -> Plan:
 
 
 def _counts(e: Extent) -> dict[str, Any]:
-    """Of a `Sums`, but for the steps of the packed input."""
+    """The counts of a `Sums`, but for the steps of the packed input."""
     units, parts, (groups, channels), lanes = e.units, e.parts, e.w_shape[:2], e.lanes
     outputs = math.prod(e.output)
     return {
@@ -108,10 +108,10 @@ def _counts(e: Extent) -> dict[str, Any]:
 
 
 def _sum(*offsets: np.ndarray) -> np.ndarray:
-    """All sums of an element of each, NOTHING where one is."""
+    """All sums of one element of each array, flat; NOTHING where an element is NOTHING."""
     total = np.zeros(1, np.int64)
-    for each in offsets:
-        left, right = total[:, None], each[None]
+    for array in offsets:
+        left, right = total[:, None], array[None]
         total = np.where((left == NOTHING) | (right == NOTHING), NOTHING, left + right).reshape(-1)
     return total
 
@@ -121,17 +121,17 @@ def _steps(shape: Size, strides: Size) -> list[np.ndarray]:
 
 
 def _x_tables(p: Problem, axes: list[_Axis]) -> Tables:
-    found = []
-    for axis, (each, size) in enumerate(zip(axes, p.extent.x_shape[3:], strict=True)):
-        before, after = p.padding[axis]
-        position = each.elements - before
+    along = []
+    for n, (axis, size) in enumerate(zip(axes, p.extent.x_shape[3:], strict=True)):
+        before, after = p.padding[n]
+        position = axis.elements - before
         index = np.where(position < size + after, element(position, size, p.padding_mode), ZERO)
-        found.append(np.where(index == ZERO, NOTHING, index * p.x_strides[3 + axis]))
-    return Tables(_sum(*_steps(p.extent.x_shape[:3], p.x_strides[:3])), _sum(*found[:-1]), found[-1])
+        along.append(np.where(index == ZERO, NOTHING, index * p.x_strides[3 + n]))
+    return Tables(_sum(*_steps(p.extent.x_shape[:3], p.x_strides[:3])), _sum(*along[:-1]), along[-1])
 
 
 def _w_tables(p: Problem) -> Tables:
-    """Of weights: a plane for each tile of channels, a row for each term. The last tile is moved back."""
+    """Tables of the weights: a plane for each tile of channels, a row for each term. The last tile is moved back."""
     groups, channels = p.extent.w_shape[:2]
     tile = p.extent.shape.block_channels
     first = np.maximum(np.minimum(np.arange(0, channels, tile), channels - tile), 0)
@@ -141,7 +141,7 @@ def _w_tables(p: Problem) -> Tables:
 
 
 def _out_tables(p: Problem) -> Tables:
-    """Of outputs."""
+    """Tables of the output."""
     planes = _steps((p.extent.x_shape[0], *p.extent.w_shape[:2]), p.out_strides[:3])
     along = _steps(p.extent.output, p.out_strides[3:])
     return Tables(_sum(*planes), _sum(*along[:-1]), along[-1])

@@ -1,4 +1,4 @@
-"""Memory as kernels see it: numbers at addresses; and arithmetic of which every bit is settled here.
+"""Memory as kernels see it: numbers at addresses; and arithmetic whose every bit is defined here.
 
 Addresses, not arrays, cross from Python into kernels: an array's type would have one compiled for each dtype and
 layout, and an index that may be negative takes as long as the load. Knows whether there is a GPU or Numba's simulator;
@@ -30,19 +30,19 @@ VECTOR_BYTES = 16  # that one instruction loads at most
 
 
 class Staged(NamedTuple):
-    """Numbers in shared memory: rows of so many, and where in each a thread's own are."""
+    """Numbers in shared memory, in rows; a thread reads from the same place of every row."""
 
     array: Any
-    start: Any  # of 32 bits
-    row: int
+    start: Any  # of the thread's numbers in the first row; of 32 bits
+    row: int  # numbers in a row
 
 
-# What is called from compiled code only, and becomes part of it; the simulator calls it as it is.
+# Decorates functions that only compiled code calls, and that become part of it; the simulator calls them as Python.
 inner: Any = (lambda function: function) if SIMULATED else cuda.jit(device=True, forceinline=True)
 
 
 class Divisor(NamedTuple):
-    """What numbers below 2**31 are divided by, as a multiplication: a processor's own division is a long subroutine.
+    """A divisor of numbers below 2**31, as a factor and a shift: a processor's own division is a long subroutine.
 
     Granlund and Montgomery, "Division by invariant integers using multiplication", PLDI 1994, theorem 4.2.
     """
@@ -65,6 +65,6 @@ def divisor(value: int) -> Divisor:
 
 @inner
 def divided(number, by):
-    """Quotient and remainder of a number of 32 bits, at least 0."""
+    """Quotient and remainder of a number of 32 bits that is not negative."""
     quotient = np.int32((np.uint64(number) * np.uint64(by.magic) >> np.uint64(31)) >> np.uint64(by.shift))
     return quotient, np.int32(number - quotient * by.value)

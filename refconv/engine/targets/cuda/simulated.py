@@ -1,4 +1,4 @@
-"""What `intrinsics` and `tile` have, for Numba's simulator, which runs kernels as Python: for finding wrong indices.
+"""The functions of `intrinsics` and `tile` for Numba's simulator, which runs kernels as Python to find wrong indices.
 
 The simulator's own fused multiply-add rounds twice; this one is the processor's. Knows Numba, and the memory of this
 process, which is the simulator's device.
@@ -38,7 +38,7 @@ def _fma(number: str) -> Any:
     return cfunc(types.void(*(types.intp,) * 5))(fma)
 
 
-# Compiled here: the simulator's threads, hundreds that ask at once, would each compile their own.
+# Compiled at import: the simulator's threads, hundreds at once, would otherwise each compile their own.
 _FMA = {number: _fma(number) for number in ("float32", "float64")}
 
 
@@ -46,24 +46,24 @@ def _multiplied(x: np.ndarray, w: np.ndarray, total: np.ndarray) -> np.ndarray:
     """x * w + total, rounded once."""
     if total.dtype.kind == "i":
         with np.errstate(over="ignore"):
-            found: np.ndarray = x * w + total
-            return found
+            wrapped: np.ndarray = x * w + total
+            return wrapped
     out = np.empty_like(total)
-    operands = [np.ascontiguousarray(each) for each in (*np.broadcast_arrays(x, w), total)]
-    _FMA[total.dtype.name].ctypes(*(each.ctypes.data for each in (*operands, out)), total.size)
+    arrays = [np.ascontiguousarray(operand) for operand in (*np.broadcast_arrays(x, w), total)]
+    _FMA[total.dtype.name].ctypes(*(array.ctypes.data for array in (*arrays, out)), total.size)
     return out
 
 
 def from_dtype(dtype: np.dtype) -> np.dtype:
-    """The simulator's name of a type."""
+    """The dtype itself: the simulator's arrays take NumPy's dtypes."""
     return dtype
 
 
 def _at(dtype: Any, base: Any, index: Any, count: int = 1) -> np.ndarray:
     size = np.dtype(dtype).itemsize
     memory_: Any = (ctypes.c_char * (size * count)).from_address(int(base) + int(index) * size)
-    found: np.ndarray = np.frombuffer(memory_, dtype)
-    return found
+    numbers: np.ndarray = np.frombuffer(memory_, dtype)
+    return numbers
 
 
 def load(dtype: Any, base: Any, index: Any) -> Any:
@@ -89,7 +89,7 @@ def put(array: np.ndarray, index: Any, value: Any) -> None:
 
 
 def take(array: np.ndarray, index: Any) -> Any:
-    """The number of an array."""
+    """The number at an index of an array, which is not negative."""
     if index < 0:
         raise IndexError(index)
     return array[index]
@@ -137,8 +137,8 @@ class Tile:
         return np.zeros_like(total) if self.numbers == 1 else total.copy()
 
     def bias(self, bias: tuple[int], k: int) -> np.ndarray:
-        found = [load(self.type, bias[0], i) for i in range(self.channels * self.numbers)]
-        values = np.array(found).reshape(self.channels, self.numbers).T[:, :, None]
+        loaded = [load(self.type, bias[0], i) for i in range(self.channels * self.numbers)]
+        values = np.array(loaded).reshape(self.channels, self.numbers).T[:, :, None]
         return np.broadcast_to(values, self.shape).copy()
 
     def _loaded(self, source: Any, at: int, count: int) -> list[Any]:
@@ -157,8 +157,8 @@ class Tile:
 
     def add(self, total: np.ndarray, block: np.ndarray) -> np.ndarray:
         if self.numbers == 1:
-            found: np.ndarray = total + block
-            return found
+            added: np.ndarray = total + block
+            return added
         high = block[0] + block[1]
         return np.stack([high, block[1] - (high - block[0])])
 

@@ -1,11 +1,11 @@
-"""The register tile of a thread: some output channels times some neighbouring outputs, each sum a value of its own.
+"""The register tile of a thread: some output channels times some neighboring outputs, each sum a value of its own.
 
 A tile is a Numba type, as the CPU's is: its accumulator and its shape are part of the type. Its sums are LLVM values,
-so that they are registers and never memory. Knows LLVM and numba-cuda; no kernel. What it does, `engine/nest.py` says.
+so that they are registers and never memory. Knows LLVM and numba-cuda; no kernel. `engine/nest.py` defines a tile's
+operations.
 
-Where the numbers lie is told by `x` and `w`: an array in shared memory with rows of numbers, one row for each term, and
-where in a row this thread's are (`memory.Staged`); or addresses in global memory, of x one for each position, of w the
-only channel's.
+`x` and `w` say where the numbers lie: either `primitives.Staged`, rows of numbers in shared memory, one row for each
+term; or addresses in global memory, for x one for each position, for w that of the only channel.
 """
 
 # Numba refuses overloads whose annotations differ from their implementation's.
@@ -61,7 +61,7 @@ class Tile:
     number
         float32, float64 or int64: what a sum is made of.
     channels, positions
-        Output channels; neighbouring outputs of each.
+        Output channels; neighboring outputs of a channel.
     numbers
         1, or 2 for sums of two numbers.
     """
@@ -97,29 +97,29 @@ def _constant(context: Any, builder: Any, typ: Any, value: Any) -> Any:
 def _staged(
     context: Any, builder: Any, tile: TileType, source_type: Any, source: Any, at: Any, count: int
 ) -> list[Any]:
-    """Numbers of one row of shared memory, by as few loads as there can be."""
+    """A thread's numbers in one row of shared memory, by as few loads as possible."""
     array, start, row = (builder.extract_value(source, i) for i in range(3))
     data = context.make_array(source_type.types[0])(context, builder, array).data
-    start, row = (builder.sext(each, _INT64) if each.type != _INT64 else each for each in (start, row))
+    start, row = (builder.sext(index, _INT64) if index.type != _INT64 else index for index in (start, row))
     first = builder.gep(data, [builder.add(start, builder.mul(at, row))])
     lanes = min(count, VECTOR_BYTES // tile.size)
-    found = []
+    values = []
     for part in range(0, count, lanes):
         vector = ir.VectorType(tile.element, lanes)
         place = builder.bitcast(builder.gep(first, [_INT64(part)]), vector.as_pointer(first.type.addrspace))
         loaded = builder.load(place, align=lanes * tile.size)
-        found += [builder.extract_element(loaded, ir.IntType(32)(lane)) for lane in range(lanes)]
-    return found
+        values += [builder.extract_element(loaded, ir.IntType(32)(lane)) for lane in range(lanes)]
+    return values
 
 
 def _addressed(builder: Any, tile: TileType, addresses: Any, at: Any, count: int) -> list[Any]:
-    """The numbers `at` after some addresses."""
-    found = []
+    """For each of some addresses, the number that lies `at` numbers after it."""
+    values = []
     for i in range(count):
         address = builder.add(builder.extract_value(addresses, i), builder.mul(at, _INT64(tile.size)))
         pointer = builder.inttoptr(address, tile.element.as_pointer(GLOBAL))
-        found.append(builder.load(pointer, align=tile.size))
-    return found
+        values.append(builder.load(pointer, align=tile.size))
+    return values
 
 
 def _loaded(
@@ -178,7 +178,7 @@ def _tile_add(typing_context: Any, tile: Any, total: Any, block: Any) -> Any:
 
 @extending.intrinsic
 def _tile_gathered(typing_context: Any, tile: Any, numbers: Any) -> Any:
-    """Sums from an array of a thread's own."""
+    """The sums from an array in local memory."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
         data = context.make_array(signature.args[1])(context, builder, operands[1]).data
@@ -192,7 +192,7 @@ def _tile_gathered(typing_context: Any, tile: Any, numbers: Any) -> Any:
 
 @extending.intrinsic
 def _tile_spread(typing_context: Any, tile: Any, total: Any, numbers: Any) -> Any:
-    """Sums into an array of a thread's own."""
+    """Store the sums in an array in local memory."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
         data = context.make_array(signature.args[2])(context, builder, operands[2]).data

@@ -1,8 +1,8 @@
 """The kernels that move numbers: packing, delivery, and the sums of parts.
 
-Elements lie in planes, rows and columns. On one side they are dense; on the other a table for each of these three tells
-where they are, in bytes, or that there is none: so views of any strides, padding, its modes, and the order of weights
-are alike. Knows memory and formats; not what an element is.
+Elements lie in planes, rows and columns. On one side they are dense; on the other, three tables (of planes, rows and
+columns) give offsets in bytes, or NOTHING: so one kernel serves views of any strides, all padding modes, and weights in
+any order. Knows memory and formats; not what an element is.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
@@ -17,7 +17,7 @@ from refconv.core import formats
 from refconv.engine.targets.cuda.number_formats import Format, reading, store_bits, writing
 from refconv.engine.targets.cuda.primitives import Divisor, divided, inner, load, store
 
-NOTHING = -(2**62)  # in a table: no element, a zero; so small that two of them and any offset are below `_LEAST`
+NOTHING = -(2**62)  # in a table: a zero, no element; so small that its sums with any offsets are below `_LEAST`
 _LEAST = -(2**61)
 THREADS = 256
 _i32 = np.int32
@@ -42,15 +42,15 @@ class Transfer(NamedTuple):
 
 @inner
 def _place(job, plane, element):
-    """Where an element lies, relative to the first: below `_LEAST` if nowhere."""
+    """Offset of an element in bytes; below `_LEAST` for a zero."""
     row, column = divided(element, job.per_columns)
-    found = load(np.int64, job.planes, plane) + load(np.int64, job.columns, column)
-    return max(found, NOTHING) + load(np.int64, job.rows, row)
+    offset = load(np.int64, job.planes, plane) + load(np.int64, job.columns, column)
+    return max(offset, NOTHING) + load(np.int64, job.rows, row)
 
 
 @cache
 def packing(accumulator: np.dtype) -> Any:
-    """The kernel, of a `Transfer`, that packs: dense numbers of an accumulator's format."""
+    """The kernel of a `Transfer` that packs elements as dense numbers of an accumulator's format."""
     number = formats.number(accumulator)
     read, of_number, size = reading(number), number.type, number.itemsize
 
@@ -70,7 +70,7 @@ def packing(accumulator: np.dtype) -> Any:
 
 @cache
 def delivery(accumulator: np.dtype) -> Any:
-    """The kernel, of a `Transfer`, that delivers sums: rounds them, and stores them where the output has them."""
+    """The kernel of a `Transfer` that delivers sums: it rounds them and stores them in the output."""
     number, numbers = formats.number(accumulator), formats.numbers(accumulator)
     bits_of, size = writing(number, numbers), number.itemsize
 
@@ -86,7 +86,7 @@ def delivery(accumulator: np.dtype) -> Any:
 
 
 class Parts(NamedTuple):
-    """Sums of blocks, and where their sums are to lie."""
+    """Sums of blocks (`parts`), and the place of their totals (`sums`)."""
 
     parts: int  # (n_parts, elements)
     sums: int  # (elements,)
@@ -99,7 +99,7 @@ class Parts(NamedTuple):
 
 @cache
 def adding(accumulator: np.dtype) -> Any:
-    """The kernel, of `Parts`, that adds the blocks of each sum to its bias, in order."""
+    """The kernel of `Parts` that adds the blocks of each sum to its bias, in order."""
     number = formats.number(accumulator)
     of_number, is_float = number.type, number.kind == "f"
     nan = np.float64(np.nan)

@@ -1,4 +1,4 @@
-"""Exact sums, compiled: two float64 numbers with an error bound, and where that leaves a doubt, a long integer.
+"""Exact sums, compiled: two float64 numbers with an error bound; a long integer where the bound leaves a doubt.
 
-Knows the pieces that are compiled in `jit`; not which target asks.
+Knows the compiled functions of `jit`; not which target asks.
 """

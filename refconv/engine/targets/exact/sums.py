@@ -1,6 +1,6 @@
-"""Exact sums: of two numbers, and those whose rounding is not certain once more, without any.
+"""Exact sums: computed as sums of two numbers; those whose rounding is not certain anew, as one long integer each.
 
-Knows correlations, how sums of two numbers start and how a sum is one long integer; not who computes the former.
+Knows correlations, how sums of two numbers start, and the superaccumulator; not who computes sums of two numbers.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from refconv.engine.correlation import Correlation, pieces
 from refconv.engine.targets.exact import superaccumulator, two_numbers
 from refconv.engine.targets.jit.convert import mark
 
-MOST_REDONE = 2**20  # outputs that are looked at, and maybe redone, at a time
+MOST_REDONE = 2**20  # outputs that are checked, and recomputed where uncertain, at a time
 
 
 def run(correlation: Correlation, run_pairs: Callable[[Correlation], None]) -> None:
-    """Fill `correlation.out`, an array of the host, by what computes sums of two numbers, and marks uncertain ones."""
+    """Fill `correlation.out`, an array of the host, by `run_pairs`, which marks uncertain sums; compute these anew."""
     started, out = two_numbers.start(correlation), correlation.out
     uncertain = mark(out.dtype)
     if started is None:
@@ -24,8 +24,8 @@ def run(correlation: Correlation, run_pairs: Callable[[Correlation], None]) -> N
     else:
         run_pairs(started)
     n_redone = 0
-    some = pieces(correlation, MOST_REDONE) if out.size > MOST_REDONE else [((), correlation)]
-    for _, piece in some:
+    checked = pieces(correlation, MOST_REDONE) if out.size > MOST_REDONE else [((), correlation)]
+    for _, piece in checked:
         index = np.nonzero(piece.out.view(f"u{out.itemsize}") == uncertain)
         if len(index[0]):
             piece.out[index] = superaccumulator.rounded(piece, index)

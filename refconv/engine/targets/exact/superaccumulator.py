@@ -1,8 +1,8 @@
 """The superaccumulator: sums of products of any float64, without any rounding, as one long integer each.
 
 Kulisch's: "Computer Arithmetic and Validity" (2nd ed. 2013), chapter 8. A sum is an integer number of 2**-2148, the
-last place of the smallest product, in limbs of 32 bits, which are stored in 64: carries can wait. Knows Numba and
-memory; correlations only as far as to gather the terms of some of their outputs.
+last place of the smallest product, in limbs of 32 bits, which are stored in 64 bits, so that carries can wait. Knows
+Numba and memory; of correlations only how to gather the terms of some outputs; not why they are asked for.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
@@ -23,38 +23,38 @@ from refconv.engine.targets.jit.memory import load, store
 
 LAST_PLACE = -2148
 LIMBS = 134  # 2 * 2098 bits of products, 63 for their number, and a sign
-NAN, POSITIVE, NEGATIVE = LIMBS, LIMBS + 1, LIMBS + 2  # after the limbs: how many terms were this, or infinite
+NAN, POSITIVE, NEGATIVE = LIMBS, LIMBS + 1, LIMBS + 2  # after the limbs: how many terms were NaN, +inf, -inf
 STATE = LIMBS + 3
-MOST_TERMS = 2**18  # gathered at a time, and limbs of the sums that they belong to
+MOST_TERMS = 2**18  # most terms gathered at a time, and most limbs of their sums
 
 _MASK, _HALF = np.uint64(2**32 - 1), np.uint64(32)
 _FRACTION, _IMPLICIT = np.uint64(2**52 - 1), np.uint64(2**52)
 
 
 def rounded(c: Correlation, index: tuple[np.ndarray, ...]) -> np.ndarray:
-    """The sums of some outputs of a correlation, of these indices, rounded once to its output's dtype."""
+    """The sums of the outputs at some indices, rounded once to the output's dtype."""
     dtype = c.out.dtype
     info: Any = ml_dtypes.finfo(dtype)
     too_large = np.inf if dtype != ml_dtypes.float8_e4m3fn else np.nan
     limits = np.array([float(info.max), too_large])
-    found = np.empty(len(index[0]))
-    for some, states in _states(c, index):
+    values = np.empty(len(index[0]))
+    for chosen, states in _states(c, index):
         out = np.empty(len(states))
         least = int(info.minexp) - int(info.nmant)
         rounding().ctypes(
             states.ctypes.data, out.ctypes.data, len(states), int(info.nmant) + 1, least, limits.ctypes.data
         )
-        found[some] = out
+        values[chosen] = out
     with np.errstate(all="ignore"):
-        return found.astype(dtype)
+        return values.astype(dtype)
 
 
 def sums(c: Correlation, index: tuple[np.ndarray, ...]) -> np.ndarray:
-    """The exact sums of some outputs, of these indices, as `Fraction`s, or floats where they are NaN or infinity."""
-    found = np.empty(len(index[0]), object)
-    for some, states in _states(c, index):
-        found[some] = [_fraction(state) for state in states]
-    return found
+    """The exact sums of the outputs at some indices, as `Fraction`s, or floats where they are NaN or infinity."""
+    values = np.empty(len(index[0]), object)
+    for chosen, states in _states(c, index):
+        values[chosen] = [_fraction(state) for state in states]
+    return values
 
 
 def _fraction(state: np.ndarray) -> Any:
@@ -66,20 +66,20 @@ def _fraction(state: np.ndarray) -> Any:
 
 
 def _states(c: Correlation, index: tuple[np.ndarray, ...]) -> Iterator[tuple[slice, np.ndarray]]:
-    """The states of some outputs at a time: which, and theirs."""
+    """The states of the outputs at some indices, some outputs at a time: which of the indices, and their states."""
     channels, taps = c.w.shape[2], math.prod(c.w.shape[3:])
     at_a_time = max(1, MOST_TERMS // max(STATE, channels * taps))
-    few = max(1, MOST_TERMS // max(1, taps))
+    channels_at_once = max(1, MOST_TERMS // max(1, taps))
     for start in range(0, len(index[0]), at_a_time):
-        some = slice(start, start + at_a_time)
-        chosen = tuple(each[some] for each in index)
-        states = np.zeros((len(chosen[0]), STATE), np.int64)
-        for first in range(0, channels, few):
-            _add(states, *_terms(c, chosen, slice(first, first + few)))
+        chosen = slice(start, start + at_a_time)
+        outputs = tuple(along[chosen] for along in index)
+        states = np.zeros((len(outputs[0]), STATE), np.int64)
+        for first in range(0, channels, channels_at_once):
+            _add(states, *_terms(c, outputs, slice(first, first + channels_at_once)))
         if c.bias is not None:
-            bias = c.bias[chosen[1], chosen[2]].astype(np.float64)[:, None]
+            bias = c.bias[outputs[1], outputs[2]].astype(np.float64)[:, None]
             _add(states, bias, np.ones_like(bias))
-        yield some, states
+        yield chosen, states
 
 
 def _add(states: np.ndarray, x: np.ndarray, w: np.ndarray) -> None:
@@ -87,7 +87,7 @@ def _add(states: np.ndarray, x: np.ndarray, w: np.ndarray) -> None:
 
 
 def _terms(c: Correlation, index: tuple[np.ndarray, ...], channels: slice) -> tuple[np.ndarray, np.ndarray]:
-    """The factors of the terms over some channels of some outputs, (outputs, terms) each."""
+    """The factors x and w of the terms over some channels, for the outputs at some indices: (outputs, terms) each."""
     n, g, k, *place = index
     axes = len(place)
     at: list[np.ndarray] = []
@@ -95,17 +95,17 @@ def _terms(c: Correlation, index: tuple[np.ndarray, ...], channels: slice) -> tu
     for axis, output in enumerate(place):
         taps, dilation = c.w.shape[3 + axis], c.dilation[axis]
         first = output * c.stride[axis] - c.padding[axis][0] - min(0, (taps - 1) * dilation)
-        found = element(np.add.outer(first, np.arange(taps) * dilation), c.x.shape[3 + axis], c.padding_mode)
-        found = found.reshape(len(n), 1, *(taps if each == axis else 1 for each in range(axes)))
-        missing = missing | (found == ZERO)
-        at.append(np.maximum(found, 0))
+        met = element(np.add.outer(first, np.arange(taps) * dilation), c.x.shape[3 + axis], c.padding_mode)
+        met = met.reshape(len(n), 1, *(taps if other == axis else 1 for other in range(axes)))
+        missing = missing | (met == ZERO)
+        at.append(np.maximum(met, 0))
     column = (-1, *(1,) * (axes + 1))
     chosen = np.arange(c.w.shape[2])[channels].reshape(1, -1, *(1,) * axes)
     x = c.x[(n.reshape(column), g.reshape(column), chosen, *at)]
     with np.errstate(invalid="ignore"):  # signalling NaNs
         x = np.where(missing, 0.0, x.astype(np.float64))
         w = c.w[:, :, channels][g, k].astype(np.float64)
-    return tuple(np.ascontiguousarray(each.reshape(len(n), -1)) for each in (x, w))  # type: ignore[return-value]
+    return tuple(np.ascontiguousarray(factors.reshape(len(n), -1)) for factors in (x, w))  # type: ignore[return-value]
 
 
 @inner
@@ -123,14 +123,14 @@ def _count(state, product):
 
 @inner
 def _add_product(state, x, w):
-    """Add the product of two float64, told by their bits."""
+    """Add the product of two float64 numbers, given by their bits."""
     x_exponent, w_exponent = (x >> np.uint64(52)) & np.uint64(2047), (w >> np.uint64(52)) & np.uint64(2047)
     x_significand = (x & _FRACTION) | (_IMPLICIT if x_exponent else np.uint64(0))
     w_significand = (w & _FRACTION) | (_IMPLICIT if w_exponent else np.uint64(0))
     negative = (x ^ w) >> np.uint64(63) != 0
     place = max(np.int64(x_exponent), np.int64(1)) + max(np.int64(w_exponent), np.int64(1)) - 2
     limb, shift = place >> 5, np.uint64(place & 31)
-    # In digits of 32 bits, x shifted to where its limbs begin.
+    # Both in digits of 32 bits; x is shifted, so that its lowest digit begins where a limb does.
     x0, x1 = (x_significand << shift) & _MASK, (x_significand >> (_HALF - shift)) & _MASK
     x2 = (x_significand >> np.uint64(1)) >> (np.uint64(63) - shift)
     w0, w1 = w_significand & _MASK, w_significand >> _HALF
@@ -153,9 +153,9 @@ def _carry(state):
 
 @cache
 def accumulate() -> Any:
-    """A compiled `accumulate(x, w, states, rows, terms)`: add to each row's state its sum of products.
+    """A compiled `accumulate(x, w, states, rows, terms)` that adds the sum of products of each row to the row's state.
 
-    Of fewer than 2**28 terms at a time: then no limb overflows before its carry.
+    With fewer than 2**28 terms at a time, no limb overflows before its carry.
     """
 
     def accumulate_(x, w, states, rows, terms):
@@ -192,17 +192,17 @@ def _negate(state):
 
 @inner
 def _bits_from(state, place, count):
-    """So many bits of a sum, at most 53, from the one of this number on."""
-    found = np.int64(0)
+    """`count` bits of a sum, at most 53, from bit `place` on."""
+    bits = np.int64(0)
     for i in range(count):
         at = place + i
-        found |= ((load(np.int64, state, at >> 5, 8) >> (at & 31)) & 1) << i
-    return found
+        bits |= ((load(np.int64, state, at >> 5, 8) >> (at & 31)) & 1) << i
+    return bits
 
 
 @inner
 def _any_below(state, place):
-    """Whether a bit before the one of this number is 1."""
+    """Whether any bit below bit `place` is 1."""
     for i in range(place >> 5):
         if load(np.int64, state, i, 8):
             return True
@@ -211,7 +211,7 @@ def _any_below(state, place):
 
 @inner
 def _magnitude(state, digits, least):
-    """A positive sum rounded to so many bits, of which the last is worth 2**least or more."""
+    """A positive sum rounded to at most `digits` bits, of which the last is worth 2**least or more."""
     top = LIMBS - 1
     while top >= 0 and load(np.int64, state, top, 8) == 0:
         top -= 1
@@ -228,10 +228,10 @@ def _magnitude(state, digits, least):
 
 @cache
 def rounding() -> Any:
-    """A compiled `rounding(states, out, rows, digits, least, limits)` of states that were carried, to float64.
+    """A compiled `rounding(states, out, rows, digits, least, limits)` from carried states to numbers, as float64.
 
-    Each to a number of a format, of so many binary digits, the smallest subnormal 2**least; `limits` are its largest
-    number and what comes after it. What is negative changes its state.
+    Numbers are of a format of `digits` binary digits whose smallest subnormal number is 2**least; `limits` are its
+    largest number and what comes after it. The states of negative sums are overwritten.
     """
 
     def rounding_(states, out, rows, digits, least, limits):

@@ -1,6 +1,6 @@
-"""What the sums of a tile are made of, in LLVM: the same instructions on every target.
+"""The arithmetic of a tile's sums, in LLVM: the same instructions on every target.
 
-Knows LLVM; of a tile how many sums it has, and whether each is one number or two; not its shape, nor where numbers lie.
+Knows LLVM; of a tile how many sums it has, and whether a sum is one number or two; not its shape, nor where it lies.
 """
 
 from typing import Any, Protocol
@@ -10,13 +10,13 @@ from numba.core import cgutils
 
 
 class Sums(Protocol):
-    """A tile: its sums are the values of an LLVM array; then, if they are pairs, come their second numbers."""
+    """A tile: its sums are the values of an LLVM array; of sums of two numbers, the second numbers come last."""
 
     numbers: int  # of a sum
 
     @property
     def sums(self) -> int:
-        """How many sums there are, or vectors of sums."""
+        """How many sums, or vectors of sums, the tile has."""
 
 
 def fused(builder: Any, x: Any, w: Any, total: Any) -> Any:
@@ -31,7 +31,7 @@ def fused(builder: Any, x: Any, w: Any, total: Any) -> Any:
 
 
 def with_product(builder: Any, tile: Sums, block: Any, at: int, x: Any, w: Any) -> Any:
-    """The sums of a block, x * w added to one of them."""
+    """The sums of a block, with x * w added to the one at `at`."""
     total = builder.extract_value(block, at)
     if tile.numbers == 1:
         return builder.insert_value(block, fused(builder, x, w, total), at)
@@ -41,7 +41,7 @@ def with_product(builder: Any, tile: Sums, block: Any, at: int, x: Any, w: Any) 
 
 
 def with_block(builder: Any, tile: Sums, total: Any, block: Any) -> Any:
-    """The sums, those of a block of terms added: of pairs they are in the block already."""
+    """The totals, with the sums of a block added; a block of sums of two numbers has the totals in it already."""
     if tile.numbers == 2:
         return _handed_over(builder, tile, block)
     for at in range(tile.sums):
@@ -52,14 +52,14 @@ def with_block(builder: Any, tile: Sums, total: Any, block: Any) -> Any:
 
 
 def _element(value: Any) -> Any:
-    """LLVM's type of a number, or of those of a vector."""
+    """LLVM's type of a number, or of the numbers of a vector."""
     return value.type.element if isinstance(value.type, ir.VectorType) else value.type
 
 
 def _two_products(builder: Any, x: Any, w: Any, high: Any, low: Any) -> tuple[Any, Any]:
-    """high + low + x * w: what the sum of high and the product is too coarse for goes to low.
+    """high + low + x * w: the bits of the product below the last place of high go to low.
 
-    No number but `low` and what is added to it is rounded where `high` is as `pairs` has it start.
+    If `high` starts as in `exact.two_numbers`, only `low` and what is added to it are rounded.
     """
     moved = fused(builder, x, w, high)
     taken = builder.fsub(moved, high)
@@ -67,13 +67,13 @@ def _two_products(builder: Any, x: Any, w: Any, high: Any, low: Any) -> tuple[An
 
 
 def _negated(builder: Any, value: Any) -> Any:
-    """Subtracted from -0: NVVM knows no negation, and for other targets LLVM makes it one."""
+    """The value subtracted from -0: NVVM has no negation, and for other targets LLVM turns this into one."""
     zero = [-0.0] * value.type.count if isinstance(value.type, ir.VectorType) else -0.0
     return builder.fsub(ir.Constant(value.type, zero), value)
 
 
 def _handed_over(builder: Any, tile: Sums, sums: Any) -> Any:
-    """The same sums: of the second numbers, what is large enough for the first goes to these. Nothing is rounded."""
+    """The same sums: bits of the second numbers that are large enough go to the first numbers. Nothing is rounded."""
     for at in range(tile.sums):
         high, low = builder.extract_value(sums, at), builder.extract_value(sums, tile.sums + at)
         total = builder.fadd(high, low)

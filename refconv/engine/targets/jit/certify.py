@@ -1,6 +1,6 @@
-"""Certified rounding: of the two numbers of an exact sum and what they may be off, to a format, or to a mark.
+"""Certified rounding: from a sum of two numbers and its error bound to a number of a format, or to a mark.
 
-Knows LLVM, Numba and the bits of formats; not how sums came about (`pairs` does).
+Knows LLVM, Numba and the bits of formats; not how sums came about (`exact.two_numbers` does).
 """
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
@@ -18,7 +18,7 @@ from refconv.engine.targets.jit.extending import intrinsic
 
 _EXPONENT = 0x7FF << 52
 _DOUBLE, _INT64 = ir.DoubleType(), ir.IntType(64)
-# From the power of two that a sum's first number starts from to the unit in which `slack` is measured.
+# `slack` counts units of this times the power of two that a sum's first number starts from.
 UNIT = 2.0**-106
 
 
@@ -42,14 +42,14 @@ _to_odd = inner(rounding.to_odd_by(bits_of, number_of))
 
 
 def certified(nearest: Callable[..., Any], mark: np.unsignedinteger, is_double: bool) -> Any:
-    """Function of the two numbers of a sum, and its slack, for the bits of the sum rounded to nearest, or `mark`.
+    """Function of the two numbers of a sum and its slack for the bits of the sum rounded to nearest, or `mark`.
 
     Parameters
     ----------
     nearest
         Function for compiled code from float64 to the bits of the nearest number of a format.
     mark
-        What stands for a sum that is NaN or infinite, or may lie on both sides of where rounding changes.
+        Stands for a sum that is NaN or infinite, or whose bounds round to different numbers.
     is_double
         Whether the format is float64 itself.
     """
@@ -64,10 +64,10 @@ def certified(nearest: Callable[..., Any], mark: np.unsignedinteger, is_double: 
         exponent = bits_of(high) & _EXPONENT
         power = number_of(exponent)
         value, rest = two_sum(high - 1.5 * power, low)
-        # With room for the rounding of the two sums with it.
+        # The last addend covers the rounding of `rest - spread` and `rest + spread`.
         spread = slack * (power * UNIT) + abs(rest) * 2.0**-52 if slack else 0.0
         below, above = round_(value, rest - spread), round_(value, rest + spread)
-        # A format without infinity has the same NaN for what is too large on either side of 0.
+        # In a format without infinity, too large numbers of both signs become the same NaN.
         one_sided = 2 * spread <= abs(value)
         return below if below == above and one_sided and exponent != _EXPONENT else mark
 

@@ -27,23 +27,23 @@ from numba.misc.appdirs import user_cache_dir
 
 from refconv.engine.targets.jit.digest import digest
 
-# What is called from compiled code only, and compiled together with it.
+# Decorates functions that only compiled code calls, and that are compiled with it.
 inner = numba.njit(error_model="numpy", forceinline=True)
 
 
 def cfunction(function: Callable[..., None], n_arguments: int, *key: object) -> Any:
-    """`function` of so many integers as a C function, from the cache if it is there.
+    """`function` of `n_arguments` integers as a C function, from the cache if it is there.
 
     Parameters
     ----------
     key
-        Names what is special about `function` besides its source: everything that it closes over.
+        Names everything that `function` closes over: what distinguishes it besides its source.
     """
-    found: Any = CFunc(function, ((intp,) * n_arguments, void), locals={}, options={"error_model": "numpy"})
+    compiled: Any = CFunc(function, ((intp,) * n_arguments, void), locals={}, options={"error_model": "numpy"})
     name = "-".join(map(str, (function.__name__, *key)))
-    found._cache = _Files(name)  # noqa: SLF001 - there is no public way to another cache
-    found.compile()
-    return found
+    compiled._cache = _Files(name)  # noqa: SLF001 - there is no public way to another cache
+    compiled.compile()
+    return compiled
 
 
 def folder() -> Path:
@@ -97,7 +97,7 @@ class _Files(_Cache):
         """Always on."""
 
     def flush(self) -> None:
-        """Nothing to do: what a file's name says is true for ever."""
+        """Nothing to do: a file never becomes stale, for its name is a digest of all that it depends on."""
 
 
 @contextlib.contextmanager
@@ -113,11 +113,11 @@ def _whole(path: Path) -> Iterator[Any]:
         raise
 
 
-# Of the code that is imported, not of the files: these may be edited before anything is compiled. So it is made now.
+# Made at import, of the code that is imported: files may be edited before anything is compiled.
 DIGEST = digest()
 
 
-@cache  # so that it is said once
+@cache  # so that the warning comes once
 def _warn(place: str, reason: str) -> None:
     warnings.warn(
         f"refconv can't keep compiled code in {place} ({reason}): each process compiles it anew. "

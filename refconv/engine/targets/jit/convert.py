@@ -1,12 +1,12 @@
-"""Conversion: numbers of one format, some bytes apart, copied as another's.
+"""Conversion: numbers of one format, some bytes apart, copied as numbers of another format.
 
-Each pair of formats is a C function of its own, which kernels call by its address: they know no format but the
-accumulator's, and a new format costs one small function. Knows LLVM, Numba and NumPy's dtypes.
+Every pair of formats has a C function of its own, which kernels call by its address: kernels know no format but the
+accumulator's, and a new format costs one small function. Knows LLVM, Numba and NumPy's dtypes; not who calls.
 
-Of formats narrower than float32 only the bits are loaded and stored, and converted by arithmetic on these: not every
-processor has instructions for them, and LLVM would call library functions. There is no branch in it, so that LLVM makes
-vectors of it, and neither reads nor makes it subnormal numbers where a processor that is told to take them for zeros
-would change the result.
+Numbers of formats narrower than float32 are loaded and stored as bits, and converted by arithmetic on the bits: not
+every processor has instructions for these formats, and LLVM would call library functions. The arithmetic has no
+branches, so that LLVM makes vectors of it. It neither reads nor makes subnormal numbers where a processor that takes
+them for zeros would change the result.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
@@ -27,7 +27,7 @@ from refconv.engine.targets.jit.memory import load, load_record, store
 
 
 class Steps(NamedTuple):
-    """Bytes from a number of a block to the next, along each axis: where it is read, and where it is written."""
+    """Bytes from a number of a block to the next along each axis: of the source, and of the target (`out_`)."""
 
     channel: int
     row: int
@@ -35,14 +35,14 @@ class Steps(NamedTuple):
     out_channel: int
     out_row: int
     out_column: int
-    shift: int = 0  # subtracted from each integer that is read: a zero point
-    low: int = 0  # of sums of two numbers, from the first to the second
-    slack: int = 0  # and what they may be off: see `exact/two_numbers.py`
+    shift: int = 0  # a zero point: subtracted from integers of the source
+    low: int = 0  # from the first number of a sum to the second
+    slack: int = 0  # how far sums of two numbers may be off: see `exact/two_numbers.py`
 
 
 @intrinsic
 def canonical_nan(typing_context: Any, number: Any) -> Any:
-    """A number, a NaN as the positive quiet one."""
+    """The number; if it is NaN, the positive quiet one."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
         if isinstance(number, types.Integer):
@@ -55,29 +55,29 @@ def canonical_nan(typing_context: Any, number: Any) -> Any:
 
 @intrinsic
 def identity(typing_context: Any, number: Any) -> Any:
-    """A number."""
+    """The number itself."""
     return number(number), lambda context, builder, signature, operands: operands[0]
 
 
 class _Format(NamedTuple):
-    """A binary floating format, by its bits. Infinity, or NaN where there is none, comes after the largest number."""
+    """A binary floating format, by its bits. Infinity, or NaN without infinity, comes after the largest number."""
 
-    size: int
-    mantissa: int
+    size: int  # in bits
+    mantissa: int  # bits
     least: int  # exponent of the smallest normal number
-    largest: int
-    nan: int  # the positive quiet one
+    largest: int  # bits of the largest finite number
+    nan: int  # bits of the positive quiet NaN
 
     @property
     def bias(self) -> int:
-        """The exponent 0, as it is stored."""
+        """What is stored for the exponent 0."""
         return 1 - self.least
 
 
 def _format(dtype: np.dtype) -> _Format:
-    """Not as `formats` has it: what is compiled in must be determined by the key of the cache."""
+    """The format of a dtype. Not by `core.formats`: constants of compiled code must be covered by the cache's key."""
     info: Any = ml_dtypes.finfo(dtype)
-    largest, nan = (int(np.array(each, dtype).view(f"u{dtype.itemsize}")) for each in (info.max, np.nan))
+    largest, nan = (int(np.array(value, dtype).view(f"u{dtype.itemsize}")) for value in (info.max, np.nan))
     size = 8 * dtype.itemsize
     return _Format(size, int(info.nmant), int(info.minexp), largest, nan & 2 ** (size - 1) - 1)
 
@@ -96,17 +96,17 @@ def _widening(source: np.dtype, target: np.dtype) -> Any:
         code = builder.zext(operands[0], ir.IntType(32))
         magnitude = builder.and_(code, code.type(2 ** (narrow.size - 1) - 1))
         sign = builder.shl(builder.zext(builder.xor(code, magnitude), bits), bits(wide.size - narrow.size))
-        # The same number where the exponent's range is the same.
-        found = builder.shl(builder.zext(magnitude, bits), bits(wide.mantissa - narrow.mantissa))
+        # If both formats have the same range of exponents, these are the bits already.
+        wide_bits = builder.shl(builder.zext(magnitude, bits), bits(wide.mantissa - narrow.mantissa))
         if rebias:
-            normal = builder.add(found, bits(rebias << wide.mantissa))
+            normal = builder.add(wide_bits, bits(rebias << wide.mantissa))
             special = builder.or_(normal, bits(2 ** (wide.size - 1) - 2**wide.mantissa))
             unit = floating(2.0 ** (narrow.least - narrow.mantissa))
             small = builder.bitcast(builder.fmul(builder.sitofp(magnitude, floating), unit), bits)
             is_small = builder.icmp_signed("<", magnitude, code.type(2**narrow.mantissa))
             is_special = builder.icmp_signed(">", magnitude, code.type(narrow.largest))
-            found = builder.select(is_small, small, builder.select(is_special, special, normal))
-        return builder.bitcast(builder.or_(found, sign), floating)
+            wide_bits = builder.select(is_small, small, builder.select(is_special, special, normal))
+        return builder.bitcast(builder.or_(wide_bits, sign), floating)
 
     return _function(generate, _bits(source), target)
 
@@ -120,21 +120,21 @@ def _narrowing(source: np.dtype, target: np.dtype) -> Any:
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
         number = builder.bitcast(operands[0], bits)
         magnitude = builder.and_(number, bits(2 ** (wide.size - 1) - 1))
-        found = round_(builder, magnitude, wide, narrow)
-        found = _smaller(builder, found, bits(narrow.largest + 1))
+        rounded = round_(builder, magnitude, wide, narrow)
+        rounded = _smaller(builder, rounded, bits(narrow.largest + 1))
         is_nan = builder.icmp_signed(">", magnitude, bits(wide.largest + 1))
-        found = builder.select(is_nan, bits(narrow.nan), found)
+        rounded = builder.select(is_nan, bits(narrow.nan), rounded)
         sign = builder.shl(builder.lshr(number, bits(wide.size - 1)), bits(narrow.size - 1))
-        # A NaN has no sign; it may have come of what is too large.
-        signed = builder.icmp_signed("<", found, bits(narrow.nan))
-        found = builder.or_(found, builder.select(signed, sign, bits(0)))
-        return builder.trunc(found, ir.IntType(narrow.size))
+        # A NaN gets no sign, also one that a too large number has become.
+        signed = builder.icmp_signed("<", rounded, bits(narrow.nan))
+        rounded = builder.or_(rounded, builder.select(signed, sign, bits(0)))
+        return builder.trunc(rounded, ir.IntType(narrow.size))
 
     return _function(generate, source, _bits(target))
 
 
 def _rounded_bits(builder: Any, magnitude: Any, wide: _Format, narrow: _Format) -> Any:
-    """Bits of a narrow number whose exponent has the range of the wide one's; those of NaN are anything."""
+    """Bits of the nearest narrow number, if its format has the wide one's range of exponents; for NaN any bits."""
     bits, dropped = magnitude.type, wide.mantissa - narrow.mantissa
     odd = builder.and_(builder.lshr(magnitude, bits(dropped)), bits(1))
     half = builder.add(odd, bits(2 ** (dropped - 1) - 1))
@@ -142,9 +142,9 @@ def _rounded_bits(builder: Any, magnitude: Any, wide: _Format, narrow: _Format) 
 
 
 def _rounded_sum(builder: Any, magnitude: Any, wide: _Format, narrow: _Format) -> Any:
-    """Bits of a narrow number; what is larger than all, infinity and NaN are beyond `narrow.largest`.
+    """Bits of the nearest narrow number; above `narrow.largest` for numbers that are too large, infinity and NaN.
 
-    The sum with a power of two whose last place is worth as much as the narrow number's is rounded there.
+    To round, a power of two is added whose last place is worth as much as the narrow number's.
     """
     bits, floating, dropped = magnitude.type, _LLVM[wide.size], wide.mantissa - narrow.mantissa
     rebias = wide.bias - narrow.bias
@@ -179,12 +179,12 @@ def _is_narrow(dtype: np.dtype) -> bool:
 
 
 def _bits(dtype: np.dtype) -> np.dtype:
-    """What numbers are loaded and stored as."""
+    """The dtype that numbers are loaded and stored as: unsigned integers for narrow formats."""
     return np.dtype(f"u{dtype.itemsize}") if _is_narrow(dtype) else dtype
 
 
 def _change(source: np.dtype, target: np.dtype, result: bool) -> Any:
-    """Function of a number as it is loaded, and a shift, which gives the number to be stored."""
+    """Function from a number as it is loaded, and a shift, to the number to be stored."""
     write = target.type
     if _is_narrow(source):
         widen = _widening(source, target)
@@ -193,7 +193,7 @@ def _change(source: np.dtype, target: np.dtype, result: bool) -> Any:
         narrow = _narrowing(source, target)
         return inner(lambda number, shift: narrow(number))
     if source.kind in "iu" and source != np.uint64 and not result:
-        # A shift is a number of the source's type: of short ones a difference in 32 bits, which are faster converted.
+        # A shift is a number of the source's type, so that 32 bits hold differences of short ones: faster to convert.
         exact = np.int32 if source.itemsize < 4 else np.int64
         return inner(lambda number, shift: write(exact(np.int64(number) - shift)))
     finish = canonical_nan if result else identity
@@ -201,13 +201,13 @@ def _change(source: np.dtype, target: np.dtype, result: bool) -> Any:
 
 
 def _converted(source: np.dtype, target: np.dtype, result: bool) -> Any:
-    """Function of where numbers are, which one, how far apart, and `Steps`, which gives the number to be stored."""
+    """Function from an address, an index, a step in bytes and `Steps` to the number to be stored."""
     change, read = _change(source, target, result), _bits(source).type
     return inner(lambda x, i, step, s: change(load(read, x, i, step), s.shift))
 
 
 def _certified(target: np.dtype) -> Any:
-    """The same for sums of two numbers."""
+    """As `_converted`, from sums of two numbers."""
     bits = np.dtype(f"u{target.itemsize}").type
     nearest = _narrowing(_DOUBLE, target) if target.itemsize < 4 else _wide_bits(target)
     certify = certified(nearest, bits(mark(target)), target == _DOUBLE)
@@ -220,15 +220,15 @@ def _wide_bits(target: np.dtype) -> Any:
     """Function from float64 to the bits of the nearest float32, or its own."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
-        found = operands[0] if target == _DOUBLE else builder.fptrunc(operands[0], ir.FloatType())
-        return builder.bitcast(found, ir.IntType(8 * target.itemsize))
+        nearest = operands[0] if target == _DOUBLE else builder.fptrunc(operands[0], ir.FloatType())
+        return builder.bitcast(nearest, ir.IntType(8 * target.itemsize))
 
     return _function(generate, _DOUBLE, np.dtype(f"u{target.itemsize}"))
 
 
 @cache
 def mark(dtype: np.dtype) -> int:
-    """The bits of what stands for a sum whose rounding is not certain: a negative NaN, which no result is."""
+    """The bits that stand for a sum whose rounding is not certain: a negative NaN, which no result is."""
     narrow = _format(dtype)
     return narrow.nan | 1 << (narrow.size - 1)
 
@@ -245,13 +245,13 @@ def converter(source: np.dtype, target: np.dtype, result: bool = False) -> Any:
     write = (np.dtype(f"u{target.itemsize}") if source is EXACT else _bits(target)).type
     size, out_size = number(source).itemsize, target.itemsize
 
-    # Six integers come in registers: more would come over the stack, which takes as long as a short row.
+    # Six integers are passed in registers: more would go over the stack, which takes as long as a short row.
     def convert(start, out, steps, channels, rows, columns):
         s = load_record(Steps, steps)
         for c in range(channels):
             for r in range(rows):
                 x, y = start + c * s.channel + r * s.row, out + c * s.out_channel + r * s.out_row
-                # The same loop thrice, for LLVM makes vectors of it where the steps are constants.
+                # The same loop three times: LLVM makes vectors of a loop only if its steps are constants.
                 if s.column == size and s.out_column == out_size:
                     for i in range(columns):
                         store(write, y, i, out_size, element(x, i, size, s))

@@ -1,8 +1,8 @@
-"""The digest of all that compiled code is made from: the name of the folder that it is kept in.
+"""The digest of all that compiled code is made from: it names the folder that compiled code is kept in.
 
-What is compiled comes from the modules that import `cfunctions`, the only door to the compiler, and from the modules
-that those import: helpers, tiles, constants, the nest. They are found by their code, so that none can be forgotten.
-Knows modules as code objects.
+Compiled functions come from the modules that import `cfunctions`, the only door to the compiler, and from the modules
+that those import: helpers, tiles, constants, the nest. The imports are read from the modules' code, so that no module
+can be forgotten. Knows modules as code objects; not what they compute.
 """
 
 import hashlib
@@ -34,10 +34,10 @@ def digest() -> str:
 
 
 def sources() -> dict[str, Any]:
-    """For each module that compiled code may come from, what its code does: the same in every process.
+    """The modules that compiled code may come from, and what their code does: the same in every process.
 
-    A target's modules are read from disk, for they are being imported now. All others may have been imported long ago,
-    and their files been edited since, so that the functions themselves are looked at.
+    A target's modules are read from disk, for they are being imported now. Others may have been imported long ago, and
+    their files edited since, so that their functions in memory are read.
     """
     codes = dict(_modules(TARGETS, sys.modules[TARGETS].__path__))
     reached: dict[str, Any] = {}
@@ -53,7 +53,7 @@ def sources() -> dict[str, Any]:
 
 
 def _modules(package: str, path: Iterable[str]) -> Iterator[tuple[str, types.CodeType]]:
-    """All modules below a package with their code. None is imported: cuda's would load numba.cuda."""
+    """All modules below a package with their code. None is imported: those of `cuda` would load numba.cuda."""
     for info in pkgutil.iter_modules(path, f"{package}."):
         spec: Any = info.module_finder.find_spec(info.name, None)
         yield info.name, spec.loader.get_code(info.name)
@@ -62,7 +62,7 @@ def _modules(package: str, path: Iterable[str]) -> Iterator[tuple[str, types.Cod
 
 
 def _imported(code: types.CodeType) -> set[str]:
-    """Names of refconv's modules that code imports, wherever in it; and some that are none."""
+    """Names of refconv's modules that code imports anywhere; some of the names are no modules."""
     names = set(_names(code))
     packages = {name for name in names if name.startswith("refconv.")}
     return packages | {f"{package}.{name}" for package in packages for name in names}
@@ -83,7 +83,7 @@ def _loaded(module: types.ModuleType) -> list[Any]:
 
 
 def _stable(value: Any) -> Any:
-    """A code object as what it does, the same in every process: without places in files and addresses."""
+    """A constant in a form that is the same in every process: a code object without addresses and places in files."""
     if isinstance(value, types.CodeType):
         return value.co_code, value.co_names, value.co_varnames, [_stable(constant) for constant in value.co_consts]
     if isinstance(value, tuple):

@@ -1,7 +1,7 @@
-"""Memory as kernels see it: numbers at addresses, of any type and any distance, and counters that threads share.
+"""Memory as kernels see it: numbers of any type at addresses, any number of bytes apart; counters that threads share.
 
-Addresses, not arrays, cross from Python into kernels: an array's type would have Numba compile a kernel for each dtype,
-layout and writability. Knows LLVM and Numba; not what is stored where.
+Addresses, not arrays, cross from Python into kernels: with arrays, Numba would compile a kernel for every dtype, layout
+and writability. Knows LLVM and Numba; not what is stored where.
 """
 
 import os
@@ -50,29 +50,29 @@ def store(typing_context: Any, dtype: Any, base: Any, index: Any, step: Any, val
 @intrinsic
 def load_record(typing_context: Any, kind: Any, base: Any) -> Any:
     """The named tuple of integers that lies at an address."""
-    found = types.NamedUniTuple(types.int64, len(kind.instance_class._fields), kind.instance_class)
+    record = types.NamedUniTuple(types.int64, len(kind.instance_class._fields), kind.instance_class)
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
-        pointer = builder.inttoptr(operands[1], context.get_value_type(found).as_pointer())
+        pointer = builder.inttoptr(operands[1], context.get_value_type(record).as_pointer())
         return builder.load(pointer)
 
-    return found(kind, types.intp), generate
+    return record(kind, types.intp), generate
 
 
 @intrinsic
 def view(typing_context: Any, dtype: Any, base: Any, size: Any) -> Any:
     """A contiguous array over the memory at an address."""
     number = dtype.instance_type
-    found = types.Array(number, 1, "C")
+    array_type = types.Array(number, 1, "C")
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
-        array = context.make_array(found)(context, builder)
+        array = context.make_array(array_type)(context, builder)
         data = builder.inttoptr(operands[1], context.get_value_type(number).as_pointer())
         itemsize = context.get_constant(types.intp, number.bitwidth // 8)
         populate_array(array, data=data, shape=[operands[2]], strides=[itemsize], itemsize=itemsize, meminfo=None)
         return array._getvalue()  # noqa: SLF001 - Numba's way
 
-    return found(dtype, types.intp, types.intp), generate
+    return array_type(dtype, types.intp, types.intp), generate
 
 
 @intrinsic
@@ -103,7 +103,7 @@ def call(typing_context: Any, function: Any, arguments: Any) -> Any:
 
 @intrinsic
 def fetch_add(typing_context: Any, counter: Any, value: Any) -> Any:
-    """Add to the counter at an address and return what it was, in one step for all threads."""
+    """Add to the counter at an address and return its value before, atomically."""
 
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
         return builder.atomic_rmw("add", builder.inttoptr(operands[0], _INT64.as_pointer()), operands[1], "seq_cst")
