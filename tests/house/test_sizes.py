@@ -22,6 +22,7 @@ MANY_PARAMETERS = {
     "refconv/cli/app.py::bench_layers": OPTIONS,
     "refconv/cli/verify.py::verify": OPTIONS,
     "refconv/mutants/kernels/quantized.py::Quantized.parse": ONNX,
+    "refconv/nn/layer.py::Layer.__init__": TORCH,
     "refconv/nn/layers.py::Conv2d.__init__": TORCH,
     "refconv/nn/layers.py::ConvTranspose2d.__init__": TORCH,
     "refconv/ops/convolution.py::conv1d": TORCH,
