@@ -23,10 +23,10 @@ ASV := cd asv_bench && ../$(BIN)/asv
 SOURCES := refconv tests examples asv_bench
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test warm evidence gpu lint types format bench bench-check docs clean
+.PHONY: help verify test warm evidence gpu lint types format bench bench-check docs mutants findings findings-index clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 verify: $(INSTALLED) ## the main job: verify torch's conv2d, then see a wrong kernel fail
 	$(BIN)/refconv verify torch.nn.functional:conv2d $(VERIFY_FLAGS) $(TORCH_FLAGS)
@@ -89,6 +89,19 @@ bench-check: $(INSTALLED) ## that asv can load its suite
 
 docs: $(DOCS_INSTALLED) ## the documentation, in docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+
+mutants: $(INSTALLED) ## write docs/mutants.md, the table of known bugs
+	$(BIN)/python -m refconv.mutants > docs/mutants.md.new
+	mv docs/mutants.md.new docs/mutants.md
+
+findings: ## run findings/*.sh, surprises about other libraries, each in an environment of its own
+	@failed=; for script in findings/*.sh; do \
+		echo "== $$script"; PYTHON="$(PYTHON)" $$script || failed="$$failed $$script"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "make findings: not as the header says:$$failed" >&2; exit 1; fi
+
+findings-index: ## write docs/findings.md from the headers of findings/*.sh
+	$(PYTHON) findings/index.py
 
 clean: ## remove what was built and cached; .venv stays
 	rm -rf build dist docs/_build asv_bench/env asv_bench/html asv_bench/results
