@@ -90,6 +90,7 @@ bench-check: $(INSTALLED) ## that asv can load its suite
 docs: $(DOCS_INSTALLED) ## the documentation, in docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 
+.PHONY: mutants findings findings-index
 mutants: $(INSTALLED) ## write docs/mutants.md, the table of known bugs
 	$(BIN)/python -m refconv.mutants > docs/mutants.md.new
 	mv docs/mutants.md.new docs/mutants.md
