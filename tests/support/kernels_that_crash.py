@@ -1,7 +1,7 @@
 """Candidates for processes of their own: they crash, hang, or remember. Imported by name there."""
 
-import ctypes
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def conv2d(*arguments):
 
 def segmentation_fault(input, weight, bias, stride, *rest):
     if stride[1] > 1:
-        ctypes.string_at(0)
+        os.kill(os.getpid(), signal.SIGSEGV)
     return refconv.conv2d(input, weight, bias, stride, *rest)
 
 
