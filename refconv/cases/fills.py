@@ -30,12 +30,12 @@ def operands(
     Parameters
     ----------
     fill : str
-        One of those below; for an integer dtype the first, as large as the result's dtype allows, and `extreme` only.
+        One of the fills below. Integer dtypes have `extreme`, and `integers` as large as the result's dtype allows.
         In complex numbers each part is an element of its own.
     input_shape, weight_shape : tuple of int
         (N, C_in, H, W) and (C_out, C_in // groups, R, S).
     bias : bool
-        Whether there is one, of shape (C_out,).
+        Whether there is a bias, of shape (C_out,).
     dtype : str
         Any supported dtype.
     seed : int
@@ -65,17 +65,17 @@ def operands(
     one_hot
         A single 1, the rest 0, in the input or in the weights; the other tensor is normal.
     wide
-        Exponents of products from the smallest normal number to where a sum of them would overflow.
+        Products range from the smallest normal number to where a sum of them would overflow.
     cancelling
         An almost constant input, and filters whose elements add up to almost 0: the sums are far smaller than their
         terms, but where padding cuts a filter short.
     subnormal
         Subnormal numbers and zeros in the input or in the weights, and in the bias; the other tensor is uniform.
     special
-        Normal, with about one NaN, infinity, negative zero or largest finite number in as many as a sum has terms.
+        Normal, but about one number in as many as a sum has terms (in 8 at least) is NaN, infinite, -0 or the largest.
     extreme
-        Of integers only: the largest of the dtype, and a quarter of the smallest, so that sums grow; less than that
-        where a sum would not fit the result's dtype.
+        Of integers only: the dtype's largest number, in a quarter of the elements its smallest, so that sums grow;
+        smaller ones where a sum would not fit the result's dtype.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def tensors(
     shapes : two or three tuples of int
         The second one has four axes.
     dtypes : pair of str
-        Of the first and of the second tensor; two only of 8-bit integers. The third has the first one's.
+        Of the first and the second tensor, different only if both are 8-bit integers. The third has the first one's.
     terms : int
         How many numbers a sum has at most, with what is added to it.
     kept : {0, 1}

@@ -157,8 +157,8 @@ class Recipe:
             names, array_shapes = (*names, "bias"), [*array_shapes, (self._results(),)]
         dtypes = (self.dtype, _OTHER[self.dtype] if self.quantisation.endswith(MIXED) else self.dtype)
         kept = int(self.op not in ("conv2d", *QUANTIZED))
-        made = fills.tensors(self.fill, array_shapes, dtypes, terms=self.terms(), seed=self.seed, kept=kept)
-        arrays = {name: array for name, array in zip(names, made, strict=True) if name}
+        tensors = fills.tensors(self.fill, array_shapes, dtypes, terms=self.terms(), seed=self.seed, kept=kept)
+        arrays = {name: array for name, array in zip(names, tensors, strict=True) if name}
         if not self.batched:
             arrays |= {name: arrays[name][0] for name in ("input", "grad_output") if name in arrays}
         if self.op in QUANTIZED:

@@ -28,18 +28,19 @@ class Supports:
     padding_mode, layout : tuple of str
         Only these.
     string_padding, asymmetric_padding, unbatched : bool
-        Whether "same" and "valid", padding unequal on the sides of an axis, and a single image may be.
+        Whether padding "same" and "valid", padding unequal on the sides of an axis, and input without a batch axis may
+        be generated.
     empty_batch, bias : bool
-        Whether a batch of none and a bias may be.
+        Whether a batch of no images and a bias may be generated.
     views : tuple of str
         The arrangements in memory that arrays may have.
     out : bool
         Whether the result is written to an array of the caller's, which may be a view too. Callers cannot set it: the
         candidate's style decides.
     large : bool
-        Whether large but cheap sizes may be, such as a batch of 65537.
+        Whether large but cheap sizes may be generated, such as a batch of 65537.
     errors, deterministic : bool
-        What is claimed besides: that wrong arguments raise, and that the same call gives the same bits.
+        What the candidate also claims: that wrong arguments raise, and that the same call gives the same bits.
 
     Examples
     --------
