@@ -22,7 +22,7 @@ from refconv.judge.reference import Reference
 from refconv.judge.standard import either, errors
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Case(Reference):
     """One call of an operator with its arrays. Immutable: the arrays are read-only copies.
 
