@@ -9,8 +9,8 @@ The way of a case, a file for each step:
 - plan.py: `plan`, recipes that cover every possible pair of levels (space.py) and most triples (triples.py).
 - shrink.py: `shrink`, from a recipe that fails to the simplest one that still does.
 
-Why a recipe: arrays may fill gigabytes, a recipe is a few numbers. It is small enough to plan thousands, hashable to
-try none twice, shrunk number by number, and JSON to send to a worker process and to replay a saved failure.
+Why a recipe: arrays may fill gigabytes, a recipe is a few numbers. It is small enough to plan thousands and to send
+them to worker processes, hashable to try none twice, shrunk number by number, and JSON to replay a saved failure.
 
 To add a condition worth trying: a factor with its levels in `levels.FACTORS` and `levels.levels_of`, the values that
 decide it in `space._fields`, and numbers that reach it in `space.DRAWN`; a size, in `levels.LARGE` and `large_of`.
