@@ -216,56 +216,54 @@ def _staging(accumulator: np.dtype, shape: Shape, whole: bool) -> Any:
     return stage
 
 
-class _Thread(NamedTuple):
-    """A thread of a block that shares what it reads: its number, and the arrays it works with."""
+def _placing(accumulator: np.dtype, shape: Shape) -> Any:
+    """Function that notes where the inputs of a unit lie that a thread stages, and locates the other operands.
 
-    number: Any
-    places: Any  # where the inputs lie that it stages
-    x: Staged
-    w: Staged
-    sums: Any  # of its tile
-    ramp: Any  # where in a chunk terms lie
-
-
-def _placing(shape: Shape) -> Any:
-    """Function that notes where the inputs lie that a thread stages, all for the same term."""
-    positions, threads, columns = shape.block_positions, shape.threads, shape.columns
+    It returns the first channel of the thread's tile, the address of the tile's bias, and that of the unit's weights.
+    """
+    channels, positions, size = shape.block_channels, shape.block_positions, number(accumulator).itemsize
+    threads, columns = shape.threads, shape.columns
 
     @inner
-    def note_places(job, unit, places, thread):
+    def locate(job, unit, places, thread, channel):
         for j in range(columns):
             place = _place(job, _i32(unit.place * positions + thread % positions + j * threads))
             put(places, j, unit.group * job.group + place)
+        tile_number = _i32(unit.group * job.per_channels.value + unit.tile)
+        k = _i32(_first_channel(unit.tile, channels, job) + channel)
+        bias = (job.bias + (unit.group * job.channels + k) * job.bias_step * size,)
+        return k, bias, job.w + tile_number * np.int64(job.terms) * (channels * size)
 
-    return note_places
+    return locate
 
 
 def _adding(accumulator: np.dtype, shape: Shape) -> Any:
-    """Function that stages a chunk of terms, of which `count` are left, and adds them to a thread's sums.
+    """Functions that add what is staged to a thread's sums: a whole chunk of terms, or `count` terms; and end a block.
 
     A chunk is given to the nest as terms in the middle of a block.
     """
     tile, tile_positions, chunk = _tile(accumulator, shape), shape.positions, shape.terms
     channels, positions = shape.block_channels, shape.block_positions
-    stage, stage_rest = (_staging(accumulator, shape, whole) for whole in (True, False))
 
     @inner
-    def add_chunk(job, thread, bias, weights, term, count):
-        x, w = thread.x, thread.w
-        if count >= chunk:
-            stage(job, x.array, w.array, term, weights, thread.places, _i32(chunk), thread.number)
-            cuda.syncthreads()
-            for t in range(_i32(0), _i32(chunk), _i32(UNROLLED)):
-                x_from_t = Staged(x.array, _i32(x.start + t * positions), positions)
-                w_from_t = Staged(w.array, _i32(w.start + t * channels), channels)
-                ramp = thread.ramp[:UNROLLED]
-                _nest(tile, x_from_t, ramp, w_from_t, bias, thread.sums, tile_positions, (chunk, False))
-        else:
-            stage_rest(job, x.array, w.array, term, weights, thread.places, count, thread.number)
-            cuda.syncthreads()
-            _nest(tile, x, thread.ramp[: count % chunk], w, bias, thread.sums, tile_positions, (chunk, False))
+    def add_chunk(x, w, ramp, bias, sums):
+        cuda.syncthreads()
+        for t in range(_i32(0), _i32(chunk), _i32(UNROLLED)):
+            x_from_t = Staged(x.array, _i32(x.start + t * positions), positions)
+            w_from_t = Staged(w.array, _i32(w.start + t * channels), channels)
+            _nest(tile, x_from_t, ramp[:UNROLLED], w_from_t, bias, sums, tile_positions, (chunk, False))
 
-    return add_chunk
+    @inner
+    def add_rest(x, w, ramp, bias, sums, count):
+        cuda.syncthreads()
+        _nest(tile, x, ramp[: count % chunk], w, bias, sums, tile_positions, (chunk, False))
+
+    @inner
+    def end_block(x, w, ramp, bias, sums):
+        _nest(tile, x, ramp[:0], w, bias, sums, tile_positions, (chunk, True))
+        tile.store(tile.start(tile.load(sums, 0, 0, 0)), sums, 1, 0, 0)
+
+    return add_chunk, add_rest, end_block
 
 
 def _staged(accumulator: np.dtype, shape: Shape) -> Any:
@@ -278,7 +276,8 @@ def _staged(accumulator: np.dtype, shape: Shape) -> Any:
     channels, positions, chunk, columns = shape.block_channels, shape.block_positions, shape.terms, shape.columns
     x_size, w_size, terms_of_chunk = chunk * positions, chunk * channels, np.arange(chunk)
     alike = numbers(accumulator) == 2  # blocks go on from the total: there is no use for both
-    note_places, add_chunk = _placing(shape), _adding(accumulator, shape)
+    stage, stage_rest = (_staging(accumulator, shape, whole) for whole in (True, False))
+    locate, (add_chunk, add_rest, end_block) = _placing(accumulator, shape), _adding(accumulator, shape)
     place_of, deliver = _tile_of(shape), _delivering(accumulator, shape)
 
     def sums_of_tiles(job):
@@ -286,28 +285,28 @@ def _staged(accumulator: np.dtype, shape: Shape) -> Any:
         shared_w = cuda.shared.array(w_size, numba_type)  # on a line of its own: the simulator tells arrays by lines
         total, block = cuda.local.array(n_sums, numba_type), cuda.local.array(n_sums, numba_type)
         sums = (total, total) if alike else (total, block)
-        places = cuda.local.array(columns, np.int64)
-        ramp = cuda.const.array_like(terms_of_chunk)
-        channel, position = place_of(_i32(cuda.threadIdx.x))
+        places, ramp = cuda.local.array(columns, np.int64), cuda.const.array_like(terms_of_chunk)
+        thread = _i32(cuda.threadIdx.x)
+        channel, position = place_of(thread)
         x, w = Staged(shared_x, position, positions), Staged(shared_w, channel, channels)
-        thread = _Thread(_i32(cuda.threadIdx.x), places, x, w, sums, ramp)
         for number_ in range(_i32(cuda.blockIdx.x), job.units, _i32(cuda.gridDim.x)):
             unit = _unit(number_, job)
-            note_places(job, unit, places, thread.number)
-            k = _i32(_first_channel(unit.tile, channels, job) + channel)
-            bias = (job.bias + (unit.group * job.channels + k) * job.bias_step * size,)
-            tile_number = _i32(unit.group * job.per_channels.value + unit.tile)
-            weights = job.w + tile_number * np.int64(job.terms) * (channels * size)
+            k, bias, weights = locate(job, unit, places, thread, channel)
             _nest(tile, x, ramp[:0], w, bias, sums, tile_positions, (0, False))
             term = _i32(unit.part * job.part_terms)
             end = min(_i32(term + job.part_terms), job.terms)
             while term < end:
                 cuda.syncthreads()
-                add_chunk(job, thread, bias, weights + term * (channels * size), term, _i32(end - term))
+                first, count = weights + term * (channels * size), _i32(end - term)
+                if count >= chunk:
+                    stage(job, shared_x, shared_w, term, first, places, _i32(chunk), thread)
+                    add_chunk(x, w, ramp, bias, sums)
+                else:
+                    stage_rest(job, shared_x, shared_w, term, first, places, count, thread)
+                    add_rest(x, w, ramp, bias, sums, count)
                 term = _i32(term + chunk)
                 if term % nest.BLOCK == 0 or term >= end:
-                    _nest(tile, x, ramp[:0], w, bias, sums, tile_positions, (chunk, True))
-                    tile.store(tile.start(tile.load(sums, 0, 0, 0)), sums, 1, 0, 0)
+                    end_block(x, w, ramp, bias, sums)
             start, own = _i32(unit.place * positions + position), _i32(unit.tile * channels)
             deliver(job, unit.part, unit.group, sums[0], k, own, start, 1)
 
