@@ -44,7 +44,7 @@ def kernels(pytester, monkeypatch):
 
 
 @pytest.fixture
-def found(monkeypatch):
+def campaigns(monkeypatch):
     """Results by dtype for campaigns to find, and the calls that asked for them."""
     results, calls = {}, []
 
@@ -100,7 +100,7 @@ def test_loading_the_plugin_is_cheap(kernels):
     result.assert_outcomes(passed=1)
 
 
-def test_one_test_for_each_property_dtype_and_operator(kernels, found):
+def test_one_test_for_each_property_dtype_and_operator(kernels, campaigns):
     options = ("--refconv-dtype", "float32", "--refconv-dtype", "int8", "--refconv-dtype", "float32")
     result = verify(kernels, *options, "--collect-only", "-q")
     assert result.ret == pytest.ExitCode.OK
@@ -110,7 +110,7 @@ def test_one_test_for_each_property_dtype_and_operator(kernels, found):
         for name in ("returns", "inputs unmodified", "kind of array", "shape and dtype", "values"):
             assert f"refconv::conv2d::{name}[{dtype}]" in tests
     assert not [test for test in tests if not test.startswith("refconv::conv2d::")]
-    assert not found.calls
+    assert not campaigns.calls
 
 
 def test_operators_have_dtypes_of_their_own(kernels):
@@ -123,33 +123,35 @@ def test_operators_have_dtypes_of_their_own(kernels):
     assert dtypes["refconv::conv2d_integer::values"] == {"uint8", "int8"}
 
 
-def test_paths_bring_other_tests(kernels, found):
-    found.results["float32"] = passed("float32")
+def test_paths_bring_other_tests(kernels, campaigns):
+    campaigns.results["float32"] = passed("float32")
     result = verify(kernels, "test_other.py", "-v")
     result.stdout.fnmatch_lines(["*test_other.py::test_other PASSED*", "*refconv::conv2d::values?float32? PASSED*"])
     assert result.ret == pytest.ExitCode.OK
 
 
-def test_tests_can_be_chosen(kernels, found):
-    found.results["int8"] = passed("int8")
+def test_tests_can_be_chosen(kernels, campaigns):
+    campaigns.results["int8"] = passed("int8")
     result = verify(kernels, "--refconv-dtype", "float32", "--refconv-dtype", "int8", "-k", "values and int8", "-v")
     result.assert_outcomes(passed=1, deselected=result.parseoutcomes()["deselected"])
     result.stdout.fnmatch_lines(["*refconv::conv2d::values?int8? PASSED*"])
-    assert [call[2] for call in found.calls] == ["int8"]  # the other campaign never ran
+    assert [call[2] for call in campaigns.calls] == ["int8"]  # the other campaign never ran
 
 
 # What is asked.
 
 
-def test_the_options_reach_the_campaign(kernels, found):
-    found.results |= {dtype: passed(dtype) for dtype in ("float32", "float64")}
+def test_the_options_reach_the_campaign(kernels, campaigns):
+    campaigns.results |= {dtype: passed(dtype) for dtype in ("float32", "float64")}
     options = ["--refconv-cases", "30", "--refconv-seed", "7", "--refconv-model", "direct:float64"]
     options += ["--refconv-dtype", "float64", "--refconv-dtype", "float32", "--refconv-supports", '{"unbatched": true}']
     result = verify(kernels, *options)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["refconv: kernels:right, 30 cases, seed 7, model direct:float64"])
-    assert [call[:3] for call in found.calls] == [("kernels:right", "conv2d", each) for each in ("float64", "float32")]
-    for *_, given in found.calls:
+    assert [call[:3] for call in campaigns.calls] == [
+        ("kernels:right", "conv2d", dtype) for dtype in ("float64", "float32")
+    ]
+    for *_, given in campaigns.calls:
         assert (given.cases, given.seed, str(given.model)) == (30, 7, "direct:float64")
         assert given.supports.unbatched
 
@@ -195,8 +197,8 @@ def test_a_missing_gpu_is_wrong_usage(kernels):
 # What comes of it.
 
 
-def test_each_property_has_its_own_outcome(kernels, found):
-    found.results["float32"] = passed(
+def test_each_property_has_its_own_outcome(kernels, campaigns):
+    campaigns.results["float32"] = passed(
         "float32", failure(), values=Tally(20, 1), **{"kind of array": Tally(skipped="not claimed")}
     )
     result = verify(kernels, "-v", "-k", "returns or values or kind")
@@ -207,33 +209,33 @@ def test_each_property_has_its_own_outcome(kernels, found):
     result.stdout.no_fnmatch_line("*runtest*")  # no traceback of the plugin
     assert result.outlines.count("conv2d, float32: a note on float32") == 1
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert len(found.calls) == 1
+    assert len(campaigns.calls) == 1
 
 
-def test_what_nobody_counted_was_not_checked(kernels, found):
-    found.results["float32"] = Result("generated cases", "float32", 20)
+def test_what_nobody_counted_was_not_checked(kernels, campaigns):
+    campaigns.results["float32"] = Result("generated cases", "float32", 20)
     result = verify(kernels)
     assert set(result.parseoutcomes()) == {"skipped"}
     result.stdout.fnmatch_lines(["conv2d::values?float32?: not checked"])
 
 
-def test_a_count_of_failures_is_a_failure(kernels, found):
-    found.results["float32"] = passed("float32", values=Tally(20, 3))
+def test_a_count_of_failures_is_a_failure(kernels, campaigns):
+    campaigns.results["float32"] = passed("float32", values=Tally(20, 3))
     result = verify(kernels, "-k", "values")
     result.stdout.fnmatch_lines(["*3 of 20 cases failed*"])
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_nothing_judged_is_a_failure(kernels, found):
-    found.results["float32"] = Result("generated cases", "float32", n_unsupported=400)
+def test_nothing_judged_is_a_failure(kernels, campaigns):
+    campaigns.results["float32"] = Result("generated cases", "float32", n_unsupported=400)
     result = verify(kernels)
     assert result.parseoutcomes()["failed"] == 1
     result.stdout.fnmatch_lines(["*nothing judged; the candidate refused 400 cases*"])
 
 
-def test_expected_failures(kernels, found):
+def test_expected_failures(kernels, campaigns):
     kernels.makefile(".txt", known="conv2d/float32/values # a\nconv2d/*/ret* # b\n*/*/kind* # c\nconv2d/int8/* # d")
-    found.results["float32"] = passed("float32", failure(), **{"kind of array": Tally(skipped="not claimed")})
+    campaigns.results["float32"] = passed("float32", failure(), **{"kind of array": Tally(skipped="not claimed")})
     result = verify(kernels, "--refconv-expected", "known.txt", "-v", "-k", "returns or values or kind")
     for line in ("values?float32? XFAIL (a)*", "returns?float32? XPASS (b)*", "kind of array?float32? SKIPPED*"):
         result.stdout.fnmatch_lines([f"refconv::conv2d::{line}"])
@@ -241,13 +243,13 @@ def test_expected_failures(kernels, found):
     assert result.ret == pytest.ExitCode.OK
 
 
-def test_a_fault_of_refconv_is_never_expected(kernels, found):
+def test_a_fault_of_refconv_is_never_expected(kernels, campaigns):
     kernels.makefile(".txt", known="*/*/* # nothing works")
-    found.results["float32"] = ZeroDivisionError("a fault of refconv")
+    campaigns.results["float32"] = ZeroDivisionError("a fault of refconv")
     result = verify(kernels, "--refconv-expected", "known.txt")
     assert set(result.parseoutcomes()) == {"failed"}
     result.stdout.fnmatch_lines(["*ZeroDivisionError: a fault of refconv*"])
-    assert len(found.calls) == 1
+    assert len(campaigns.calls) == 1
 
 
 # The whole, as a user runs it.

@@ -20,9 +20,9 @@ def test_block(number, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "my_project", module)
     scope = {"__name__": "readme"}
     exec(compile(BLOCKS[number], f"README.md, block {number}", "exec"), scope)  # noqa: S102 - our own text
-    for name, found in scope.items():
+    for name, value in scope.items():
         if name.startswith("test_"):
-            found()
+            value()
     printed = capsys.readouterr().out.strip()
     assert printed in README
 
