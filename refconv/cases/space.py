@@ -63,6 +63,9 @@ _OTHER = {
     "dtype": frozenset(("fill", "dtype")),
     "zero points": frozenset(("quantisation",)),
     "weight's dtype": frozenset(("quantisation",)),
+    **dict.fromkeys(
+        ("groups", "depthwise", "group's inputs and outputs", "C_in", "C_out", "C_in / groups"), _OF_CHANNELS
+    ),
 }
 
 
@@ -76,7 +79,7 @@ def _fields(factor: str) -> frozenset[str]:
         return _ALONG["h"] | _ALONG["w"]
     if factor.startswith("memory of"):
         return _OF_BATCH | {"first", "second", "third", "output", "bias"}
-    return _OTHER.get(factor, _OF_CHANNELS)
+    return _OTHER[factor]
 
 
 class Space:

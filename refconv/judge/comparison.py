@@ -1,6 +1,7 @@
 """Actual against expected: which elements are wrong, how far apart they are, and a text that says so.
 
-Knows two arrays and the largest admissible difference between them; not how either was computed.
+Here the verdict is given: by the errors one by one, and by statistics of all of them together. Knows two arrays, the
+largest admissible difference between them and statistics; not how any of them was computed.
 """
 
 from dataclasses import dataclass, replace

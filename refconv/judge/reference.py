@@ -26,7 +26,7 @@ TAKEN = {
     name: frozenset({"op", *operator.parameters, *(["padding_mode"] if operator.has_padding_mode else [])})
     for name, operator in OPERATORS.items()
 }
-QUANTISATION = tuple(f"{array}_{kind}" for array in ("input", "weight", "output") for kind in ("scale", "zero_point"))
+QUANTIZATION = tuple(f"{array}_{kind}" for array in ("input", "weight", "output") for kind in ("scale", "zero_point"))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,7 +60,7 @@ class Reference:
     def __post_init__(self) -> None:
         choice("op", self.op, tuple(OPERATORS))
         self._check_given()
-        for name in (*ARRAYS, *QUANTISATION):
+        for name in (*ARRAYS, *QUANTIZATION):
             value = getattr(self, name)
             if value is not None and (
                 name in ARRAYS or (hasattr(value, "shape") and not isinstance(value, np.generic))

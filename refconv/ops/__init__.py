@@ -1,4 +1,4 @@
-"""The operators that users call: convolutions, transposed ones, gradients, quantised ones.
+"""The operators that users call: convolutions, transposed ones, gradients, quantized ones.
 
 Public names only. Knows how a call is checked, lowered to the nest and handed back; nothing of judging. `family.py`,
 which is not public, holds the table of the operators that are judged, and a note on how to add one.

@@ -15,7 +15,7 @@ from refconv.core.formats import FLOATS
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
 from refconv.judge.comparison import Comparison
-from refconv.judge.reference import QUANTISATION
+from refconv.judge.reference import QUANTIZATION
 from refconv.ops import convolution, family, gradients
 from refconv.verification.candidate.call import IMAGES, Outcome, Unsupported
 from refconv.verification.candidate.candidate import Candidate
@@ -285,7 +285,7 @@ def _group(case: Case, number: int) -> Case:
         changed["input_size"] = (case.input_size[0], case.input_size[1] // groups, *case.input_size[2:])
     if case.weight_size is not None:
         changed["weight_size"] = (case.weight_size[0] // groups, *case.weight_size[1:])
-    for name in QUANTISATION:
+    for name in QUANTIZATION:
         value = getattr(case, name)
         if getattr(value, "ndim", 0):
             changed[name] = _of_group(value, 0, number, groups)

@@ -14,7 +14,7 @@ import numpy as np
 from refconv.cases.recipe import Recipe
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
-from refconv.judge.reference import ARRAYS, QUANTISATION
+from refconv.judge.reference import ARRAYS, QUANTIZATION
 from refconv.ops.family import OPERATORS
 from refconv.verification.candidate import array_kinds
 from refconv.verification.candidate.candidate import Candidate
@@ -164,7 +164,7 @@ def _fields(case: Case, arrays: dict[str, str]) -> dict[str, str]:
         if name in ARRAYS:
             texts |= {name: arrays[name]} if name in arrays else {}
         else:
-            texts[name] = _literal(value) if name in QUANTISATION else repr(value)
+            texts[name] = _literal(value) if name in QUANTIZATION else repr(value)
     return texts | {name: repr(value) for name, value in case.keywords().items()}
 
 

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any
 
 import llvmlite
+import ml_dtypes
 import numba
 import numpy as np
 
@@ -29,7 +30,7 @@ DOOR = f"{TARGETS}.jit.cfunctions"
 
 def digest() -> str:
     """A digest of the code of `sources()`, and of the versions of what compiles it."""
-    versions = (sys.version, numba.__version__, llvmlite.__version__, np.__version__)
+    versions = (sys.version, *(library.__version__ for library in (numba, llvmlite, np, ml_dtypes)))
     return hashlib.sha256(repr((versions, sorted(sources().items()))).encode()).hexdigest()
 
 
