@@ -61,6 +61,6 @@ __path__.append(str(Path(__file__).parent / "verification" / "former"))
 def __getattr__(name: str) -> Any:
     if name == "verify":
         return import_module("refconv.verification").verify
-    if name in ("strategies", *_FORMER):
+    if name in ("strategies", "verification", *_FORMER):
         return import_module(f"refconv.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
