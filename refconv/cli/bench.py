@@ -37,7 +37,7 @@ LEAST_ROUNDS = 7
 ALL = "all layers"
 UNSUPPORTED = "unsupported"
 
-Call = Callable[..., Any]
+Contender = Callable[..., Any]  # a function that is timed
 
 
 @dataclass(frozen=True)
@@ -303,14 +303,14 @@ class _Raised(Exception):
     """A candidate has raised while it was timed."""
 
 
-def _raising(function: Call, *arguments: Any) -> Any:
+def _raising(function: Contender, *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except Exception as error:
         raise _Raised("".join(traceback.format_exception(error))) from error
 
 
-def _torch(case: Case, dtype: str) -> Call:
+def _torch(case: Case, dtype: str) -> Contender:
     """torch's conv2d of a layer, computed in a type that is not narrower."""
     import torch
 
@@ -337,7 +337,7 @@ def _judged(candidate: Candidate, case: Case) -> tuple[str, str, bool]:
 
 
 def in_turns(
-    ours: Call, peers: Sequence[Call], seconds: float, clock: Callable[[], float] = time.perf_counter
+    ours: Contender, peers: Sequence[Contender], seconds: float, clock: Callable[[], float] = time.perf_counter
 ) -> tuple[list[float], int]:
     """Median times in seconds, ours first, and in how many rounds: they take turns, so that load meets all alike.
 

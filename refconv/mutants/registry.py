@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from refconv.mutants.kernels.backward import BiasGradient, InputGradient, Transposed, WeightGradient
-from refconv.mutants.kernels.forward import Call, Forward
+from refconv.mutants.kernels.forward import Forward, KernelCall
 from refconv.mutants.kernels.quantized import Integer, Quantized
 from refconv.mutants.sources import SOURCES
 
-KERNELS: dict[str, type[Call]] = {
+KERNELS: dict[str, type[KernelCall]] = {
     kernel.op: kernel
     for kernel in (Forward, Transposed, InputGradient, WeightGradient, BiasGradient, Integer, Quantized)
 }
@@ -51,7 +51,7 @@ class Mutant:
         The entry of the corpus of bugs, "RB002", or empty.
     summary : str
         One line that reads after "behaves like".
-    kernel : type of Call
+    kernel : type of KernelCall
         The wrong kernel.
     dtypes : tuple of str
         Dtypes in which the mistake shows.
@@ -69,7 +69,7 @@ class Mutant:
     source: str
     entry: str
     summary: str
-    kernel: type[Call] = field(repr=False)
+    kernel: type[KernelCall] = field(repr=False)
     dtypes: tuple[str, ...] = ("float32",)
     supports: Mapping[str, Any] = field(default_factory=dict, hash=False)
     style: str = "return"
@@ -121,7 +121,7 @@ def mutant(
     op : str or tuple of str
         The operator, or several: a mutant for each.
     step : str
-        The method of `Call` that a decorated function replaces.
+        The method of `KernelCall` that a decorated function replaces.
     when : callable, optional
         On which calls the step is replaced; all if not given.
     suffix : bool
@@ -145,7 +145,7 @@ def mutant(
     return register
 
 
-def _kernel(base: type[Call], changed: Any, step: str, when: Callable[[Any], bool] | None) -> type[Call]:
+def _kernel(base: type[KernelCall], changed: Any, step: str, when: Callable[[Any], bool] | None) -> type[KernelCall]:
     """The kernel with a step, or several, replaced."""
     if isinstance(changed, type):
         return type(changed.__name__, (changed, base), {})
@@ -157,7 +157,7 @@ def _kernel(base: type[Call], changed: Any, step: str, when: Callable[[Any], boo
 def _gated(changed: Callable[..., Any], kept: Callable[..., Any], when: Callable[[Any], bool]) -> Any:
     """A method that is `changed` on some calls and `kept` on the others."""
 
-    def method(call: Call, *arguments: Any) -> Any:
+    def method(call: KernelCall, *arguments: Any) -> Any:
         return (changed if when(call) else kept)(call, *arguments)
 
     return method

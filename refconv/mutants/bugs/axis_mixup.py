@@ -11,7 +11,7 @@ import numpy as np
 from refconv.core.checks import per_axis
 from refconv.core.padding import ZERO
 from refconv.mutants.kernels.backward import Transposed
-from refconv.mutants.kernels.forward import Array, Call
+from refconv.mutants.kernels.forward import Array, KernelCall
 from refconv.mutants.registry import EVERY, mutant
 
 FORWARD = "conv2d"
@@ -29,18 +29,18 @@ ENTRIES = {
 }
 
 
-def _parameter(names: tuple[str, ...], way: Callable[[Any, Any], list[Any]]) -> Callable[[Call], None]:
-    def prepare(c: Call) -> None:
+def _parameter(names: tuple[str, ...], way: Callable[[Any, Any], list[Any]]) -> Callable[[KernelCall], None]:
+    def prepare(c: KernelCall) -> None:
         for name in names:
             setattr(c, name, way(*getattr(c, name)))
 
     return prepare
 
 
-def _extent(way: Callable[[Any, Any], list[Any]]) -> Callable[[Call], None]:
+def _extent(way: Callable[[Any, Any], list[Any]]) -> Callable[[KernelCall], None]:
     """Loop over a wrong number of taps, through the right weights' memory."""
 
-    def prepare(c: Call) -> None:
+    def prepare(c: KernelCall) -> None:
         R, S = c.kernel
         c.kernel = way(R, S)
         rows, columns = (range(size) for size in c.kernel)
@@ -51,10 +51,10 @@ def _extent(way: Callable[[Any, Any], list[Any]]) -> Callable[[Call], None]:
     return prepare
 
 
-def _size(names: tuple[str, ...], way: Callable[[Any, Any], list[Any]]) -> Callable[[Call], None]:
+def _size(names: tuple[str, ...], way: Callable[[Any, Any], list[Any]]) -> Callable[[KernelCall], None]:
     """Compute only the size of the result from the wrong parameters."""
 
-    def prepare(c: Call) -> None:
+    def prepare(c: KernelCall) -> None:
         kept = {name: getattr(c, name) for name in names}
         _parameter(names, way)(c)
         c.resize()
@@ -100,7 +100,7 @@ for _way, (_function, _words) in WAYS.items():
     entry="RB001",
     summary="the width of the result computed with kernel, stride and dilation of the height",
 )
-def width_by_the_height(c: Call) -> None:
+def width_by_the_height(c: KernelCall) -> None:
     """The height's kernel, stride and dilation in the width of the result."""
     _size(("kernel", "stride", "dilation"), WAYS["height-for-width"][0])(c)
 
@@ -110,7 +110,7 @@ def width_by_the_height(c: Call) -> None:
     entry="RB002",
     summary="the width of the result computed with kernel and dilation of the height",
 )
-def width_by_kernel_and_dilation_of_height(c: Call) -> None:
+def width_by_kernel_and_dilation_of_height(c: KernelCall) -> None:
     """The height's kernel and dilation in the width of the result."""
     _size(("kernel", "dilation"), WAYS["height-for-width"][0])(c)
 
@@ -122,7 +122,7 @@ def width_by_kernel_and_dilation_of_height(c: Call) -> None:
     when=lambda c: c.given_padding == "same",
     supports={"string_padding": True},
 )
-def same_padding_swapped(c: Call) -> None:
+def same_padding_swapped(c: KernelCall) -> None:
     """Pads per axis returned in the wrong order."""
     c.before.reverse()
     c.after.reverse()
@@ -135,7 +135,7 @@ def same_padding_swapped(c: Call) -> None:
     summary="pads (top, bottom, left, right) taken for (top, left, bottom, right)",
     supports={"asymmetric_padding": True},
 )
-def pads_in_another_order(c: Call) -> None:
+def pads_in_another_order(c: KernelCall) -> None:
     """Bottom for left, and left for bottom."""
     c.before[1], c.after[0] = c.after[0], c.before[1]
 
@@ -156,26 +156,26 @@ def groups_and_dilation_swapped(c: Transposed, *arguments: Any) -> None:
 
 
 @mutant(kind="axis_mixup", op=EVERY, entry="RB005", summary="stride and dilation of height and width swapped")
-def stride_and_dilation_swapped(c: Call) -> None:
+def stride_and_dilation_swapped(c: KernelCall) -> None:
     """Both in the other order, while the size of the result is right."""
     c.stride.reverse()
     c.dilation.reverse()
 
 
-def _image(c: Call) -> str:
+def _image(c: KernelCall) -> str:
     """The name of the operand that is an image."""
     return "x" if hasattr(c, "x") else "y"
 
 
 @mutant(kind="axis_mixup", op=EVERY, summary="an image read as if height and width were swapped in its memory")
-def image_transposed(c: Call) -> None:
+def image_transposed(c: KernelCall) -> None:
     """(N, C, W, H)."""
     N, C, H, W = getattr(c, _image(c)).shape
     setattr(c, _image(c), getattr(c, _image(c)).reshape(N, C, W, H).swapaxes(2, 3))
 
 
 @mutant(kind="axis_mixup", op=EVERY, summary="an image read as if its rows were as long as its columns are")
-def pitch_by_height(c: Call) -> None:
+def pitch_by_height(c: KernelCall) -> None:
     """Row r begins at r * H, not at r * W."""
     array = getattr(c, _image(c))
     N, C, H, W = array.shape
@@ -184,20 +184,20 @@ def pitch_by_height(c: Call) -> None:
 
 
 @mutant(kind="axis_mixup", op=EVERY, step="finish", summary="the result written with height and width swapped")
-def result_transposed(c: Call, sums: Array) -> Array:
+def result_transposed(c: KernelCall, sums: Array) -> Array:
     """In memory, while its shape is right."""
     return np.ascontiguousarray(sums.swapaxes(2, 3)).reshape(sums.shape)
 
 
 @mutant(kind="axis_mixup", op=EVERY, step="source", summary="columns past the height taken for padding")
-def columns_bounded_by_height(c: Call, axis: int) -> Array:
+def columns_bounded_by_height(c: KernelCall, axis: int) -> Array:
     """The bound of the other axis."""
-    elements = Call.source(c, axis)
+    elements = KernelCall.source(c, axis)
     return np.where(elements >= c.size[0], ZERO, elements)
 
 
 @mutant(kind="axis_mixup", op=EVERY, step="source", summary="rows past the width taken for padding")
-def rows_bounded_by_width(c: Call, axis: int) -> Array:
+def rows_bounded_by_width(c: KernelCall, axis: int) -> Array:
     """The bound of the other axis."""
-    elements = Call.source(c, axis)
+    elements = KernelCall.source(c, axis)
     return np.where(elements >= c.size[1], ZERO, elements)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from refconv.core.padding import ZERO
-from refconv.mutants.kernels.forward import Array, Call
+from refconv.mutants.kernels.forward import Array, KernelCall
 from refconv.mutants.registry import EVERY, SPATIAL, mutant
 from refconv.ops.family import OPERATORS
 
@@ -30,7 +30,7 @@ ELEMENTS: tuple[tuple[str, str, str, Callable[[Array, int, int], Array]], ...] =
 
 
 def _register(name: str, entry: str, summary: str, element: Callable[[Array, int, int], Array]) -> None:
-    def prepare(c: Call) -> None:
+    def prepare(c: KernelCall) -> None:
         if c.b is not None:
             K = len(c.b)
             c.b = c.b[element(np.arange(K), K, K // c.groups)]
@@ -43,13 +43,13 @@ for _row in ELEMENTS:
 
 
 @mutant(kind=KIND, op=BIASED, entry="RB114", step="add_bias", summary="the bias of channel n added to all of image n")
-def bias_by_image(c: Call, sums: Array) -> Array:
+def bias_by_image(c: KernelCall, sums: Array) -> Array:
     """The wrong index."""
     return sums if c.b is None else sums + c.b[np.arange(len(sums)) % len(c.b)][:, None, None, None]
 
 
 @mutant(kind=KIND, op=BIASED, step="add_bias", summary="the bias added to the first image only")
-def bias_of_first_image(c: Call, sums: Array) -> Array:
+def bias_of_first_image(c: KernelCall, sums: Array) -> Array:
     """The index of the image is forgotten."""
     if c.b is not None:
         sums[0] += c.b[:, None, None]
@@ -57,41 +57,41 @@ def bias_of_first_image(c: Call, sums: Array) -> Array:
 
 
 @mutant(kind=KIND, op=BIASED, summary="the bias subtracted")
-def bias_subtracted(c: Call) -> None:
+def bias_subtracted(c: KernelCall) -> None:
     """The wrong sign."""
     c.b = None if c.b is None else -c.b
 
 
 @mutant(kind=KIND, op=BIASED, summary="the bias added twice")
-def bias_twice(c: Call) -> None:
+def bias_twice(c: KernelCall) -> None:
     """Once to begin with, and once at the end."""
     c.b = None if c.b is None else 2 * c.b
 
 
 @mutant(kind=KIND, op=BIASED, summary="the bias added once for each group")
-def bias_for_each_group(c: Call) -> None:
+def bias_for_each_group(c: KernelCall) -> None:
     """In the loop over groups."""
     c.b = None if c.b is None else c.groups * c.b
 
 
 @mutant(kind=KIND, op=BIASED, summary="the bias added once for each row of the kernel")
-def bias_for_each_row(c: Call) -> None:
+def bias_for_each_row(c: KernelCall) -> None:
     """In the loop over rows."""
     c.b = None if c.b is None else c.kernel[0] * c.b
 
 
 @mutant(kind=KIND, op=BIASED, summary="the bias added once for every four input channels of a group")
-def bias_for_each_block(c: Call) -> None:
+def bias_for_each_block(c: KernelCall) -> None:
     """In the loop over blocks of input channels."""
     channels = c.multiplier if c.op == "conv_transpose2d" else c.filter_size
     c.b = None if c.b is None else -(-channels // 4) * c.b
 
 
-def _forgotten(c: Call) -> None:
+def _forgotten(c: KernelCall) -> None:
     c.b = None
 
 
-PATHS: tuple[tuple[str, str, Callable[[Call], bool]], ...] = (
+PATHS: tuple[tuple[str, str, Callable[[KernelCall], bool]], ...] = (
     ("depthwise", "in the depthwise path", lambda c: c.depthwise),
     ("pointwise", "for 1x1 kernels", lambda c: c.kernel == [1, 1]),
     ("grouped", "if there are groups", lambda c: c.groups > 1),
@@ -102,7 +102,7 @@ for _path, _words, _when in PATHS:
     )
 
 
-def _touches_padding(c: Call) -> Array:
+def _touches_padding(c: KernelCall) -> Array:
     rows, columns = ((c.source(axis) == ZERO).any(axis=0) for axis in (0, 1))
     touched: Array = rows[:, None] | columns
     return touched
@@ -114,7 +114,7 @@ def _touches_padding(c: Call) -> Array:
     step="add_bias",
     summary="no bias added where the window reaches into the padding",
 )
-def bias_not_at_border(c: Call, sums: Array) -> Array:
+def bias_not_at_border(c: KernelCall, sums: Array) -> Array:
     """The path of the border forgets it."""
     return sums if c.b is None else np.where(_touches_padding(c), sums, sums + c.b[:, None, None])
 
@@ -125,7 +125,7 @@ def bias_not_at_border(c: Call, sums: Array) -> Array:
     step="add_bias",
     summary="the bias added only where the window reaches into the padding",
 )
-def bias_at_border_only(c: Call, sums: Array) -> Array:
+def bias_at_border_only(c: KernelCall, sums: Array) -> Array:
     """Only the path of the border adds it."""
     return sums if c.b is None else np.where(_touches_padding(c), sums + c.b[:, None, None], sums)
 
@@ -137,7 +137,7 @@ def bias_at_border_only(c: Call, sums: Array) -> Array:
     step="finish",
     summary="the result computed as (C_out, N, P, Q) and reshaped, not transposed",
 )
-def batch_not_transposed(c: Call, sums: Array) -> Array:
+def batch_not_transposed(c: KernelCall, sums: Array) -> Array:
     """A matrix product has the channels first."""
     return np.ascontiguousarray(sums.swapaxes(0, 1)).reshape(sums.shape)
 
@@ -150,7 +150,7 @@ def batch_not_transposed(c: Call, sums: Array) -> Array:
     when=lambda c: c.size[0] == c.out_size[0] == 1,
     summary="only the first image computed if the height is 1",
 )
-def batch_lost_if_height_1(c: Call, sums: Array) -> Array:
+def batch_lost_if_height_1(c: KernelCall, sums: Array) -> Array:
     """The batch is taken from another axis of an array of one row."""
     sums[1:] = 0
     return sums
@@ -165,13 +165,13 @@ def batch_lost_if_height_1(c: Call, sums: Array) -> Array:
     summary="a result with a batch axis for an input without",
     supports={"unbatched": True},
 )
-def unbatched_becomes_batched(c: Call, sums: Array) -> Array:
+def unbatched_becomes_batched(c: KernelCall, sums: Array) -> Array:
     """The axis that was added is not taken off."""
-    return Call.store(c, sums)[None]
+    return KernelCall.store(c, sums)[None]
 
 
 @mutant(kind=BATCH, op=SPATIAL, summary="the first image read for all")
-def first_image_for_all(c: Call) -> None:
+def first_image_for_all(c: KernelCall) -> None:
     """The offset of the image is forgotten."""
     for name in ("x", "y"):
         if hasattr(c, name):
@@ -185,7 +185,7 @@ def first_image_for_all(c: Call) -> None:
     step="finish",
     summary="the last image not computed if their number is odd and above 1",
 )
-def odd_image_left_out(c: Call, sums: Array) -> Array:
+def odd_image_left_out(c: KernelCall, sums: Array) -> Array:
     """Images are computed in pairs."""
     if len(sums) > 1:
         sums[len(sums) // 2 * 2 :] = 0
@@ -193,13 +193,13 @@ def odd_image_left_out(c: Call, sums: Array) -> Array:
 
 
 @mutant(kind=BATCH, op=("conv2d_weight", "conv2d_bias"), summary="the gradient of the last image only")
-def last_image_only(c: Call) -> None:
+def last_image_only(c: KernelCall) -> None:
     """Written over, not added up."""
     c.y[:-1] = 0
 
 
 @mutant(kind=BATCH, op=("conv2d_weight", "conv2d_bias"), summary="the gradient of the first image only")
-def first_image_only(c: Call) -> None:
+def first_image_only(c: KernelCall) -> None:
     """The loop over images is missing."""
     c.y[1:] = 0
 
@@ -211,30 +211,30 @@ def first_image_only(c: Call) -> None:
     summary="the mean over the images, not the sum",
     when=lambda c: c.batch > 1,
 )
-def mean_over_images(c: Call, sums: Array) -> Array:
+def mean_over_images(c: KernelCall, sums: Array) -> Array:
     """Loss functions do that, not gradients."""
     return sums / c.batch
 
 
 @mutant(kind=BATCH, op="conv2d_bias", step="finish", summary="the mean over the pixels, not the sum")
-def mean_over_pixels(c: Call, sums: Array) -> Array:
+def mean_over_pixels(c: KernelCall, sums: Array) -> Array:
     """A mean for a sum."""
     return sums / max(1, c.out_size[0] * c.out_size[1])
 
 
 @mutant(kind=BATCH, op="conv2d_bias", summary="the last row left out")
-def bias_gradient_without_last_row(c: Call) -> None:
+def bias_gradient_without_last_row(c: KernelCall) -> None:
     """The loop ends one too early."""
     c.y[:, :, -1] = 0
 
 
 @mutant(kind=BATCH, op="conv2d_bias", summary="the last column left out, if the width is odd")
-def bias_gradient_without_odd_column(c: Call) -> None:
+def bias_gradient_without_odd_column(c: KernelCall) -> None:
     """Columns are added in pairs."""
     c.y[..., c.y.shape[3] // 2 * 2 :] = 0
 
 
 @mutant(kind=BATCH, op="conv2d_bias", summary="the first row added only")
-def bias_gradient_of_first_row(c: Call) -> None:
+def bias_gradient_of_first_row(c: KernelCall) -> None:
     """One axis too few is summed over."""
     c.y[:, :, 1:] = 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from refconv.core.errors import GeometryError
-from refconv.mutants.kernels.forward import Array, Call
+from refconv.mutants.kernels.forward import Array, KernelCall
 from refconv.mutants.registry import SPATIAL, mutant
 
 KIND = "degenerate"
@@ -24,13 +24,13 @@ LAST: dict[str, Array] = {}  # result of the last call, by operator
     when=lambda c: c.batch == 0,
     summary="a gradient that nobody wrote, for an empty batch",
 )
-def gradient_of_nothing(c: Call, sums: Array) -> Array:
+def gradient_of_nothing(c: KernelCall, sums: Array) -> Array:
     """Memory that nobody wrote: any number, here 12345."""
     return sums + 12345
 
 
 @mutant(kind=KIND, op=SPATIAL[:3], entry="RB122", step="empty", summary="an IndexError for an empty batch")
-def empty_batch_raises(c: Call) -> Array:
+def empty_batch_raises(c: KernelCall) -> Array:
     """The first image is looked at, whether there is one or not."""
     raise IndexError(f"index 0 is out of bounds for axis 0 with size {c.batch}")
 
@@ -42,15 +42,15 @@ def empty_batch_raises(c: Call) -> Array:
     when=lambda c: c.batch == 0,
     summary="an IndexError for an empty batch",
 )
-def empty_batch_raises_in_gradient(c: Call) -> Array:
+def empty_batch_raises_in_gradient(c: KernelCall) -> Array:
     """The first image is looked at, whether there is one or not."""
     return empty_batch_raises(c)
 
 
 @mutant(kind=KIND, op=SPATIAL[:3], entry="RB124", step="run", summary="the result of the last call for an empty batch")
-def last_result_for_empty_batch(c: Call) -> Array:
+def last_result_for_empty_batch(c: KernelCall) -> Array:
     """The buffer is returned without a look at the batch."""
-    result = Call.run(c)
+    result = KernelCall.run(c)
     if c.batch == 0:
         return LAST.get(c.op, result)
     LAST[c.op] = result
@@ -58,7 +58,7 @@ def last_result_for_empty_batch(c: Call) -> Array:
 
 
 @mutant(kind=KIND, op=SPATIAL[:3], step="empty", summary="one image in the result of an empty batch")
-def empty_batch_of_one(c: Call) -> Array:
+def empty_batch_of_one(c: KernelCall) -> Array:
     """max(1, N)."""
     return np.zeros((1, *c.shape[1:]) if c.batched else c.shape[1:], c.dtype)
 
@@ -69,7 +69,7 @@ def empty_batch_of_one(c: Call) -> Array:
     when=lambda c: c.out_size == [1, 1] and c.size != [1, 1],
     summary="only the first row of the kernel multiplied where there is a single window",
 )
-def single_window(c: Call) -> None:
+def single_window(c: KernelCall) -> None:
     """A path for global windows, which ends too early."""
     c.w[..., 1:, :] = 0
 
@@ -80,7 +80,7 @@ def single_window(c: Call) -> None:
     when=lambda c: c.size == [1, 1],
     summary="the first tap multiplied for an input of one pixel, whichever meets it",
 )
-def single_pixel(c: Call) -> None:
+def single_pixel(c: KernelCall) -> None:
     """A path for 1x1 images, which takes the kernel for 1x1."""
     c.before = [0, 0]
 
@@ -107,7 +107,7 @@ UNCHECKED: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
 
 
 def _register(name: str, entry: str, summary: str, op: tuple[str, ...], pattern: str) -> None:
-    class Unchecked(Call):
+    class Unchecked(KernelCall):
         refused = False
 
         def parse(self, *arguments: Any, **keywords: Any) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import numpy as np
 
 from refconv.mutants.bugs.ignored_parameter import dilation, groups, padding, stride
-from refconv.mutants.kernels.forward import Array, Call
+from refconv.mutants.kernels.forward import Array, KernelCall
 from refconv.mutants.registry import EVERY, SPATIAL, mutant
 
 KIND = "fastpath_gate"
-WITH: dict[str, tuple[str, Callable[[Call], bool]]] = {
+WITH: dict[str, tuple[str, Callable[[KernelCall], bool]]] = {
     "strided": ("with a stride", lambda c: max(c.stride) > 1),
     "dilated": ("with a dilation", lambda c: max(c.dilation) > 1),
     "padded": ("with padding", lambda c: max(c.before) > 0),
@@ -48,7 +48,7 @@ for _ignored in (stride, dilation, padding, groups):
     when=lambda c: c.kernel == [1, 1],
     summary="the first pixels taken as they are for 1x1 kernels, whatever stride and padding",
 )
-def pointwise_without_columns(c: Call) -> None:
+def pointwise_without_columns(c: KernelCall) -> None:
     """The array itself serves as the matrix of windows."""
     c.stride, c.before = [1, 1], [0, 0]
 
@@ -60,7 +60,7 @@ def pointwise_without_columns(c: Call) -> None:
     when=lambda c: c.groups > 1 and max(c.stride) > 1,
     summary="the weights of a group used for the channels of all groups, with a stride",
 )
-def strided_as_if_dense(c: Call) -> None:
+def strided_as_if_dense(c: KernelCall) -> None:
     """The strided path is the dense one, of filters repeated."""
     c.w, c.groups = np.tile(c.w, (1, c.groups, 1, 1)), 1
 
@@ -73,7 +73,7 @@ def strided_as_if_dense(c: Call) -> None:
     when=lambda c: c.groups == 1 and any(s > d for s, d in zip(c.stride, c.dilation, strict=True)),
     summary="only the pixels that the first tap reaches computed, where the stride is larger than the dilation",
 )
-def only_the_first_phase(c: Call, sums: Array) -> Array:
+def only_the_first_phase(c: KernelCall, sums: Array) -> Array:
     """The other phases of the stride stay 0."""
     rows, columns = (
         (np.arange(size) + before) % stride == 0
@@ -82,7 +82,7 @@ def only_the_first_phase(c: Call, sums: Array) -> Array:
     return np.where(rows[:, None] & columns, sums, 0)
 
 
-def _winograd(c: Call) -> bool:
+def _winograd(c: KernelCall) -> bool:
     return c.kernel == [3, 3] and c.stride == c.dilation == [1, 1] and c.groups == 1
 
 
@@ -93,7 +93,7 @@ def _winograd(c: Call) -> bool:
     when=lambda c: _winograd(c) and c.in_channels % 32 == 0 == c.out_channels % 32 and c.dtype.name == "bfloat16",
     summary="a kernel that does not exist for 3x3 bfloat16 convolutions of 32 channels",
 )
-def winograd_without_bfloat16(c: Call) -> None:
+def winograd_without_bfloat16(c: KernelCall) -> None:
     """The path is chosen by the shape only."""
     raise KeyError(f"winograd_{c.dtype}")
 
@@ -104,13 +104,13 @@ def winograd_without_bfloat16(c: Call) -> None:
     when=lambda c: c.kernel == [3, 3] and c.stride == c.dilation == [1, 1],
     summary="padding taken for 1 for 3x3 kernels of stride 1",
 )
-def padding_1_if_3x3(c: Call) -> None:
+def padding_1_if_3x3(c: KernelCall) -> None:
     """A path for what most networks do."""
     c.before = [1, 1]
 
 
 @mutant(kind=KIND, op=SPATIAL, when=lambda c: 2 in c.stride, summary="stride 2 for both axes if it is for one")
-def stride_2_for_both(c: Call) -> None:
+def stride_2_for_both(c: KernelCall) -> None:
     """A path for what most networks do."""
     c.stride = [2, 2]
 
@@ -121,7 +121,7 @@ def stride_2_for_both(c: Call) -> None:
     when=lambda c: c.groups == c.out_channels > 1,
     summary="only the first input channel of each group read, if each group has one output channel",
 )
-def depthwise_by_outputs(c: Call) -> None:
+def depthwise_by_outputs(c: KernelCall) -> None:
     """Whether it is depthwise is told by the output channels."""
     c.w[:, 1:] = 0
 
@@ -132,7 +132,7 @@ def depthwise_by_outputs(c: Call) -> None:
     when=lambda c: c.kernel[0] == c.kernel[1] and c.stride[0] != c.stride[1],
     summary="the stride of the height for both axes if the kernel is square",
 )
-def square_kernel_square_stride(c: Call) -> None:
+def square_kernel_square_stride(c: KernelCall) -> None:
     """A path for what most networks do."""
     c.stride[1] = c.stride[0]
 
@@ -143,6 +143,6 @@ def square_kernel_square_stride(c: Call) -> None:
     summary="padding ignored if the kernel is as large as the input",
     op=("conv2d", "conv2d_input", "conv2d_weight"),
 )
-def fully_connected(c: Call) -> None:
+def fully_connected(c: KernelCall) -> None:
     """It is taken for a matrix product, of one output."""
     c.before = [0, 0]

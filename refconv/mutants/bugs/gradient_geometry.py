@@ -5,7 +5,7 @@ Knows kernels and the registry.
 
 import numpy as np
 
-from refconv.mutants.kernels.forward import Array, Call
+from refconv.mutants.kernels.forward import Array, KernelCall
 from refconv.mutants.registry import mutant
 
 TRANSPOSED, BACKWARD = "transposed_geometry", "bwd_geometry"
@@ -19,7 +19,7 @@ GRADIENTS = ("conv2d_input", "conv2d_weight")
     entry="RB095",
     summary="output_padding added before the result, not after it",
 )
-def output_padding_before(c: Call) -> None:
+def output_padding_before(c: KernelCall) -> None:
     """The zero-inserted input is padded on the wrong side."""
     c.before = [before - extra for before, extra in zip(c.before, c.output_padding, strict=True)]
 
@@ -31,7 +31,7 @@ def output_padding_before(c: Call) -> None:
     when=lambda c: c.depthwise and max(c.before) > 0,
     summary="one row and column too few cropped in the depthwise path",
 )
-def depthwise_crop_too_small(c: Call) -> None:
+def depthwise_crop_too_small(c: KernelCall) -> None:
     """p - 1 for p."""
     c.before = [max(0, before - 1) for before in c.before]
 
@@ -42,7 +42,7 @@ def depthwise_crop_too_small(c: Call) -> None:
     entry="RB098",
     summary="rows of zeros appended to the input for output_padding, and the excess cropped at the top",
 )
-def output_padding_of_the_input(c: Call) -> None:
+def output_padding_of_the_input(c: KernelCall) -> None:
     """So many rows of the input are more of the result."""
     c.before = [
         before + extra * (step - 1) for before, extra, step in zip(c.before, c.output_padding, c.stride, strict=True)
@@ -63,7 +63,7 @@ def _without_tail(sums: Array, tails: tuple[int, ...]) -> Array:
     step="finish",
     summary="nothing added in the rows and columns that output_padding adds",
 )
-def output_padding_left_zero(c: Call, sums: Array) -> Array:
+def output_padding_left_zero(c: KernelCall, sums: Array) -> Array:
     """They are allocated, but the loop ends before them."""
     return _without_tail(sums, c.output_padding)
 
@@ -75,7 +75,7 @@ def output_padding_left_zero(c: Call, sums: Array) -> Array:
     step="finish",
     summary="nothing added in the rows and columns that the stride leaves over",
 )
-def remainder_left_zero(c: Call, sums: Array) -> Array:
+def remainder_left_zero(c: KernelCall, sums: Array) -> Array:
     """The result of the transposed convolution without output padding, filled up with zeros."""
     return _without_tail(sums, tuple(c.remainder(axis) for axis in (0, 1)))
 
@@ -86,39 +86,39 @@ def remainder_left_zero(c: Call, sums: Array) -> Array:
     step="add_bias",
     summary="no bias in the rows and columns that output_padding adds",
 )
-def output_padding_without_bias(c: Call, sums: Array) -> Array:
+def output_padding_without_bias(c: KernelCall, sums: Array) -> Array:
     """They are filled with zeros last."""
-    return _without_tail(Call.add_bias(c, sums), c.output_padding)
+    return _without_tail(KernelCall.add_bias(c, sums), c.output_padding)
 
 
 @mutant(kind=TRANSPOSED, op="conv_transpose2d", summary="output_padding on both sides of the result")
-def output_padding_twice(c: Call) -> None:
+def output_padding_twice(c: KernelCall) -> None:
     """It is taken for a padding."""
     c.output_padding = tuple(2 * extra for extra in c.output_padding)
     c.resize()
 
 
 @mutant(kind="axis_mixup", op="conv_transpose2d", summary="output_padding of height and width swapped")
-def output_padding_swapped(c: Call) -> None:
+def output_padding_swapped(c: KernelCall) -> None:
     """In the other order."""
     c.output_padding = c.output_padding[::-1]
     c.resize()
 
 
 @mutant(kind=TRANSPOSED, op=SCATTERING, summary="stride and dilation used for each other")
-def stride_and_dilation_exchanged(c: Call) -> None:
+def stride_and_dilation_exchanged(c: KernelCall) -> None:
     """The input is dilated by the dilation, the kernel by the stride."""
     c.stride, c.dilation = c.dilation, c.stride
 
 
 @mutant(kind=TRANSPOSED, op=SCATTERING, summary="padding p taken for k - 1 - p")
-def padding_complemented(c: Call) -> None:
+def padding_complemented(c: KernelCall) -> None:
     """The padding of the equivalent convolution."""
     c.before = [c.extent(axis) - 1 - before for axis, before in enumerate(c.before)]
 
 
 @mutant(kind=TRANSPOSED, op=SCATTERING, summary="nothing cropped from the result for the padding")
-def not_cropped(c: Call) -> None:
+def not_cropped(c: KernelCall) -> None:
     """It begins where the padding does."""
     c.size = [size + b + a for size, b, a in zip(c.size, c.before, c.after, strict=True)]
     c.before = [0, 0]
@@ -131,10 +131,10 @@ def not_cropped(c: Call) -> None:
     summary="the input spread by a stride larger by one",
     when=lambda c: max(c.stride) > 1,
 )
-def zeros_inserted_too_many(c: Call) -> Array:
+def zeros_inserted_too_many(c: KernelCall) -> Array:
     """s zeros between two elements, not s - 1."""
     c.stride = [step + (step > 1) for step in c.stride]
-    return Call.spread(c)
+    return KernelCall.spread(c)
 
 
 @mutant(
@@ -144,7 +144,7 @@ def zeros_inserted_too_many(c: Call) -> Array:
     when=lambda c: max(c.dilation) > 1,
     summary="a full padding of k - 1 - p, not dilation * (k - 1) - p",
 )
-def full_padding_without_dilation(c: Call) -> None:
+def full_padding_without_dilation(c: KernelCall) -> None:
     """The kernel's extent is taken for its number of taps."""
     c.before = [before + c.extent(axis) - c.kernel[axis] for axis, before in enumerate(c.before)]
 
@@ -155,7 +155,7 @@ def full_padding_without_dilation(c: Call) -> None:
     entry="RB104",
     summary="at most one row and column of those that the stride leaves over",
 )
-def output_padding_at_most_1(c: Call) -> None:
+def output_padding_at_most_1(c: KernelCall) -> None:
     """min(remainder, 1) for the remainder."""
     c.size = [size - max(0, c.remainder(axis) - 1) for axis, size in enumerate(c.size)]
 
@@ -166,7 +166,7 @@ def output_padding_at_most_1(c: Call) -> None:
     entry="RB107",
     summary="a gradient without the rows and columns that the stride leaves over",
 )
-def remainder_dropped(c: Call) -> None:
+def remainder_dropped(c: KernelCall) -> None:
     """Its size is (P - 1) * s + k - 2p, whatever the input's."""
     c.size = [size - c.remainder(axis) for axis, size in enumerate(c.size)]
 
@@ -177,7 +177,7 @@ def remainder_dropped(c: Call) -> None:
     step="finish",
     summary="a gradient whose rows and columns that the stride leaves over repeat the last ones",
 )
-def remainder_repeated(c: Call, sums: Array) -> Array:
+def remainder_repeated(c: KernelCall, sums: Array) -> Array:
     """What was in memory before."""
     for axis in (0, 1):
         left = c.remainder(axis)
@@ -188,13 +188,13 @@ def remainder_repeated(c: Call, sums: Array) -> Array:
 
 
 @mutant(kind=BACKWARD, op="conv2d_weight", entry="RB108", summary="stride and dilation used for each other")
-def roles_of_stride_and_dilation(c: Call) -> None:
+def roles_of_stride_and_dilation(c: KernelCall) -> None:
     """In the gradient they change their roles; here they do not."""
     c.stride, c.dilation = c.dilation, c.stride
 
 
 @mutant(kind=BACKWARD, op="conv2d_weight", summary="the taps counted from the end that the remainder is at")
-def taps_from_the_end(c: Call) -> None:
+def taps_from_the_end(c: KernelCall) -> None:
     """The gradient is larger by the remainder, and cropped at the wrong end."""
     c.before = [before - c.remainder(axis) for axis, before in enumerate(c.before)]
 
@@ -206,6 +206,6 @@ def taps_from_the_end(c: Call) -> None:
     summary="a gradient divided by the number of its terms",
     when=lambda c: c.out_size != [1, 1],
 )
-def gradient_averaged(c: Call, sums: Array) -> Array:
+def gradient_averaged(c: KernelCall, sums: Array) -> Array:
     """A mean for a sum."""
     return sums / (c.out_size[0] * c.out_size[1])

@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 
-from refconv.mutants.kernels.forward import Array, Call
+from refconv.mutants.kernels.forward import Array, KernelCall
 from refconv.mutants.registry import EVERY, SPATIAL, mutant
 
 KIND = "groups_indexing"
@@ -23,13 +23,13 @@ def interleaved(channels: int, groups: int) -> Array:
     op=("conv2d", "conv_transpose2d", "conv2d_input", "conv2d_integer", "conv2d_quantized"),
     summary="input channels dealt out to the groups one by one",
 )
-def groups_inputs_interleaved(c: Call) -> None:
+def groups_inputs_interleaved(c: KernelCall) -> None:
     """Channel i belongs to group i % groups."""
     c.inputs = interleaved(c.in_channels, c.groups)
 
 
 @mutant(kind=KIND, op="conv2d_weight", entry="RB034", summary="input channels dealt out to the groups one by one")
-def groups_inputs_interleaved_weight_gradient(c: Call) -> None:
+def groups_inputs_interleaved_weight_gradient(c: KernelCall) -> None:
     """What repeating grad_output channel by channel comes to."""
     c.inputs = interleaved(c.in_channels, c.groups)
 
@@ -37,7 +37,7 @@ def groups_inputs_interleaved_weight_gradient(c: Call) -> None:
 @mutant(
     kind=KIND, op=SPATIAL, summary="output channels dealt out to the groups one by one", when=lambda c: not c.depthwise
 )
-def groups_outputs_interleaved(c: Call) -> None:
+def groups_outputs_interleaved(c: KernelCall) -> None:
     """Channel k belongs to group k % groups."""
     c.outputs = interleaved(c.out_channels, c.groups)
 
@@ -49,7 +49,7 @@ def groups_outputs_interleaved(c: Call) -> None:
     when=lambda c: c.depthwise,
     summary="filter k of a depthwise convolution applied to channel k % C_in",
 )
-def depthwise_multiplier_order(c: Call) -> None:
+def depthwise_multiplier_order(c: KernelCall) -> None:
     """Not to channel k // multiplier."""
     c.outputs = interleaved(c.out_channels, c.groups)
 
@@ -59,7 +59,7 @@ def depthwise_multiplier_order(c: Call) -> None:
     op=("conv2d", "conv_transpose2d", "conv2d_input", "conv2d_integer"),
     summary="the weights of group 0 used for all groups",
 )
-def group_0_weights(c: Call) -> None:
+def group_0_weights(c: KernelCall) -> None:
     """The offset of the group is forgotten."""
     c.w = np.tile(c.w[: c.multiplier], (c.groups, 1, 1, 1))
 
@@ -69,25 +69,25 @@ def group_0_weights(c: Call) -> None:
     op=("conv2d_weight", "conv_transpose2d", "conv2d_input"),
     summary="the output channels of group 0 used for all groups",
 )
-def group_0_outputs(c: Call) -> None:
+def group_0_outputs(c: KernelCall) -> None:
     """The offset of the group is forgotten."""
     c.y = np.tile(c.y[:, : c.multiplier], (1, c.groups, 1, 1))
 
 
 @mutant(kind=KIND, op=SPATIAL, summary="the groups in reverse order")
-def groups_reversed(c: Call) -> None:
+def groups_reversed(c: KernelCall) -> None:
     """The input channels of the last group go to the first."""
     c.inputs = np.arange(c.in_channels).reshape(c.groups, -1)[::-1]
 
 
 @mutant(kind=KIND, op=SPATIAL, summary="each group reading the channels of the next", when=lambda c: c.groups > 1)
-def groups_shifted(c: Call) -> None:
+def groups_shifted(c: KernelCall) -> None:
     """One group too far."""
     c.inputs = np.roll(np.arange(c.in_channels).reshape(c.groups, -1), -1, axis=0)
 
 
 @mutant(kind=KIND, summary="the offset of a group's inputs computed from its output channels")
-def groups_offset_by_outputs(c: Call) -> None:
+def groups_offset_by_outputs(c: KernelCall) -> None:
     """C_out // groups for C_in // groups."""
     first = np.arange(c.groups)[:, None] * c.multiplier
     c.inputs = (first + np.arange(c.filter_size)) % c.in_channels
@@ -99,7 +99,7 @@ def groups_offset_by_outputs(c: Call) -> None:
     when=lambda c: c.groups > 1,
     summary="each filter applied to the input channels of all groups",
 )
-def groups_all_channels(c: Call) -> None:
+def groups_all_channels(c: KernelCall) -> None:
     """As if there was one group, of filters repeated."""
     c.w, c.groups = np.tile(c.w, (1, c.groups, 1, 1)), 1
 
@@ -111,7 +111,7 @@ def groups_all_channels(c: Call) -> None:
     when=lambda c: c.depthwise and max(c.stride) > 1,
     summary="the last taps of a gradient that the stride makes too large, in the depthwise path",
 )
-def weight_gradient_cropped_wrong(c: Call) -> None:
+def weight_gradient_cropped_wrong(c: KernelCall) -> None:
     """Taps that the remainder adds are cropped at the wrong end."""
     for axis in (0, 1):
         c.before[axis] -= c.remainder(axis) // c.dilation[axis] * c.dilation[axis]
@@ -128,14 +128,14 @@ in_int8 = functools.partial(
 
 
 @in_int8(summary="the last group's last input channel multiplied by the weights of the one before, in int8")
-def groups_int8_last_channel(c: Call) -> None:
+def groups_int8_last_channel(c: KernelCall) -> None:
     """An offset of one vector too little."""
     if c.filter_size > 1:
         c.w[-c.multiplier :, -1] = c.w[-c.multiplier :, -2]
 
 
 @in_int8(summary="the last output channel computed with the weights of the one before, in int8")
-def groups_int8_last_filter(c: Call) -> None:
+def groups_int8_last_filter(c: KernelCall) -> None:
     """An offset of one filter too little."""
     if c.multiplier > 1:
         c.w[-1] = c.w[-2]
@@ -147,7 +147,7 @@ def groups_int8_last_filter(c: Call) -> None:
     when=lambda c: c.groups > 1 and c.kernel[0] * c.kernel[1] > 9,
     summary="filters C_in apart in memory, not C_in // groups, for kernels of more than 9 taps",
 )
-def groups_filter_stride(c: Call) -> None:
+def groups_filter_stride(c: KernelCall) -> None:
     """The offset of a filter is that of a dense convolution."""
     K, taps = c.out_channels, c.filter_size * c.kernel[0] * c.kernel[1]
     flat = np.arange(K)[:, None] * taps * c.groups + np.arange(taps)
@@ -161,7 +161,7 @@ def groups_filter_stride(c: Call) -> None:
     when=lambda c: c.groups > 1,
     summary="the weight (C_in, C_out // groups) taken for (C_out, C_in // groups), if grouped",
 )
-def transposed_grouped_weight(c: Call) -> None:
+def transposed_grouped_weight(c: KernelCall) -> None:
     """The weight is laid out as that of a convolution."""
     R, S = c.kernel
     swapped = c.w.reshape(c.groups, c.filter_size, c.multiplier, R, S).swapaxes(1, 2)
@@ -175,9 +175,9 @@ def transposed_grouped_weight(c: Call) -> None:
     step="store",
     summary="a result of C_out // groups channels, those of the last group",
 )
-def transposed_overwritten_groups(c: Call, sums: Array) -> Array:
+def transposed_overwritten_groups(c: KernelCall, sums: Array) -> Array:
     """Each group is written over the one before."""
-    return Call.store(c, sums[:, -c.filter_size :])
+    return KernelCall.store(c, sums[:, -c.filter_size :])
 
 
 @mutant(
@@ -186,6 +186,6 @@ def transposed_overwritten_groups(c: Call, sums: Array) -> Array:
     entry="RB044",
     summary="a gradient of the dense shape (C_out, C_in, R, S) whatever the groups",
 )
-def weight_gradient_dense(c: Call) -> None:
+def weight_gradient_dense(c: KernelCall) -> None:
     """As if there was one group."""
     c.groups = 1

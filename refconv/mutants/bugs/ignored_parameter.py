@@ -7,29 +7,29 @@ from collections.abc import Callable
 
 import numpy as np
 
-from refconv.mutants.kernels.forward import Array, Call
+from refconv.mutants.kernels.forward import Array, KernelCall
 from refconv.mutants.registry import EVERY, SPATIAL, mutant
 
 MODES = ("zeros", "reflect", "replicate", "circular")
 ALL_MODES = {"padding_mode": MODES}
 
 
-def stride(c: Call) -> None:
+def stride(c: KernelCall) -> None:
     """The window moves by one."""
     c.stride = [1, 1]
 
 
-def dilation(c: Call) -> None:
+def dilation(c: KernelCall) -> None:
     """The taps lie side by side."""
     c.dilation = [1, 1]
 
 
-def padding(c: Call) -> None:
+def padding(c: KernelCall) -> None:
     """The first window begins at the first element."""
     c.before = [0, 0]
 
 
-def groups(c: Call) -> None:
+def groups(c: KernelCall) -> None:
     """All filters look at the first channels, as many as they have."""
     c.inputs = np.tile(np.arange(c.filter_size), (c.groups, 1))
 
@@ -41,7 +41,7 @@ ENTRIES = {
     (dilation, "conv_transpose2d"): "RB019",
     (stride, "conv2d"): "RB021",
 }
-PATHS: dict[str, tuple[str, Callable[[Call], bool]]] = {
+PATHS: dict[str, tuple[str, Callable[[KernelCall], bool]]] = {
     "": ("", lambda c: True),
     "depthwise": (" in the depthwise path", lambda c: c.depthwise),
     "grouped": (" in the grouped path", lambda c: 1 < c.groups < c.in_channels),
@@ -65,13 +65,13 @@ for _ignored in (stride, dilation, padding, groups):
 
 
 @mutant(kind="param_ignored", op=("conv2d", "conv_transpose2d", "conv2d_quantized"), summary="bias ignored")
-def bias_ignored(c: Call) -> None:
+def bias_ignored(c: KernelCall) -> None:
     """No bias is added."""
     c.b = None
 
 
 def _register_axis(name: str, axis: int) -> None:
-    def prepare(c: Call) -> None:
+    def prepare(c: KernelCall) -> None:
         getattr(c, name)[axis] = 1
 
     of = ("height", "width")[axis]
@@ -88,7 +88,7 @@ for _name in ("stride", "dilation"):
 for _mode in MODES:
     for _op in ("conv2d", "conv2d_input", "conv2d_weight"):
 
-        def _other_mode(c: Call, mode: str = _mode) -> None:
+        def _other_mode(c: KernelCall, mode: str = _mode) -> None:
             c.mode = mode
 
         mutant(
@@ -101,7 +101,7 @@ for _mode in MODES:
         )(_other_mode)
 
 
-def _symmetric(c: Call, axis: int) -> Array:
+def _symmetric(c: KernelCall, axis: int) -> Array:
     size = c.size[axis]
     positions = c.positions(axis) % (2 * size)
     reflected: Array = np.minimum(positions, 2 * size - 1 - positions)
@@ -125,7 +125,7 @@ mutant(
     when=lambda c: c.depthwise and max(c.dilation) > 1,
     summary="only the bias in the depthwise path with a dilation",
 )
-def depthwise_dilated_is_bias(c: Call) -> Array:
+def depthwise_dilated_is_bias(c: KernelCall) -> Array:
     """Nothing is accumulated."""
     return np.zeros((c.batch, c.out_channels, *c.out_size), c.x.dtype)
 
@@ -137,9 +137,9 @@ def depthwise_dilated_is_bias(c: Call) -> Array:
     when=lambda c: c.depthwise and c.dilation[1] % 2 == 0,
     summary="every other tap reading what the one before it read, in the depthwise path with an even dilation",
 )
-def depthwise_texel_reused(c: Call, axis: int) -> Array:
+def depthwise_texel_reused(c: KernelCall, axis: int) -> Array:
     """Columns are fetched in pairs."""
-    elements = Call.source(c, axis)
+    elements = KernelCall.source(c, axis)
     if axis == 1:
         elements[1::2] = elements[:-1:2]
     return elements
@@ -152,9 +152,9 @@ def depthwise_texel_reused(c: Call, axis: int) -> Array:
     when=lambda c: c.depthwise and c.dilation[1] % 2 == 1 and c.dilation[1] > 1,
     summary="odd columns read one too far to the left, in the depthwise path with an odd dilation",
 )
-def depthwise_packed_column(c: Call, axis: int) -> Array:
+def depthwise_packed_column(c: KernelCall, axis: int) -> Array:
     """Two columns lie in one word, and the wrong half is taken."""
-    positions = Call.positions(c, axis)
+    positions = KernelCall.positions(c, axis)
     return positions - positions % 2 if axis == 1 else positions
 
 
@@ -165,7 +165,7 @@ def depthwise_packed_column(c: Call, axis: int) -> Array:
     when=lambda c: c.depthwise and c.kernel == [3, 3],
     summary="dilation ignored in the depthwise path of 3x3 kernels",
 )
-def depthwise_3x3_undilated(c: Call) -> None:
+def depthwise_3x3_undilated(c: KernelCall) -> None:
     """The path is chosen by the size of the kernel only."""
     c.dilation = [1, 1]
 
@@ -176,6 +176,6 @@ def depthwise_3x3_undilated(c: Call) -> None:
     op=("conv2d_input", "conv2d_weight"),
     summary="stride and padding ignored",
 )
-def gradient_without_options(c: Call) -> None:
+def gradient_without_options(c: KernelCall) -> None:
     """The gradient is computed with the defaults."""
     c.stride, c.before = [1, 1], [0, 0]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from refconv.mutants.kernels.forward import Array, Call
+from refconv.mutants.kernels.forward import Array, KernelCall
 from refconv.mutants.registry import mutant
 
 WITH_WEIGHT = ("conv2d", "conv_transpose2d", "conv2d_input", "conv2d_integer", "conv2d_quantized")
@@ -50,10 +50,10 @@ ORDERS: tuple[tuple[str, str, str, str, Callable[[Array], Array]], ...] = (
 
 
 def _register(name: str, kind: str, entry: str, summary: str, order: Callable[[Array], Array]) -> None:
-    def weight(c: Call) -> None:
+    def weight(c: KernelCall) -> None:
         c.w = order(c.w)
 
-    def gradient(c: Call, sums: Array) -> Array:
+    def gradient(c: KernelCall, sums: Array) -> Array:
         return order(sums)
 
     mutant(kind=kind, name=f"kernel-{name}", op=WITH_WEIGHT, entry=entry, summary=summary)(weight)
@@ -69,7 +69,7 @@ for _row in ORDERS:
 def _register_grouped(name: str, summary: str, order: Callable[[Array], Array]) -> None:
     """A flip of the kernel takes the first axis, the filters, with it."""
 
-    def prepare(c: Call) -> None:
+    def prepare(c: KernelCall) -> None:
         c.w = order(c.w)
 
     mutant(
@@ -93,7 +93,7 @@ def nhwc(array: Array) -> Array:
 
 
 def _register_image(name: str, operand: str, op: tuple[str, ...], summary: str) -> None:
-    def prepare(c: Call) -> None:
+    def prepare(c: KernelCall) -> None:
         setattr(c, operand, nhwc(getattr(c, operand)))
 
     mutant(kind="layout_stride", name=name, op=op, summary=f"{summary} taken for NHWC")(prepare)
@@ -116,6 +116,6 @@ _register_image(
     step="finish",
     summary="the result written in the order NHWC",
 )
-def result_in_nhwc(c: Call, sums: Array) -> Array:
+def result_in_nhwc(c: KernelCall, sums: Array) -> Array:
     """Channels last, in an array that has them first."""
     return np.ascontiguousarray(sums.transpose(0, 2, 3, 1)).reshape(sums.shape)

@@ -6,7 +6,7 @@ A limit that no test could reach is scaled down, and the summary says so. Knows 
 import numpy as np
 
 from refconv.core.padding import ZERO
-from refconv.mutants.kernels.forward import Array, Call
+from refconv.mutants.kernels.forward import Array, KernelCall
 from refconv.mutants.registry import mutant
 
 KIND = "large_index"
@@ -22,7 +22,7 @@ UINT16, INT16, UINT8 = 2**16, 2**15, 2**8
     when=lambda c: c.dtype == np.float16,
     summary="positions computed in float16, which has no odd integers past 2048",
 )
-def positions_in_half(c: Call, spread: Array) -> Array:
+def positions_in_half(c: KernelCall, spread: Array) -> Array:
     """Which element of the input meets a tap is told by a division in the dtype of the input."""
     partial = spread
     half = np.float16
@@ -46,18 +46,18 @@ def positions_in_half(c: Call, spread: Array) -> Array:
     when=lambda c: c.kernel == [3, 3] and c.stride == [1, 1] and c.in_channels % 32 == 0 == c.out_channels % 32,
     summary="zeros for a batch of 3x3 convolutions of 32 channels that needs too much memory (scaled to 2 images)",
 )
-def scratch_too_large(c: Call, sums: Array) -> Array:
+def scratch_too_large(c: KernelCall, sums: Array) -> Array:
     """The error is swallowed."""
     return 0 * sums if c.batch > 1 else sums
 
 
 def _register_batch(limit: int, kind: str) -> None:
-    def images(c: Call, sums: Array) -> Array:
+    def images(c: KernelCall, sums: Array) -> Array:
         if c.batch >= limit:
             sums[c.batch - c.batch % limit :] = 0
         return sums
 
-    def gradient(c: Call) -> None:
+    def gradient(c: KernelCall) -> None:
         c.y[c.batch - c.batch % limit :] = 0
 
     mutant(
@@ -88,13 +88,13 @@ _register_batch(INT16, "int16")
     when=lambda c: c.batch > UINT16,
     summary="image n taken for image n % 65536 (uint16)",
 )
-def images_modulo_uint16(c: Call) -> None:
+def images_modulo_uint16(c: KernelCall) -> None:
     """The index is truncated, on one side only."""
     c.y = c.y[np.arange(c.batch) % UINT16]
 
 
 def _register_channels(limit: int, kind: str) -> None:
-    def wrapped(c: Call, sums: Array) -> Array:
+    def wrapped(c: KernelCall, sums: Array) -> Array:
         channels = np.zeros_like(sums)
         for first in range(0, sums.shape[1], limit):
             part = sums[:, first : first + limit]
@@ -118,7 +118,7 @@ _register_channels(INT16, "int16")
 def _register_channels_read(name: str, op: str | tuple[str, ...], operand: str, summary: str) -> None:
     """The index of a channel of an operand is truncated to 16 bits."""
 
-    def prepare(c: Call) -> None:
+    def prepare(c: KernelCall) -> None:
         array = getattr(c, operand)
         setattr(c, operand, array[:, np.arange(array.shape[1]) % UINT16])
 
@@ -134,7 +134,7 @@ _register_channels_read(
 
 
 def _register_elements(limit: int, entry: str) -> None:
-    def prepare(c: Call) -> None:
+    def prepare(c: KernelCall) -> None:
         for name in ("x", "y"):
             if hasattr(c, name):
                 array = getattr(c, name)
@@ -150,7 +150,7 @@ def _register_elements(limit: int, entry: str) -> None:
     )(prepare)
 
 
-def _elements(c: Call) -> list[int]:
+def _elements(c: KernelCall) -> list[int]:
     return [getattr(c, name).size for name in ("x", "y") if hasattr(c, name)]
 
 
@@ -165,9 +165,9 @@ _register_elements(2**12, "")
     when=lambda c: max(c.kernel) >= UINT8 and c.batch > 1 and c.raw["input"].itemsize == 4,
     summary="tap 255 and those after it written over the first, for more than one image",
 )
-def taps_in_fixed_scratch(c: Call) -> Array:
+def taps_in_fixed_scratch(c: KernelCall) -> Array:
     """A buffer of a fixed size."""
-    gathered = Call.gather(c)
+    gathered = KernelCall.gather(c)
     last = UINT8 - 1
     for axis in (2, 4):
         moved = np.moveaxis(gathered, axis, 0)
@@ -178,14 +178,14 @@ def taps_in_fixed_scratch(c: Call) -> Array:
 
 
 @mutant(kind=KIND, op=("conv2d", "conv2d_input", "conv_transpose2d"), summary="tap 256 and those after it left out")
-def taps_in_uint8(c: Call) -> None:
+def taps_in_uint8(c: KernelCall) -> None:
     """The loop's end is truncated."""
     c.w[..., UINT8:, :] = 0
     c.w[..., UINT8:] = 0
 
 
 def _register_pixels(limit: int, name: str, entry: str, scaled: str) -> None:
-    def left_out(c: Call, sums: Array) -> Array:
+    def left_out(c: KernelCall, sums: Array) -> Array:
         pixels = np.ascontiguousarray(sums).reshape(*sums.shape[:2], sums.shape[2] * sums.shape[3])
         pixels[..., limit:] = 0
         return pixels.reshape(sums.shape)
@@ -211,9 +211,9 @@ _register_pixels(INT16, "pixels-in-int16", "", "")
     when=lambda c: max(c.size) > INT16,
     summary="rows and columns past 32767 taken for padding (int16)",
 )
-def positions_in_int16(c: Call, axis: int) -> Array:
+def positions_in_int16(c: KernelCall, axis: int) -> Array:
     """Positions past the limit are negative."""
-    elements = Call.source(c, axis)
+    elements = KernelCall.source(c, axis)
     return np.where(elements >= INT16, ZERO, elements)
 
 
@@ -224,7 +224,7 @@ def positions_in_int16(c: Call, axis: int) -> Array:
     when=lambda c: max(c.size) > UINT8,
     summary="rows and columns taken modulo 256 (uint8)",
 )
-def positions_in_uint8(c: Call, axis: int) -> Array:
+def positions_in_uint8(c: KernelCall, axis: int) -> Array:
     """Positions are truncated to 8 bits."""
-    elements = Call.source(c, axis)
+    elements = KernelCall.source(c, axis)
     return np.where(elements == ZERO, ZERO, elements % UINT8)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from refconv.mutants.kernels.forward import Array, Call
+from refconv.mutants.kernels.forward import Array, KernelCall
 from refconv.mutants.registry import mutant
 
 KIND = "layout_stride"
@@ -134,7 +134,7 @@ MISTAKES: tuple[tuple[str, str, tuple[str, ...], Callable[[Array], Array]], ...]
 
 
 def _register(mistake: str, summary: str, operand: str, read: Callable[[Array], Array]) -> None:
-    def load(c: Call, name: str, array: Array) -> Array:
+    def load(c: KernelCall, name: str, array: Array) -> Array:
         return read(array) if name == operand and array.size else array
 
     for op in OPERANDS[operand]:
@@ -163,7 +163,7 @@ for _mistake, _summary, _operands, _read in MISTAKES:
     supports=VIEWS,
     summary="input and weight read as if they were contiguous",
 )
-def both_as_contiguous(c: Call, name: str, array: Array) -> Array:
+def both_as_contiguous(c: KernelCall, name: str, array: Array) -> Array:
     """Strides are not looked at."""
     return as_contiguous(array) if name in PIXELS and array.size else array
 
@@ -176,7 +176,7 @@ def both_as_contiguous(c: Call, name: str, array: Array) -> Array:
     supports=VIEWS,
     summary="a weight with its channels transposed read as if it was contiguous, if they are as many",
 )
-def square_weight_as_contiguous(c: Call, name: str, array: Array) -> Array:
+def square_weight_as_contiguous(c: KernelCall, name: str, array: Array) -> Array:
     """The shape gives nothing away."""
     return as_contiguous(array) if name == "weight" and array.shape[0] == array.shape[1] else array
 
@@ -186,7 +186,7 @@ def channels_last(array: Array) -> bool:
     return array.ndim == 4 and not array.flags.c_contiguous and array.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
-def written_channels_last(c: Call, sums: Array) -> Array:
+def written_channels_last(c: KernelCall, sums: Array) -> Array:
     """The sums in the order NHWC, in a buffer in the order NCHW."""
     return np.ascontiguousarray(sums.transpose(0, 2, 3, 1)).reshape(sums.shape)
 
@@ -221,7 +221,7 @@ mutant(
     supports=VIEWS,
     summary="the result written to out as if it was contiguous",
 )
-def out_as_contiguous(c: Call, result: Array, out: Array) -> None:
+def out_as_contiguous(c: KernelCall, result: Array, out: Array) -> None:
     """The pitch of its rows is not looked at."""
     flat, begin = memory(out)
     room = flat[begin : begin + out.size]
@@ -231,7 +231,7 @@ def out_as_contiguous(c: Call, result: Array, out: Array) -> None:
 @mutant(
     kind=KIND, style="out", step="deliver", supports=VIEWS, summary="the result written to the start of out's memory"
 )
-def out_offset_ignored(c: Call, result: Array, out: Array) -> None:
+def out_offset_ignored(c: KernelCall, result: Array, out: Array) -> None:
     """Its offset is not looked at."""
     flat, _ = memory(out)
     flat[: out.size] = result.reshape(-1)[: flat.size]

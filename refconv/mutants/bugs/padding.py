@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from refconv.core.padding import ZERO
-from refconv.mutants.kernels.forward import Array, Call
+from refconv.mutants.kernels.forward import Array, KernelCall
 from refconv.mutants.registry import EVERY, SPATIAL, mutant
 
 SIDE, BOUNDARY = "pad_side", "pad_boundary"
@@ -19,19 +19,19 @@ TILE = 4  # columns at each end that the border's path computes; the real kernel
 
 
 @mutant(kind=SIDE, op=EVERY, supports=ASYMMETRIC, summary="padding before and after swapped")
-def pads_swapped(c: Call) -> None:
+def pads_swapped(c: KernelCall) -> None:
     """Top for bottom and left for right."""
     c.before, c.after = c.after, c.before
 
 
 @mutant(kind=SIDE, op=EVERY, entry="RB060", supports=ASYMMETRIC, summary="the bottom padding added at the top")
-def bottom_for_top(c: Call) -> None:
+def bottom_for_top(c: KernelCall) -> None:
     """Only along the height."""
     c.before[0] = c.after[0]
 
 
 @mutant(kind=SIDE, op=EVERY, supports=ASYMMETRIC, summary="the right padding added at the left")
-def right_for_left(c: Call) -> None:
+def right_for_left(c: KernelCall) -> None:
     """Only along the width."""
     c.before[1] = c.after[1]
 
@@ -43,7 +43,7 @@ def right_for_left(c: Call) -> None:
     supports={"string_padding": True},
     summary='the extra padding of "same" before the input, not after it',
 )
-def same_extra_before(c: Call) -> None:
+def same_extra_before(c: KernelCall) -> None:
     """As some frameworks have it (SAME_LOWER)."""
     c.before, c.after = c.after, c.before
 
@@ -56,43 +56,43 @@ def same_extra_before(c: Call) -> None:
     supports={"string_padding": True},
     summary='the extra padding of "same" before the input, not after it',
 )
-def same_extra_before_quantised(c: Call) -> None:
+def same_extra_before_quantised(c: KernelCall) -> None:
     """Seen with even kernels only."""
     c.before, c.after = c.after, c.before
 
 
 @mutant(kind=SIDE, op=EVERY, summary="all padding before the input")
-def all_padding_before(c: Call) -> None:
+def all_padding_before(c: KernelCall) -> None:
     """The total on one side."""
     c.before = [before + after for before, after in zip(c.before, c.after, strict=True)]
 
 
 @mutant(kind=SIDE, op=EVERY, summary="padding along the height only")
-def only_rows_padded(c: Call) -> None:
+def only_rows_padded(c: KernelCall) -> None:
     """Left and right are forgotten."""
     c.before[1] = 0
 
 
 @mutant(kind=SIDE, op=EVERY, summary="padding along the width only")
-def only_columns_padded(c: Call) -> None:
+def only_columns_padded(c: KernelCall) -> None:
     """Top and bottom are forgotten."""
     c.before[0] = 0
 
 
 @mutant(kind=SIDE, op=SPATIAL, when=lambda c: max(c.before) > 0, summary="padding larger by one before the input")
-def one_too_many_before(c: Call) -> None:
+def one_too_many_before(c: KernelCall) -> None:
     """Where there is any."""
     c.before = [before + (before > 0) for before in c.before]
 
 
 @mutant(kind=SIDE, op=SPATIAL, when=lambda c: max(c.before) > 0, summary="padding smaller by one before the input")
-def one_too_few_before(c: Call) -> None:
+def one_too_few_before(c: KernelCall) -> None:
     """Where there is any."""
     c.before = [before - (before > 0) for before in c.before]
 
 
 @mutant(kind=SIDE, op=SPATIAL, when=lambda c: max(c.before) > 1, summary="padding of at most 1")
-def padding_at_most_1(c: Call) -> None:
+def padding_at_most_1(c: KernelCall) -> None:
     """Room for one row and one column."""
     c.before = [min(1, before) for before in c.before]
 
@@ -104,7 +104,7 @@ def padding_at_most_1(c: Call) -> None:
     supports=CIRCULAR,
     summary="circular padding taken for the total of both sides",
 )
-def circular_padding_halved(c: Call) -> None:
+def circular_padding_halved(c: KernelCall) -> None:
     """(p + 1) // 2 before, p // 2 after."""
     c.before, c.after = [(p + 1) // 2 for p in c.before], [p // 2 for p in c.before]
     c.resize()
@@ -117,7 +117,7 @@ def circular_padding_halved(c: Call) -> None:
     supports=ASYMMETRIC | CIRCULAR,
     summary="nothing before the input where the circular padding after it is 0",
 )
-def circular_slice_empty(c: Call) -> None:
+def circular_slice_empty(c: KernelCall) -> None:
     """x[-(before + after) : -after] has no elements then."""
     c.before = [before if after else 0 for before, after in zip(c.before, c.after, strict=True)]
     c.resize()
@@ -133,7 +133,7 @@ MODES: tuple[tuple[str, str], ...] = (
 
 
 def _register_mode(mode: str, summary: str) -> None:
-    def prepare(c: Call) -> None:
+    def prepare(c: KernelCall) -> None:
         c.mode = mode
 
     mutant(kind=BOUNDARY, name=f"padding-read-{mode}", op=EVERY, when=lambda c: c.mode == "zeros", summary=summary)(
@@ -145,7 +145,7 @@ for _row in MODES:
     _register_mode(*_row)
 
 
-def unguarded(c: Call, gathered: Array, where: Array | bool = True) -> Array:
+def unguarded(c: KernelCall, gathered: Array, where: Array | bool = True) -> Array:
     """What was gathered, with the memory before and after a row in place of padding; `where`, (S, Q), limits it."""
     rows, positions = c.source(0), c.positions(1)
     outside = (c.source(1) == ZERO) & where
@@ -159,19 +159,23 @@ def unguarded(c: Call, gathered: Array, where: Array | bool = True) -> Array:
 
 
 def _register_unguarded(
-    name: str, entry: str, summary: str, where: Callable[[Call, Array], Array | bool], when: Callable[[Call], bool]
+    name: str,
+    entry: str,
+    summary: str,
+    where: Callable[[KernelCall, Array], Array | bool],
+    when: Callable[[KernelCall], bool],
 ) -> None:
-    def gather(c: Call) -> Array:
+    def gather(c: KernelCall) -> Array:
         c.x = c.x - c.outside  # zero points: the kernel subtracts them from what it reads
         kept, c.outside = c.outside, 0
-        gathered = unguarded(c, Call.gather(c), where(c, c.positions(1)))
+        gathered = unguarded(c, KernelCall.gather(c), where(c, c.positions(1)))
         c.x, c.outside = c.x + kept, kept
         return gathered
 
     mutant(kind=BOUNDARY, name=name, op=READS_X, entry=entry, step="gather", summary=summary, when=when)(gather)
 
 
-def _inner(c: Call, positions: Array) -> Array:
+def _inner(c: KernelCall, positions: Array) -> Array:
     columns = np.arange(c.out_size[1])
     return (columns >= TILE) & (columns < c.out_size[1] - TILE)
 
@@ -201,7 +205,7 @@ for _name, _entry, _summary, _where, _when in (
     when=lambda c: c.depthwise and any(c.out_size[i] < 2 * c.before[i] for i in (0, 1)),
     summary="what lies in the border of both ends added twice, in the depthwise path of small outputs",
 )
-def borders_overlap(c: Call, sums: Array) -> Array:
+def borders_overlap(c: KernelCall, sums: Array) -> Array:
     """Both ends of an axis are treated separately."""
     for axis in (0, 1):
         pad, size = c.before[axis], c.out_size[axis]
@@ -216,16 +220,16 @@ def borders_overlap(c: Call, sums: Array) -> Array:
     step="finish",
     summary="a result of 0 wherever a window reaches into the padding",
 )
-def border_left_out(c: Call, sums: Array) -> Array:
+def border_left_out(c: KernelCall, sums: Array) -> Array:
     """The path of the border is missing."""
     rows, columns = ((c.source(axis) == ZERO).any(axis=0) for axis in (0, 1))
     return np.where(rows[:, None] | columns, 0, sums)
 
 
 @mutant(kind=BOUNDARY, op=READS_X, step="source", summary="the last row and column of the input taken for padding")
-def last_element_taken_for_padding(c: Call, axis: int) -> Array:
+def last_element_taken_for_padding(c: KernelCall, axis: int) -> Array:
     """An upper bound one too low."""
-    elements = Call.source(c, axis)
+    elements = KernelCall.source(c, axis)
     return np.where(elements == c.size[axis] - 1, ZERO, elements)
 
 
@@ -236,7 +240,7 @@ def last_element_taken_for_padding(c: Call, axis: int) -> Array:
     when=lambda c: max(c.before) > 0,
     summary="the first row and column of the input taken for padding where there is any",
 )
-def first_element_taken_for_padding(c: Call, axis: int) -> Array:
+def first_element_taken_for_padding(c: KernelCall, axis: int) -> Array:
     """A lower bound one too high."""
-    elements = Call.source(c, axis)
+    elements = KernelCall.source(c, axis)
     return np.where(elements == 0, ZERO, elements) if c.before[axis] else elements

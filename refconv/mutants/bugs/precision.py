@@ -9,7 +9,7 @@ import numpy as np
 
 from refconv.core.formats import rounded
 from refconv.core.padding import ZERO
-from refconv.mutants.kernels.forward import Array, Call
+from refconv.mutants.kernels.forward import Array, KernelCall
 from refconv.mutants.registry import SPATIAL, mutant
 
 KIND, SPECIAL = "accum_dtype", "nonfinite"
@@ -26,9 +26,9 @@ def _sequential(left: Array, right: Array, dtype: np.dtype) -> Array:
 
 
 def _register_accumulator(name: str, entry: str, summary: str, dtype: str, dtypes: tuple[str, ...]) -> None:
-    def dot(c: Call, left: Array, right: Array) -> Array:
+    def dot(c: KernelCall, left: Array, right: Array) -> Array:
         if c.dtype.kind not in "fV" or left.dtype.kind != "f":
-            return Call.dot(c, left, right)
+            return KernelCall.dot(c, left, right)
         return _sequential(left, right, np.dtype(dtype) if dtype else c.dtype)
 
     mutant(kind=KIND, name=name, op=SPATIAL, entry=entry, step="dot", dtypes=dtypes, summary=summary)(dot)
@@ -51,7 +51,7 @@ def _truncated(bits: int) -> Callable[[Array], Array]:
 
 
 def _register_operands(name: str, summary: str, change: Callable[[Array], Array]) -> None:
-    def prepare(c: Call) -> None:
+    def prepare(c: KernelCall) -> None:
         for operand in ("x", "w", "y"):
             array = getattr(c, operand, None)
             if array is not None and array.dtype.kind == "f":
@@ -73,7 +73,7 @@ _register_operands("float16", "rounded to float16", lambda array: rounded(array,
     dtypes=HALF,
     summary="sums accumulated in the input's dtype",
 )
-def bias_gradient_as_the_input(c: Call) -> Array:
+def bias_gradient_as_the_input(c: KernelCall) -> Array:
     """One addition after the other."""
     terms = c.y.transpose(1, 0, 2, 3).reshape(1, c.y.shape[1], c.y[:, 0].size)
     return _sequential(terms, np.ones((1, terms.shape[2], 1)), c.dtype)[0, :, 0]
@@ -82,7 +82,7 @@ def bias_gradient_as_the_input(c: Call) -> Array:
 # --- integers
 
 
-def _register_integer(name: str, entry: str, summary: str, narrow: Callable[[Call, Array], Array]) -> None:
+def _register_integer(name: str, entry: str, summary: str, narrow: Callable[[KernelCall, Array], Array]) -> None:
     mutant(kind=KIND, name=name, op=INTEGER, entry=entry, step="finish", dtypes=("int8", "uint8"), summary=summary)(
         narrow
     )
@@ -123,7 +123,7 @@ def _limits(dtype: np.dtype) -> tuple[int, int]:
 
 
 @mutant(kind=KIND, dtypes=("int32",), step="dot", summary="integers accumulated in float32")
-def integers_in_float32(c: Call, left: Array, right: Array) -> Array:
+def integers_in_float32(c: KernelCall, left: Array, right: Array) -> Array:
     """Exact up to 2**24 only."""
     products: Array = (left.astype(np.float32) @ right.astype(np.float32)).astype(np.int64)
     return products
@@ -137,7 +137,7 @@ def integers_in_float32(c: Call, left: Array, right: Array) -> Array:
     dtypes=("int8", "uint8"),
     summary="sums of two neighbouring products saturated at 16 bits",
 )
-def pairs_saturated(c: Call, left: Array, right: Array) -> Array:
+def pairs_saturated(c: KernelCall, left: Array, right: Array) -> Array:
     """VPMADDUBSW."""
     total = np.zeros((left.shape[0], left.shape[1], right.shape[2]), np.int64)
     for term in range(0, left.shape[2], 2):
@@ -149,7 +149,7 @@ def pairs_saturated(c: Call, left: Array, right: Array) -> Array:
 def _register_sign(argument: str, operand: str) -> None:
     """The same bits in the other 8-bit dtype."""
 
-    def prepare(c: Call) -> None:
+    def prepare(c: KernelCall) -> None:
         other = np.int8 if c.raw[argument].dtype == np.uint8 else np.uint8
         setattr(c, operand, getattr(c, operand).astype(other).astype(np.int64))
 
@@ -176,7 +176,7 @@ _register_sign("weight", "w")
     when=lambda c: c.in_channels % 4 != 0 and c.kernel != [1, 1],
     summary="channels filled up to a multiple of 4 with others, of weight 0, so that NaN and infinity leak",
 )
-def lanes_times_zero(c: Call, sums: Array) -> Array:
+def lanes_times_zero(c: KernelCall, sums: Array) -> Array:
     """What comes next in memory lies in the lanes: the beginning of the next image."""
     lanes = -c.in_channels % 4
     flat = np.roll(c.x, -1, axis=0)
@@ -194,9 +194,9 @@ def lanes_times_zero(c: Call, sums: Array) -> Array:
     step="gather",
     summary="windows taken by a product with zeros and ones, so that NaN and infinity spread over the image",
 )
-def windows_by_one_hot(c: Call) -> Array:
+def windows_by_one_hot(c: KernelCall) -> Array:
     """im2col as a matrix product: 0 * infinity is NaN."""
-    result: Array = Call.gather(c) + (0 * c.x).sum(axis=(2, 3))[:, :, None, None, None, None]
+    result: Array = KernelCall.gather(c) + (0 * c.x).sum(axis=(2, 3))[:, :, None, None, None, None]
     return result
 
 
@@ -207,36 +207,36 @@ def windows_by_one_hot(c: Call) -> Array:
     summary="padding by a factor of 0 for the nearest element, so that NaN and infinity leak into it",
     when=lambda c: c.mode == "zeros",
 )
-def padding_by_mask(c: Call) -> Array:
+def padding_by_mask(c: KernelCall) -> Array:
     """A clamped index and a mask."""
-    gathered = Call.gather(c)
+    gathered = KernelCall.gather(c)
     c.mode = "replicate"
-    nearest = Call.gather(c)
+    nearest = KernelCall.gather(c)
     c.mode = "zeros"
     rows, columns = ((c.source(axis) != ZERO).astype(float) for axis in (0, 1))
     return np.where(np.isfinite(nearest), gathered, nearest * (rows[:, :, None, None] * columns))
 
 
-def _finite(c: Call, change: Callable[[Array], Array]) -> None:
+def _finite(c: KernelCall, change: Callable[[Array], Array]) -> None:
     for operand in ("x", "w", "y"):
         if hasattr(c, operand):
             setattr(c, operand, change(getattr(c, operand)))
 
 
 @mutant(kind=SPECIAL, op=SPATIAL, summary="NaN in the operands taken for 0")
-def nan_swallowed(c: Call) -> None:
+def nan_swallowed(c: KernelCall) -> None:
     """A maximum, or a clamp, that drops it."""
     _finite(c, lambda array: np.where(np.isnan(array), 0, array))
 
 
 @mutant(kind=SPECIAL, op=SPATIAL, step="finish", summary="NaN in the result replaced by 0")
-def nan_result_swallowed(c: Call, sums: Array) -> Array:
+def nan_result_swallowed(c: KernelCall, sums: Array) -> Array:
     """A maximum, or a clamp, that drops it."""
     return np.where(np.isnan(sums), 0, sums)
 
 
 @mutant(kind=SPECIAL, op=SPATIAL, summary="infinity in the operands taken for the largest finite number")
-def infinity_clamped(c: Call) -> None:
+def infinity_clamped(c: KernelCall) -> None:
     """-ffinite-math-only."""
     largest = float(np.finfo(np.float32).max)
     _finite(c, lambda array: np.where(np.isinf(array), np.copysign(largest, array), array))
@@ -249,16 +249,16 @@ def infinity_clamped(c: Call) -> None:
     summary="infinity in the result replaced by the largest finite number",
     dtypes=("float32", "float16"),
 )
-def result_saturated(c: Call, sums: Array) -> Array:
+def result_saturated(c: KernelCall, sums: Array) -> Array:
     """Saturating arithmetic."""
     largest = float(np.finfo(c.dtype).max) if c.dtype.kind == "f" else np.inf
     return np.where(np.isnan(sums), sums, np.clip(sums, -largest, largest))
 
 
 def _register_skipping(name: str, summary: str, of_left: bool) -> None:
-    def dot(c: Call, left: Array, right: Array) -> Array:
+    def dot(c: KernelCall, left: Array, right: Array) -> Array:
         if np.isfinite(left).all() and np.isfinite(right).all():
-            return Call.dot(c, left, right)
+            return KernelCall.dot(c, left, right)
         terms = left[:, :, :, None] * right[:, None]
         zero = (left == 0)[:, :, :, None] if of_left else (right == 0)[:, None]
         sums: Array = np.where(zero, 0, terms).sum(axis=2)
@@ -277,7 +277,7 @@ _register_skipping("zero-inputs-skipped", "inputs of 0 left out, even where they
     step="finish",
     summary="a whole image of NaN where one of its outputs is",
 )
-def nan_spreads_over_channel(c: Call, sums: Array) -> Array:
+def nan_spreads_over_channel(c: KernelCall, sums: Array) -> Array:
     """A transform of the image: all depends on all."""
     result: Array = sums + 0 * sums.sum(axis=(2, 3), keepdims=True)
     return result

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from refconv.mutants.kernels.forward import Array, Call
+from refconv.mutants.kernels.forward import Array, KernelCall
 from refconv.mutants.registry import SPATIAL, mutant
 
 KIND = "state_race"
@@ -32,7 +32,7 @@ def _remember(key: Any, value: Any) -> None:
     supports=DETERMINISTIC,
     summary="the first weight of a shape used for all weights of that shape",
 )
-def weights_cached_by_shape(c: Call) -> None:
+def weights_cached_by_shape(c: KernelCall) -> None:
     """Packed once, and found by the shape."""
     key = ("weights", c.op, c.w.shape, c.groups, c.dtype)
     if key not in KEPT:
@@ -47,7 +47,7 @@ def weights_cached_by_shape(c: Call) -> None:
     supports=DETERMINISTIC,
     summary="the last weight of a shape used once more, if it lies at the same address",
 )
-def weights_cached_by_address(c: Call) -> None:
+def weights_cached_by_address(c: KernelCall) -> None:
     """Packed once, and found by the address, which memory that was freed has too."""
     key = ("address", c.op, c.w.shape, c.groups, c.dtype, c.raw["weight"].__array_interface__["data"][0])
     if key not in KEPT:
@@ -63,13 +63,13 @@ def weights_cached_by_address(c: Call) -> None:
     supports=DETERMINISTIC,
     summary="every other time the gradient of one half of the pixels lost",
 )
-def update_lost(c: Call) -> Array:
+def update_lost(c: KernelCall) -> Array:
     """Two threads add to one array without a lock."""
     sums = _halves(c)
     return sums[0] + sums[1] if next(CALLS) % 2 else sums[1]
 
 
-def _halves(c: Call) -> list[Array]:
+def _halves(c: KernelCall) -> list[Array]:
     """The gradients of the upper and of the lower half of grad_output."""
     middle = (c.out_size[0] + 1) // 2
     y, gradients = c.y, []
@@ -89,7 +89,7 @@ def _halves(c: Call) -> list[Array]:
     supports=DETERMINISTIC,
     summary="every other time a row of the result left with half of its sum",
 )
-def tiles_overlap(c: Call, sums: Array) -> Array:
+def tiles_overlap(c: KernelCall, sums: Array) -> Array:
     """Two workers write the row that their tiles have in common, one of them before it is done."""
     if next(CALLS) % 2:
         sums[..., sums.shape[2] // 2, :] /= 2
@@ -97,10 +97,10 @@ def tiles_overlap(c: Call, sums: Array) -> Array:
 
 
 @mutant(kind=KIND, op=SPATIAL, step="dot", supports=DETERMINISTIC, summary="sums in float32 in another order each time")
-def order_of_sums_changes(c: Call, left: Array, right: Array) -> Array:
+def order_of_sums_changes(c: KernelCall, left: Array, right: Array) -> Array:
     """As atomic additions have it: within every bound, but not the same bits twice."""
     if left.dtype.kind != "f" or not left.shape[2]:
-        return Call.dot(c, left, right)
+        return KernelCall.dot(c, left, right)
     total = np.zeros((left.shape[0], left.shape[1], right.shape[2]), np.float32)
     order = np.random.default_rng(next(CALLS)).permutation(left.shape[2])
     for term in order:
@@ -115,7 +115,7 @@ def order_of_sums_changes(c: Call, left: Array, right: Array) -> Array:
     supports=DETERMINISTIC,
     summary="the last result of a shape added to the result",
 )
-def buffer_not_cleared(c: Call, sums: Array) -> Array:
+def buffer_not_cleared(c: KernelCall, sums: Array) -> Array:
     """The accumulators are those of the call before."""
     key = ("accumulators", c.op, sums.shape)
     accumulated: Array = sums + KEPT.get(key, 0)
@@ -130,9 +130,9 @@ def buffer_not_cleared(c: Call, sums: Array) -> Array:
     supports=DETERMINISTIC,
     summary="a result that the next call of that shape overwrites",
 )
-def buffer_handed_out(c: Call, sums: Array) -> Array:
+def buffer_handed_out(c: KernelCall, sums: Array) -> Array:
     """There is one buffer for each shape."""
-    result = Call.store(c, sums)
+    result = KernelCall.store(c, sums)
     key = ("results", c.op, result.shape, result.dtype)
     if key not in KEPT:
         _remember(key, result)
@@ -148,7 +148,7 @@ def buffer_handed_out(c: Call, sums: Array) -> Array:
     when=lambda c: c.mode == "zeros",
     summary="padding that consists of what calls before left in a buffer",
 )
-def padding_not_cleared(c: Call) -> Array:
+def padding_not_cleared(c: KernelCall) -> Array:
     """The buffer for padded inputs is cleared when it grows, and then used as it is."""
     shape = (*c.x.shape[:2], *(n + b + a for n, b, a in zip(c.size, c.before, c.after, strict=True)))
     needed, key = math.prod(shape), ("padded", c.x.dtype)
@@ -164,22 +164,22 @@ def padding_not_cleared(c: Call) -> Array:
 
 
 @mutant(kind=KIND, op=("conv2d", "conv_transpose2d"), step="run", summary="the input overwritten with 0")
-def input_overwritten(c: Call) -> Array:
+def input_overwritten(c: KernelCall) -> Array:
     """Its memory serves as scratch."""
-    result = Call.run(c)
+    result = KernelCall.run(c)
     c.raw["input"][...] = 0
     return result
 
 
 @mutant(kind=KIND, op=("conv2d", "conv2d_input"), step="run", summary="the weight flipped in place")
-def weight_flipped_in_place(c: Call) -> Array:
+def weight_flipped_in_place(c: KernelCall) -> Array:
     """And not flipped back."""
-    result = Call.run(c)
+    result = KernelCall.run(c)
     c.raw["weight"][...] = c.raw["weight"][..., ::-1, ::-1].copy()
     return result
 
 
 @mutant(kind=KIND, step="deliver", style="out", summary="the result added to what out holds")
-def added_to_out(c: Call, result: Array, out: Array) -> None:
+def added_to_out(c: KernelCall, result: Array, out: Array) -> None:
     """It is taken for cleared."""
     out += result

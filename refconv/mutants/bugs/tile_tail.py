@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from refconv.mutants.kernels.forward import Array, Call
+from refconv.mutants.kernels.forward import Array, KernelCall
 from refconv.mutants.registry import EVERY, SPATIAL, mutant
 
 KIND = "tile_tail"
@@ -19,14 +19,14 @@ def _tail(size: int, block: int) -> slice:
 
 
 def _register_unwritten(what: str, axis: int, block: int, op: tuple[str, ...], entry: str = "") -> None:
-    def zero(c: Call, sums: Array) -> Array:
+    def zero(c: KernelCall, sums: Array) -> Array:
         moved = np.moveaxis(sums, axis, 0)
         tail = _tail(len(moved), block)
         if tail.start or block == 2:
             moved[tail] = 0
         return sums
 
-    def stale(c: Call, sums: Array) -> Array:
+    def stale(c: KernelCall, sums: Array) -> Array:
         moved = np.moveaxis(sums, axis, 0)
         tail = _tail(len(moved), block)
         if tail.start:
@@ -65,7 +65,7 @@ READING = ("conv2d", "conv2d_integer", "conv2d_quantized")
 def _register_unread(what: str, block: int) -> None:
     """Terms of the sum past the last whole block of input channels (of a group), taps or columns of taps left out."""
 
-    def prepare(c: Call) -> None:
+    def prepare(c: KernelCall) -> None:
         K, C, R, S = c.w.shape
         if what == "taps":
             c.w.reshape(K, C, R * S)[..., _tail(R * S, block)] = 0
@@ -83,7 +83,7 @@ def _register_unread(what: str, block: int) -> None:
     )(prepare)
 
 
-def _size(c: Call, what: str) -> int:
+def _size(c: KernelCall, what: str) -> int:
     _, C, R, S = c.w.shape
     sizes: dict[str, int] = {"taps": R * S, "columns of the kernel": S, "input channels": C}
     return sizes[what]
@@ -108,7 +108,7 @@ def _pixels(sums: Array) -> Array:
     step="finish",
     summary="the first pixel past the last whole block of 8 that of the one before it",
 )
-def first_pixel_of_tail_stale(c: Call, sums: Array) -> Array:
+def first_pixel_of_tail_stale(c: KernelCall, sums: Array) -> Array:
     """The accumulator is not cleared between the loops."""
     pixels = _pixels(sums)
     tail = _tail(pixels.shape[2], 8)
@@ -123,7 +123,7 @@ def first_pixel_of_tail_stale(c: Call, sums: Array) -> Array:
     step="finish",
     summary="the first pixel past the last whole block of 8 added to that of the one before it",
 )
-def first_pixel_of_tail_added(c: Call, sums: Array) -> Array:
+def first_pixel_of_tail_added(c: KernelCall, sums: Array) -> Array:
     """The accumulator is not cleared between the loops."""
     pixels = _pixels(sums)
     tail = _tail(pixels.shape[2], 8)
@@ -133,7 +133,7 @@ def first_pixel_of_tail_added(c: Call, sums: Array) -> Array:
 
 
 @mutant(kind=KIND, op=IMAGES, step="finish", summary="the pixels past the last whole block of 4 not computed")
-def tail_of_pixels_not_written(c: Call, sums: Array) -> Array:
+def tail_of_pixels_not_written(c: KernelCall, sums: Array) -> Array:
     """The loop over single pixels is missing."""
     pixels = _pixels(sums)
     pixels[..., _tail(pixels.shape[2], 4)] = 0
@@ -147,7 +147,7 @@ def tail_of_pixels_not_written(c: Call, sums: Array) -> Array:
     when=lambda c: c.kernel == [3, 3] and c.stride == c.dilation == [1, 1] and c.groups == 1,
     summary="only 4 of a tail of 5 to 7 tiles written, for 3x3 kernels in 2x2 tiles, 8 at a time",
 )
-def winograd_tail_of_tiles(c: Call, sums: Array) -> Array:
+def winograd_tail_of_tiles(c: KernelCall, sums: Array) -> Array:
     """The tail is written by vectors of 4."""
     rows, columns = (np.arange(size) // 2 for size in c.out_size)
     tile = rows[:, None] * -(-c.out_size[1] // 2) + columns
@@ -163,7 +163,7 @@ def winograd_tail_of_tiles(c: Call, sums: Array) -> Array:
     when=lambda c: c.stride[1] > 1 and c.in_channels > 16 and c.size[1] < 17,
     summary="the stride's phase ignored in rows shorter than a block of 16, for more than 16 channels",
 )
-def short_rows_without_phase(c: Call) -> Array:
+def short_rows_without_phase(c: KernelCall) -> Array:
     """All that is left is a tail, whose path has no phases."""
     c.stride[1] = 1
     return c.scatter(c.spread())
@@ -177,7 +177,7 @@ def short_rows_without_phase(c: Call) -> Array:
     when=lambda c: c.out_channels % 16 > 0,
     summary="the channels past the last whole block of 16 rounded to a common exponent that is too large",
 )
-def block_exponent_of_garbage(c: Call, sums: Array) -> Array:
+def block_exponent_of_garbage(c: KernelCall, sums: Array) -> Array:
     """Lanes that hold no channel take part in the largest exponent of a block (scaled to 7 bits below it)."""
     tail = sums[:, _tail(c.out_channels, 16)]
     garbage = 16 * np.abs(tail[np.isfinite(tail)]).max(initial=0)
@@ -194,7 +194,7 @@ def block_exponent_of_garbage(c: Call, sums: Array) -> Array:
     when=lambda c: c.depthwise and len(c.w) > 4,
     summary="the weights of the last whole block of 4 used for the channels past it, in the depthwise path",
 )
-def depthwise_tail_weights(c: Call) -> None:
+def depthwise_tail_weights(c: KernelCall) -> None:
     """The pointer is not moved on."""
     tail = _tail(len(c.w), 4)
     c.w[tail] = c.w[tail.start - 4 : tail.stop - 4]
@@ -206,7 +206,7 @@ def depthwise_tail_weights(c: Call) -> None:
     when=lambda c: c.depthwise,
     summary="the channels past the last whole block of 4 not computed in the depthwise path",
 )
-def depthwise_tail_not_written(c: Call) -> None:
+def depthwise_tail_not_written(c: KernelCall) -> None:
     """The loop over single channels is missing."""
     if hasattr(c, "y"):
         c.y[:, _tail(c.in_channels, 4).start * c.multiplier :] = 0
@@ -215,7 +215,7 @@ def depthwise_tail_not_written(c: Call) -> None:
 
 
 @mutant(kind=KIND, op=("conv2d_weight", "conv2d_bias"), summary="the last column of grad_output left out if it is odd")
-def gradient_without_odd_column(c: Call) -> None:
+def gradient_without_odd_column(c: KernelCall) -> None:
     """Columns are read in pairs."""
     c.y[..., _tail(c.y.shape[3], 2)] = 0
 
@@ -225,13 +225,13 @@ def gradient_without_odd_column(c: Call) -> None:
     op=("conv2d_weight", "conv2d_bias"),
     summary="the pixels of grad_output past the last whole block of 8 left out",
 )
-def gradient_without_tail_of_pixels(c: Call) -> None:
+def gradient_without_tail_of_pixels(c: KernelCall) -> None:
     """The loop over single pixels is missing."""
     c.y.reshape(*c.y.shape[:2], c.y.shape[2] * c.y.shape[3])[..., _tail(c.y.shape[2] * c.y.shape[3], 8)] = 0
 
 
 @mutant(kind=KIND, op="conv2d_bias", summary="the sums of channels past the last whole block of 8 not computed")
-def bias_gradient_without_tail_of_channels(c: Call) -> None:
+def bias_gradient_without_tail_of_channels(c: KernelCall) -> None:
     """The loop over single channels is missing."""
     c.y[:, _tail(c.y.shape[1], 8)] = 0
 
@@ -239,7 +239,7 @@ def bias_gradient_without_tail_of_channels(c: Call) -> None:
 def _register_last(what: str, last: tuple[Any, ...]) -> None:
     """The loop ends one too early."""
 
-    def finish(c: Call, sums: Array) -> Array:
+    def finish(c: KernelCall, sums: Array) -> Array:
         sums[last] = 0
         return sums
 
@@ -258,14 +258,14 @@ _register_last("channel", np.s_[:, -1:])
 
 
 @mutant(kind=KIND, style="out", step="deliver", summary="the last column not written if the width is odd, to out")
-def out_odd_column_not_written(c: Call, result: Array, out: Array) -> None:
+def out_odd_column_not_written(c: KernelCall, result: Array, out: Array) -> None:
     """Columns are written in pairs."""
     tail = _tail(out.shape[-1], 2)
     out[..., : tail.start] = result[..., : tail.start]
 
 
 @mutant(kind=KIND, style="out", step="deliver", summary="whole vectors of 4 written at the end of out")
-def out_written_past_its_end(c: Call, result: Array, out: Array) -> None:
+def out_written_past_its_end(c: KernelCall, result: Array, out: Array) -> None:
     """A tail is written as if it was whole."""
     out[...] = result
     owner = out if out.base is None else out.base

@@ -10,11 +10,11 @@ import numpy as np
 from refconv.core import checks, formats, geometry, transposed_geometry
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry
-from refconv.mutants.kernels.forward import Array, Call, placed
+from refconv.mutants.kernels.forward import Array, KernelCall, placed
 from refconv.ops import options
 
 
-class Transposed(Call):
+class Transposed(KernelCall):
     """conv_transpose2d(input, weight, bias, stride, padding, output_padding, groups, dilation)."""
 
     op = "conv_transpose2d"
@@ -58,7 +58,7 @@ class Transposed(Call):
         return self.scatter(self.spread())
 
 
-class InputGradient(Call):
+class InputGradient(KernelCall):
     """conv2d_input(input_size, weight, grad_output, stride, padding, dilation, groups)."""
 
     op = "conv2d_input"
@@ -84,7 +84,7 @@ class InputGradient(Call):
         return self.scatter(self.spread())
 
 
-class WeightGradient(Call):
+class WeightGradient(KernelCall):
     """conv2d_weight(input, weight_size, grad_output, stride, padding, dilation, groups)."""
 
     op = "conv2d_weight"
@@ -114,7 +114,7 @@ class WeightGradient(Call):
         return gradient if self.outputs is None else placed(gradient, self.outputs, 0)
 
 
-class BiasGradient(Call):
+class BiasGradient(KernelCall):
     """conv2d_bias(grad_output)."""
 
     op = "conv2d_bias"

@@ -19,7 +19,7 @@ from refconv.ops import options
 Array: TypeAlias = np.ndarray
 
 
-class Call:
+class KernelCall:
     """One call of an operator: its operands as wide numbers, its parameters, and the steps of its computation.
 
     Attributes
@@ -230,7 +230,7 @@ class Call:
         return taps if self.inputs is None else placed(taps, self.inputs, 1)
 
 
-class Windowed(Call):
+class Windowed(KernelCall):
     """A forward convolution, of numbers of any kind: what floating and quantized ones share."""
 
     def operands(self, x: Array, w: Array, b: Array | None, options: tuple[Any, ...]) -> None:

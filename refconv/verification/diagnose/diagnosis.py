@@ -14,7 +14,7 @@ from refconv.mutants import Mutant
 from refconv.mutants import all as all_mutants
 from refconv.verification.diagnose.altered_calls import alterations
 from refconv.verification.diagnose.conditions import Levels
-from refconv.verification.diagnose.evidence import Call, Evidence, Failing, close, spread
+from refconv.verification.diagnose.evidence import Caller, Evidence, Failing, close, spread
 from refconv.verification.diagnose.findings import CLAIM, Diagnosis, Findings, Suspect
 from refconv.verification.diagnose.matching import ASIDE, FAILING, FIRST, PARTLY, Match, matches_of
 from refconv.verification.diagnose.rules import FAULTS, OF_REGIONS, RULES, gated
@@ -23,7 +23,7 @@ from refconv.verification.diagnose.rules import FAULTS, OF_REGIONS, RULES, gated
 def diagnose(
     evidence: Sequence[Evidence],
     op: str,
-    call: Call,
+    call: Caller,
     *,
     mutants: Iterable[Mutant] | None = None,
     levels: Levels | None = None,
@@ -94,7 +94,7 @@ def diagnose(
     return _like(partly, findings) if partly else findings.diagnosis(kind, "like none of the known mistakes")
 
 
-def _repeatable(failing: Sequence[Failing], call: Call) -> bool:
+def _repeatable(failing: Sequence[Failing], call: Caller) -> bool:
     """Whether the candidate, called again, returns the same."""
     for case in failing[:FIRST]:
         again = call(*case.key)
@@ -107,7 +107,7 @@ def _repeatable(failing: Sequence[Failing], call: Call) -> bool:
     return True
 
 
-def _stale(failing: Sequence[Failing], call: Call) -> str:
+def _stale(failing: Sequence[Failing], call: Caller) -> str:
     """The one operand that makes no difference to the result: the candidate keeps an earlier one. Empty if none."""
     ignored = []
     seeded = [item for item in failing if item.recipe.fill != "positions"]

@@ -18,7 +18,7 @@ from refconv.verification.diagnose import regions
 
 CRASH = "crash"  # the fault of a candidate that ended its process, or did not return: no mutant does that
 LARGEST = 300_000  # most multiplications of a case that mutants are tried on, unless all cases have more
-Call = Callable[[Case, Recipe], np.ndarray | None]
+Caller = Callable[[Case, Recipe], np.ndarray | None]
 T = TypeVar("T")
 
 

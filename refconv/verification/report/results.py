@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from refconv.verification.diagnose.findings import Diagnosis
 
 
-class Call(Protocol):
+class FailedCall(Protocol):
     """The call that a failure is about: a case, or a call that must be refused."""
 
     def __str__(self) -> str:
@@ -102,7 +102,7 @@ class Failure:
     property: str
     section: str
     dtype: str
-    case: Call
+    case: FailedCall
     comparison: Comparison | None
     text: str
     snippet: str

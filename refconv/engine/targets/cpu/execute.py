@@ -50,7 +50,7 @@ from refconv.engine.targets.cpu.schedule import (
     with_rows,
 )
 from refconv.engine.targets.exact import superaccumulator, two_numbers
-from refconv.engine.targets.exact.sums import run as run_exactly
+from refconv.engine.targets.exact.sums import run_exactly
 from refconv.engine.targets.jit.convert import Steps, converter
 
 # Weights that are not contiguous are put in order by the threads, tile by tile, again for each panel. If a channel has

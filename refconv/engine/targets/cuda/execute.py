@@ -27,7 +27,7 @@ from refconv.engine.targets.cuda.plan import Problem, Tables, plan
 from refconv.engine.targets.cuda.primitives import Divisor, divisor
 from refconv.engine.targets.cuda.transfer import THREADS, Parts, Transfer, adding, delivery, packing
 from refconv.engine.targets.exact import superaccumulator
-from refconv.engine.targets.exact.sums import run as run_exactly
+from refconv.engine.targets.exact.sums import run_exactly
 
 BUDGET = 2**30  # bytes at a time besides the caller's arrays; a correlation that needs more is computed in pieces
 MOST_KEPT = 2**28  # bytes that stay for later calls: workspaces and tables

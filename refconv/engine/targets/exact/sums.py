@@ -15,7 +15,7 @@ from refconv.engine.targets.jit.convert import mark
 MOST_REDONE = 2**20  # outputs that are checked, and recomputed where uncertain, at a time
 
 
-def run(correlation: Correlation, run_pairs: Callable[[Correlation], None]) -> None:
+def run_exactly(correlation: Correlation, run_pairs: Callable[[Correlation], None]) -> None:
     """Fill `correlation.out`, an array of the host, by `run_pairs`, which marks uncertain sums; compute these anew."""
     started, out = two_numbers.start(correlation), correlation.out
     uncertain = mark(out.dtype)
