@@ -44,18 +44,19 @@ test: $(INSTALLED) ## tests and doctests
 warm: $(INSTALLED) ## compile everything ahead of time
 	$(BIN)/refconv warmup
 
-# What takes long and finds what other tests find too, before a release. Each line's result is a file, and what is there
-# is not done again: an interrupted run goes on where it was. `rm -r build/evidence` begins anew.
+# What takes long, before a release: the tests that `make test` leaves out, and the figures of the docs. Each line's result
+# is a file in a folder of the commit's own, and what is there is not done again: an interrupted run goes on where it was.
 EVIDENCE := tests properties gpu_code mutants detection calibration diagnosis false_alarms
-evidence: $(EVIDENCE:%=build/evidence/%.txt) ## hours: all that the tests leave out, and the figures of the docs
-	@echo "All of build/evidence is there."
+RESULTS := build/evidence/$(shell git describe --always --dirty 2>/dev/null || echo sdist)
+evidence: $(EVIDENCE:%=$(RESULTS)/%.txt) ## hours: all that the tests leave out, and the figures of the docs
+	@echo "All of it is in $(RESULTS)."
 
-build/evidence/tests.txt: RUN = pytest $(PYTEST_FLAGS) -m evidence
-build/evidence/properties.txt: RUN = pytest $(PYTEST_FLAGS)
-build/evidence/properties.txt: export HYPOTHESIS_PROFILE = thorough
-build/evidence/gpu_code.txt: RUN = python tests/support/gpu_code.py
-build/evidence/mutants.txt: RUN = refconv mutants --score
-build/evidence/%.txt: $(INSTALLED)
+$(RESULTS)/tests.txt: RUN = pytest $(PYTEST_FLAGS) -m evidence
+$(RESULTS)/properties.txt: RUN = pytest $(PYTEST_FLAGS)
+$(RESULTS)/properties.txt: export HYPOTHESIS_PROFILE = thorough
+$(RESULTS)/gpu_code.txt: RUN = python tests/support/gpu_code.py
+$(RESULTS)/mutants.txt: RUN = refconv mutants --score
+$(RESULTS)/%.txt: $(INSTALLED)
 	@mkdir -p $(@D)
 	PYTHONPATH=tests/support $(BIN)/$(or $(RUN),python tests/evidence/$*.py) > $@.part
 	@mv $@.part $@
@@ -90,7 +91,6 @@ bench-check: $(INSTALLED) ## that asv can load its suite
 docs: $(DOCS_INSTALLED) ## the documentation, in docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 
-.PHONY: mutants findings findings-index
 mutants: $(INSTALLED) ## write docs/mutants.md, the table of known bugs
 	$(BIN)/python -m refconv.mutants > docs/mutants.md.new
 	mv docs/mutants.md.new docs/mutants.md
@@ -104,8 +104,8 @@ findings: ## run findings/*.sh, surprises about other libraries, each in an envi
 findings-index: ## write docs/findings.md from the headers of findings/*.sh
 	$(PYTHON) findings/index.py
 
-clean: ## remove what was built and cached; .venv stays
-	rm -rf build dist docs/_build asv_bench/env asv_bench/html asv_bench/results
+clean: ## remove what was built and cached; .venv and build/evidence stay
+	rm -rf dist docs/_build asv_bench/env asv_bench/html asv_bench/results
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -55,7 +55,7 @@ __all__ = [
 
 
 _FORMER = ("fills", "recipes", "supports")  # modules of 0.1.0, which the programs that it emitted import
-__path__.append(str(Path(__file__).parent / "verification" / "former"))
+__path__.append(str(Path(__file__).parent / "verification" / "former" / "of_refconv"))
 
 
 def __getattr__(name: str) -> Any:

@@ -28,3 +28,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.ge
 def generated_only(monkeypatch):
     """A campaign of generated cases only: no documentation examples, no handwritten digits."""
     monkeypatch.setattr("refconv.verification.sections.FIXED", {})
+
+
+# Their tests take a minute or two: begun last, one of these files would keep one process busy while the others idle.
+LONGEST = ("test_worker", "test_gpu_elsewhere", "test_cli", "test_verify", "test_diagnosis", "test_properties")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first; else the order stays."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)

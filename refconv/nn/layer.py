@@ -168,7 +168,8 @@ class Layer:
         """
         torch = sys.modules.get("torch")  # where it is not loaded, the module can't be one of its
         if torch is None or type(module) is not getattr(torch.nn, cls._name):
-            kind = f"{type(module).__module__}.{type(module).__qualname__}"
+            # Of a layer of ours its public address: it lies in a file of refconv.nn.
+            kind = f"{type(module).__module__.removesuffix('.layers')}.{type(module).__qualname__}"
             raise TypeError(f"module is a {kind}: must be a torch.nn.{cls._name} (not of a subclass)")
         weight = interop.to_numpy("module.weight", module.weight)
         if weight.dtype not in formats.FLOATS:

@@ -23,7 +23,7 @@ from refconv.verification.report.results import Failure, Result
 __all__ = ["PROPERTIES", "Candidate", "DigitLayer", "Failure", "Report", "Result", "Wrong", "examine", "load", "verify"]
 
 _FORMER = ("layers", "misuse")  # modules of 0.1.0, which the programs that it emitted import
-__path__.append(str(Path(__file__).parent / "former"))
+__path__.append(str(Path(__file__).parent / "former" / "of_verification"))
 
 
 def __getattr__(name: str) -> Any:

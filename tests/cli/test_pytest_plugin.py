@@ -38,7 +38,7 @@ def kernels(pytester, monkeypatch):
     """A folder with a module of kernels, and one with a test of another kind."""
     # It has a home of its own, but compiled code is to be found where it is: else each worker would compile it.
     monkeypatch.setenv("NUMBA_CACHE_DIR", CACHE)
-    pytester.makepyfile(kernels=KERNELS, test_other="def test_other(): pass")
+    pytester.makepyfile(their_kernels=KERNELS, test_other="def test_other(): pass")
     pytester.syspathinsert()
     return pytester
 
@@ -72,7 +72,7 @@ def failure(property_="values", dtype="float32"):
     )
 
 
-def verify(pytester, *options, target="kernels:right"):
+def verify(pytester, *options, target="their_kernels:right"):
     """Run pytest in this process."""
     return pytester.runpytest_inprocess(*PLUGIN, "--refconv", target, *options)
 
@@ -147,9 +147,9 @@ def test_the_options_reach_the_campaign(kernels, campaigns):
     options += ["--refconv-dtype", "float64", "--refconv-dtype", "float32", "--refconv-supports", '{"unbatched": true}']
     result = verify(kernels, *options)
     assert result.ret == pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(["refconv: kernels:right, 30 cases, seed 7, model direct:float64"])
+    result.stdout.fnmatch_lines(["refconv: their_kernels:right, 30 cases, seed 7, model direct:float64"])
     assert [call[:3] for call in campaigns.calls] == [
-        ("kernels:right", "conv2d", dtype) for dtype in ("float64", "float32")
+        ("their_kernels:right", "conv2d", dtype) for dtype in ("float64", "float32")
     ]
     for *_, given in campaigns.calls:
         assert (given.cases, given.seed, str(given.model)) == (30, 7, "direct:float64")
@@ -159,10 +159,10 @@ def test_the_options_reach_the_campaign(kernels, campaigns):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"target": "kernels:none"}, "kernels has no none"),
+        ({"target": "their_kernels:none"}, "kernels has no none"),
         ({"target": "no_such_module:conv2d"}, "no module 'no_such_module'"),
         ({"target": "conv2d"}, "must be module:attribute"),
-        ({"target": "kernels:np"}, "must be callable"),
+        ({"target": "their_kernels:np"}, "must be callable"),
         ("--refconv-op=conv9d", "--refconv-op='conv9d'"),
         ("--refconv-dtype=float7", "--refconv-dtype='float7'"),
         ("--refconv-cases=0", "--refconv-cases=0"),
@@ -187,7 +187,7 @@ def test_a_missing_gpu_is_wrong_usage(kernels):
     try:
         targets.choose("cuda")
     except BackendUnavailable:
-        result = verify(kernels, target="kernels:on_a_gpu")
+        result = verify(kernels, target="their_kernels:on_a_gpu")
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         assert "arrays='numba' needs a GPU" in result.stderr.str()
     else:
@@ -256,14 +256,14 @@ def test_a_fault_of_refconv_is_never_expected(kernels, campaigns):
 
 
 def test_a_campaign(kernels):
-    result = kernels.runpytest_subprocess(*PLUGIN, "--refconv", "kernels.py:right", "--refconv-cases", "20")
+    result = kernels.runpytest_subprocess(*PLUGIN, "--refconv", "their_kernels.py:right", "--refconv-cases", "20")
     assert result.ret == pytest.ExitCode.OK
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2", "--dist", "loadscope")], ids=["alone", "xdist"])
 def test_a_campaign_that_fails(kernels, workers):
     """Of an operator for which there are no examples, which torch would have to be imported for."""
-    options = ("--refconv", "kernels.py:raises", "--refconv-op", "conv2d_bias", "--refconv-cases", "20")
+    options = ("--refconv", "their_kernels.py:raises", "--refconv-op", "conv2d_bias", "--refconv-cases", "20")
     result = kernels.runpytest_subprocess(*PLUGIN, *workers, *options)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*ZeroDivisionError: kernel*", "*candidate = module.raises*"])

@@ -44,6 +44,26 @@ print(int(refconv.conv2d(x, np.ones((1, 300, 1, 1), "float32"), precision="float
 each_program = pytest.mark.parametrize(
     "program", [pytest.param(BLOCK, id="block"), pytest.param(CONVOLUTION, marks=evidence, id="convolution")]
 )
+EVERYTHING = """
+import numpy as np
+import refconv
+from refconv.core import formats
+for dtype in map(str, formats.SUPPORTED):
+    for channels, groups in ((9, 1), (8, 2), (4, 4)):
+        for number in (1, 100):  # sums that floats hold, and sums that they may not
+            x = np.full((1, channels, 3, 3), number, dtype)
+            w = np.full((channels, channels // groups, 1, 1), number, dtype)
+            refconv.conv2d(x, w, None, 1, 0, 1, groups)
+refconv.conv2d(np.ones((1, 4, 3, 3), "float32"), np.ones((4, 4, 1, 1), "float32"), precision="float32")
+refconv.conv2d(np.full((1, 4, 3, 3), 2**28), np.full((4, 4, 1, 1), 2**28))
+for dtype in map(str, formats.FLOATS):  # 1 + 2**-60 - 1: no two numbers hold that, but for float64's long sums
+    x = np.array([1.0, 2.0**-8, -1.0] * 2).astype(dtype).reshape(1, 6, 1, 1)
+    refconv.conv2d(x, np.full((1, 6, 1, 1), 0.75, dtype), precision="exact")
+x = np.array([1.0, 2.0**-120, -1.0, 2.0**-53, 2.0**-106]).reshape(1, 5, 1, 1)
+with refconv.count_redone() as count:
+    refconv.conv2d(x, np.ones((1, 5, 1, 1)), precision="exact")
+print(count.redone)
+"""
 COUNT = """
 from numba.core import event
 listener = event.RecordingListener()
@@ -224,43 +244,42 @@ def test_a_processor_without_known_vectors(cache):
     assert run(COUNT.format(program=CONVOLUTION), cache)[0] == [expected, "0"]
 
 
-def warmed(cache):
-    """A cache that `refconv warmup` has filled, beginning with what this process's own has; and what it printed."""
+def of_warm_up():
+    """What `compiled_sources` prints: words, and what they are said of."""
+    command = [sys.executable, str(SUPPORT / "compiled_sources.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [line.split() for line in done.stdout.splitlines()]
+
+
+def pieces_of(names):
+    """The pieces that files of a cache are of: what is before the digest in their names."""
+    return {name.rpartition("-")[0] for name in names}
+
+
+@pytest.mark.parametrize("cold", [False, pytest.param(True, marks=evidence)])
+def test_the_command_compiles_everything(cache, cold):
+    """After `refconv warmup` there is nothing left to compile, whatever is computed.
+
+    Not cold, the cache begins with those pieces of this process's own cache that `warm_up` names, and with no others.
+    """
+    pieces = {name for word, name in of_warm_up() if word == "piece"}
     own = cfunctions.folder()
-    if own.is_dir():
-        shutil.copytree(own, cache / "refconv" / own.name)
+    if own.is_dir() and not cold:
+        others = lambda _, names: [name for name in names if not pieces_of([name]) <= pieces]  # noqa: E731
+        shutil.copytree(own, cache / "refconv" / own.name, ignore=others)
     program = "import sys; from refconv.__main__ import main; sys.argv[1:] = ['warmup']; main()"
-    return run(program, cache)
-
-
-def test_the_command_compiles_everything(cache):
-    """After `refconv warmup` there is nothing left to compile, whatever is computed."""
-    printed, progress = warmed(cache)
+    printed, progress = run(program, cache)
     count, place = printed[0], printed[-1]
     assert place.startswith(str(cache / "refconv"))
     assert progress.splitlines()[-1] == f"compiled: {count} of {count}"
-    every = """
-import numpy as np
-import refconv
-from refconv.core import formats
-for dtype in map(str, formats.SUPPORTED):
-    for channels, groups in ((9, 1), (8, 2), (4, 4)):
-        for number in (1, 100):  # sums that floats hold, and sums that they may not
-            x = np.full((1, channels, 3, 3), number, dtype)
-            w = np.full((channels, channels // groups, 1, 1), number, dtype)
-            refconv.conv2d(x, w, None, 1, 0, 1, groups)
-refconv.conv2d(np.ones((1, 4, 3, 3), "float32"), np.ones((4, 4, 1, 1), "float32"), precision="float32")
-refconv.conv2d(np.full((1, 4, 3, 3), 2**28), np.full((4, 4, 1, 1), 2**28))
-print(1)
-"""
-    assert run(COUNT.format(program=every), cache)[0] == ["1", "0"]
+    assert len(pieces) == int(count)
+    assert pieces_of(path.name for path in stored(cache)) == pieces
+    assert run(COUNT.format(program=EVERYTHING), cache)[0] == ["1", "0"]
 
 
 def test_the_digest_knows_all_that_is_compiled():
     """The functions, what these call, and what extends the compiler: of everything that `warm_up` compiles."""
-    command = [sys.executable, str(SUPPORT / "compiled_sources.py")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    lines = [line.split() for line in done.stdout.splitlines()]
+    lines = of_warm_up()
     compiled, extending = (
         {name for how, name in lines if how == word and name.startswith("refconv")} for word in ("from", "extends")
     )

@@ -86,7 +86,7 @@ class _Subclass(torch.nn.Conv2d):
         (torch.nn.Conv1d(1, 1, 3), "torch.nn.modules.conv.Conv1d"),
         (torch.nn.Conv3d(1, 1, 3), "torch.nn.modules.conv.Conv3d"),
         (_Subclass(1, 1, 3), "_Subclass"),
-        (nn.Conv2d(1, 1, 3), "refconv.nn.layers.Conv2d"),
+        (nn.Conv2d(1, 1, 3), "refconv.nn.Conv2d"),
         (torch.ones(1, 1, 3, 3), "torch.Tensor"),
         (None, "NoneType"),
         (torch.nn.Conv2d, "type"),

@@ -1,7 +1,7 @@
-"""Prints the modules that everything comes from that `warm_up` compiles; compiles nothing. A program, no test.
+"""Prints what `warm_up` compiles, piece by piece, and the modules that it all comes from; compiles nothing.
 
 Followed are functions that compiled ones call, close over or are made of by Numba's decorators. Modules that extend
-Numba's compiler, by types, intrinsics and overloads, are printed too.
+Numba's compiler, by types, intrinsics and overloads, are printed too. A program, no test.
 """
 
 import sys
@@ -35,10 +35,16 @@ def follow(function, reached):
 
 def main():
     compiled, reached = [], set()
-    cfunctions.CFunc = lambda function, *_, **__: compiled.append(function) or MagicMock()
+
+    def compiler(function, *_, **__):
+        compiled.append((function, MagicMock()))
+        return compiled[-1][1]
+
+    cfunctions.CFunc = compiler
     total = list(cpu.warm_up())[-1][1]
     assert len(compiled) == total, (len(compiled), total)
-    for function in compiled:
+    for function, piece in compiled:
+        print("piece", piece._cache.name)  # noqa: T201
         follow(function, reached)
     for name in sorted({function.__module__ for function in reached}):
         print("from", name)  # noqa: T201

@@ -1,7 +1,7 @@
 """A second base for wrong kernels: tables of offsets, gathered (forward, weight gradient) or scattered.
 
 Slow and plain NumPy. It shares with refconv the validation of arguments only, and nothing with refconv.mutants. Each
-step can be replaced: that is how the variants of tests/support/variants.py go wrong.
+step can be replaced: that is how the variants of the package `variants` go wrong.
 """
 
 from collections.abc import Callable

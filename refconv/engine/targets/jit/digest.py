@@ -26,6 +26,7 @@ BELOW = {
     if not module.ispkg
 }
 DOOR = f"{TARGETS}.jit.cfunctions"
+PLAIN = (types.FunctionType, bool, int, float, complex, str, bytes, tuple, frozenset, np.dtype)
 
 
 def digest() -> str:
@@ -77,14 +78,21 @@ def _names(code: types.CodeType) -> Iterator[str]:
 
 
 def _loaded(module: types.ModuleType) -> list[Any]:
-    """The functions and the plain constants of a module that is loaded."""
-    plain = (types.FunctionType, bool, int, float, str, tuple)
-    members = sorted((name, value) for name, value in vars(module).items() if name[:2] != "__" and type(value) in plain)
-    return [(name, _stable(getattr(value, "__code__", value))) for name, value in members]
+    """The functions and the constants of a module that is loaded; of cached functions what they wrap."""
+    members = sorted(
+        (name, getattr(value, "__wrapped__", value)) for name, value in vars(module).items() if name[:2] != "__"
+    )
+    return [(name, _stable(value)) for name, value in members if isinstance(value, PLAIN)]
 
 
 def _stable(value: Any) -> Any:
     """A constant in a form that is the same in every process: a code object without addresses and places in files."""
+    if isinstance(value, types.FunctionType):
+        return (
+            _stable(value.__code__),
+            _stable(value.__defaults__),
+            _stable(tuple((value.__kwdefaults__ or {}).items())),
+        )
     if isinstance(value, types.CodeType):
         return value.co_code, value.co_names, value.co_varnames, [_stable(constant) for constant in value.co_consts]
     if isinstance(value, tuple):
