@@ -1,5 +1,7 @@
 """The pytest plugin: one test for each property and dtype, honest about each, and nothing at all unless asked for."""
 
+import contextlib
+from importlib import import_module
 from importlib.metadata import entry_points
 
 import pytest
@@ -31,6 +33,11 @@ on_a_gpu.arrays = "numba"
 
 
 CACHE = str(cfunctions.folder().parents[1])
+
+
+# pytester forgets modules that are imported during a test, and numba.cuda can't be imported twice.
+with contextlib.suppress(BackendUnavailable):
+    import_module("refconv.arrays.gpu.device").check()
 
 
 @pytest.fixture
