@@ -10,7 +10,7 @@ function from the arguments to the forward convolution concerned, and whether th
 (`operands`, `has_bias`, `is_quantized`). `Call` is a call without its numbers; bounds compute it again with others.
 
 How to add an operator: write its public function beside this file and export it from `refconv.ops`; add a row here
-and, unless it is quantised, a branch in each method of `Call`; lower it to the nest in engine/lowering.py; write a
+and, unless it is quantized, a branch in each method of `Call`; lower it to the nest in engine/lowering.py; write a
 correct kernel in mutants/kernels, the root of its mutants; say in cases/recipe.py which shapes its tensors have.
 """
 
