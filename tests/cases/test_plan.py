@@ -56,7 +56,7 @@ DRAWN = st.builds(
     **dict.fromkeys(("first", "second", "third"), st.sampled_from(ARRANGEMENTS)),
     output=st.sampled_from(OF_OUTPUT),
     **dict.fromkeys(("batched", "bias"), st.booleans()),
-    quantisation=st.sampled_from([each + mixed for each in QUANTIZATIONS for mixed in ("", MIXED)]),
+    quantisation=st.sampled_from([kind + mixed for kind in QUANTIZATIONS for mixed in ("", MIXED)]),
     fill=st.sampled_from(every()),
     seed=st.integers(0, 2**32 - 1),
 )
@@ -72,10 +72,10 @@ def drawn_recipe(op, values):
 def test_any_numbers_give_a_valid_recipe(op, values):
     recipe = drawn_recipe(op, values)
     g = recipe.geometry
-    found = geometry.convolution(
+    rebuilt = geometry.convolution(
         input_shape(g), weight_shape(g), None, g.stride, recipe.padding, g.dilation, g.groups, g.padding_mode
     )
-    assert found == g
+    assert rebuilt == g
     assert size_of(values_of(recipe)) <= MAX_MULTIPLICATIONS
     if op == "conv_transpose2d":
         shape = recipe.shapes()["input"]
@@ -141,9 +141,9 @@ def test_integers_are_exact_in_the_accumulator(op, values, dtype):
 @given(DRAWN)
 @settings(deadline=None)
 def test_levels_are_known(op, values):
-    found = levels(drawn_recipe(op, values))
-    assert tuple(found) == (*factors_of(op), "large")
-    assert all(level in FACTORS[name] for name, level in found.items() if name != "large")
+    level_of = levels(drawn_recipe(op, values))
+    assert tuple(level_of) == (*factors_of(op), "large")
+    assert all(level in FACTORS[name] for name, level in level_of.items() if name != "large")
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -182,7 +182,9 @@ def test_shrinks_to_the_condition(condition, expected):
     """From every case of a plan that meets it."""
     for recipe in filter(lambda recipe: condition(recipe.geometry), plan("conv2d", ["float32"], ANYTHING, 40, 0)):
         smallest = recipe
-        while (simpler := next((each for each in smaller(smallest) if condition(each.geometry)), None)) is not None:
+        while (
+            simpler := next((candidate for candidate in smaller(smallest) if condition(candidate.geometry)), None)
+        ) is not None:
             smallest = simpler
         assert {name: getattr(smallest.geometry, name) for name in expected} == expected
         assert (smallest.bias, smallest.memory, smallest.layout, smallest.fill) == (False, (), "NCHW", "integers")
@@ -195,10 +197,10 @@ def test_shrinks_to_the_condition(condition, expected):
 )
 def test_one_cause_is_found_in_few_failures(condition):
     """Each may cost a process: all but the cause is set back at once, not one thing after the other."""
-    for recipe in filter(lambda each: condition(each.geometry), plan("conv2d", ["float32"], ANYTHING, 40, 0)):
-        fails = Mock(side_effect=lambda each: condition(each.geometry))
+    for recipe in filter(lambda recipe: condition(recipe.geometry), plan("conv2d", ["float32"], ANYTHING, 40, 0)):
+        fails = Mock(side_effect=lambda candidate: condition(candidate.geometry))
         assert condition(shrink(recipe, fails).geometry)
-        failures = sum(condition(asked.args[0].geometry) for asked in fails.call_args_list)
+        failures = sum(condition(call.args[0].geometry) for call in fails.call_args_list)
         assert failures <= 8  # up to 17 if each other thing takes one
 
 
@@ -221,7 +223,7 @@ def test_every_possible_pair_is_covered(op):
     pairs, possible = covered(op, MOST_ROWS).pairs
     assert pairs == possible > 1000
     assert covered(op, FEWEST_ROWS).missing_pairs()
-    assert all(done == there for done, there in covered(op, MOST_ROWS).shares().values())
+    assert all(n_covered == n_possible for n_covered, n_possible in covered(op, MOST_ROWS).shares().values())
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -328,5 +330,5 @@ def test_classes_of_a_recipe_are_those_of_its_case_and_more():
         for recipe in planned(op)[:100]:
             of_case, of_recipe = classes(recipe.case()), classes(recipe)
             assert of_recipe[: len(of_case)] == of_case
-    found = classes(fitted("conv2d", Values(batch=65537, layout="NHWC", first="negative")))
-    assert found[-3:] == ["layout NHWC", "memory 'negative'", "batch above 65536"]
+    names = classes(fitted("conv2d", Values(batch=65537, layout="NHWC", first="negative")))
+    assert names[-3:] == ["layout NHWC", "memory 'negative'", "batch above 65536"]

@@ -160,7 +160,7 @@ def test_wrong_arguments(options, message):
 def test_integers_add_up_exactly_in_any_order(dtype, channels, taps, bias, seed):
     x, w, b = operands("integers", (1, channels, 3, taps), (2, channels, 1, taps), bias=bias, dtype=dtype, seed=seed)
     limit = 1 / np.finfo(dtype).epsneg if dtype in FLOATS else int(np.iinfo(result_dtype(np.dtype(dtype))).max)
-    largest = [int(np.abs(each.astype(object)).max()) for each in (x, w)]
+    largest = [int(np.abs(array.astype(object)).max()) for array in (x, w)]
     assert largest[0] * largest[1] * channels * taps + (0 if b is None else int(np.abs(b).max())) <= limit
     assert (x != 0).all()
     assert dtype not in FLOATS or max(largest) <= LARGEST_INTEGER
@@ -175,8 +175,8 @@ def test_a_fill_is_the_same_for_the_same_seed(fill):
 
 def test_positions_are_distinct():
     x, w, b = operands("positions", (2, 2, 3, 4), (2, 2, 2, 2), bias=True)
-    for each in (x, w, b):
-        assert len(np.unique(each)) == each.size
+    for array in (x, w, b):
+        assert len(np.unique(array)) == array.size
 
 
 @pytest.mark.parametrize(

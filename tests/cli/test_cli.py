@@ -36,26 +36,26 @@ def words(text):
 
 
 def test_a_sound_kernel():
-    done = call("verify", GOOD, "--dtype", "float64", "--cases", "100")
-    assert done.exit_code == 0
-    rows = [line.split() for line in done.stdout.splitlines() if "passed" in line]
+    result = call("verify", GOOD, "--dtype", "float64", "--cases", "100")
+    assert result.exit_code == 0
+    rows = [line.split() for line in result.stdout.splitlines() if "passed" in line]
     assert [row[:-3] for row in rows[:-1]] == [
         ["generated", "cases", "float64", "100", "0"],
         ["documentation", "examples", "float64", "3", "0"],
         ["handwritten", "digits", "float64", "40", "0"],
     ]
-    assert "Generated cases by class: " in done.stdout
-    assert "passed, 143 cases judged" in done.stdout
-    assert "generated cases, float64: 100 of 100" in done.stderr
+    assert "Generated cases by class: " in result.stdout
+    assert "passed, 143 cases judged" in result.stdout
+    assert "generated cases, float64: 100 of 100" in result.stderr
 
 
 def test_a_wrong_kernel_as_a_user_runs_it(tmp_path):
     command = [sys.executable, "-m", "refconv", "verify", "examples/wrong_kernel.py:conv2d", "--cases", "200"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "FAILED generated cases, float32: values" in done.stdout
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "FAILED generated cases, float32: values" in result.stdout
     shown = tmp_path / "shown.py"
-    shown.write_text(done.stdout.partition("This program shows it:\n\n")[2].rpartition("\n\n")[0])
+    shown.write_text(result.stdout.partition("This program shows it:\n\n")[2].rpartition("\n\n")[0])
     again = subprocess.run([sys.executable, shown], cwd=ROOT, capture_output=True, text=True, check=False)
     assert again.returncode == 1
     assert "AssertionError: wrong: conv2d(" in again.stderr
@@ -63,9 +63,9 @@ def test_a_wrong_kernel_as_a_user_runs_it(tmp_path):
 
 @pytest.mark.usefixtures("generated_only")
 def test_each_property_is_shown_once():
-    done = call("verify", WRONG, "--dtype", "float32", "--dtype", "float64", "--cases", "100")
-    assert done.exit_code == 1
-    assert done.stdout.count("This program shows it:") == 1
+    result = call("verify", WRONG, "--dtype", "float32", "--dtype", "float64", "--cases", "100")
+    assert result.exit_code == 1
+    assert result.stdout.count("This program shows it:") == 1
 
 
 @pytest.mark.usefixtures("generated_only")
@@ -88,9 +88,9 @@ def test_seed(tmp_path):
 @pytest.mark.usefixtures("generated_only")
 def test_torch_arrays_by_default_for_torch():
     assert call("verify", "torch.nn.functional:conv2d", "--cases", "20").exit_code == 0
-    done = call("verify", "torch.nn.functional:conv2d", "--cases", "20", "--arrays", "numpy")
-    assert done.exit_code == 1
-    assert "TypeError" in done.stdout
+    result = call("verify", "torch.nn.functional:conv2d", "--cases", "20", "--arrays", "numpy")
+    assert result.exit_code == 1
+    assert "TypeError" in result.stdout
 
 
 def test_what_was_skipped_is_said(monkeypatch):
@@ -100,9 +100,9 @@ def test_what_was_skipped_is_said(monkeypatch):
     monkeypatch.setattr(
         "refconv.verification.real_layers.digit_images", refconv.verification.real_layers.digit_images.__wrapped__
     )
-    done = call("verify", GOOD, "--cases", "20")
-    assert done.exit_code == 0
-    assert "handwritten digits, float32: skipped: no digits: install scikit-learn" in words(done.stdout)
+    result = call("verify", GOOD, "--cases", "20")
+    assert result.exit_code == 0
+    assert "handwritten digits, float32: skipped: no digits: install scikit-learn" in words(result.stdout)
 
 
 @pytest.mark.parametrize(
@@ -123,10 +123,10 @@ def test_what_was_skipped_is_said(monkeypatch):
     ],
 )
 def test_wrong_usage(arguments, message):
-    done = call(*arguments)
-    assert done.exit_code == 2
-    assert message in words(done.stderr)
-    assert "Traceback" not in done.stderr
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert message in words(result.stderr)
+    assert "Traceback" not in result.stderr
 
 
 def test_numbas_arrays_without_a_gpu():
@@ -134,10 +134,10 @@ def test_numbas_arrays_without_a_gpu():
     try:
         targets.choose("cuda")
     except refconv.BackendUnavailable:
-        done = call("verify", f"{ROOT}/examples/cuda_kernel.py:conv2d")
-        assert done.exit_code == 2
-        assert "arrays='numba' needs a GPU, or NUMBA_ENABLE_CUDASIM=1" in words(done.stderr)
-        assert "Traceback" not in done.stderr
+        result = call("verify", f"{ROOT}/examples/cuda_kernel.py:conv2d")
+        assert result.exit_code == 2
+        assert "arrays='numba' needs a GPU, or NUMBA_ENABLE_CUDASIM=1" in words(result.stderr)
+        assert "Traceback" not in result.stderr
     else:
         pytest.skip("there is a GPU")
 
@@ -149,15 +149,15 @@ def test_large_seeds():
 
 
 def test_version():
-    done = call("--version")
-    assert done.exit_code == 0
-    assert done.stdout == f"refconv {refconv.__version__}\n"
+    result = call("--version")
+    assert result.exit_code == 0
+    assert result.stdout == f"refconv {refconv.__version__}\n"
 
 
 def test_help_names_what_there_is():
-    done = call("--help")
-    assert done.exit_code == 0
-    assert "verify" in done.stdout
+    result = call("--help")
+    assert result.exit_code == 0
+    assert "verify" in result.stdout
     assert "--dtype" in call("verify", "--help").stdout
 
 
@@ -180,9 +180,9 @@ def test_bars_on_a_terminal():
 
 @pytest.mark.parametrize("supports", ["{", "[]", '{"strings": true}', '{"unbatched": 1}'])
 def test_wrong_supports(supports):
-    done = call("verify", GOOD, "--supports", supports)
-    assert done.exit_code == 2
-    assert "--supports" in done.stderr
+    result = call("verify", GOOD, "--supports", supports)
+    assert result.exit_code == 2
+    assert "--supports" in result.stderr
 
 
 TF32 = """
@@ -205,23 +205,23 @@ def test_verify_under_a_model(tmp_path):
     target = f"{file}:conv2d"
     assert call("verify", target, "--cases", "100", "--model", "tf32:truncate").exit_code == 0
     assert call("verify", target, "--cases", "100").exit_code == 1
-    done = call("verify", target, "--cases", "100", "--model", "direct:float64")
-    assert done.exit_code == 1
-    assert "refconv.ErrorModel.parse('direct:float64'))" in done.stdout
-    done = call("verify", target, "--model", "tf31")
-    assert done.exit_code == 2
-    assert "model='tf31'" in words(done.stderr)
+    result = call("verify", target, "--cases", "100", "--model", "direct:float64")
+    assert result.exit_code == 1
+    assert "refconv.ErrorModel.parse('direct:float64'))" in result.stdout
+    result = call("verify", target, "--model", "tf31")
+    assert result.exit_code == 2
+    assert "model='tf31'" in words(result.stderr)
 
 
 def test_tolerance():
-    done = call("tolerance", "--network", "resnet50", "--case", "1,8,9,9:4,8,3,3:padding=1", "--dtype", "float16")
-    assert done.exit_code == 0
-    rows = [line.split() for line in done.stdout.splitlines() if line.startswith((" resnet50", " case"))]
+    result = call("tolerance", "--network", "resnet50", "--case", "1,8,9,9:4,8,3,3:padding=1", "--dtype", "float16")
+    assert result.exit_code == 0
+    rows = [line.split() for line in result.stdout.splitlines() if line.startswith((" resnet50", " case"))]
     assert len(rows) == 24
     assert rows[0][:5] == ["case", "8x9x9", "->", "4,", "3x3"]
     assert rows[0][5] == "72"
-    assert "Why, for" in done.stdout
-    assert "dropped tap" in done.stdout
+    assert "Why, for" in result.stdout
+    assert "dropped tap" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -235,6 +235,6 @@ def test_tolerance():
     ],
 )
 def test_wrong_usage_of_tolerance(arguments, said):
-    done = call("tolerance", *arguments)
-    assert done.exit_code == 2
-    assert said in words(done.stderr)
+    result = call("tolerance", *arguments)
+    assert result.exit_code == 2
+    assert said in words(result.stderr)

@@ -43,7 +43,7 @@ def finite(dtype):
     return np.unique(numbers[np.isfinite(numbers)])
 
 
-def neighbourhood(dtype):
+def neighborhood(dtype):
     """Float64s about all that matters to a format: its numbers, what lies midway, and what is next to these."""
     numbers = finite(dtype)
     step = numbers[-1] - numbers[-2]
@@ -92,9 +92,9 @@ def test_nothing_is_nearer(exact, dtype):
     if not np.isfinite(ours):
         return
     error = abs(Fraction(float(ours)) - exact)
-    for neighbour in np.nextafter(ours, np.array([-np.inf, np.inf], dtype)):
-        if np.isfinite(neighbour):
-            distance = abs(Fraction(float(neighbour)) - exact)
+    for neighbor in np.nextafter(ours, np.array([-np.inf, np.inf], dtype)):
+        if np.isfinite(neighbor):
+            distance = abs(Fraction(float(neighbor)) - exact)
             assert error < distance or (error == distance and ours.view(f"i{ours.itemsize}") % 2 == 0)
 
 
@@ -132,7 +132,7 @@ def test_ulp_distance_has_the_whole_range():
 @pytest.mark.parametrize("dtype", NARROW, ids=str)
 def test_every_number_and_every_midpoint_is_rounded_once(dtype):
     """And what float64 has next to them; overflow, subnormals and NaN as `round_fraction` has them."""
-    values = neighbourhood(dtype)
+    values = neighborhood(dtype)
     results = rounded(values, dtype)
     # Of 16-bit formats a part, another for each residue of the codes: rational numbers are slow.
     for i in range(0, len(values), 1 if dtype.itemsize == 1 else 101):
@@ -249,7 +249,7 @@ def test_compiled_narrowing_is_rounding(dtype, wide):
     random = np.random.default_rng(0)
     bits = random.integers(0, 2**64, 200_000, dtype=np.uint64).view(wide)
     with np.errstate(all="ignore"):
-        near = neighbourhood(dtype).astype(wide)
+        near = neighborhood(dtype).astype(wide)
         scattered = random.standard_normal(200_000) * np.exp2(random.integers(-160, 140, 200_000))
         values = np.concatenate([near, bits, scattered.astype(wide)])
     for gap, out_gap in GAPS:
@@ -262,7 +262,7 @@ def test_conversions_where_subnormal_numbers_are_flushed(dtype, wide):
     """torch may set the processor so: the same bits all the same."""
     narrow = codes(dtype)
     with np.errstate(all="ignore"):
-        numbers = np.concatenate([neighbourhood(dtype), np.exp2(np.arange(-160, -100.0))]).astype(wide)
+        numbers = np.concatenate([neighborhood(dtype), np.exp2(np.arange(-160, -100.0))]).astype(wide)
     expected = converted(narrow, wide), converted(numbers, dtype, result=True)
     assert torch.set_flush_denormal(True)
     try:

@@ -171,8 +171,8 @@ def test_several_processes_at_once(cache, program):
         results = list(pool.map(lambda _: run(program, cache), range(4)))
     assert len({tuple(printed) for printed, _ in results}) == 1
     assert not any(warnings for _, warnings in results)
-    found = run(COUNT.format(program=program), cache)[0]
-    assert found == [*results[0][0], "0"]
+    words = run(COUNT.format(program=program), cache)[0]
+    assert words == [*results[0][0], "0"]
     assert not [file for file in stored(cache) if file.suffix != ".bin"]
 
 
@@ -213,7 +213,7 @@ def test_the_warning_comes_once_for_a_folder(monkeypatch):
         warnings.simplefilter("always")
         for number in range(3):
             cfunctions.cfunction(lambda _: None, 1, f"test{number}")
-    assert [str(each.message).count("(Permission denied)") for each in caught] == [1]
+    assert [str(warning.message).count("(Permission denied)") for warning in caught] == [1]
 
 
 def test_without_numbas_compiler_the_error_says_so(cache):

@@ -31,14 +31,14 @@ def small_geometry(op, seed):
     """One or two groups, images, channels, with strides, dilations, and padding of either side, in a mode."""
     rng, axes = np.random.default_rng(seed), axes_of(op)
 
-    def some(low, high, n=axes):
+    def integers(low, high, n=axes):
         return tuple(map(int, rng.integers(low, high, n, endpoint=True)))
 
-    images, groups, inputs, outputs = some(1, 2, 4)
-    shapes = (images, groups * inputs, *some(3, 4)), (groups * outputs, inputs, *some(1, 2))
-    sides = tuple(zip(some(0, 1), some(0, 1), strict=True))
+    images, groups, inputs, outputs = integers(1, 2, 4)
+    shapes = (images, groups * inputs, *integers(3, 4)), (groups * outputs, inputs, *integers(1, 2))
+    sides = tuple(zip(integers(0, 1), integers(0, 1), strict=True))
     modes = modes_of(op)
-    return convolution(*shapes, None, some(1, 2), sides, some(1, 2), groups, modes[seed % len(modes)])
+    return convolution(*shapes, None, integers(1, 2), sides, integers(1, 2), groups, modes[seed % len(modes)])
 
 
 # In the simulator, which takes seconds for each, one dtype with every operator: narrow ones, an exact sum, int64's. The
@@ -157,8 +157,8 @@ def test_special_numbers():
             values = np.arange(2 ** (8 * dtype.itemsize), dtype=f"u{dtype.itemsize}").view(dtype)
         else:
             info = np.finfo(dtype)
-            some = [0, info.smallest_subnormal, info.tiny, 1, info.max, np.inf, np.nan]
-            values = np.array([sign * number for number in some for sign in (1, -1)], dtype)
+            magnitudes = [0, info.smallest_subnormal, info.tiny, 1, info.max, np.inf, np.nan]
+            values = np.array([sign * number for number in magnitudes for sign in (1, -1)], dtype)
         x = values.reshape(1, 1, 1, -1)
         for weight in (1, -1, 2.0**-3, 0):
             w = np.full((1, 1, 1, 1), weight).astype(dtype)

@@ -28,29 +28,29 @@ COMPILED = [pytest.param(name, marks=() if (name, 90) in ALWAYS else evidence) f
 @pytest.mark.parametrize(("name", "architecture"), MADE)
 def test_sums_are_registers(name, architecture):
     """Nothing is spilled, no array is in memory, nothing is called."""
-    made = code(name, architecture)
-    assert 0 < made.registers <= 128
-    assert made.spilled == made.stack == 0
+    kernel = code(name, architecture)
+    assert 0 < kernel.registers <= 128
+    assert kernel.spilled == kernel.stack == 0
     # Of functions: up to sm_89 the end of a loop may be a CALL of what follows it, to which nothing returns.
-    assert not {"LDL", "STL", "RET"} & set(made.opcodes)
-    assert row(made) in TABLES, "run `python tests/support/gpu_code.py`"
+    assert not {"LDL", "STL", "RET"} & set(kernel.opcodes)
+    assert row(kernel) in TABLES, "run `python tests/support/gpu_code.py`"
 
 
 @pytest.mark.parametrize("architecture", [pytest.param(a, marks=() if a == 90 else evidence) for a in listed(MAIN)])
 def test_inner_loop(architecture):
     """Seven in ten instructions make sums; the others are loads of four numbers and the loop itself."""
-    made = code(MAIN, architecture)
-    assert made.share >= 0.7
-    loads = {opcode(each) for each in made.loop if opcode(each).startswith("LD")}
+    kernel = code(MAIN, architecture)
+    assert kernel.share >= 0.7
+    loads = {opcode(line) for line in kernel.loop if opcode(line).startswith("LD")}
     assert loads <= {"LDS.128", "LDS.U.128"}
-    assert any(is_a(each, "LDG") and ".128" in each for each in made.lines)  # weights
+    assert any(is_a(line, "LDG") and ".128" in line for line in kernel.lines)  # weights
 
 
 def test_the_tables_have_no_more():
     """Than the rows that are compared."""
     rows = re.findall(r"^\| (.*) \| sm_(\d+) \|", TABLES, re.MULTILINE)
     assert rows == [(name, str(architecture)) for name in NAMES for architecture in listed(name)]
-    assert len(re.findall(rf"^\| (?:{'|'.join(each.name for each in CARDS)}) \|", TABLES, re.MULTILINE)) == len(
+    assert len(re.findall(rf"^\| (?:{'|'.join(card.name for card in CARDS)}) \|", TABLES, re.MULTILINE)) == len(
         CARDS
     ) * len(LAYERS)
 
@@ -58,8 +58,8 @@ def test_the_tables_have_no_more():
 @evidence
 def test_estimates():
     """They stand for the code that there is, on the GPUs that are named."""
-    assert {each.architecture for each in CARDS} <= set(listed(MAIN))
-    assert [each for each in estimates() if each not in TABLES] == [], "run `python tests/support/gpu_code.py`"
+    assert {card.architecture for card in CARDS} <= set(listed(MAIN))
+    assert [line for line in estimates() if line not in TABLES] == [], "run `python tests/support/gpu_code.py`"
 
 
 @pytest.mark.parametrize("name", COMPILED)

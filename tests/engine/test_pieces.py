@@ -109,13 +109,13 @@ def problem(in_channels, kernel, **changes):
 def test_slabs_hold_every_term_once_and_in_order(in_channels, kernel, data):
     """Terms ascend in (channel, taps); where a slab starts is the number of its first."""
     axis = data.draw(st.integers(0, len(kernel)))
-    how = schedule.Cut(axis, data.draw(st.integers(1, (in_channels, *kernel)[axis])))
+    cut = schedule.Cut(axis, data.draw(st.integers(1, (in_channels, *kernel)[axis])))
     numbers = np.arange(in_channels * int(np.prod(kernel))).reshape(in_channels, *kernel)
-    found = []
-    for slab in schedule.slabs(problem(in_channels, tuple(kernel)), how):
-        assert slab.first_term == len(found)
-        found += numbers[(slab.channels, *slab.taps)].reshape(-1).tolist()
-    assert found == numbers.reshape(-1).tolist()
+    terms = []
+    for slab in schedule.slabs(problem(in_channels, tuple(kernel)), cut):
+        assert slab.first_term == len(terms)
+        terms += numbers[(slab.channels, *slab.taps)].reshape(-1).tolist()
+    assert terms == numbers.reshape(-1).tolist()
 
 
 def test_which_sums_are_cut():
@@ -123,9 +123,9 @@ def test_which_sums_are_cut():
     assert schedule.cut(problem(64, (3, 3))) is None
     assert schedule.cut(problem(2**20, (3, 3))).axis == 0
     for kernel, axis in (((2**12, 2**12), 1), ((2**16, 2), 1), ((2, 2**24), 2)):
-        how = schedule.cut(problem(1, kernel))
-        assert how.axis == axis
-        assert 1 <= how.length < kernel[axis - 1]
+        cut = schedule.cut(problem(1, kernel))
+        assert cut.axis == axis
+        assert 1 <= cut.length < kernel[axis - 1]
 
 
 def test_a_thread_that_comes_too_late_for_a_slab_disturbs_nobody(monkeypatch):
@@ -236,7 +236,7 @@ def test_gradients_folded_row_by_row_have_the_same_bits(geometry, dtype, seed, m
 def test_pieces_cover_each_output_once(geometry, seed, most):
     """And compute what the whole computes."""
     arrays = Arrays(geometry, seed, random_numbers("float64"))
-    found = []
+    correlations = []
     target = cpu.run
 
     def run(c):
@@ -249,11 +249,11 @@ def test_pieces_cover_each_output_once(geometry, seed, most):
             target(piece)
         assert (counts == 1).all()
         assert same_bits(np.ascontiguousarray(c.out), whole)
-        found.append(c)
+        correlations.append(c)
 
     with changed(cpu, run=run):
         arrays.call("conv2d")
-    assert found or not arrays.input.size
+    assert correlations or not arrays.input.size
 
 
 def test_an_overflow_names_the_element_wherever_it_is_computed():
@@ -352,7 +352,7 @@ def test_memory_is_at_most_two_and_a_half_times_the_arrays(op, dtype):
     options = {"overflow": "saturate"} if kind in "iu" else {}
     out = arrays.call(op, **options)
     most = peak(lambda: arrays.call(op, **options)) + out.nbytes
-    operands = [each.size for each in arrays.arguments(op) if isinstance(each, np.ndarray)]
+    operands = [argument.size for argument in arrays.arguments(op) if isinstance(argument, np.ndarray)]
     width = 16 if kind == "c" else 8
     # Panels take some, however small the arrays.
     assert most <= 2.5 * width * (sum(operands) + out.size) + 2 * MIB
@@ -368,10 +368,10 @@ def test_operators_at_once():
     """Python threads that call different operators, with slabs and without, do not disturb one another."""
     calls = [LARGE[name] for name in ("conv2d", "conv2d_input", "conv2d_weight", "conv2d_bias")]
     expected = [call() for call in calls]
-    found = {}
-    callers = [threading.Thread(target=lambda n=n: found.update({n: calls[n % 4]()})) for n in range(8)]
+    results = {}
+    callers = [threading.Thread(target=lambda n=n: results.update({n: calls[n % 4]()})) for n in range(8)]
     for caller in callers:
         caller.start()
     for caller in callers:
         caller.join()
-    assert all(same_bits(found[n], expected[n % 4]) for n in range(8))
+    assert all(same_bits(results[n], expected[n % 4]) for n in range(8))

@@ -59,7 +59,7 @@ def llvm(name):
 @cache
 def ptx(name, architecture):
     """PTX of a kernel for a compute capability, such as 90."""
-    dialect = next(each for each in FIRST_OF_A_DIALECT if each <= architecture)
+    dialect = next(first for first in FIRST_OF_A_DIALECT if first <= architecture)
     return _library(name, dialect).get_asm_str(cc=divmod(architecture, 10))
 
 
@@ -86,7 +86,7 @@ def disassembler():
         files = metadata.files("nvidia-cuda-nvdisasm") or ()
     except metadata.PackageNotFoundError:
         return None
-    return next(str(each.locate()) for each in files if each.name in ("nvdisasm", "nvdisasm.exe"))
+    return next(str(file.locate()) for file in files if file.name in ("nvdisasm", "nvdisasm.exe"))
 
 
 def disassembled(cubin):
@@ -96,14 +96,14 @@ def disassembled(cubin):
         path.write_bytes(cubin)
         command = [disassembler(), "-c", str(path)]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+(.*?)\s*;|^(\.L\w+):", text, re.MULTILINE)
-    return [instruction or label for instruction, label in found]
+    tokens = re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+(.*?)\s*;|^(\.L\w+):", text, re.MULTILINE)
+    return [instruction or label for instruction, label in tokens]
 
 
 def opcode(line):
     """The instruction of a line of SASS with its modifiers, "" for a label."""
-    found = re.match(r"(?:@!?U?P\w+ +)?([A-Z][A-Z0-9_.]*)", line)
-    return found[1] if found else ""
+    match = re.match(r"(?:@!?U?P\w+ +)?([A-Z][A-Z0-9_.]*)", line)
+    return match[1] if match else ""
 
 
 def is_a(line, name):
@@ -151,19 +151,19 @@ class Code:
     @cached_property
     def opcodes(self):
         """How many there are of each, without modifiers."""
-        return Counter(opcode(each).partition(".")[0] for each in self.lines)
+        return Counter(opcode(line).partition(".")[0] for line in self.lines)
 
     @property
     def loop(self):
         """The innermost loop with most of the instructions that make sums."""
         fused = FUSED[self.name.split()[1]]
-        return max(_innermost(self.lines), key=lambda body: sum(is_a(each, fused) for each in body), default=[])
+        return max(_innermost(self.lines), key=lambda body: sum(is_a(line, fused) for line in body), default=[])
 
     @property
     def share(self):
         """Of the loop's instructions, those that make sums."""
         fused = FUSED[self.name.split()[1]]
-        return sum(is_a(each, fused) for each in self.loop) / max(1, sum(bool(opcode(each)) for each in self.loop))
+        return sum(is_a(line, fused) for line in self.loop) / max(1, sum(bool(opcode(line)) for line in self.loop))
 
     @property
     def chunk_share(self):
@@ -171,15 +171,15 @@ class Code:
         inner = self.loop
         around = min((body for body in _loops(self.lines) if body != inner and _within(inner, body)), key=len)
         # What a branch skips, if it has a loop of its own, is for chunks that are not whole.
-        skipped = max((each for each in _skipped(around) if not _within(inner, each) and any(_loops(each))), key=len)
-        n_inner, n_around, n_skipped = (sum(bool(opcode(line)) for line in each) for each in (inner, around, skipped))
+        skipped = max((body for body in _skipped(around) if not _within(inner, body) and any(_loops(body))), key=len)
+        n_inner, n_around, n_skipped = (sum(bool(opcode(line)) for line in body) for body in (inner, around, skipped))
         turns = CHUNK / UNROLLED
         return turns * self.share * n_inner / ((turns - 1) * n_inner + n_around - n_skipped)
 
 
 def _skipped(lines):
     """What lies between branches and their targets further on."""
-    places = {each: at for at, each in enumerate(lines) if not opcode(each)}
+    places = {label: at for at, label in enumerate(lines) if not opcode(label)}
     for start, line in enumerate(lines):
         target = re.search(r"\bBRA\b.*?(\.L\w+)", line)
         if target and places.get(target[1], 0) > start:
@@ -200,7 +200,7 @@ def _innermost(lines):
 
 def _loops(lines):
     """Lines from a label to a branch back to it."""
-    places = {each: at for at, each in enumerate(lines) if not opcode(each)}
+    places = {label: at for at, label in enumerate(lines) if not opcode(label)}
     for end, line in enumerate(lines):
         target = re.search(r"\bBRA\b.*?(\.L\w+)", line)
         if target and places.get(target[1], len(lines)) <= end:
@@ -241,9 +241,9 @@ def threads_of(name):
 def occupancy(kernel):
     """Of the threads that a processor can hold, those that it holds of this kernel."""
     processor, threads = PROCESSORS[kernel.architecture], threads_of(kernel.name)
-    each = -(-kernel.registers // 8) * 8 * threads  # registers are given out by eights
+    block_registers = -(-kernel.registers // 8) * 8 * threads  # registers are given out by eights
     blocks = min(
-        processor.registers // each,
+        processor.registers // block_registers,
         processor.threads // threads,
         processor.shared // max(1, kernel.shared + processor.reserved),
     )

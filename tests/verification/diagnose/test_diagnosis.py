@@ -24,8 +24,8 @@ OPERATORS = ("conv2d", "conv_transpose2d", "conv2d_input", "conv2d_weight", "con
 
 def named(part):
     """The only variant with this in its name."""
-    (found,) = [each for each in VARIANTS if part in each.name]
-    return found
+    (variant,) = [variant for variant in VARIANTS if part in variant.name]
+    return variant
 
 
 def diagnosed(variant, number=200):
@@ -38,12 +38,12 @@ def diagnosed(variant, number=200):
 @pytest.mark.parametrize("op", OPERATORS)
 def test_the_second_base_is_right(op):
     sound = variants.Variant("", "", op, "sound", getattr(Kernel(), op), variants.DTYPES[op])
-    assert not any(each.failed for each in diagnosis_evidence.evidence(sound, 60))
+    assert not any(item.failed for item in diagnosis_evidence.evidence(sound, 60))
 
 
 def test_every_class_has_variants():
-    assert {each.kind for each in VARIANTS} == {each.kind for each in mutants.all()}
-    assert len({(each.op, each.name) for each in VARIANTS}) == len(VARIANTS)
+    assert {variant.kind for variant in VARIANTS} == {mutant.kind for mutant in mutants.all()}
+    assert len({(variant.op, variant.name) for variant in VARIANTS}) == len(VARIANTS)
 
 
 # Diagnoses.
@@ -64,23 +64,25 @@ def test_every_class_has_variants():
     ],
 )
 def test_a_diagnosis_says(part, said):
-    variant = next(each for each in VARIANTS if part in each.name)
-    found = diagnosed(variant)
-    assert found.kind == variant.kind
-    assert said in str(found)
-    assert max(map(len, str(found).splitlines())) < 240
+    variant = next(variant for variant in VARIANTS if part in variant.name)
+    diagnosis = diagnosed(variant)
+    assert diagnosis.kind == variant.kind
+    assert said in str(diagnosis)
+    assert max(map(len, str(diagnosis).splitlines())) < 240
 
 
 def test_all_mutants_are_told_apart_from_what_is_right():
     """A mutant as the candidate is recognised as itself, or as one that did the same."""
-    chosen = [
-        each for each in mutants.all() if each.op == "conv2d" and not each.supports and each.dtypes == ("float32",)
+    float32_mutants = [
+        mutant
+        for mutant in mutants.all()
+        if mutant.op == "conv2d" and not mutant.supports and mutant.dtypes == ("float32",)
     ]
     wrong = Counter()
-    for mutant in chosen[:: max(1, len(chosen) // 12)]:
+    for mutant in float32_mutants[:: max(1, len(float32_mutants) // 12)]:
         variant = variants.Variant("", mutant.kind, "conv2d", mutant.name, mutant)
         evidence = diagnosis_evidence.evidence(variant, 120)
-        if any(each.failed for each in evidence):
+        if any(item.failed for item in evidence):
             wrong[diagnose(evidence, "conv2d", diagnosis_evidence.call(variant)).kind == mutant.kind] += 1
     assert wrong[True] >= 0.9 * wrong.total()
 
@@ -95,15 +97,17 @@ def test_where_numbers_are_right_the_property_says_it():
     recipe = Recipe(convolution((1, 1, 2, 2), (1, 1, 1, 1), None, 1, 0, 1, 1, "zeros"), 0)
     case = recipe.case()
     evidence = [Evidence(recipe, case, case.expected(), failed=True, fault="no stale state")]
-    found = diagnose(evidence, "conv2d", lambda case, _: case.expected())
-    assert found.kind == "state_race"
-    assert "no stale state" in str(found)
+    diagnosis = diagnose(evidence, "conv2d", lambda case, _: case.expected())
+    assert diagnosis.kind == "state_race"
+    assert "no stale state" in str(diagnosis)
 
 
 def test_what_raises_always():
     recipe = Recipe(convolution((1, 1, 2, 2), (1, 1, 1, 1), None, 1, 0, 1, 1, "zeros"), 0)
-    found = diagnose([Evidence(recipe, recipe.case(), None, failed=True, fault="returns")], "conv2d", lambda *_: None)
-    assert "raises" in str(found)
+    diagnosis = diagnose(
+        [Evidence(recipe, recipe.case(), None, failed=True, fault="returns")], "conv2d", lambda *_: None
+    )
+    assert "raises" in str(diagnosis)
 
 
 # Alterations, conditions and positions.
@@ -112,20 +116,25 @@ def test_what_raises_always():
 @given(cases(string_padding=True, asymmetric_padding=True, max_multiplications=2000))
 def test_an_alteration_of_what_is_equal_changes_nothing(case):
     g = case.geometry
-    for each in alterations():
-        if each.name.endswith("-swapped-throughout"):
-            name = each.name.partition("-")[0]
+    for alteration in alterations():
+        if alteration.name.endswith("-swapped-throughout"):
+            name = alteration.name.partition("-")[0]
             if getattr(g, name)[0] == getattr(g, name)[1]:
-                assert each(case).tobytes() == case.expected().tobytes()
+                assert alteration(case).tobytes() == case.expected().tobytes()
 
 
 def test_conditions_hold_for_failing_cases_only():
-    def given_(stride, kernel):
+    def case_and_recipe(stride, kernel):
         recipe = Recipe(convolution((1, 1, 9, 9), (1, 1, *kernel), None, stride, 0, 1, 1, "zeros"), 0)
         return recipe.case(), recipe
 
-    failing = [given_(stride, (1, 1)) for stride in (2, 3, 4)]
-    passing = [given_(1, (1, 1)), given_(2, (2, 2)), given_(3, (1, 2)), given_(3, (3, 3))]
+    failing = [case_and_recipe(stride, (1, 1)) for stride in (2, 3, 4)]
+    passing = [
+        case_and_recipe(1, (1, 1)),
+        case_and_recipe(2, (2, 2)),
+        case_and_recipe(3, (1, 2)),
+        case_and_recipe(3, (3, 3)),
+    ]
     assert conditions(failing, passing) == ("1x1 kernel", "stride > 1")
     assert conditions(failing, []) == ()
     assert conditions([], passing) == ()
@@ -180,4 +189,4 @@ def test_sizes_are_explained_by_a_formula_for_all_cases():
 
 def test_refconv_itself_is_given_no_class():
     variant = variants.Variant("", "", "conv2d", "right", refconv.conv2d)
-    assert not any(each.failed for each in diagnosis_evidence.evidence(variant, 60))
+    assert not any(item.failed for item in diagnosis_evidence.evidence(variant, 60))

@@ -81,14 +81,14 @@ def refuses_nothing(*arguments):
 
 
 def leaves_one_out(*arguments):
-    *given, out = arguments
-    found = refconv.conv2d(*given)
-    out.reshape(-1)[:-1] = found.reshape(-1)[:-1]
+    *inputs, out = arguments
+    result = refconv.conv2d(*inputs)
+    out.reshape(-1)[:-1] = result.reshape(-1)[:-1]
 
 
 def writes_behind(*arguments):
-    *given, out = arguments
-    out[...] = refconv.conv2d(*given)
+    *inputs, out = arguments
+    out[...] = refconv.conv2d(*inputs)
     if out.size:
         np.lib.stride_tricks.as_strided(out, (out.size + 1,), (out.itemsize,))[-1] = 1
 
@@ -109,7 +109,7 @@ VIOLATED = [
 
 
 @pytest.mark.parametrize(
-    ("candidate", "property_", "options"), VIOLATED, ids=lambda each: getattr(each, "__name__", None)
+    ("candidate", "property_", "options"), VIOLATED, ids=lambda value: getattr(value, "__name__", None)
 )
 def test_who_violates_a_property_is_told_so(candidate, property_, options):
     report = verify(candidate, **options)
@@ -164,7 +164,7 @@ def sources():
     yield "conv2d", real_layers.digit_layers("float32", 0)[0]
 
 
-SOURCES = [pytest.param(*each, id=f"{each[0]}-{type(each[1]).__name__}") for each in sources()]
+SOURCES = [pytest.param(*pair, id=f"{pair[0]}-{type(pair[1]).__name__}") for pair in sources()]
 
 
 @pytest.mark.parametrize(("op", "source"), SOURCES)
@@ -194,10 +194,10 @@ def test_misuse_is_refused_by_the_oracle_and_by_every_mutants_base():
     for op in OPERATORS:
         dtype = "int8" if OPERATORS[op].is_quantized else "float32"
         supports = Supports.parse({"asymmetric_padding": True, "string_padding": True})
-        found = wrong_arguments.wrongs(plan(op, [dtype], supports, 200, 3))
-        assert {each.way for each in found} >= (
+        wrongs = wrong_arguments.wrongs(plan(op, [dtype], supports, 200, 3))
+        assert {wrong.way for wrong in wrongs} >= (
             {"stride 0"} if op != "conv2d_bias" else {"an output gradient with two axes"}
         )
-        for wrong in found:
+        for wrong in wrongs:
             for function in (getattr(refconv, op), mutants.base(op)):
                 assert examine(Candidate(function, op=op), wrong, "errors") is None, wrong

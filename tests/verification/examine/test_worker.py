@@ -38,11 +38,14 @@ def generated_only(monkeypatch):
 
 def told(report):
     """All that a report says of the candidate, but for how long it took and who examined it."""
-    found = [
+    failures = [
         (failure.property, failure.dtype, failure.recipe, failure.text.split("\n")[0]) for failure in report.failures
     ]
-    results = [(each.section, each.dtype, each.n_cases, each.n_unsupported, each.max_ulp) for each in report.results]
-    return results, found, report.coverage, report.interactions.pairs, dict(report.properties)
+    results = [
+        (result.section, result.dtype, result.n_cases, result.n_unsupported, result.max_ulp)
+        for result in report.results
+    ]
+    return results, failures, report.coverage, report.interactions.pairs, dict(report.properties)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +74,7 @@ def test_a_case_that_nobody_waits_for_is_not_blamed_on_another():
     assert next(worker.examine_all([plain, strided])).findings == ()
     assert worker.call(plain).tobytes() == plain.case().expected().tobytes()
     first, second, third = worker.examine_all([plain, strided, plain])
-    assert [bool(each.findings) for each in (first, second, third)] == [False, True, False]
+    assert [bool(examination.findings) for examination in (first, second, third)] == [False, True, False]
     worker.close()
 
 
@@ -245,5 +248,5 @@ def test_a_report_is_replayed(tmp_path):
 )
 def test_replay_passes_what_it_has_looked_at_only(target, property_, verdict, failed):
     recipe = fitted("conv2d", Values(batch=2, height=3))
-    found = again(load(target), Saved("conv2d", "float32", property_, recipe, ""))
-    assert (found.verdict, found.failed) == (verdict, failed)
+    replayed = again(load(target), Saved("conv2d", "float32", property_, recipe, ""))
+    assert (replayed.verdict, replayed.failed) == (verdict, failed)
