@@ -138,12 +138,6 @@ class Space:
                 values[at] = v[at]
         return self.settled(Values._make(values))
 
-    @property
-    def impossible(self) -> list[tuple[tuple[str, str], tuple[str, str]]]:
-        """Pairs of levels of different factors, each as (factor, level), that no recipe has."""
-        other = self.factor_of[:, None] < self.factor_of[None, :]
-        return [(self.names[a], self.names[b]) for a, b in np.argwhere(other & ~self.possible)]
-
     def triples(self) -> int:
         """Number of triples whose three pairs are all possible; some of these triples may still be impossible."""
         pairs = self.possible.astype(np.int64)
