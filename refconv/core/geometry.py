@@ -13,11 +13,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from refconv.core.checks import LARGEST, check_channels, choice, integer, is_plain, padding_sides, per_axis, sizes
 from refconv.core.errors import GeometryError
 from refconv.core.padding import MODES, Sides
+
+
+class Axis(NamedTuple):
+    """A forward convolution along one spatial axis."""
+
+    size: int
+    kernel: int
+    stride: int
+    padding: tuple[int, int]
+    dilation: int
+
+    @property
+    def padded(self) -> int:
+        """Size of the padded input."""
+        return self.size + sum(self.padding)
+
+    @property
+    def extent(self) -> int:
+        """Length of the dilated kernel."""
+        return self.dilation * (self.kernel - 1) + 1
+
+    @property
+    def output(self) -> int:
+        """Size of the output."""
+        return (self.padded - self.extent) // self.stride + 1
+
+    @property
+    def left_over(self) -> int:
+        """Elements of the padded input that the last step of the stride does not reach."""
+        return (self.padded - self.extent) % self.stride
 
 
 @dataclass(frozen=True)
@@ -36,19 +66,20 @@ class Geometry:
     padding_mode: str
 
     @cached_property
+    def axes(self) -> tuple[Axis, ...]:
+        """The convolution along each spatial axis."""
+        numbers = zip(self.size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        return tuple(Axis(*along) for along in numbers)
+
+    @cached_property
     def padded_size(self) -> tuple[int, ...]:
         """Size of the padded input along each spatial axis."""
-        return tuple(before + size + after for size, (before, after) in zip(self.size, self.padding, strict=True))
+        return tuple(axis.padded for axis in self.axes)
 
     @cached_property
     def output_size(self) -> tuple[int, ...]:
         """Size of the output along each spatial axis."""
-        return tuple(
-            (size - dilation * (kernel - 1) - 1) // stride + 1
-            for size, kernel, stride, dilation in zip(
-                self.padded_size, self.kernel, self.stride, self.dilation, strict=True
-            )
-        )
+        return tuple(axis.output for axis in self.axes)
 
     @cached_property
     def output_shape(self) -> tuple[int, ...]:
@@ -264,12 +295,11 @@ def _check_padding(geometry: Geometry) -> None:
 
 
 def _check_kernel(geometry: Geometry) -> None:
-    for kernel, dilation, padded in zip(geometry.kernel, geometry.dilation, geometry.padded_size, strict=True):
-        if dilation * (kernel - 1) + 1 > padded:
-            raise GeometryError(
-                f"weight with kernel {geometry.kernel} and dilation={geometry.dilation}: "
-                f"must fit into the padded input of size {geometry.padded_size}"
-            )
+    if any(axis.extent > axis.padded for axis in geometry.axes):
+        raise GeometryError(
+            f"weight with kernel {geometry.kernel} and dilation={geometry.dilation}: "
+            f"must fit into the padded input of size {geometry.padded_size}"
+        )
 
 
 def _check_memory(geometry: Geometry) -> None:

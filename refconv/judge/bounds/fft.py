@@ -81,10 +81,7 @@ class FFT:
 
 def _doublings(geometry: Geometry) -> int:
     """Binary logarithm of the largest size of the transforms, over all axes: twice the next power of two along each."""
-    return sum(
-        math.ceil(math.log2(padded + dilation * (kernel - 1))) + 1
-        for padded, kernel, dilation in zip(geometry.padded_size, geometry.kernel, geometry.dilation, strict=True)
-    )
+    return sum(math.ceil(math.log2(axis.padded + axis.extent - 1)) + 1 for axis in geometry.axes)
 
 
 def _norms(x: np.ndarray, geometry: Geometry) -> np.ndarray:

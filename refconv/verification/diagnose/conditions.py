@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import combinations
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from refconv.cases.recipe import Recipe
 from refconv.core import formats
-from refconv.core.geometry import Geometry
+from refconv.core.geometry import Axis, Geometry
 from refconv.core.padding import MODES
 from refconv.judge.case import Case
 
@@ -97,32 +97,11 @@ def _traits(case: Case, recipe: Recipe, levels: Levels | None = None) -> dict[st
 
 @lru_cache(maxsize=4096)
 def _of_geometry(g: Geometry) -> tuple[str, ...]:
-    axes = [
-        _Axis(*numbers)
-        for numbers in zip(g.size, g.kernel, g.stride, g.dilation, g.padding, g.padded_size, g.output_size, strict=True)
-    ]
     names = [name for name, holds in OF_GEOMETRIES.items() if holds(g)]
     for name, of_axis in OF_AXES.items():
-        where = [axis for axis, axis_numbers in zip(("height", "width"), axes, strict=True) if of_axis(axis_numbers)]
-        names += [name] * bool(where) + [f"{name} ({axis})" for axis in where]
+        where = [direction for direction, axis in zip(("height", "width"), g.axes, strict=True) if of_axis(axis)]
+        names += [name] * bool(where) + [f"{name} ({direction})" for direction in where]
     return tuple(names)
-
-
-class _Axis(NamedTuple):
-    """A geometry along one axis."""
-
-    size: int
-    kernel: int
-    stride: int
-    dilation: int
-    padding: tuple[int, int]
-    padded: int
-    output: int
-
-    @property
-    def extent(self) -> int:
-        """Length of the dilated kernel."""
-        return self.dilation * (self.kernel - 1) + 1
 
 
 def _of_mode(mode: str) -> Callable[[Geometry], bool]:
@@ -189,7 +168,7 @@ OF_GEOMETRIES: dict[str, Callable[[Geometry], bool]] = {
 
 OF_GEOMETRIES |= {f"padding mode {mode!r}": _of_mode(mode) for mode in MODES[1:]}
 
-OF_AXES: dict[str, Callable[[_Axis], bool]] = {
+OF_AXES: dict[str, Callable[[Axis], bool]] = {
     "dilation > 1": lambda a: a.dilation > 1 < a.kernel,
     "even dilation": lambda a: a.dilation % 2 == 0 and a.kernel > 1,
     "dilation 3": lambda a: a.dilation == 3 and a.kernel > 1,
@@ -203,7 +182,7 @@ OF_AXES: dict[str, Callable[[_Axis], bool]] = {
     "output smaller than the padding": lambda a: 0 < a.output < max(a.padding),
     "stride above the dilation": lambda a: a.stride > a.dilation,
     "stride above the kernel": lambda a: a.stride > a.kernel,
-    "stride leaves some over": lambda a: (a.padded - a.extent) % a.stride > 0,
+    "stride leaves some over": lambda a: a.left_over > 0,
     "kernel longer than 1": lambda a: a.kernel > 1,
     "kernel 1": lambda a: a.kernel == 1,
     "size 1": lambda a: a.size == 1,

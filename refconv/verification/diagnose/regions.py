@@ -6,11 +6,11 @@ Knows arrays and geometries; not who computed them, and nothing of mutants.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from refconv.core.geometry import Geometry
+from refconv.core.geometry import Axis, Geometry
 
 BLOCKS = (2, 4, 8, 16, 32)
 MOSTLY = 0.75  # share of the shapes that a formula must give: now and then a size has another reason
@@ -195,16 +195,6 @@ class Shapes(NamedTuple):
         return self.actual[axis], self.expected[axis]
 
 
-class _Axis(NamedTuple):
-    """A geometry along one axis."""
-
-    size: int
-    kernel: int
-    stride: int
-    dilation: int
-    padding: tuple[int, int]
-
-
 def values(wrong: Wrong) -> tuple[str, ...]:
     """Names of the patterns that the values of the wrong elements have.
 
@@ -312,29 +302,27 @@ def _formula(shapes: Sequence[Shapes], op: str, axis: int) -> str:
     return ""
 
 
-def _is_of(shapes: Shapes, axis: int, size: Callable[[_Axis, _Axis], int]) -> bool:
+def _is_of(shapes: Shapes, axis: int, size: Callable[[Axis, Axis], int]) -> bool:
     g, both = shapes.geometry, shapes.at(axis)
     if g is None or not both:
         return False
-    axes = [_Axis(*numbers) for numbers in zip(g.size, g.kernel, g.stride, g.dilation, g.padding, strict=True)]
-    return both[0] == max(0, size(axes[axis], axes[-3 - axis]))
+    return both[0] == max(0, size(g.axes[axis], g.axes[-3 - axis]))
 
 
-def _size(a: _Axis, **changed: int) -> int:
+def _size(a: Axis, **changed: Any) -> int:
     """The output's size, with some of the axis' numbers replaced."""
-    size, taps, step, dilation, padding = ({**a._asdict(), "padding": sum(a.padding)} | changed).values()
-    return int((size + padding - dilation * (taps - 1) - 1) // step) + 1
+    return a._replace(**changed).output
 
 
-_FORMULAS: dict[str, Callable[[_Axis, _Axis], int]] = {
+_FORMULAS: dict[str, Callable[[Axis, Axis], int]] = {
     "without the dilation": lambda a, _: _size(a, dilation=1),
     "without the stride": lambda a, _: _size(a, stride=1),
-    "without the padding": lambda a, _: _size(a, padding=0),
-    "with the padding of one side": lambda a, _: _size(a, padding=a.padding[0]),
+    "without the padding": lambda a, _: _size(a, padding=(0, 0)),
+    "with the padding of one side": lambda a, _: _size(a, padding=(a.padding[0], 0)),
     "with the other axis' dilation": lambda a, b: _size(a, dilation=b.dilation),
     "with the other axis' stride": lambda a, b: _size(a, stride=b.stride),
     "with the other axis' kernel": lambda a, b: _size(a, kernel=b.kernel),
-    "with the other axis' padding": lambda a, b: _size(a, padding=sum(b.padding)),
+    "with the other axis' padding": lambda a, b: _size(a, padding=b.padding),
     "with the other axis' kernel and dilation": lambda a, b: _size(a, kernel=b.kernel, dilation=b.dilation),
     "with the other axis' kernel, stride and dilation": lambda a, b: _size(
         a, kernel=b.kernel, stride=b.stride, dilation=b.dilation
@@ -343,16 +331,12 @@ _FORMULAS: dict[str, Callable[[_Axis, _Axis], int]] = {
 }
 
 
-def _over(a: _Axis) -> int:
-    """Elements that the last step of the stride leaves over; a transposed convolution calls them output padding."""
-    return (a.size + sum(a.padding) - a.dilation * (a.kernel - 1) - 1) % a.stride
-
-
-_INPUT_FORMULAS: dict[str, Callable[[_Axis, _Axis], int]] = {
-    "without what the stride leaves over": lambda a, _: a.size - _over(a),
-    "with one at most of what the stride leaves over": lambda a, _: a.size - max(0, _over(a) - 1),
+# What the stride leaves over is what a transposed convolution calls output padding.
+_INPUT_FORMULAS: dict[str, Callable[[Axis, Axis], int]] = {
+    "without what the stride leaves over": lambda a, _: a.size - a.left_over,
+    "with one at most of what the stride leaves over": lambda a, _: a.size - max(0, a.left_over - 1),
     "without the dilation": lambda a, _: a.size - (a.dilation - 1) * (a.kernel - 1),
-    "with what the stride leaves over counted in strides": lambda a, _: a.size + _over(a) * (a.stride - 1),
+    "with what the stride leaves over counted in strides": lambda a, _: a.size + a.left_over * (a.stride - 1),
     "not cropped by the padding": lambda a, _: a.size + sum(a.padding),
     "cropped on one side only": lambda a, _: a.size + a.padding[1],
 }

@@ -234,14 +234,9 @@ def _depthwise(g: Geometry) -> bool:
     return g.groups == g.in_channels > 1
 
 
-def _extents(g: Geometry) -> list[int]:
-    return [dilation * (taps - 1) + 1 for taps, dilation in zip(g.kernel, g.dilation, strict=True)]
-
-
 def _remainders(g: Geometry) -> list[int]:
     """Rows or columns that the last step of the stride leaves over, for axes with a stride."""
-    axes = zip(g.padded_size, _extents(g), g.stride, strict=True)
-    return [(padded - extent) % stride for padded, extent, stride in axes if stride > 1]
+    return [axis.left_over for axis in g.axes if axis.stride > 1]
 
 
 def _near_power_of_two(size: int) -> bool:
@@ -261,13 +256,13 @@ OF_GEOMETRY: dict[str, Callable[[Geometry], bool]] = {
     "stride leaves 0 over": lambda g: 0 in _remainders(g),
     "stride leaves 1 over": lambda g: 1 in _remainders(g),
     "stride leaves 2 or more over": lambda g: max(_remainders(g), default=0) > 1,
-    "dilation": lambda g: max(g.dilation) > 1 and max(_extents(g)) > max(g.kernel),
+    "dilation": lambda g: max(g.dilation) > 1 and max(axis.extent for axis in g.axes) > max(g.kernel),
     "unequal size": lambda g: g.size[0] != g.size[1],
     "unequal kernel": lambda g: g.kernel[0] != g.kernel[1],
     "unequal stride": lambda g: g.stride[0] != g.stride[1],
     "unequal padding": lambda g: g.padding[0] != g.padding[1],
     "unequal dilation": lambda g: g.dilation[0] != g.dilation[1],
-    "kernel larger than input": lambda g: any(e > size for e, size in zip(_extents(g), g.size, strict=True)),
+    "kernel larger than input": lambda g: any(axis.extent > axis.size for axis in g.axes),
     "padding": lambda g: any(map(any, g.padding)),
     "padding not below kernel": lambda g: any(max(p) >= taps for p, taps in zip(g.padding, g.kernel, strict=True)),
     "1x1 kernel": lambda g: g.kernel == (1, 1),
