@@ -34,6 +34,9 @@ PEERS = ("torch",)
 NETWORKS = ("resnet50", "resnext50_32x4d", "mobilenet_v2", "convnext_tiny")  # measured if no others are named
 SECONDS = 0.3
 LEAST_ROUNDS = 7
+# Seconds of rest after a candidate's turn. Threads of its own may wait busily for more work, OpenBLAS's for some 80 ms,
+# and the next call of another library then takes three to ten times as long.
+REST = 0.15
 ALL = "all layers"
 UNSUPPORTED = "unsupported"
 
@@ -292,11 +295,12 @@ def _row(layer: Layer, case: Case, precision: str, candidate: Candidate | None, 
             peers.append(partial(_raising, candidate.function, *candidate.arguments(case)))
     ours = partial(conv2d, *case.arguments(), precision=precision)
     try:
-        (time_of_ours, time_of_peer, *rest), rounds = in_turns(ours, peers, seconds)
+        rest = REST if len(peers) > 1 else 0.0
+        (time_of_ours, time_of_peer, *times), rounds = in_turns(ours, peers, seconds, rest)
     except _Raised as error:  # when it was judged, it did not
         verdict, fault = f"wrong: {RETURNS}", str(error)
-        (time_of_ours, time_of_peer, *rest), rounds = in_turns(ours, peers[:1], seconds)
-    return Row(layer, rounds, time_of_ours, time_of_peer, rest[0] if rest else None, verdict, fault)
+        (time_of_ours, time_of_peer, *times), rounds = in_turns(ours, peers[:1], seconds)
+    return Row(layer, rounds, time_of_ours, time_of_peer, times[0] if times else None, verdict, fault)
 
 
 class _Raised(Exception):
@@ -337,7 +341,11 @@ def _judged(candidate: Candidate, case: Case) -> tuple[str, str, bool]:
 
 
 def in_turns(
-    ours: Contender, peers: Sequence[Contender], seconds: float, clock: Callable[[], float] = time.perf_counter
+    ours: Contender,
+    peers: Sequence[Contender],
+    seconds: float,
+    rest: float = 0.0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[list[float], int]:
     """Median times in seconds, ours first, and in how many rounds: they take turns, so that load meets all alike.
 
@@ -349,6 +357,8 @@ def in_turns(
         The functions to time; each is called once before, to warm up.
     seconds : float
         Least time to spend; there are at least `LEAST_ROUNDS` rounds, too.
+    rest : float
+        Seconds to wait before each round, for threads that the last peer left busy; then ours is called untimed once.
     clock : callable
         Returns the time in seconds.
 
@@ -363,6 +373,9 @@ def in_turns(
     times: list[list[float]] = [[] for _ in (ours, *peers)]
     end = clock() + seconds
     while len(times[1]) < LEAST_ROUNDS or clock() < end:
+        if rest:
+            time.sleep(rest)
+            ours()
         for peer, taken in zip(peers, times[1:], strict=True):
             for call, into in ((ours, times[0]), (peer, taken)):
                 start = clock()

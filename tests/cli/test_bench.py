@@ -79,11 +79,32 @@ def test_calls_take_turns_after_a_warm_up_that_does_not_count():
 def test_ours_goes_before_each_peer_and_rounds_fill_the_time(seconds, ours, peers):
     clock = Clock()
     calls = [clock.call(name, repeat(duration)) for name, duration in enumerate([ours, *peers])]
-    medians, rounds = bench.in_turns(calls[0], calls[1:], seconds, lambda: clock.now)
+    medians, rounds = bench.in_turns(calls[0], calls[1:], seconds, clock=lambda: clock.now)
     assert medians == [ours, *peers]
     assert rounds == max(bench.LEAST_ROUNDS, math.ceil(seconds / sum(ours + peer for peer in peers)))
     warm_up, turns = [0, 1, 2][: len(calls)], [0, 1, 0, 2][: 2 * len(peers)]
     assert clock.calls == warm_up + turns * rounds
+
+
+def test_after_a_rest_ours_is_called_untimed_first(monkeypatch):
+    """Busy threads of the last peer have come to rest, and ours are awake again, when ours is timed."""
+    clock = Clock()
+    rest = clock.call("rest", repeat(1000))
+    monkeypatch.setattr(bench.time, "sleep", lambda _: rest())
+    ours, peers = clock.call("ours", repeat(1)), [clock.call("torch", repeat(2)), clock.call("kernel", repeat(3))]
+    medians, rounds = bench.in_turns(ours, peers, 0.0, rest=0.5, clock=lambda: clock.now)
+    assert (medians, rounds) == ([1, 2, 3], bench.LEAST_ROUNDS)
+    turns = ["rest", "ours", "ours", "torch", "ours", "kernel"]
+    assert clock.calls == ["ours", "torch", "kernel"] + turns * rounds
+
+
+@pytest.mark.parametrize("with_candidate", [False, True])
+def test_only_a_candidate_is_followed_by_a_rest(monkeypatch, with_candidate):
+    rests = []
+    monkeypatch.setattr(bench.time, "sleep", rests.append)
+    candidate = Candidate(refconv.conv2d) if with_candidate else None
+    compare([DENSE], seconds=0.0, candidate=candidate)
+    assert rests == [bench.REST] * bench.LEAST_ROUNDS * with_candidate
 
 
 # Ratios
