@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refconv.core.formats import INTEGERS
+from refconv.core.optional import optional_module
 from refconv.judge.standard import ulps
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ def figure(
     title : str
         Heading of the figure.
     """
-    from matplotlib.figure import Figure
+    optional_module("matplotlib.figure", "a figure")
+    from refconv.core.figures import ShownFigure
 
-    whole = Figure(figsize=(10, 4), layout="constrained")
+    whole = ShownFigure(figsize=(10, 4), layout="constrained")
     left, right = whole.subplots(1, 2)
     _map(whole, left, ratio, worst)
     _histogram(right, actual, expected)

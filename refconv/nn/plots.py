@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_PANELS = 256  # more take matplotlib longer than about 5 s
 MAX_CHANNELS = 16  # more side by side are too wide for a screen
+TITLE_WIDTH = 6.0  # inches, the least width of a figure
 
 
 def chosen_indices(name: str, chosen: Any, count: int, most: int) -> list[int]:
@@ -30,15 +31,22 @@ def chosen_indices(name: str, chosen: Any, count: int, most: int) -> list[int]:
 
 def heat_maps(weight: np.ndarray, filters: list[int], channels: list[int]) -> "Figure":
     """Grid about as wide as high: the channels of a filter side by side, their colour bar, then the next filter."""
-    figure_module = optional_module("matplotlib.figure", "plot_weights()")
-    per_row = max(1, math.isqrt(len(filters) // len(channels)))
-    rows, columns = math.ceil(len(filters) / per_row), [*[1.0] * len(channels), 0.1, 0.5] * per_row
-    width, height = 1.4 * sum(columns) + 0.4, 1.4 * rows + 0.8  # inches
-    figure: Figure = figure_module.Figure(figsize=(max(width, 6), height))
+    optional_module("matplotlib.figure", "plot_weights()")
+    from refconv.core.figures import ShownFigure
+
+    columns_of_filter = [*[1.0] * len(channels), 0.1, 0.5]
+    fitting = math.ceil(
+        (TITLE_WIDTH - 0.4) / (1.4 * sum(columns_of_filter))
+    )  # below the title, and not only at its left
+    per_row = max(1, math.isqrt(len(filters) // len(channels)), min(len(filters), fitting))
+    rows, columns = math.ceil(len(filters) / per_row), columns_of_filter * per_row
+    grid_width, height = 1.4 * sum(columns) + 0.4, 1.4 * rows + 0.8  # inches
+    width = max(grid_width, TITLE_WIDTH)
+    figure = ShownFigure(figsize=(width, height))
     # Fixed margins: matplotlib's layout engines take five times longer than all the rest.
     grid = figure.add_gridspec(
         rows, len(columns), width_ratios=columns, wspace=0.1, hspace=0.25,
-        left=0.2 / width, right=1 - 0.2 / width, bottom=0.2 / height, top=1 - 0.8 / height,
+        left=0.2 / width, right=(grid_width - 0.2) / width, bottom=0.2 / height, top=1 - 0.8 / height,
     )  # fmt: skip
     for position, k in enumerate(filters):
         row, start = position // per_row, position % per_row * (len(channels) + 2)

@@ -1,6 +1,7 @@
 """Pictures of a layer's weights."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -52,6 +53,22 @@ def test_picture_can_be_drawn(tmp_path):
     for i, box in enumerate(boxes):
         assert figure.bbox.count_contains(box.corners()) == 4
         assert box.count_overlaps(boxes[:i]) == 0
+
+
+def test_notebook_shows_the_picture_without_pyplot():
+    """A notebook asks an object for its PNG; matplotlib's own figures have one only after pyplot was used."""
+    figure = nn.Conv2d(1, 3, 3, seed=0).plot_weights()
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert len(pickle.loads(pickle.dumps(figure)).axes) == len(figure.axes)  # noqa: S301 - our own
+
+
+def test_few_filters_stand_side_by_side():
+    """Three filters in one row, each beside its colour bar, rather than a column at the left of an empty page."""
+    panels, bars = panels_of(nn.Conv2d(1, 3, 3, seed=0).plot_weights())
+    assert len({round(panel.get_position().y0, 6) for panel in panels}) == 1
+    for panel, bar in zip(panels, bars, strict=True):
+        gap = bar.get_position().x0 - panel.get_position().x1
+        assert 0 < gap < panel.get_position().width
 
 
 def test_picture_of_many_says_what_is_left_out():
