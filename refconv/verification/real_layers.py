@@ -129,11 +129,11 @@ def _mnist() -> tuple[np.ndarray, np.ndarray] | None:
     """Images and labels, if they are here."""
     if find_spec("torchvision") is None:
         return None
-    from torchvision.datasets import MNIST
-
     try:
+        from torchvision.datasets import MNIST
+
         data = MNIST(Path(os.environ.get("MNIST_ROOT", "data")), train=False, download=False)
-    except RuntimeError:  # torchvision's word for: the files are not there
+    except (ImportError, RuntimeError):  # RuntimeError: made for another torch; or the files are not there
         return None
     return data.data.numpy(), data.targets.numpy()
 

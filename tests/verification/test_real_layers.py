@@ -60,6 +60,15 @@ def test_mnist_where_it_is_present(monkeypatch, tmp_path, present):
     assert (images == 1).all() == present
 
 
+def test_a_torchvision_that_does_not_import_is_as_good_as_none(tmp_path, monkeypatch):
+    """As where it was made for another torch: scikit-learn's digits are taken."""
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('made for another torch')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    assert real_layers._mnist() is None
+    assert real_layers.digit_images.__wrapped__("float32").shape == (20, 1, 1, 28, 28)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_documentation_examples_are_torchs(dtype):
     shapes = [
