@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,7 +31,9 @@ from refconv.core import formats
 from refconv.core.version import __version__
 
 if TYPE_CHECKING:
+    from refconv.cases.networks import Layer
     from refconv.cli.bench import Row, Setting
+    from refconv.verification.candidate.candidate import Candidate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -82,6 +86,10 @@ def bench_layers(  # noqa: PLR0913 - the command's options
     seconds: Annotated[float, typer.Option(min=0, help="To be spent on each layer, at least.")] = 0.3,
     arrays: Arrays = None,
     json: Json = None,
+    asv: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Measure nothing; write a suite for asv, which follows TARGET over commits."),
+    ] = None,
 ) -> None:
     """Time refconv beside torch, and TARGET, over the layers of networks.
 
@@ -101,6 +109,9 @@ def bench_layers(  # noqa: PLR0913 - the command's options
     except (ValueError, ModuleNotFoundError) as error:
         raise typer.BadParameter(str(error)) from None
     candidate = None if target is None else load_target(target, arrays)
+    if asv is not None:
+        _write_suite(asv, candidate, layers if network else networks.layers("resnet50"), dtype or ["float32"])
+        return
     where = environment()
     # Figures are not folded where nothing says how wide the paper is.
     console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
@@ -118,6 +129,50 @@ def bench_layers(  # noqa: PLR0913 - the command's options
     if json is not None:
         json.write_text(bench.as_json(results, where, against), encoding="utf-8")
     _judge(results, target)
+
+
+def _write_suite(folder: Path, candidate: Candidate | None, layers: Sequence[Layer], dtypes: Sequence[str]) -> None:
+    """Write a suite for asv and say how to run it."""
+    from refconv.cli import asv_suite
+
+    if candidate is None:
+        raise typer.BadParameter("needs a TARGET: the kernel to be followed", param_hint="--asv")
+    try:
+        files = asv_suite.write(folder, candidate, layers, dtypes)
+    except (asv_suite.NoSuite, ValueError, ModuleNotFoundError) as error:
+        raise typer.BadParameter(str(error), param_hint="--asv") from None
+    typer.echo(f"Written: {', '.join(map(str, files))}. Look them over, commit them, then:")
+    typer.echo(f"cd {folder} && asv machine --yes && asv run HEAD~3..HEAD; asv publish; refconv dashboard .")
+
+
+@app.command("dashboard")
+def write_dashboard(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="An asv suite's folder, after `asv run` and `asv publish`.")
+    ],
+    *,
+    json: Json = None,
+) -> None:
+    """Draw what an asv suite has measured: DIR/html/summary.html, which needs neither scripts nor the network.
+
+    Says in a line each what got slower or larger, which commits were not built and which benchmarks failed.
+    Exit codes: 0 all good, 2 wrong usage or nothing published.
+    """
+    from json import dumps
+
+    from refconv.cli import dashboard
+
+    try:
+        content = dashboard.collect(folder)
+        page = folder / "html" / "summary.html"
+        page.write_text(dashboard.page(content), encoding="utf-8")
+    except (dashboard.NotPublished, ModuleNotFoundError) as error:
+        raise typer.BadParameter(str(error), param_hint="DIR") from None
+    if json is not None:
+        json.write_text(dumps(content, indent=1) + "\n", encoding="utf-8")
+    for trouble in dashboard.troubles(content):
+        typer.echo(trouble)
+    typer.echo(f"{page}: no network needed. {folder / 'html' / 'index.html'} is asv's own, whose scripts come from it.")
 
 
 def _judge(results: dict[Setting, tuple[Row, ...]], target: str | None) -> None:
