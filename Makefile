@@ -20,10 +20,15 @@ PIP_INSTALL = PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.tx
 INSTALLED := $(VENV)/.installed
 DOCS_INSTALLED := $(VENV)/.docs-installed
 ASV := cd asv_bench && ../$(BIN)/asv
+ASV_MACHINE := $(HOME)/.asv-machine.json
+# The benchmarks that a dashboard follows, and the commits; both are asv's, a regular expression and a range as git has it.
+OVERVIEW := ^overview
+BENCH ?= $(OVERVIEW)
+COMMITS ?= HEAD^!
 SOURCES := refconv tests examples asv_bench
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test warm evidence gpu lint types format bench bench-check docs mutants findings findings-index clean
+.PHONY: help verify test warm evidence gpu lint types format bench bench-short bench-check dashboard docs mutants findings findings-index clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,12 +86,21 @@ format: $(INSTALLED) ## ruff: format, and mend what can be mended
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-bench: $(INSTALLED) ## the asv suite once, in place, nothing stored
-	@test -e ~/.asv-machine.json || { $(ASV) machine --yes >/dev/null; }
+bench: $(INSTALLED) $(ASV_MACHINE) ## the whole asv suite once, in place, nothing stored
+	@echo "The whole suite: about seven minutes on two cores. make bench-short takes at most three."
 	$(ASV) run --quick --dry-run --show-stderr -E "existing:$(CURDIR)/$(BIN)/python"
 
-bench-check: $(INSTALLED) ## that asv can load its suite
-	$(ASV) check -E "existing:$(CURDIR)/$(BIN)/python"
+bench-short: $(INSTALLED) $(ASV_MACHINE) ## what users wait for, of the asv suite: at most three minutes
+	$(ASV) run --quick --dry-run --show-stderr -E "existing:$(CURDIR)/$(BIN)/python" -b '$(OVERVIEW)'
+
+bench-check: $(INSTALLED) ## that asv can build this commit, in an environment of its own, and load the suite there
+	$(ASV) check
+
+# asv goes on after a commit that does not build or a benchmark that fails, and so does this; the exit code is asv's.
+dashboard: $(INSTALLED) $(ASV_MACHINE) ## measure a range of commits, COMMITS=HEAD~3..HEAD, and draw what changed
+	@echo "Three to four minutes for each commit on two cores. BENCH=. measures the whole suite."
+	@status=0; $(ASV) run --show-stderr -b '$(BENCH)' $(COMMITS) || status=$$?; \
+	../$(BIN)/asv publish && ../$(BIN)/refconv dashboard . --json html/summary.json || exit; exit $$status
 
 docs: $(DOCS_INSTALLED) ## the documentation, in docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
@@ -105,9 +119,12 @@ findings-index: ## write docs/findings.md from the headers of findings/*.sh
 	$(PYTHON) findings/index.py
 
 clean: ## remove what was built and cached; .venv and build/evidence stay
-	rm -rf dist docs/_build asv_bench/env asv_bench/html asv_bench/results
+	rm -rf dist docs/_build docs/generated asv_bench/env asv_bench/html asv_bench/results
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(ASV_MACHINE): | $(INSTALLED)
+	$(ASV) machine --yes >/dev/null
 
 # The stamp is written last: without it the environment is not known to be whole and is made anew;
 # with an old one it is brought up to date.

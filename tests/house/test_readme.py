@@ -28,4 +28,4 @@ def test_block(number, monkeypatch, capsys):
 
 
 def test_there_are_blocks():
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 3
