@@ -4,7 +4,9 @@ Knows the public names of refconv and torch alone: the suite of today measures c
 others. For the same reason the clock is not refconv's own: what measures must be the same for every commit.
 """
 
+import ctypes
 import functools
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +19,7 @@ import refconv
 Call = Callable[[], object]
 SECONDS = 0.2
 LEAST_ROUNDS = 7
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 class Layer(NamedTuple):
@@ -80,12 +83,20 @@ def peer(layer: Layer, setting: str) -> Call:
     return lambda: torch.nn.functional.conv2d(x.to(wide), w.to(wide), *options).to(x.dtype)
 
 
-def same_threads() -> None:
-    """Give torch as many threads as refconv has; Numba first, as starting its threads may change torch's number."""
+def settle() -> None:
+    """Make a process's times repeatable: as many threads for torch as for refconv, and memory that stays with it.
+
+    glibc gives freed arrays back to the system or keeps them, as it happens. A call that gets new pages each time takes
+    up to five times as long: a depthwise layer of torch's 1,500 µs or 330 µs, from process to process.
+    """
     import numba
     import torch
 
-    torch.set_num_threads(numba.get_num_threads())
+    torch.set_num_threads(numba.get_num_threads())  # Numba first: starting its threads may change torch's number
+    keep = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if keep:
+        keep(M_MMAP_MAX, 0)
+        keep(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def medians(calls: Sequence[Call], seconds: float = SECONDS) -> list[float]:
@@ -104,6 +115,6 @@ def medians(calls: Sequence[Call], seconds: float = SECONDS) -> list[float]:
 
 def in_times_of(ours: Call, theirs: Call, seconds: float = SECONDS) -> float:
     """Our median time over theirs. asv flags what rises, so every figure of the suite is better where it is lower."""
-    same_threads()
+    settle()
     time_of_ours, time_of_theirs = medians([ours, theirs], seconds)
     return round(time_of_ours / time_of_theirs, 3)

@@ -12,7 +12,7 @@ from numba import njit, prange
 
 import refconv
 from refconv.cases import networks
-from refconv.cli import bench
+from refconv.cli import bench, timing
 
 LAYERS = {str(layer): layer for layer in networks.layers("resnet50")}
 DTYPES = ("float64", "float32")
@@ -44,7 +44,7 @@ def arguments(layer: str, dtype: str) -> tuple:
 
 def ratio(ours: Call, theirs: Call) -> float:
     """The other side's median time over refconv's."""
-    (time_of_ours, time_of_theirs), _ = bench.in_turns(ours, [theirs], 0.0)
+    (time_of_ours, time_of_theirs), _ = timing.in_turns(ours, [theirs], 0.0)
     return time_of_theirs / time_of_ours
 
 

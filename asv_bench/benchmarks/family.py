@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 import refconv
-from refconv.cli import bench
+from refconv.cli import timing
 
 Call = Callable[[], object]
 
@@ -82,7 +82,7 @@ def ratio(case: str) -> float:
     torch.set_num_threads(threads.count())
     try:
         ours, theirs = calls(case)
-        (time_of_ours, time_of_theirs), _ = bench.in_turns(ours, [theirs], SECONDS)
+        (time_of_ours, time_of_theirs), _ = timing.in_turns(ours, [theirs], SECONDS)
     finally:
         torch.set_num_threads(before)
     return time_of_theirs / time_of_ours

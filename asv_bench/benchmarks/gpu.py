@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable
 
 from refconv.cases import networks
-from refconv.cli import bench
+from refconv.cli import timing
 from refconv.core.errors import BackendUnavailable
 
 LAYERS = {str(layer): layer for name in ("resnet50", "mobilenet_v2") for layer in networks.layers(name)}
@@ -59,7 +59,7 @@ def calls(layer: str, precision: str) -> tuple[Call, Call]:
 def ratio(layer: str, precision: str) -> float:
     """Median time of torch's call over that of refconv's."""
     ours, theirs = calls(layer, precision)
-    (time_of_ours, time_of_theirs), _ = bench.in_turns(ours, [theirs], SECONDS)
+    (time_of_ours, time_of_theirs), _ = timing.in_turns(ours, [theirs], SECONDS)
     return time_of_theirs / time_of_ours
 
 

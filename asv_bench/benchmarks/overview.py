@@ -121,7 +121,7 @@ class NeverSeen:
     def track_new_geometry(self) -> float:
         import torch
 
-        common.same_threads()
+        common.settle()
         spent = {refconv.conv2d: 0.0, torch.nn.functional.conv2d: 0.0}
         for seed in (0, 1):  # the first seed warms up
             spent = dict.fromkeys(spent, 0.0)

@@ -1,14 +1,12 @@
 """Benchmarks: the time of refconv beside torch's, and a candidate's, over the layers of known networks.
 
-Knows operators, cases, candidates and how they are judged, threads, and rich for its tables; not the command line.
+Knows operators, cases, candidates and how they are judged, and rich for its tables; not the command line.
 """
 
 import json
 import statistics
-import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -19,9 +17,9 @@ from rich import box
 from rich.table import Table
 
 from refconv.cases.networks import Layer
+from refconv.cli.timing import REST, Contender, in_turns, keep_memory, same_threads
 from refconv.core import formats
 from refconv.core.checks import choice
-from refconv.engine.targets.cpu import threads
 from refconv.judge.case import Case
 from refconv.ops.convolution import conv2d
 from refconv.verification.candidate.call import Unsupported
@@ -33,14 +31,8 @@ DTYPES = tuple(map(str, formats.WIDE))
 PEERS = ("torch",)
 NETWORKS = ("resnet50", "resnext50_32x4d", "mobilenet_v2", "convnext_tiny")  # measured if no others are named
 SECONDS = 0.3
-LEAST_ROUNDS = 7
-# Seconds of rest after a candidate's turn. Threads of its own may wait busily for more work, OpenBLAS's for some 80 ms,
-# and the next call of another library then takes three to ten times as long.
-REST = 0.15
 ALL = "all layers"
 UNSUPPORTED = "unsupported"
-
-Contender = Callable[..., Any]  # a function that is timed
 
 
 @dataclass(frozen=True)
@@ -151,7 +143,7 @@ def compare(
     A turn of refconv goes before each of the others'. refconv and torch use the same number of threads; refconv takes
     NumPy arrays, torch tensors, a candidate what it wants. torch computes in `precision`, beside exact sums in float64:
     if the dtype is narrower, it casts input, weight and result while it is timed. What a side does to its arguments,
-    such as packing, counts.
+    such as packing, counts. Memory that arrays leave stays with the process from here on, see `keep_memory`.
 
     Parameters
     ----------
@@ -166,7 +158,7 @@ def compare(
     against : {"torch"}
         The peer.
     seconds : float
-        Each layer is measured for at least so long, and at least `LEAST_ROUNDS` times.
+        Each layer is measured for at least so long, and at least `timing.LEAST_ROUNDS` times.
     n_threads : int, optional
         How many threads refconv and torch use, up to Numba's NUMBA_NUM_THREADS; by default as many as refconv would.
     progress : callable, optional
@@ -189,8 +181,9 @@ def compare(
     check(against, n_threads)
     choice("dtype", dtype, DTYPES)
     formats.accumulator(np.dtype(dtype), precision)  # or an error
+    keep_memory()
     rows = []
-    with _same_threads(n_threads):
+    with same_threads(n_threads):
         for layer in layers:
             rows.append(_row(layer, layer.case(dtype), precision, candidate, seconds))
             if progress is not None:
@@ -267,25 +260,6 @@ def as_json(results: dict[Setting, tuple[Row, ...]], environment: dict[str, str]
     return json.dumps({"environment": environment, "comparisons": comparisons}, indent=2) + "\n"
 
 
-@contextmanager
-def _same_threads(n_threads: int | None) -> Iterator[None]:
-    """refconv and torch use so many threads (None: as many as refconv would); afterwards as many as before."""
-    import numba
-    import torch
-
-    ours, theirs = threads.count(), torch.get_num_threads()
-    try:
-        # Numba first: starting its threads may change torch's number.
-        if n_threads not in (None, ours):
-            numba.set_num_threads(n_threads)
-        torch.set_num_threads(threads.count())
-        yield
-    finally:
-        if n_threads not in (None, ours):
-            numba.set_num_threads(ours)
-        torch.set_num_threads(theirs)
-
-
 def _row(layer: Layer, case: Case, precision: str, candidate: Candidate | None, seconds: float) -> Row:
     peers = [_torch(case, "float64" if precision == "exact" else precision)]
     verdict = fault = ""
@@ -338,50 +312,6 @@ def _judged(candidate: Candidate, case: Case) -> tuple[str, str, bool]:
     if comparison.ok:
         return comparison.verdict, "", True
     return f"wrong: {LAYOUT if comparison.problem else VALUES}", str(comparison), True
-
-
-def in_turns(
-    ours: Contender,
-    peers: Sequence[Contender],
-    seconds: float,
-    rest: float = 0.0,
-    clock: Callable[[], float] = time.perf_counter,
-) -> tuple[list[float], int]:
-    """Median times in seconds, ours first, and in how many rounds: they take turns, so that load meets all alike.
-
-    Ours goes before each peer, for a call is faster after one of its own library, whose threads are then still awake.
-
-    Parameters
-    ----------
-    ours, peers : callables without parameters
-        The functions to time; each is called once before, to warm up.
-    seconds : float
-        Least time to spend; there are at least `LEAST_ROUNDS` rounds, too.
-    rest : float
-        Seconds to wait before each round, for threads that the last peer left busy; then ours is called untimed once.
-    clock : callable
-        Returns the time in seconds.
-
-    Examples
-    --------
-    >>> (ours, theirs), rounds = in_turns(lambda: sum(range(9)), [lambda: sum(range(10**5))], seconds=0.0)
-    >>> ours < theirs, rounds
-    (True, 7)
-    """
-    for call in (ours, *peers):
-        call()
-    times: list[list[float]] = [[] for _ in (ours, *peers)]
-    end = clock() + seconds
-    while len(times[1]) < LEAST_ROUNDS or clock() < end:
-        if rest:
-            time.sleep(rest)
-            ours()
-        for peer, taken in zip(peers, times[1:], strict=True):
-            for call, into in ((ours, times[0]), (peer, taken)):
-                start = clock()
-                call()
-                into.append(clock() - start)
-    return [statistics.median(taken) for taken in times], len(times[1])
 
 
 def _table(title: str, names: Iterable[str], figures: Iterable[str]) -> Table:

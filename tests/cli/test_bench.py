@@ -18,7 +18,7 @@ import refconv
 from refconv import GeometryError
 from refconv.cases import networks
 from refconv.cases.networks import Layer
-from refconv.cli import app, bench
+from refconv.cli import app, bench, timing
 from refconv.cli.bench import SETTINGS, Row, Setting, compare, means, settings, sound
 from refconv.engine.targets.cpu import threads
 from refconv.verification.candidate.candidate import Candidate
@@ -68,7 +68,7 @@ class Clock:
 def test_calls_take_turns_after_a_warm_up_that_does_not_count():
     clock = Clock()
     ours, theirs = [100, 9, 1, 5, 3, 7, 2, 8], [50, 1, 1, 1, 2, 1, 1, 1]
-    medians, rounds = bench.in_turns(
+    medians, rounds = timing.in_turns(
         clock.call("ours", ours), [clock.call("theirs", theirs)], seconds=0.0, clock=lambda: clock.now
     )
     assert (medians, rounds) == ([5, 1], 7)
@@ -79,9 +79,9 @@ def test_calls_take_turns_after_a_warm_up_that_does_not_count():
 def test_ours_goes_before_each_peer_and_rounds_fill_the_time(seconds, ours, peers):
     clock = Clock()
     calls = [clock.call(name, repeat(duration)) for name, duration in enumerate([ours, *peers])]
-    medians, rounds = bench.in_turns(calls[0], calls[1:], seconds, clock=lambda: clock.now)
+    medians, rounds = timing.in_turns(calls[0], calls[1:], seconds, clock=lambda: clock.now)
     assert medians == [ours, *peers]
-    assert rounds == max(bench.LEAST_ROUNDS, math.ceil(seconds / sum(ours + peer for peer in peers)))
+    assert rounds == max(timing.LEAST_ROUNDS, math.ceil(seconds / sum(ours + peer for peer in peers)))
     warm_up, turns = [0, 1, 2][: len(calls)], [0, 1, 0, 2][: 2 * len(peers)]
     assert clock.calls == warm_up + turns * rounds
 
@@ -90,10 +90,10 @@ def test_after_a_rest_ours_is_called_untimed_first(monkeypatch):
     """Busy threads of the last peer have come to rest, and ours are awake again, when ours is timed."""
     clock = Clock()
     rest = clock.call("rest", repeat(1000))
-    monkeypatch.setattr(bench.time, "sleep", lambda _: rest())
+    monkeypatch.setattr(timing.time, "sleep", lambda _: rest())
     ours, peers = clock.call("ours", repeat(1)), [clock.call("torch", repeat(2)), clock.call("kernel", repeat(3))]
-    medians, rounds = bench.in_turns(ours, peers, 0.0, rest=0.5, clock=lambda: clock.now)
-    assert (medians, rounds) == ([1, 2, 3], bench.LEAST_ROUNDS)
+    medians, rounds = timing.in_turns(ours, peers, 0.0, rest=0.5, clock=lambda: clock.now)
+    assert (medians, rounds) == ([1, 2, 3], timing.LEAST_ROUNDS)
     turns = ["rest", "ours", "ours", "torch", "ours", "kernel"]
     assert clock.calls == ["ours", "torch", "kernel"] + turns * rounds
 
@@ -101,10 +101,10 @@ def test_after_a_rest_ours_is_called_untimed_first(monkeypatch):
 @pytest.mark.parametrize("with_candidate", [False, True])
 def test_only_a_candidate_is_followed_by_a_rest(monkeypatch, with_candidate):
     rests = []
-    monkeypatch.setattr(bench.time, "sleep", rests.append)
+    monkeypatch.setattr(timing.time, "sleep", rests.append)
     candidate = Candidate(refconv.conv2d) if with_candidate else None
     compare([DENSE], seconds=0.0, candidate=candidate)
-    assert rests == [bench.REST] * bench.LEAST_ROUNDS * with_candidate
+    assert rests == [timing.REST] * timing.LEAST_ROUNDS * with_candidate
 
 
 # Ratios
@@ -163,7 +163,7 @@ def test_a_comparison(setting):
     assert [row.layer for row in rows] == list(SMALL)
     assert done == [(str(setting), 1, 2), (str(setting), 2, 2)]
     for row in rows:
-        assert row.rounds == bench.LEAST_ROUNDS
+        assert row.rounds == timing.LEAST_ROUNDS
         assert min(row.refconv, row.peer) > 0
         assert (row.candidate, row.verdict, row.fault) == (None, "", "")
 
