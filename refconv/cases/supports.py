@@ -39,8 +39,9 @@ class Supports:
         candidate's style decides.
     large : bool
         Whether large but cheap sizes may be generated, such as a batch of 65537.
-    errors, deterministic : bool
-        What the candidate also claims: that wrong arguments raise, and that the same call gives the same bits.
+    errors, deterministic, batch_invariant : bool
+        What the candidate also claims: that wrong arguments raise, that the same call gives the same bits, and that an
+        image, or a group, gives the same bits alone and with others.
 
     Examples
     --------
@@ -65,6 +66,7 @@ class Supports:
     large: bool = True
     errors: bool = False
     deterministic: bool = False
+    batch_invariant: bool = False
 
     @classmethod
     def parse(cls, supports: Mapping[str, Any] | None) -> "Supports":

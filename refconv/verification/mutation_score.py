@@ -24,6 +24,7 @@ from refconv.cases.supports import Supports
 from refconv.mutants import Mutant
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.examine.in_process import Here, examiner
+from refconv.verification.examine.property_names import claims_of
 from refconv.verification.examine.wrong_arguments import Wrong, wrongs
 
 Progress = Callable[[str, int, int], None]
@@ -103,7 +104,7 @@ def score_one(name: str, cases: int, seed: int) -> Row:
     mutant = mutants.by_name(name)
     supports = replace(Supports.parse(mutant.supports), out=mutant.style == "out")
     candidate = Candidate(mutant, op=mutant.op, style=mutant.style)
-    here = Here(examiner(candidate, None, supports.deterministic))
+    here = Here(examiner(candidate, None, claims_of(supports)))
     start = time.perf_counter()
     number, violated = 0, ""
     for source in _sources(mutant.op, mutant.dtypes, supports, cases, seed):

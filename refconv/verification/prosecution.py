@@ -49,7 +49,6 @@ class Prosecution:
             source, finding, reliable = self._shrunk(property_, source, finding)
         case: Any = source.misuse() if isinstance(source, Wrong) else source.case()
         recipe = source.recipe if isinstance(source, Wrong) else source
-        deterministic = settings.supports.deterministic
         return Failure(
             property=property_,
             section=self.section,
@@ -57,7 +56,7 @@ class Prosecution:
             case=case,
             comparison=finding.comparison,
             text=finding.text + "\n  (not every call with this case fails)" * (not reliable),
-            snippet=program(candidate, source, property_, settings.model, deterministic=deterministic),
+            snippet=program(candidate, source, property_, settings.model),
             example=example(source),
             diagnosis=self._diagnosis(property_, findings),
             recipe=recipe if isinstance(recipe, Recipe) else None,

@@ -27,7 +27,7 @@ def again(candidate: Candidate, failure: Saved, model: ErrorModel | None = None,
     if failure.recipe is None:
         return Again("not tried, for no recipe makes it", failed=False)
     claim = failure.model or None if model is None else str(model)
-    spec = Spec(candidate.target, candidate.arrays, candidate.style, candidate.op, claim, failure.deterministic)
+    spec = Spec(candidate.target, candidate.arrays, candidate.style, candidate.op, claim)
     worker = Isolated(spec, limit)
     try:
         case = Wrong(failure.recipe, failure.way) if failure.way else failure.recipe

@@ -128,12 +128,11 @@ class Section:
     @property
     def result(self) -> Result:
         """The section's result, with the smallest case found for each failure."""
-        deterministic = self.setup.settings.supports.deterministic
         self._separate_state()
         prosecution = Prosecution(self.setup, self.name, None if self.interactions is None else self.passed)
         tallies = {}
         for name in property_names.PROPERTIES:
-            reason = "" if self.checked[name] else self._why_not(name, deterministic)
+            reason = "" if self.checked[name] else self._why_not(name)
             tallies[name] = Tally(self.checked[name], len(self.failed.get(name, [])), reason)
         return Result(
             self.name,
@@ -147,11 +146,9 @@ class Section:
             tallies,
         )
 
-    def _why_not(self, name: str, deterministic: bool) -> str:
+    def _why_not(self, name: str) -> str:
         """Why a property was not checked."""
-        if (name == property_names.DETERMINISTIC and not deterministic) or (
-            name == property_names.ERRORS and not self.setup.settings.supports.errors
-        ):
+        if name in property_names.CLAIMED and name not in self.setup.settings.claims:
             return "not claimed"
         style = self.setup.candidate.style
         if name == property_names.KIND and style == "out":

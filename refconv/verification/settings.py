@@ -10,6 +10,7 @@ from refconv.cases.supports import Supports
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
 from refconv.verification.candidate.loading import find
+from refconv.verification.examine.property_names import claims_of
 from refconv.verification.report.expected_failures import Expected
 
 DEFAULT_DTYPES = {"conv2d_integer": ("uint8", "int8"), "conv2d_quantized": ("uint8", "int8")}
@@ -35,6 +36,11 @@ class Settings:
     time_limit: float = 20.0
     resume: Path | None = None
     progress: Progress | None = None
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        """The properties that the candidate claims, of those that must be claimed."""
+        return claims_of(self.supports)
 
     @property
     def identity(self) -> tuple[Any, ...]:

@@ -160,11 +160,11 @@ def crew(candidate: Candidate, settings: Settings) -> Iterator[Crew]:
     spec = Spec(
         candidate.target, candidate.arrays, candidate.style, candidate.op,
         model=None if settings.model is None else str(settings.model),
-        deterministic=settings.supports.deterministic,
+        claims=settings.claims,
         supported=find(settings.supported) if settings.supported else "",
         threads=1 if settings.jobs > 1 else 0,
     )  # fmt: skip
-    here = Here(in_process.examiner(candidate, settings.model, settings.supports.deterministic, settings.supported))
+    here = Here(in_process.examiner(candidate, settings.model, settings.claims, settings.supported))
     # One more than there are jobs: shrinking must not wait for a worker that is busy with the next cases.
     single_examiner, *workers = (Isolated(spec, settings.time_limit) for _ in range(settings.jobs + 1))
     with contextlib.ExitStack() as stack:

@@ -3,10 +3,11 @@
 Knows candidates, cases and recipes; not where these come from, and nothing of processes or reports.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from itertools import chain
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.examine.property_names import (  # fmt: skip
     ADJOINT,
     BATCH,
+    BATCH_INVARIANT,
+    CLAIMED,
     DETERMINISTIC,
     GROUPS,
     INPUTS,
@@ -88,15 +91,15 @@ class Examiner:
         The candidate.
     model
         The error model that the candidate claims.
-    deterministic
-        Whether it claims that the same call gives the same bits.
+    claims
+        The properties that the candidate claims, of those that must be claimed to be checked.
     supports
         Says of a case whether the candidate takes it; None if it takes all.
     """
 
     candidate: Candidate
     model: ErrorModel | None = None
-    deterministic: bool = False
+    claims: tuple[str, ...] = ()
     supports: Callable[[Case], bool] | None = None
 
     def examine(self, recipe: Recipe, further: str = "") -> Examination:
@@ -165,9 +168,15 @@ class Examiner:
     def _further(self, recipe: Recipe, case: Case, further: str) -> list[str]:
         """The further property to check, if there is one that applies: no or one name."""
         # Not every property for every case: a second call doubles the time, and so do the adjoint's sums.
-        names = (further,) if further else tuple(_CHECKS)[recipe.seed % TURNS :][:1]
-        possible = _CHECKS if self.deterministic else _CHECKS.keys() - {DETERMINISTIC}
-        return [name for name in names if name in possible and _APPLIES[name](recipe, case)]
+        if further:
+            names = [further] if further in _CHECKS else []
+        else:
+            names = [name for name in tuple(_CHECKS)[recipe.seed % TURNS :][:1] if self.is_checked(name)]
+        return [name for name in names if _APPLIES[name](recipe, case)]
+
+    def is_checked(self, property_: str) -> bool:
+        """Whether a property is checked unasked: always, or because the candidate claims it."""
+        return property_ not in CLAIMED or property_ in self.claims
 
     def call(self, recipe: Recipe, case: Case) -> np.ndarray | None:
         """The candidate's result, None if there is none."""
@@ -175,6 +184,8 @@ class Examiner:
 
 
 # --- the further properties: each takes another call of the candidate
+
+Check: TypeAlias = Callable[[Examiner, Recipe, Case, Outcome], list[Finding]]
 
 
 def _deterministic(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
@@ -188,43 +199,64 @@ def _deterministic(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -
 
 
 def _forgets(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
-    result, second = _result(outcome), family.OPERATORS[case.op].second
-    other = replace(case, **{second: getattr(replace(recipe, seed=recipe.seed ^ 1).case(), second)})
-    other_result = by.call(recipe, other)
-    if other_result is None:
-        return [Finding(STALE, "nothing comes back for another array of the same shape")]
-    if outcome.held is not None and not _same_bits(outcome.held, result):
+    """One more call, right after the case's own: with other numbers in the second operand, or the same again."""
+    second = family.OPERATORS[case.op].second
+    changes = bool(second) and getattr(case, second).size > 0 and recipe.seed // TURNS % 2 == 0
+    following, what = case, "made again"
+    if changes:
+        following = replace(case, **{second: getattr(replace(recipe, seed=recipe.seed ^ 1).case(), second)})
+        what = f"with other numbers in {second}, of the same shape"
+    result = by.call(recipe, following)
+    if result is None:
+        return [Finding(STALE, f"right once, but the call {what}: nothing comes back")]
+    if outcome.held is not None and not _same_bits(outcome.held, _result(outcome)):
         return [Finding(STALE, "what the call before has returned was changed by this one")]
-    if by.accepts(other, other_result) or not by.accepts(case, other_result):
-        return []  # right; or wrong, but not as if the operand were the earlier one: other cases will show that
-    comparison = other.check(other_result, by.model)
-    why = f"with other numbers in {second}, of the same shape, the result is still that of the {second} before"
-    return [Finding(STALE, f"{why}:\n{comparison}", comparison)]
+    comparison = by.judged(following, result)
+    if comparison is None or comparison.ok:
+        return []
+    how = "it is wrong"
+    if changes and by.accepts(case, result):
+        how = f"the result is still that of the {second} before"
+    elif changes:
+        again = by.call(recipe, following)
+        if again is None or not by.accepts(following, again):
+            return []  # wrong whatever was called before: other cases will show that
+        how = "it is wrong, and right when made again"
+    return [Finding(STALE, f"right once, but the call {what}: {how}\n{comparison}", comparison)]
 
 
-def _batch(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
+def _images(recipe: Recipe, case: Case, outcome: Outcome) -> Iterator[tuple[str, Case, np.ndarray]]:
+    """The first and the last image: what it is, its call alone, and its part of the result."""
     result, images = _result(outcome), case.geometry.batch
+    if not _has_images(recipe, case):
+        return
     for n in _ends(images):
         image = slice(n, n + 1)
-        part = replace(
-            case, **{name: getattr(case, name)[image] for name in case.arrays if name in IMAGES}, **_one_image(case)
-        )
-        fault = _part(by, BATCH, f"image {n} of {images} alone", recipe, part, result[image])
-        if fault:
-            return [fault]
-    return []
+        arrays = {name: getattr(case, name)[image] for name in case.arrays if name in IMAGES}
+        yield f"image {n} of {images} alone", replace(case, **arrays, **_one_image(case)), result[image]
 
 
-def _groups(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
+def _parts_of_groups(recipe: Recipe, case: Case, outcome: Outcome) -> Iterator[tuple[str, Case, np.ndarray]]:
+    """The first and the last group, likewise."""
     result, groups = _result(outcome), case.groups
+    if not _has_groups(recipe, case):
+        return
+    axis = 0 if case.op == "conv2d_weight" else 1
     for number in _ends(groups):
-        part = _group(case, number)
-        axis = 0 if case.op == "conv2d_weight" else 1
-        mine = _of_group(result, axis, number, groups)
-        fault = _part(by, GROUPS, f"group {number} of {groups} alone", recipe, part, mine)
-        if fault:
-            return [fault]
-    return []
+        yield f"group {number} of {groups} alone", _group(case, number), _of_group(result, axis, number, groups)
+
+
+def _check_of_parts(property_: str, *parts: Callable[[Recipe, Case, Outcome], Iterator[Any]]) -> Check:
+    """The check of a property of all parts: their first fault, if there is one."""
+
+    def check(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
+        for which, part, whole in chain.from_iterable(of(recipe, case, outcome) for of in parts):
+            fault = _part(by, property_, which, recipe, part, whole)
+            if fault:
+                return [fault]
+        return []
+
+    return check
 
 
 def _result(outcome: Outcome) -> np.ndarray:
@@ -233,18 +265,18 @@ def _result(outcome: Outcome) -> np.ndarray:
 
 
 def _part(by: Examiner, property_: str, which: str, recipe: Recipe, part: Case, whole: np.ndarray) -> Finding | None:
-    """Judge a part by itself; a candidate that claims to be deterministic must return the same bits for it."""
+    """Judge a part by itself, or by the bits that it has in the whole."""
     alone = by.candidate.call(part, layout=recipe.layout).result
     if alone is None:
         return Finding(property_, f"{which}: nothing comes back")
     if _same_bits(alone, whole):  # the whole was judged already
         return None
-    comparison = by.judged(part, alone)
-    if comparison and not comparison.ok:
-        return Finding(property_, f"right together, but {which}:\n{comparison}", comparison)
-    if by.deterministic:
+    if property_ == BATCH_INVARIANT:
         return Finding(property_, f"{which}: {_different(alone, whole)} differ from those together")
-    return None
+    comparison = by.judged(part, alone)
+    if comparison is None or comparison.ok:
+        return None
+    return Finding(property_, f"right together, but {which}:\n{comparison}", comparison)
 
 
 def _adjoint(_by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
@@ -347,24 +379,31 @@ def _has_adjoint(recipe: Recipe, case: Case) -> bool:
     return exact and all(array.size for array in case.arrays.values())
 
 
-def _has_second(_recipe: Recipe, case: Case) -> bool:
-    second = family.OPERATORS[case.op].second
-    return bool(second) and bool(getattr(case, second).size)
+def _has_operands(_recipe: Recipe, case: Case) -> bool:
+    return bool(case.unwritten.size)
 
 
-_CHECKS: Mapping[str, Callable[[Examiner, Recipe, Case, Outcome], list[Finding]]] = {
+def _has_images(recipe: Recipe, case: Case) -> bool:
+    return recipe.batched and case.geometry.batch > 1 and case.op not in ("conv2d_weight", "conv2d_bias")
+
+
+def _has_groups(recipe: Recipe, case: Case) -> bool:
+    return recipe.batched and case.groups > 1 and case.op != "conv2d_bias"
+
+
+_CHECKS: Mapping[str, Check] = {
     DETERMINISTIC: _deterministic,
     STALE: _forgets,
-    BATCH: _batch,
-    GROUPS: _groups,
+    BATCH: _check_of_parts(BATCH, _images),
+    GROUPS: _check_of_parts(GROUPS, _parts_of_groups),
     ADJOINT: _adjoint,
+    BATCH_INVARIANT: _check_of_parts(BATCH_INVARIANT, _images, _parts_of_groups),
 }
 _APPLIES: Mapping[str, Callable[[Recipe, Case], bool]] = {
     DETERMINISTIC: lambda _recipe, _case: True,
-    STALE: _has_second,
-    BATCH: lambda recipe, case: (
-        recipe.batched and case.geometry.batch > 1 and case.op not in ("conv2d_weight", "conv2d_bias")
-    ),
-    GROUPS: lambda recipe, case: recipe.batched and case.groups > 1 and case.op != "conv2d_bias",
+    STALE: _has_operands,
+    BATCH: _has_images,
+    GROUPS: _has_groups,
     ADJOINT: _has_adjoint,
+    BATCH_INVARIANT: lambda recipe, case: _has_images(recipe, case) or _has_groups(recipe, case),
 }

@@ -14,7 +14,7 @@ from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.loading import load
 from refconv.verification.examine import wrong_arguments
 from refconv.verification.examine.examiner import Examination, Examiner, Finding
-from refconv.verification.examine.property_names import DETERMINISTIC, RETURNS
+from refconv.verification.examine.property_names import BATCH, BATCH_INVARIANT, GROUPS, RETURNS
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Spec:
     style: str
     op: str
     model: str | None = None
-    deterministic: bool = False
+    claims: tuple[str, ...] = ()
     supported: str = ""  # target of the function of a case that says whether it is supported
     threads: int = 0  # that refconv may use in the process; 0 for as many as it likes
 
@@ -41,13 +41,15 @@ class Spec:
         candidate = load(self.target, self.arrays, op=self.op, style=self.style)
         model = None if self.model is None else ErrorModel.parse(self.model)
         supported = load(self.supported, "numpy").function if self.supported else None
-        return examiner(candidate, model, self.deterministic, supported)
+        return examiner(candidate, model, self.claims, supported)
 
 
-def examiner(candidate: Candidate, model: ErrorModel | None, deterministic: bool, supports: Any = None) -> Examiner:
+def examiner(
+    candidate: Candidate, model: ErrorModel | None, claims: tuple[str, ...] = (), supports: Any = None
+) -> Examiner:
     """The examiner of a candidate; without `supports`, the candidate's own method of this name counts."""
     own = getattr(candidate.function, "supports", None)
-    return Examiner(candidate, model, deterministic, supports or (own if callable(own) else None))
+    return Examiner(candidate, model, claims, supports or (own if callable(own) else None))
 
 
 class Examines(Protocol):
@@ -126,7 +128,7 @@ def examine(
 ) -> Finding | None:
     """The finding about one property of a candidate on one case, in this process; None if the property holds.
 
-    With `deterministic` the candidate claims that the same call gives the same bits.
+    With `deterministic`, in programs of 0.1.0, an image or a group must have the same bits alone and with others.
 
     Examples
     --------
@@ -136,5 +138,7 @@ def examine(
     >>> examine(Candidate(refconv.conv2d), recipe, "batch") is None
     True
     """
-    claims = deterministic or property_ == DETERMINISTIC
-    return Here(examiner(candidate, model, claims)).examine(recipe, property_).lacks(property_)
+    here = Here(examiner(candidate, model))
+    names = [property_, *[BATCH_INVARIANT] * (deterministic and property_ in (BATCH, GROUPS))]
+    findings = (here.examine(recipe, name).lacks(name) for name in names)
+    return next((finding for finding in findings if finding is not None), None)

@@ -1,10 +1,14 @@
 """Names of the properties that are checked and reported, and what they mean. Knows nothing else."""
 
+from typing import Any
+
 RETURNS, INPUTS, KIND = "returns", "inputs unmodified", "kind of array"
 WRITTEN, OUTSIDE = "every output written", "nothing outside written"
 LAYOUT, VALUES = "shape and dtype", "values"
 DETERMINISTIC, STALE, VIEWS = "deterministic", "no stale state", "views"
 BATCH, GROUPS, ADJOINT, ERRORS = "batch", "groups", "adjoint", "errors"
+BATCH_INVARIANT = "batch_invariant"
+CLAIMED = (DETERMINISTIC, BATCH_INVARIANT, ERRORS)  # checked only of candidates that claim them, as keys of `supports`
 
 MEANINGS = {
     RETURNS: "it returns: no exception, no crash, no endless loop",
@@ -15,11 +19,17 @@ MEANINGS = {
     WRITTEN: "every element of out= is written",
     OUTSIDE: "nothing around out= is written",
     DETERMINISTIC: "the same call gives the same bits",
-    STALE: "other weights of the same shape are used, not those of the call before",
+    STALE: "a call is right whatever was called before: the same again, other weights, another image",
     VIEWS: "views give what copies give",
     BATCH: "images one by one give what they give together",
     GROUPS: "groups one by one give what they give together",
+    BATCH_INVARIANT: "an image, or a group, gives the same bits alone and with others",
     ADJOINT: "<f(x), y> = <x, f*(y)>, exactly in integers",
     ERRORS: "impossible arguments are refused",
 }
 PROPERTIES = tuple(MEANINGS)
+
+
+def claims_of(supports: Any) -> tuple[str, ...]:
+    """The properties that a candidate claims, of those that must be claimed, by what it is said to support."""
+    return tuple(name for name in CLAIMED if getattr(supports, name))

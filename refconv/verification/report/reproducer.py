@@ -30,9 +30,7 @@ LINE_LENGTH = 110
 PLAIN = (properties.RETURNS, properties.INPUTS, properties.KIND, properties.LAYOUT, properties.VALUES)
 
 
-def program(
-    candidate: Candidate, source: Any, property_: str, model: ErrorModel | None = None, *, deterministic: bool = False
-) -> str:
+def program(candidate: Candidate, source: Any, property_: str, model: ErrorModel | None = None) -> str:
     """A program of at most `MAX_LINES` lines, which ends with an exit status other than 0 while the fault is there.
 
     Parameters
@@ -45,15 +43,13 @@ def program(
         Which property does not hold.
     model
         The error model that the candidate is judged by; the direct one if not given.
-    deterministic
-        Whether the candidate claims that the same call gives the same bits.
     """
     is_plain = candidate.style == "return" and candidate.arrays in ("numpy", "torch") and property_ in PLAIN
     if is_plain and not isinstance(source, Wrong) and not source.memory and source.layout == "NCHW":
         text = _plain(candidate, source, property_, model)
         if text.count("\n") <= MAX_LINES:
             return text
-    return _examined(candidate, source, property_, model, deterministic)
+    return _examined(candidate, source, property_, model)
 
 
 def example(source: Any) -> str:
@@ -83,7 +79,7 @@ def _plain(candidate: Candidate, source: Any, property_: str, model: ErrorModel 
     return "\n".join([*lines, *_ending(candidate, case, property_, model)]) + "\n"
 
 
-def _examined(candidate: Candidate, source: Any, property_: str, model: ErrorModel | None, deterministic: bool) -> str:
+def _examined(candidate: Candidate, source: Any, property_: str, model: ErrorModel | None) -> str:
     """A program that examines as the campaign did, for what one call does not show."""
     options = f"{candidate.arrays!r}, op={candidate.op!r}, style={candidate.style!r}"
     if candidate.target:
@@ -105,7 +101,6 @@ def _examined(candidate: Candidate, source: Any, property_: str, model: ErrorMod
         names.append("Wrong")
         made = f"Wrong({made}, {source.way!r})"
     claim = "" if model is None else f", refconv.ErrorModel.parse({str(model)!r})"
-    claim += ", deterministic=True" * deterministic
     ending = [f"found = examine(candidate, case, {property_!r}{claim})", "assert found is None, found.text"]
     imports = [*before, "import refconv", f"from refconv.verification import {', '.join(sorted(names))}"]
     return "\n".join([*imports, "", *load, *_wrapped(f"case = {made}", "    "), *ending]) + "\n"

@@ -27,8 +27,6 @@ class Saved:
         How the call is wrong, if it must be refused.
     model : str
         The error model that the candidate was judged by; empty if that follows from the dtype.
-    deterministic : bool
-        Whether the candidate claimed that the same call gives the same bits.
     """
 
     op: str
@@ -38,7 +36,6 @@ class Saved:
     case: str
     way: str = ""
     model: str = ""
-    deterministic: bool = False
 
 
 def load(path: str | Path) -> list[Saved]:
@@ -58,15 +55,14 @@ def load(path: str | Path) -> list[Saved]:
     try:
         op = content["op"]
         failures = [failure for result in content["results"] for failure in result["failures"]]
-        claims = {name: content.get(name, default) for name, default in (("model", ""), ("deterministic", False))}
-        return [_saved(op, failure, claims) for failure in failures]
+        return [_saved(op, failure, content.get("model", "")) for failure in failures]
     except KeyError as error:
         raise ValueError(f"{path}: must be a report written by refconv verify, but has no {error}") from None
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path}: must be a report written by refconv verify: {error}") from error
 
 
-def _saved(op: str, failure: dict[str, Any], claims: dict[str, Any]) -> Saved:
+def _saved(op: str, failure: dict[str, Any], model: str) -> Saved:
     recipe = failure["recipe"]
     parsed = None if recipe is None else Recipe.from_dict(recipe)
-    return Saved(op, failure["dtype"], failure["property"], parsed, failure["case"], failure.get("way", ""), **claims)
+    return Saved(op, failure["dtype"], failure["property"], parsed, failure["case"], failure.get("way", ""), model)

@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from marks import sampled
 
 import refconv
@@ -93,6 +94,25 @@ def writes_behind(*arguments):
         np.lib.stride_tricks.as_strided(out, (out.size + 1,), (out.itemsize,))[-1] = 1
 
 
+SEEN = set()
+
+
+def wrong_the_second_time(input, *rest):
+    """An image that was seen before lies packed on some device, without its last pixel."""
+    key = input.shape, input.tobytes()
+    if input.size > 1 and key in SEEN:
+        input = input.copy()
+        input[..., -1, -1] = 0
+    SEEN.add(key)
+    return refconv.conv2d(input, *rest)
+
+
+def right_but_not_alike(input, *rest):
+    """Sums in another precision for one image than for several: right, but not the same bits."""
+    precision = "float32" if len(input) > 1 else "float64"
+    return refconv.conv2d(input, *rest, precision=precision)
+
+
 CLAIMS = {"deterministic": True, "errors": True, "views": False, "large": False}
 VIOLATED = [
     (right_together, "batch", {"supports": CLAIMS | {"batch": [2, 3]}}),
@@ -100,6 +120,8 @@ VIOLATED = [
     (never_the_same, "deterministic", {"supports": CLAIMS, "model": refconv.ErrorModel.direct("float16")}),
     (keeps_weights, "no stale state", {"supports": CLAIMS}),
     (hands_out_its_buffer, "no stale state", {"supports": CLAIMS}),
+    (wrong_the_second_time, "no stale state", {"supports": CLAIMS}),
+    (right_but_not_alike, "batch_invariant", {"supports": {"batch_invariant": True, "batch": [2, 3]}}),
     (reads_as_contiguous, "views", {"supports": {"large": False}}),
     (refuses_nothing, "errors", {"supports": CLAIMS}),
     (leaves_one_out, "every output written", {"style": "out", "supports": {"views": False}}),
@@ -144,6 +166,20 @@ def test_the_oracle_violates_none(op, style):
 NOTHING = refconv.verification.report.results.Tally()
 
 
+@pytest.mark.parametrize("claim", ["deterministic", "batch_invariant"])
+def test_torch_gives_the_same_bits_for_the_same_call_and_claims_no_more(claim):
+    """Whether the bits of an image depend on the others is a claim of its own (pytorch#134908)."""
+
+    def conv2d(*arguments):
+        return torch.nn.functional.conv2d(*arguments)
+
+    supports = {claim: True, "views": False, "empty_batch": False, "large": False}
+    report = refconv.verify(conv2d, arrays="torch", supports=supports, cases=60)
+    assert {failure.property for failure in report.failures} <= {"batch_invariant"}
+    assert report.properties[claim]["float32"].checked
+    assert report.ok is (claim == "deterministic")
+
+
 def test_pure_functions_have_no_state():
     """Right by chance for the first numbers, wrong for others: that is no memory."""
 
@@ -173,7 +209,7 @@ SOURCES = [pytest.param(*pair, id=f"{pair[0]}-{type(pair[1]).__name__}") for pai
 def test_every_property_has_a_program(op, source, style, property_):
     """It is short, and Python; where the candidate is sound it runs to its end."""
     candidate = Candidate(getattr(refconv, op), target=f"refconv:{op}", style=style, op=op)
-    text = program(candidate, source, property_, refconv.ErrorModel.direct("float32"), deterministic=True)
+    text = program(candidate, source, property_, refconv.ErrorModel.direct("float32"))
     assert len(text.splitlines()) <= MAX_LINES
     compile(text, "program", "exec")
     line = example(source)

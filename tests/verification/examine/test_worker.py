@@ -89,7 +89,7 @@ def test_a_lost_device_is_a_crash(monkeypatch):
     worker.close()
     for name, owner in (("synchronize", torch.cpu), ("from_numpy", torch)):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # back to what they are at the end
-    here = Here(examiner(Candidate(kernels.loses_its_device, "torch"), None, deterministic=False))
+    here = Here(examiner(Candidate(kernels.loses_its_device, "torch"), None))
     here.examine(strided)
     (finding,) = here.examine(plain).findings
     assert (finding.property, finding.crash) == ("returns", True)
