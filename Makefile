@@ -102,8 +102,8 @@ dashboard: $(INSTALLED) $(ASV_MACHINE) ## measure a range of commits, COMMITS=HE
 	@status=0; $(ASV) run --show-stderr -b '$(BENCH)' $(COMMITS) || status=$$?; \
 	../$(BIN)/asv publish && ../$(BIN)/refconv dashboard . --json html/summary.json || exit; exit $$status
 
-docs: $(DOCS_INSTALLED) ## the documentation, in docs/_build/html
-	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+docs: $(DOCS_INSTALLED) ## the documentation, in docs/_build/html; its cells are run
+	$(BIN)/sphinx-build -E -W --keep-going -q docs docs/_build/html
 
 mutants: $(INSTALLED) ## write docs/mutants.md, the table of known bugs
 	$(BIN)/python -m refconv.mutants > docs/mutants.md.new

@@ -16,14 +16,15 @@
 # and every number is compared: a cell whose assertion fails stops this page.
 #
 # This page is a script as well (`python docs/conv2d.py` writes the figures into the
-# folder `conv2d-figures`), and a notebook (`jupytext --to ipynb docs/conv2d.py`, or
-# open the file in Jupyter with jupytext installed). It needs refconv, torch,
-# matplotlib and scikit-learn.
+# folder `conv2d-figures`), and a notebook (`jupytext --to ipynb --output walk.ipynb
+# docs/conv2d.py`, or open the file in Jupyter with jupytext installed). It needs
+# refconv, torch, matplotlib and scikit-learn.
 
 # %%
 import builtins
 import io
 import itertools
+import os
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,8 @@ def show(figure: Figure) -> None:
 #
 # A convolution lays a small array, the *kernel*, over every place of an image where
 # it fits. At each place the numbers that lie over each other are multiplied, and
-# the products are added: one sum, one output.
+# the products are added: one sum, one output. (Mathematicians turn the kernel round
+# first. Deep learning does not, and calls that a convolution all the same.)
 
 # %%
 image = rng.integers(0, 10, (5, 5)).astype("float32")
@@ -495,10 +497,11 @@ assert case.check(layer(x)).ok
 # %% [markdown]
 # ## Handwritten digits
 #
-# MNIST, where torchvision is installed and the data lie in the folder `data`; else
-# scikit-learn's digits, enlarged from 8x8 to 28x28. Their gray values are rounded
-# to steps of 1/16: with weights in steps of 1/256 below, every sum is exact again,
-# and every number the same as torch's.
+# MNIST, where torchvision is installed and the data lie in the folder `MNIST_ROOT`
+# (an environment variable; `data` if it is not set); else scikit-learn's digits,
+# enlarged from 8x8 to 28x28. Their gray values are rounded to steps of 1/16: with
+# weights in steps of 1/256 below, every sum is exact again, and every number the
+# same as torch's.
 
 
 # %%
@@ -507,7 +510,7 @@ def digits():
     try:
         from torchvision.datasets import MNIST
 
-        data = MNIST("data", train=False)
+        data = MNIST(os.environ.get("MNIST_ROOT", "data"), train=False)
         return (
             data.data.numpy()[:, np.newaxis] / 255,
             data.targets.numpy(),

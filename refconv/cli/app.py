@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from refconv.cli.bench import Row, Setting
     from refconv.verification.candidate.candidate import Candidate
 
+SECONDS_PER_LAYER = 10  # that a written suite takes for a layer and dtype, two cores
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -68,7 +70,7 @@ def bench_layers(  # noqa: PLR0913 - the command's options
         list[str] | None,
         typer.Option(
             help="Whose layers; repeat it for several. If not given: resnet50, resnext50_32x4d, mobilenet_v2 and "
-            "convnext_tiny."
+            "convnext_tiny; with --asv, resnet50."
         ),
     ] = None,
     dtype: Annotated[
@@ -110,6 +112,9 @@ def bench_layers(  # noqa: PLR0913 - the command's options
         raise typer.BadParameter(str(error)) from None
     candidate = None if target is None else load_target(target, arrays)
     if asv is not None:
+        unused = {"--precision": precision, "--json": json, "--threads": threads}
+        for name in (name for name, value in unused.items() if value is not None):
+            raise typer.BadParameter(f"does not go with {name}: nothing is measured", param_hint="--asv")
         _write_suite(asv, candidate, layers if network else networks.layers("resnet50"), dtype or ["float32"])
         return
     where = environment()
@@ -141,7 +146,9 @@ def _write_suite(folder: Path, candidate: Candidate | None, layers: Sequence[Lay
         files = asv_suite.write(folder, candidate, layers, dtypes)
     except (asv_suite.NoSuite, ValueError, ModuleNotFoundError) as error:
         raise typer.BadParameter(str(error), param_hint="--asv") from None
-    typer.echo(f"Written: {', '.join(map(str, files))}. Look them over, commit them, then:")
+    seconds = SECONDS_PER_LAYER * len(layers) * len(set(dtypes))
+    typer.echo(f"Written: {', '.join(map(str, files))}.")
+    typer.echo(f"A commit takes some {seconds / 60:.0f} min. Look the files over, commit them, then:")
     typer.echo(f"cd {folder} && asv machine --yes && asv run HEAD~3..HEAD; asv publish; refconv dashboard .")
 
 
@@ -151,7 +158,9 @@ def write_dashboard(
         Path, typer.Argument(metavar="DIR", help="An asv suite's folder, after `asv run` and `asv publish`.")
     ],
     *,
-    json: Json = None,
+    json: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write what was measured to this file, too.")
+    ] = None,
 ) -> None:
     """Draw what an asv suite has measured: DIR/html/summary.html, which needs neither scripts nor the network.
 
@@ -164,7 +173,7 @@ def write_dashboard(
 
     try:
         content = dashboard.collect(folder)
-        page = folder / "html" / "summary.html"
+        page = dashboard.published(folder) / "summary.html"
         page.write_text(dashboard.page(content), encoding="utf-8")
     except (dashboard.NotPublished, ModuleNotFoundError) as error:
         raise typer.BadParameter(str(error), param_hint="DIR") from None
@@ -172,7 +181,7 @@ def write_dashboard(
         json.write_text(dumps(content, indent=1) + "\n", encoding="utf-8")
     for trouble in dashboard.troubles(content):
         typer.echo(trouble)
-    typer.echo(f"{page}: no network needed. {folder / 'html' / 'index.html'} is asv's own, whose scripts come from it.")
+    typer.echo(f"{page}: no network needed. {page.with_name('index.html')} is asv's own, whose scripts come from it.")
 
 
 def _judge(results: dict[Setting, tuple[Row, ...]], target: str | None) -> None:

@@ -74,7 +74,7 @@ def write(folder: Path, candidate: Candidate, layers: Sequence[Layer], dtypes: S
         "root": "" if is_file else _root_of(place, source).relative_to(repository).as_posix(),
         "arrays": candidate.arrays,
         "layers": {f"{layer.network} {layer.name}": layer for layer in layers},
-        "dtypes": list(dtypes),
+        "dtypes": list(dict.fromkeys(dtypes)),
         "project": repository.name,
         "repository": os.path.relpath(repository, folder.resolve()),
         "installable": any((repository / name).is_file() for name in INSTALLABLE),
@@ -118,9 +118,13 @@ def _root_of(module: str, source: Path) -> Path:
 
 def _requirements() -> list[str]:
     """What asv's environments need besides the kernel: refconv as it was installed here, and the torch of here."""
-    address = metadata.distribution("refconv").read_text("direct_url.json")
-    where = f" @ {json.loads(address)['url']}" if address else f"=={__version__}"
-    requirements = [f"refconv[verify,bench]{where}"]
+    text = metadata.distribution("refconv").read_text("direct_url.json")
+    source = f"=={__version__}"
+    if text:  # not from an index; https://packaging.python.org/en/latest/specifications/direct-url/
+        address = json.loads(text)
+        version = address.get("vcs_info")
+        source = f" @ {version['vcs']}+{address['url']}@{version['commit_id']}" if version else f" @ {address['url']}"
+    requirements = [f"refconv[verify,bench]{source}"]
     with contextlib.suppress(metadata.PackageNotFoundError):
         requirements.append(f"torch=={metadata.version('torch').partition('+')[0]}")
     return requirements

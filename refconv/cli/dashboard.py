@@ -7,10 +7,9 @@ for the page jinja2; nothing of what was measured.
 import itertools
 import json
 import math
-import operator
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -19,8 +18,6 @@ from typing import Any
 from refconv.core.optional import optional_module
 
 FAILED, SKIPPED = "failed", "skipped"  # in the place of a number; None: not measured
-# Units whose figures say more when read the other way round; measured so that lower is better, as asv flags rises.
-READINGS = {"times of the peak": ("{:.0%} of the peak", 1.0), "ms a case": ("{:,.0f} cases/s", 1e3)}
 SCALES = {"bytes": ((2**30, "GiB"), (2**20, "MiB"), (1, "B")), "seconds": ((1, "s"), (1e-3, "ms"), (1e-6, "µs"))}
 WIDTH, HEIGHT, MARGIN = 120, 24, 3  # of a line of values, in pixels
 
@@ -44,44 +41,59 @@ def collect(folder: Path) -> dict[str, Any]:
     dict
         `project`; `commits`, the oldest first, each with `hash`, `subject`, `date` in ms since 1970, and whether it was
         `built`;
-        `machines`, each with asv's description and its `figures`: `benchmark`, `parameters`, `unit`, a value for each
-        commit (None where nothing was measured, "failed" or "skipped"); `regressions`, those that asv flagged, and
-        rises beyond asv's thresholds from one commit to the next.
+        `machines`, each with asv's description and its `figures`: `name`, as asv has it, `benchmark`, `parameters`,
+        `unit`, a value for each commit (None where nothing was measured, "failed" or "skipped"); `regressions`, those
+        that asv flagged, and rises beyond asv's thresholds above both commits before.
 
     Raises
     ------
     ModuleNotFoundError
         If asv is not installed.
     NotPublished
-        If there is no suite, or none of its results is published.
+        If there is no suite, or its results are not published.
     """
     configuration = _configuration(folder)
-    published = folder / configuration.html_dir
     try:
-        index = _json(published / "index.json")
-        flagged = _json(published / "regressions.json")["regressions"]
+        index = _json(published(folder) / "index.json")
+        flagged = _json(published(folder) / "regressions.json")["regressions"]
     except FileNotFoundError as error:
         raise NotPublished(f"no {error.filename}: run `asv run` and `asv publish` in {folder} first") from None
     results = _results(folder / configuration.results_dir)
     measured = set(itertools.chain.from_iterable(results.values()))
     revisions = sorted((int(revision), hash_) for revision, hash_ in index["revision_to_hash"].items())
-    hashes = [hash_ for _, hash_ in revisions if hash_ in measured]
+    late = sorted(measured - {hash_ for _, hash_ in revisions})
+    if late:
+        raise NotPublished(f"{late[0][:8]} was measured after `asv publish`: run that in {folder} again")
+    subjects = _subjects(folder / configuration.repo, configuration.branches)
+    hashes = [hash_ for _, hash_ in revisions if hash_ in measured and (subjects is None or hash_ in subjects)]
     machines = []
-    for (machine, python), by_commit in results.items():
+    for (machine, _), by_commit in results.items():
         figures = list(_figures(index["benchmarks"], [by_commit.get(hash_) for hash_ in hashes]))
-        by_asv = _regressions(flagged, {f"machine-{machine}", f"python-{python}"}, index, figures)
-        regressions = _once([*by_asv, *_jumps(figures, hashes, configuration.regressions_thresholds)])
-        machines.append(
-            {**index["machines"][machine], "python": python, "figures": figures, "regressions": regressions}
-        )
+        about = next(iter(by_commit.values()))["machine"]
+        place = {f"machine-{machine}", f"python-{about['python']}"}
+        by_asv = _regressions(flagged, place, index["revision_to_hash"], figures)
+        jumps = _jumps(figures, hashes, configuration.regressions_thresholds)
+        unique = {(jump["name"], jump["commit"]): jump for jump in (*by_asv, *jumps) if jump["commit"] in hashes}
+        machines.append({**about, "figures": figures, "regressions": [*unique.values()]})
     return {
         "project": index["project"],
         "commits": [
-            _commit(folder, hash_, [by_commit[hash_] for by_commit in results.values() if hash_ in by_commit])
+            _commit(hash_, subjects, [by_commit[hash_] for by_commit in results.values() if hash_ in by_commit])
             for hash_ in hashes
         ],
         "machines": machines,
     }
+
+
+def published(folder: Path) -> Path:
+    """Where a suite's pages are: `html_dir` of its asv.conf.json.
+
+    Raises
+    ------
+    ModuleNotFoundError, NotPublished
+        As by `collect`.
+    """
+    return folder / str(_configuration(folder).html_dir)
 
 
 def page(content: Mapping[str, Any], *, whole: bool = True) -> str:
@@ -121,7 +133,7 @@ def troubles(content: Mapping[str, Any]) -> list[str]:
 
     Examples
     --------
-    >>> figure = {"benchmark": "kernel.time", "parameters": {}, "unit": "s", "values": [1.0, "failed"]}
+    >>> figure = {"name": "kernel.time", "unit": "s", "values": [1.0, "failed"]}
     >>> commits = [{"hash": 40 * digit, "built": True} for digit in "01"]
     >>> troubles({"commits": commits, "machines": [{"figures": [figure], "regressions": []}]})
     ['failed: kernel.time at 11111111']
@@ -130,47 +142,45 @@ def troubles(content: Mapping[str, Any]) -> list[str]:
     for machine in content["machines"]:
         for regression in machine["regressions"]:
             before, after = (text_of(regression[side], regression["unit"]) for side in ("before", "after"))
-            name = name_of(regression["benchmark"], regression["parameters"])
-            lines.append(f"slower or larger: {name}, from {before} to {after} at {regression['commit'][:8]}")
+            where = f"{regression['commit'][:8]}" + f" on {machine['machine']}" * (len(content["machines"]) > 1)
+            lines.append(f"slower or larger: {regression['name']}, from {before} to {after} at {where}")
     lines += [f"not built: {_short(commit)}" for commit in content["commits"] if not commit["built"]]
     for figure in itertools.chain.from_iterable(machine["figures"] for machine in content["machines"]):
         pairs = zip(content["commits"], figure["values"], strict=True)
         commits = [_short(commit) for commit, value in pairs if value == FAILED and commit["built"]]
         if commits:
-            lines.append(f"failed: {name_of(figure['benchmark'], figure['parameters'])} at {', '.join(commits)}")
+            lines.append(f"failed: {figure['name']} at {', '.join(commits)}")
     return lines
-
-
-def name_of(benchmark: str, parameters: Mapping[str, str]) -> str:
-    """A figure's name: the benchmark's, and in brackets the parameters."""
-    return f"{benchmark}({', '.join(parameters.values())})" if parameters else benchmark
 
 
 def text_of(value: Value, unit: str) -> str:
     """A value with its unit, in three digits.
 
-    >>> text_of(0.00123, "seconds"), text_of(2.5, "ms a case"), text_of("failed", "s"), text_of(1.25, "torch's times")
-    ('1.23 ms', '400 cases/s', 'failed', "1.25 torch's times")
+    >>> text_of(0.00123, "seconds"), text_of(0.9997, "seconds"), text_of("failed", "s"), text_of(1.25, "torch's times")
+    ('1.23 ms', '1 s', 'failed', "1.25 torch's times")
     """
     if value is None or isinstance(value, str):
         return value or ""
-    if unit in READINGS and value:
-        form, over = READINGS[unit]
-        return form.format(over / value)
+    rounded = float(f"{value:.3g}")
     for size, name in SCALES.get(unit, ()):
-        if value >= size:
-            return f"{value / size:.3g} {name}"
-    return f"{value:,.0f} {unit}".rstrip() if value >= 1e3 else f"{value:.3g} {unit}".rstrip()
+        if rounded >= size:
+            return f"{_digits(value / size)} {name}"
+    return f"{_digits(value)} {unit}".rstrip()
+
+
+def _digits(value: float) -> str:
+    """Three digits, or all that stand before the point."""
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
 def change(values: Sequence[Value]) -> str:
-    """How much the last number differs from the one before, in per cent of that one; empty without two numbers.
+    """How much the last value differs from the number before, in per cent of that one; empty where one is missing.
 
-    >>> change([2.0, None, 3.0]), change([1.0]), change([0.0, 0.0])
-    ('+50%', '', '')
+    >>> change([2.0, None, 3.0]), change([1.0]), change([0.0, 0.0]), change([1.0, 2.0, "failed"])
+    ('+50%', '', '', '')
     """
     numbers = [value for value in values if isinstance(value, float)]
-    if len(numbers) < 2 or not numbers[-2]:
+    if len(numbers) < 2 or not numbers[-2] or not isinstance(values[-1], float):
         return ""
     return f"{round(100 * (numbers[-1] / numbers[-2] - 1)):+}%".replace("+0%", "0%")
 
@@ -180,7 +190,7 @@ def line(values: Sequence[Value]) -> list[tuple[float, float]]:
     most = max((value for value in values if isinstance(value, float)), default=0.0) or 1.0
     step = (WIDTH - 2 * MARGIN) / max(1, len(values) - 1)
     return [
-        (round(MARGIN + step * position, 1), round(HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * value / most, 1))
+        (round(MARGIN + step * position, 1), round(HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * max(0, value) / most, 1))
         for position, value in enumerate(values)
         if isinstance(value, float)
     ]
@@ -188,9 +198,13 @@ def line(values: Sequence[Value]) -> list[tuple[float, float]]:
 
 def _configuration(folder: Path) -> Any:
     config = optional_module("asv.config", "a dashboard")
-    if not (folder / "asv.conf.json").is_file():
-        raise NotPublished(f"no {folder / 'asv.conf.json'}: must be the folder of an asv suite")
-    return config.Config.load(str(folder / "asv.conf.json"))
+    path = folder / "asv.conf.json"
+    if not path.is_file():
+        raise NotPublished(f"no {path}: must be the folder of an asv suite")
+    try:
+        return config.Config.load(str(path))
+    except (ValueError, optional_module("asv.util", "a dashboard").UserError) as error:
+        raise NotPublished(f"{path}: must be a configuration of asv: {error}") from None
 
 
 def _json(path: Path) -> Any:
@@ -198,12 +212,13 @@ def _json(path: Path) -> Any:
 
 
 def _results(folder: Path) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
-    """Results by machine and Python, then by commit."""
+    """Results by machine and environment, then by commit."""
     results: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for path in sorted(folder.glob("*/*-*.json")):
         result = _json(path)
-        key = result["params"]["machine"], result["python"]
+        key = result["params"]["machine"], result["env_name"]
         results.setdefault(key, {})[result["commit_hash"]] = {
+            "machine": {**result["params"], "python": result["python"]},
             "date": result["date"],
             # asv leaves out columns at the end of a row that hold nothing.
             "results": {
@@ -227,8 +242,13 @@ def _figures(benchmarks: Mapping[str, Any], results: Sequence[Any]) -> Iterator[
                 _value(row, combination) if row and row["version"] == benchmark["version"] else None for row in rows
             ]
             if any(value is not None for value in values):
-                parameters = _parameters(benchmark, combination)
-                yield {"benchmark": name, "parameters": parameters, "unit": benchmark["unit"], "values": values}
+                yield {
+                    "name": f"{name}({', '.join(combination)})" if combination else name,  # as asv has it
+                    "benchmark": name,
+                    "parameters": _parameters(benchmark, combination),
+                    "unit": benchmark["unit"],
+                    "values": values,
+                }
 
 
 def _parameters(benchmark: Mapping[str, Any], combination: Sequence[str]) -> dict[str, str]:
@@ -243,64 +263,62 @@ def _value(row: Mapping[str, Any], combination: Sequence[str]) -> Value:
     value = dict(zip(itertools.product(*row["params"]), row["result"], strict=True)).get(tuple(combination), SKIPPED)
     if value is None:
         return FAILED
-    return SKIPPED if value == SKIPPED or math.isnan(value) else float(value)
+    if value == SKIPPED or math.isnan(value):
+        return SKIPPED
+    return float(value) if math.isfinite(value) else FAILED
 
 
 def _regressions(
-    flagged: Sequence[Any], place: set[str], index: Mapping[str, Any], figures: Sequence[dict[str, Any]]
+    flagged: Sequence[Any], place: set[str], revisions: Mapping[str, str], figures: Sequence[dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
     """The jumps that asv flagged on a machine: the commit after each, and the values on both sides."""
-    for name, path, _, position, _, _, jumps in flagged:
-        if place <= set(path.split("/")):
-            benchmark = index["benchmarks"][name.partition("(")[0]]
-            combinations = list(itertools.product(*benchmark["params"]))
-            parameters = {} if position is None else _parameters(benchmark, combinations[position])
-            (figure,) = (f for f in figures if (f["benchmark"], f["parameters"]) == (benchmark["name"], parameters))
+    by_name = {figure["name"]: figure for figure in figures}
+    for name, path, _, _, _, _, jumps in flagged:
+        if place <= set(path.split("/")) and name in by_name:
             for _, after, value_before, value_after in jumps:
-                yield _regression(figure, index["revision_to_hash"][str(after)], value_before, value_after)
+                yield _regression(by_name[name], revisions[str(after)], value_before, value_after)
 
 
 def _jumps(
     figures: Sequence[dict[str, Any]], hashes: Sequence[str], thresholds: Mapping[str, float]
 ) -> Iterator[dict[str, Any]]:
-    """Rises from one commit to the next, by more than the threshold, that no later commit has won back.
+    """Rises above both commits before, by more than the threshold, that no later commit has won back.
 
-    asv looks for steps in a long and noisy line; of three or four commits it may call a threefold time noise.
+    asv looks for steps in a long and noisy line; of three or four commits it may call a threefold time noise. Two
+    commits before, as one alone may have been lucky.
     """
     for figure in figures:
-        name = name_of(figure["benchmark"], {key: repr(value) for key, value in figure["parameters"].items()})
         # As asv has it: the largest of the thresholds whose pattern fits, 5 % where none does.
-        fitting = [float(value) for pattern, value in thresholds.items() if re.match(pattern, name)]
+        fitting = [float(value) for pattern, value in thresholds.items() if re.match(pattern, figure["name"])]
         limit = 1 + max(fitting, default=0.05)
-        numbers = [
-            (hash_, value) for hash_, value in zip(hashes, figure["values"], strict=True) if isinstance(value, float)
-        ]
+        pairs = zip(hashes, figure["values"], strict=True)
+        numbers = [(hash_, value) for hash_, value in pairs if isinstance(value, float)]
         for position in range(1, len(numbers)):
-            before, (commit, after) = numbers[position - 1][1], numbers[position]
+            before = max(value for _, value in numbers[max(0, position - 2) : position])
+            commit, after = numbers[position]
             if min(value for _, value in numbers[position:]) > limit * before:
                 yield _regression(figure, commit, before, after)
 
 
 def _regression(figure: Mapping[str, Any], commit: str, before: float, after: float) -> dict[str, Any]:
-    named = {name: figure[name] for name in ("benchmark", "parameters", "unit")}
-    return {**named, "commit": commit, "before": before, "after": after}
+    return {"name": figure["name"], "unit": figure["unit"], "commit": commit, "before": before, "after": after}
 
 
-def _once(regressions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One regression for each figure and commit."""
-    key = operator.itemgetter("benchmark", "parameters", "commit")
-    return [*{repr(key(regression)): regression for regression in regressions}.values()]
-
-
-def _commit(folder: Path, commit: str, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _commit(commit: str, subjects: Mapping[str, str] | None, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     built = any(map(_built, results))
-    return {"hash": commit, "subject": _subject(folder, commit), "date": results[0]["date"], "built": built}
+    return {"hash": commit, "subject": (subjects or {}).get(commit, ""), "date": results[0]["date"], "built": built}
 
 
-def _subject(folder: Path, commit: str) -> str:
-    """The first line of a commit's message; empty where the commit is not, as in another clone."""
-    command = ["git", "-C", str(folder), "show", "--no-patch", "--format=%s", commit]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603 - git
+def _subjects(repository: Path, branches: Sequence[str | None]) -> dict[str, str] | None:
+    """First lines of the messages of the commits on the suite's branches; None where they can't be asked for."""
+    names = [name or "HEAD" for name in branches]
+    command = ["git", "-C", str(repository), "log", "--first-parent", "--format=%H %s", *names, "--"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - git, to read
+    except (OSError, subprocess.CalledProcessError):  # no git, no such branch, or the repository is an address
+        return None
+    pairs = (line.partition(" ") for line in answer.stdout.splitlines())
+    return {hash_: subject for hash_, _, subject in pairs}
 
 
 def _short(commit: Mapping[str, Any]) -> str:

@@ -35,9 +35,8 @@ def heat_maps(weight: np.ndarray, filters: list[int], channels: list[int]) -> "F
     from refconv.core.figures import ShownFigure
 
     columns_of_filter = [*[1.0] * len(channels), 0.1, 0.5]
-    fitting = math.ceil(
-        (TITLE_WIDTH - 0.4) / (1.4 * sum(columns_of_filter))
-    )  # below the title, and not only at its left
+    # As many filters side by side as fill the line below the title.
+    fitting = math.ceil((TITLE_WIDTH - 0.4) / (1.4 * sum(columns_of_filter)))
     per_row = max(1, math.isqrt(len(filters) // len(channels)), min(len(filters), fitting))
     rows, columns = math.ceil(len(filters) / per_row), columns_of_filter * per_row
     grid_width, height = 1.4 * sum(columns) + 0.4, 1.4 * rows + 0.8  # inches

@@ -2,14 +2,17 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from paths import ROOT
 from typer.testing import CliRunner
 
+import refconv
 from refconv.cases import networks
 from refconv.cli import asv_suite
 from refconv.cli.app import app
@@ -78,8 +81,6 @@ def test_wrong_kernel_is_a_benchmark_that_fails_and_a_refusing_one_is_skipped(re
 
 def test_configuration_names_the_repository_and_what_is_installed(repository):
     folder = repository / "deep" / "suite"
-    library = repository / "lib.so"
-    library.touch()
     candidate = load("kernel.py:conv2d")
     asv_suite.write(folder, candidate, LAYERS, ["float64"])
     text = re.sub(r"^\s*//.*$", "", (folder / "asv.conf.json").read_text(), flags=re.MULTILINE)
@@ -90,6 +91,38 @@ def test_configuration_names_the_repository_and_what_is_installed(repository):
     (repository / "pyproject.toml").touch()
     asv_suite.write(repository / "other", candidate, LAYERS, ["float64"])
     assert "pip install {build_dir}" in (repository / "other" / "asv.conf.json").read_text()
+
+
+def test_every_step_of_the_installation_is_pythons(repository):
+    """asv looks commands up in the environment alone: there is no make, and no cp."""
+    (repository / "lib.c").write_text("int conv2d(void) { return 0; }\n")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", "lib.so", "lib.c"], cwd=repository, check=True)
+    asv_suite.write(repository / "suite", load("lib.so:conv2d"), LAYERS, ["float32"])
+    text = re.sub(r"^\s*//.*$", "", (repository / "suite" / "asv.conf.json").read_text(), flags=re.MULTILINE)
+    commands = json.loads(text)["install_command"]
+    assert all(re.match(r"in-dir=\{env_dir\}(/checkout)? python ", command) for command in commands)
+    (make,) = (command for command in commands if "make" in command)
+    (repository / "Makefile").write_text("lib.so:\n\techo made > made\n")
+    (repository / "lib.so").unlink()
+    _, *words = shlex.split(make)
+    subprocess.run([sys.executable, *words[1:]], cwd=repository, check=True)
+    assert (repository / "made").is_file()
+
+
+@pytest.mark.parametrize(
+    ("address", "requirement"),
+    [
+        ('{"url": "https://a/b.git", "vcs_info": {"vcs": "git", "commit_id": "12ab"}}', " @ git+https://a/b.git@12ab"),
+        ('{"url": "file:///a/b", "dir_info": {"editable": true}}', " @ file:///a/b"),
+        (None, f"=={refconv.__version__}"),
+    ],
+)
+def test_the_suite_installs_the_refconv_that_wrote_it(monkeypatch, address, requirement):
+    monkeypatch.setattr(metadata, "version", lambda _: "2.13.0+cpu")
+    distribution = metadata.PathDistribution(Path())
+    monkeypatch.setattr(metadata, "distribution", lambda _: distribution)
+    monkeypatch.setattr(metadata.PathDistribution, "read_text", lambda *_: address)
+    assert asv_suite._requirements() == [f"refconv[verify,bench]{requirement}", "torch==2.13.0"]
 
 
 def test_command_writes_a_suite_and_says_how_to_run_it(repository):
@@ -106,6 +139,7 @@ def test_command_writes_a_suite_and_says_how_to_run_it(repository):
     ("arguments", "message"),
     [
         (["--asv", "suite"], "needs a TARGET"),
+        (["kernel.py:conv2d", "--precision", "float32", "--asv", "suite"], "does not go with --precision"),
         (["kernel.py:conv2d", "--asv", "src"], "a new or an empty folder"),
         (["kernel.py:conv2d", "--asv", "kernel.py"], "a new or an empty folder"),
         (["math:hypot", "--asv", "suite"], "asv measures commits"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -136,8 +137,8 @@ def test_troubles_are_one_line_each(suite, content):
     assert sorted(dashboard.troubles(content)) == [
         f"failed: track_error at {second}",
         f"not built: {third}",
-        f"slower or larger: Kernel.track_time(small, 1), from 1.1 torch's times to 3 torch's times at {fourth}",
-        f"slower or larger: Kernel.track_time(small, 2), from 2.2 torch's times to 6 torch's times at {fourth}",
+        f"slower or larger: Kernel.track_time('small', 1), from 1.1 torch's times to 3 torch's times at {fourth}",
+        f"slower or larger: Kernel.track_time('small', 2), from 2.2 torch's times to 6 torch's times at {fourth}",
     ]
 
 
@@ -201,23 +202,56 @@ def test_what_rises_and_stays_is_flagged_once_and_noise_is_not(level, noise, ste
     values = [level * factor for factor in noise]
     assert jumps(values) == []
     risen = [*values[:position], *(step * value for value in values[position:])]
-    assert jumps(risen) == [(f"commit {position}", risen[position - 1], risen[position])]
+    before = max(risen[max(0, position - 2) : position])
+    assert jumps(risen) == [(f"commit {position}", before, risen[position])]
     assert jumps([*risen, level]) == []  # won back
+    assert jumps([*values, level / step, level, level]) == []  # one lucky value makes no regression of the next
     assert jumps([value for before in risen for value in (before, None)])[0][1:] == jumps(risen)[0][1:]
 
 
 def jumps(values):
-    figure = {"benchmark": "kernel.track_time", "parameters": {"size": "small"}, "unit": "s", "values": values}
+    figure = {"name": "kernel.track_time('small')", "unit": "s", "values": values}
     hashes = [f"commit {number}" for number in range(len(values))]
     thresholds = {r"kernel.*'small'": 0.2, ".*": 0.1, "other": 9.0}
     flagged = dashboard._jumps([figure], hashes, thresholds)
     return [(jump["commit"], jump["before"], jump["after"]) for jump in flagged]
 
 
-@pytest.mark.parametrize("files", [(), ("asv.conf.json",)])
-def test_a_folder_without_published_results_is_refused(tmp_path, files):
-    for name in files:
-        (tmp_path / name).write_text(json.dumps(CONFIGURATION))
+def test_commits_of_another_branch_are_left_out(suite, content):
+    """They are in the results, and asv's list of revisions has them; but the line of HEAD does not pass them."""
+    folder, commits = suite
+    run("git", "checkout", "--quiet", "-b", "other", commits[1], folder=folder)
+    try:
+        assert [commit["hash"] for commit in dashboard.collect(folder)["commits"]] == commits[:2]
+    finally:
+        run("git", "checkout", "--quiet", "-", folder=folder)
+    assert dashboard.collect(folder) == content
+
+
+def test_results_that_are_not_published_are_refused(suite, tmp_path):
+    copy = tmp_path / "suite"
+    shutil.copytree(suite[0], copy)
+    index = json.loads((copy / "html" / "index.json").read_text())
+    (number,) = (number for number, hash_ in index["revision_to_hash"].items() if hash_ == suite[1][-1])
+    del index["revision_to_hash"][number]
+    (copy / "html" / "index.json").write_text(json.dumps(index))
+    with pytest.raises(dashboard.NotPublished, match=f"{suite[1][-1][:8]} was measured after"):
+        dashboard.collect(copy)
+
+
+def test_pages_lie_where_the_configuration_says(suite, tmp_path):
+    copy = tmp_path / "suite"
+    shutil.copytree(suite[0], copy)
+    (copy / "html").rename(copy / "pages")
+    (copy / "asv.conf.json").write_text(json.dumps({**CONFIGURATION, "html_dir": "pages"}))
+    assert CliRunner().invoke(app, ["dashboard", str(copy)]).exit_code == 0
+    assert (copy / "pages" / "summary.html").is_file()
+
+
+@pytest.mark.parametrize("text", [None, json.dumps(CONFIGURATION), "{", "[]"])
+def test_a_folder_without_published_results_is_refused(tmp_path, text):
+    if text is not None:
+        (tmp_path / "asv.conf.json").write_text(text)
     answer = CliRunner().invoke(app, ["dashboard", str(tmp_path)])
     assert answer.exit_code == 2
     assert str(tmp_path) in re.sub(r"[\s│]+", "", answer.output)

@@ -11,7 +11,7 @@ from paths import ROOT
 
 import refconv
 
-SLOW = ("Campaign", "Start", "Memory")  # seconds each, on what other tests cover
+SLOW = ("Campaign", "Start", "Memory")  # seconds each: in a test of their own, cut short
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def overview(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "asv_bench"))
     from benchmarks import common, overview
 
-    monkeypatch.setattr(common, "LEAST_ROUNDS", 1)
-    monkeypatch.setattr(common.medians, "__defaults__", (0.0,))
+    monkeypatch.setattr(common, "LEAST_ROUNDS", 2)
+    monkeypatch.setattr(common.low_times, "__defaults__", (0.0,))
     monkeypatch.setattr(common.in_times_of, "__defaults__", (0.0,))
     monkeypatch.setattr(overview.NeverSeen, "COUNT", 3)
     yield overview
@@ -49,7 +49,18 @@ def test_every_benchmark_gives_a_figure(overview):
             assert math.isfinite(figure), (method, combination)
             assert figure >= 0, (method, combination)
             names.add((type(benchmark).__name__, method))
-    assert len(names) == 8
+    assert len(names) == 9
+
+
+def test_slow_benchmarks_run_too(overview, monkeypatch):
+    monkeypatch.setattr(overview.Campaign, "CASES", 4)
+    assert overview.Campaign().track_verify() > 0
+    assert overview.Start().track_start("import") > 0
+    monkeypatch.setattr(overview, "DENSE", overview.DENSE._replace(input=(1, 64, 8, 8)))
+    for what in overview.Memory.params:
+        memory = overview.Memory()
+        memory.setup(what)
+        memory.peakmem_process(what)
 
 
 def test_figures_are_lower_where_refconv_is_faster(overview, monkeypatch):

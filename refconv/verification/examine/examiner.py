@@ -16,10 +16,10 @@ from refconv.core.formats import FLOATS
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
 from refconv.judge.comparison import Comparison
-from refconv.judge.reference import QUANTIZATION
 from refconv.ops import convolution, family, gradients
-from refconv.verification.candidate.call import IMAGES, Outcome, Unsupported
+from refconv.verification.candidate.call import Outcome, Unsupported
 from refconv.verification.candidate.candidate import Candidate
+from refconv.verification.examine import parts
 from refconv.verification.examine.property_names import (  # fmt: skip
     ADJOINT,
     BATCH,
@@ -225,32 +225,11 @@ def _forgets(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list
     return [Finding(STALE, f"right once, but the call {what}: {how}\n{comparison}", comparison)]
 
 
-def _images(recipe: Recipe, case: Case, outcome: Outcome) -> Iterator[tuple[str, Case, np.ndarray]]:
-    """The first and the last image: what it is, its call alone, and its part of the result."""
-    result, images = _result(outcome), case.geometry.batch
-    if not _has_images(recipe, case):
-        return
-    for n in _ends(images):
-        image = slice(n, n + 1)
-        arrays = {name: getattr(case, name)[image] for name in case.arrays if name in IMAGES}
-        yield f"image {n} of {images} alone", replace(case, **arrays, **_one_image(case)), result[image]
-
-
-def _parts_of_groups(recipe: Recipe, case: Case, outcome: Outcome) -> Iterator[tuple[str, Case, np.ndarray]]:
-    """The first and the last group, likewise."""
-    result, groups = _result(outcome), case.groups
-    if not _has_groups(recipe, case):
-        return
-    axis = 0 if case.op == "conv2d_weight" else 1
-    for number in _ends(groups):
-        yield f"group {number} of {groups} alone", _group(case, number), _of_group(result, axis, number, groups)
-
-
-def _check_of_parts(property_: str, *parts: Callable[[Recipe, Case, Outcome], Iterator[Any]]) -> Check:
+def _check_of_parts(property_: str, *parts_of: Callable[[Recipe, Case, np.ndarray], Iterator[Any]]) -> Check:
     """The check of a property of all parts: their first fault, if there is one."""
 
     def check(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
-        for which, part, whole in chain.from_iterable(of(recipe, case, outcome) for of in parts):
+        for which, part, whole in chain.from_iterable(of(recipe, case, _result(outcome)) for of in parts_of):
             fault = _part(by, property_, which, recipe, part, whole)
             if fault:
                 return [fault]
@@ -290,38 +269,6 @@ def _adjoint(_by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> lis
     if left == right:
         return []
     return [Finding(ADJOINT, f"<f(x), y> = {left}, but <x, f*(y)> = {right}: they must be equal")]
-
-
-def _one_image(case: Case) -> dict[str, Any]:
-    return {} if case.input_size is None else {"input_size": (1, *case.input_size[1:])}
-
-
-def _ends(count: int) -> list[int]:
-    """Numbers of the images, or groups, to be called alone: the first and the last."""
-    return sorted({count - 1, 0})
-
-
-def _of_group(array: np.ndarray, axis: int, number: int, groups: int) -> np.ndarray:
-    """A group's part of an array, along the axis of the channels."""
-    size = array.shape[axis] // groups
-    return array[(slice(None),) * axis + (slice(number * size, (number + 1) * size),)]
-
-
-def _group(case: Case, number: int) -> Case:
-    """The call of one group by itself."""
-    groups = case.groups
-    changed: dict[str, Any] = {
-        name: _of_group(array, int(name in IMAGES), number, groups) for name, array in case.arrays.items()
-    }
-    if case.input_size is not None:
-        changed["input_size"] = (case.input_size[0], case.input_size[1] // groups, *case.input_size[2:])
-    if case.weight_size is not None:
-        changed["weight_size"] = (case.weight_size[0] // groups, *case.weight_size[1:])
-    for name in QUANTIZATION:
-        value = getattr(case, name)
-        if getattr(value, "ndim", 0):
-            changed[name] = _of_group(value, 0, number, groups)
-    return replace(case, groups=1, **changed)
 
 
 def _adjoint_side(case: Case, y: np.ndarray) -> Fraction:
@@ -383,27 +330,19 @@ def _has_operands(_recipe: Recipe, case: Case) -> bool:
     return bool(case.unwritten.size)
 
 
-def _has_images(recipe: Recipe, case: Case) -> bool:
-    return recipe.batched and case.geometry.batch > 1 and case.op not in ("conv2d_weight", "conv2d_bias")
-
-
-def _has_groups(recipe: Recipe, case: Case) -> bool:
-    return recipe.batched and case.groups > 1 and case.op != "conv2d_bias"
-
-
 _CHECKS: Mapping[str, Check] = {
     DETERMINISTIC: _deterministic,
     STALE: _forgets,
-    BATCH: _check_of_parts(BATCH, _images),
-    GROUPS: _check_of_parts(GROUPS, _parts_of_groups),
+    BATCH: _check_of_parts(BATCH, parts.images_of),
+    GROUPS: _check_of_parts(GROUPS, parts.groups_of),
     ADJOINT: _adjoint,
-    BATCH_INVARIANT: _check_of_parts(BATCH_INVARIANT, _images, _parts_of_groups),
+    BATCH_INVARIANT: _check_of_parts(BATCH_INVARIANT, parts.images_of, parts.groups_of),
 }
 _APPLIES: Mapping[str, Callable[[Recipe, Case], bool]] = {
     DETERMINISTIC: lambda _recipe, _case: True,
     STALE: _has_operands,
-    BATCH: _has_images,
-    GROUPS: _has_groups,
+    BATCH: parts.has_images,
+    GROUPS: parts.has_groups,
     ADJOINT: _has_adjoint,
-    BATCH_INVARIANT: lambda recipe, case: _has_images(recipe, case) or _has_groups(recipe, case),
+    BATCH_INVARIANT: lambda recipe, case: parts.has_images(recipe, case) or parts.has_groups(recipe, case),
 }
