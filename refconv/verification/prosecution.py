@@ -3,12 +3,15 @@
 Knows shrinking, diagnosis and reproducers, and puts them together; not how any of them works.
 """
 
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 from refconv.cases.recipe import Recipe
 from refconv.cases.shrink import shrink
+from refconv.cases.variations import variations
 from refconv.verification.diagnose.diagnosis import diagnose
 from refconv.verification.diagnose.evidence import Evidence
 from refconv.verification.diagnose.findings import Diagnosis
@@ -21,6 +24,16 @@ from refconv.verification.settings import Source
 from refconv.verification.setup import Setup
 
 EVIDENCE = 40, 120  # failing and passing cases that the diagnosis may look at
+VARYING = 5.0  # most seconds for experiments around the smallest failing case
+
+
+@dataclass
+class _Experiments:
+    """Cases around a failing one, and whether they fail in the same way."""
+
+    failing: dict[Recipe, Finding] = field(default_factory=dict)
+    passing: list[Recipe] = field(default_factory=list)
+    smallest: Recipe | None = None
 
 
 class Prosecution:
@@ -44,9 +57,11 @@ class Prosecution:
         """The failure of one property, from all cases on which it does not hold."""
         candidate, settings = self.setup.candidate, self.setup.settings
         source, finding = min(findings, key=lambda pair: coverage.size(pair[0]))
-        reliable = True
+        reliable, experiments = True, _Experiments()
         if isinstance(source, Recipe):
-            source, finding, reliable = self._shrunk(property_, source, finding)
+            source, finding, reliable = self._shrunk(property_, source, finding, experiments)
+            if self.passed is not None and reliable and not finding.crash:
+                self._vary(property_, source, experiments)
         case: Any = source.misuse() if isinstance(source, Wrong) else source.case()
         recipe = source.recipe if isinstance(source, Wrong) else source
         return Failure(
@@ -58,21 +73,21 @@ class Prosecution:
             text=finding.text + "\n  (not every call with this case fails)" * (not reliable),
             snippet=program(candidate, source, property_, settings.model),
             example=example(source),
-            diagnosis=self._diagnosis(property_, findings),
+            diagnosis=self._diagnosis(property_, findings, experiments),
             recipe=recipe if isinstance(recipe, Recipe) else None,
             expected=settings.expected.reason(candidate.op, self.setup.dtype, property_),
         )
 
-    def _shrunk(self, property_: str, recipe: Recipe, finding: Finding) -> tuple[Recipe, Finding, bool]:
+    def _shrunk(
+        self, property_: str, recipe: Recipe, finding: Finding, experiments: "_Experiments"
+    ) -> tuple[Recipe, Finding, bool]:
         """The simplest recipe that still fails, with its finding, and whether it does so every time."""
-        examine, supports = self.examiner.examine, self.setup.supports
-        last: dict[Recipe, Finding] = {recipe: finding}
+        supports = self.setup.supports
+        last = experiments.failing
+        last[recipe] = finding
 
         def fails(simpler: Recipe) -> bool:
-            its_finding = examine(simpler, property_).lacks(property_)
-            if its_finding is not None:
-                last[simpler] = its_finding
-            return its_finding is not None
+            return self._fails(property_, simpler, experiments)
 
         with self.examiner.impatient() if finding.crash else nullcontext():
             smallest = shrink(recipe, fails, supports, crash=finding.crash)
@@ -83,7 +98,28 @@ class Prosecution:
             again = fails(recipe)
             return recipe, last[recipe], again
 
-    def _diagnosis(self, property_: str, findings: Sequence[tuple[Source, Finding]]) -> Diagnosis | None:
+    def _fails(self, property_: str, recipe: Recipe, experiments: "_Experiments") -> bool:
+        """Whether a case fails in the same way; the experiment is noted, unless the candidate refuses the case."""
+        examination = self.examiner.examine(recipe, property_)
+        finding = examination.lacks(property_)
+        if finding is not None:
+            experiments.failing[recipe] = finding
+        elif examination.supported and not examination.findings:
+            experiments.passing.append(recipe)
+        return finding is not None
+
+    def _vary(self, property_: str, smallest: Recipe, experiments: "_Experiments") -> None:
+        """Change one thing at a time about the smallest failing case, for as long as that takes seconds only."""
+        end = time.monotonic() + VARYING
+        experiments.smallest = smallest
+        for variation in variations(smallest, self.setup.supports):
+            if time.monotonic() > end:
+                return
+            self._fails(property_, variation, experiments)
+
+    def _diagnosis(
+        self, property_: str, findings: Sequence[tuple[Source, Finding]], experiments: "_Experiments"
+    ) -> Diagnosis | None:
         if self.passed is None:
             return None
         call = self.examiner.call
@@ -94,7 +130,20 @@ class Prosecution:
             Evidence(source, source.case(), self._returned(source, True, crash), True, fault) for source in failing
         ]
         evidence += [Evidence(source, source.case(), self._returned(source, False, crash), False) for source in passing]
-        return diagnose(evidence, self.setup.candidate.op, lambda _case, recipe: None if crash else call(recipe))
+        around = [] if crash or experiments.smallest is None else self._around(experiments.smallest, experiments, fault)
+        return diagnose(
+            evidence,
+            self.setup.candidate.op,
+            lambda _case, recipe: None if crash else call(recipe),
+            experiments=around,
+        )
+
+    def _around(self, smallest: Recipe, experiments: "_Experiments", fault: str) -> list[Evidence]:
+        """The smallest failing case with the candidate's result, then all others that were tried on the way to it."""
+        around = [Evidence(smallest, smallest.case(), self._returned(smallest, True, False), True, fault)]
+        others = [(recipe, True) for recipe in experiments.failing if recipe != smallest]
+        others += [(recipe, False) for recipe in dict.fromkeys(experiments.passing)]
+        return around + [Evidence(recipe, recipe.case(), None, failed, fault) for recipe, failed in others]
 
     def _returned(self, recipe: Recipe, bad: bool, crash: bool) -> Any:
         """The candidate's result; after a crash, when it must not be called, None for a bad case, else the oracle's."""

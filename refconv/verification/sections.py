@@ -12,6 +12,7 @@ import numpy as np
 
 from refconv.cases.plan import plan
 from refconv.cases.recipe import Recipe
+from refconv.cases.values import recipe_of, values_of
 from refconv.verification.examine import property_names
 from refconv.verification.examine.examiner import Examination, Finding
 from refconv.verification.examine.worker import MOST_CRASHES
@@ -41,6 +42,13 @@ STATEFUL = {
     property_names.VIEWS,
     property_names.BATCH,
     property_names.GROUPS,
+}
+
+
+# What makes a recipe that of one of its images, or of one of its groups.
+ALONE: dict[str, Callable[[Recipe], Recipe]] = {
+    property_names.BATCH: lambda recipe: recipe_of(recipe.op, values_of(recipe)._replace(batch=1)),
+    property_names.GROUPS: lambda recipe: recipe_of(recipe.op, values_of(recipe)._replace(groups=1)),
 }
 
 
@@ -129,6 +137,7 @@ class Section:
     def result(self) -> Result:
         """The section's result, with the smallest case found for each failure."""
         self._separate_state()
+        self._separate_parts()
         prosecution = Prosecution(self.setup, self.name, None if self.interactions is None else self.passed)
         tallies = {}
         for name in property_names.PROPERTIES:
@@ -177,6 +186,24 @@ class Section:
             text = f"right as the first call of a process; wrong after others ({property_}):\n{finding.text}"
             self.failed.setdefault(stale, [(source, Finding(stale, text, finding.comparison))])
             self.checked[stale] = max(1, self.checked[stale])
+
+    def _separate_parts(self) -> None:
+        """Report an image or a group that is wrong by itself as wrong values, whatever it was called as a part of."""
+        examiner = self.setup.crew.single_examiner
+        for property_, alone in ALONE.items():
+            findings = sorted(self.failed.get(property_, []), key=lambda pair: coverage.size(pair[0]))[:FRESH]
+            parts = [alone(source) for source, _ in findings if isinstance(source, Recipe)]
+            # As the first call of a process, so that nothing before it is to blame; and no call that is not supported.
+            examined = (
+                (part, examiner.examine(part))
+                for part in parts
+                if self.setup.supports.allows(part) and examiner.forget()
+            )
+            wrong = [(part, finding) for part, of_part in examined if (finding := of_part.lacks(property_names.VALUES))]
+            if wrong:
+                self.failed.setdefault(property_names.VALUES, []).extend(wrong)
+                if len(wrong) == len(findings):
+                    del self.failed[property_]
 
 
 def sections(setup: Setup) -> Iterator[Section]:

@@ -1,15 +1,18 @@
-"""Alterations: calls of the correct operator with other arguments than a case has.
+"""Alterations: calls of the correct operator with other arguments than a case has, or with another function behind it.
 
 A mutant changes a step of a kernel; an alteration changes the arguments for the whole kernel, the size of its result
-included. Knows cases; not who was judged.
+included, or the whole result. Knows cases; not who was judged.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
+from refconv.core import formats
 from refconv.judge.case import Case
 
 Change = Callable[[Case], dict[str, Any]]
@@ -25,6 +28,8 @@ class Alteration:
         As of a mutant.
     change : callable
         The fields of a case that are changed.
+    finish : callable, optional
+        What is done to the result.
 
     Examples
     --------
@@ -38,10 +43,12 @@ class Alteration:
     summary: str
     change: Change
     source: str = ""
+    finish: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __call__(self, case: Case) -> np.ndarray:
         """What the operator returns for the altered arguments, or raises."""
-        return replace(case, **self.change(case)).expected()
+        result = replace(case, **self.change(case)).expected()
+        return result if self.finish is None else self.finish(result)
 
 
 def alterations() -> tuple[Alteration, ...]:
@@ -129,4 +136,69 @@ def _by_parameters() -> Iterator[Alteration]:
     )
 
 
-_ALTERATIONS = (*_by_axes(), *_by_sides(), *_by_parameters())
+def _operands(case: Case, which: Sequence[int]) -> list[str]:
+    """Names of the first or second array of the call, or of both, where these hold real numbers in floating point."""
+    names = list(case.arrays)[:2]
+    return [names[n] for n in which if n < len(names) and getattr(case, names[n]).dtype in formats.FLOATS]
+
+
+def _rounded(narrow: str, which: Sequence[int]) -> Change:
+    """Round operands to a narrower format."""
+    dtype = formats.parse("dtype", narrow)
+
+    def change(case: Case) -> dict[str, Any]:
+        with np.errstate(all="ignore"):
+            return {
+                name: array.astype(dtype).astype(array.dtype)
+                for name in _operands(case, which)
+                if (array := getattr(case, name)).dtype.itemsize > dtype.itemsize
+            }
+
+    return change
+
+
+def _flushed(which: Sequence[int]) -> Change:
+    """Take subnormal numbers for zeros."""
+    return lambda case: {name: _without_subnormals(getattr(case, name)) for name in _operands(case, which)}
+
+
+def _without_subnormals(array: np.ndarray) -> np.ndarray:
+    if array.dtype not in formats.FLOATS:
+        return array
+    small = np.abs(array.astype(np.float64)) < float(
+        ml_dtypes.finfo(array.dtype).smallest_normal  # type: ignore[no-untyped-call]
+    )
+    return np.where(small, array.dtype.type(0), array)
+
+
+def _clipped(low: float, high: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Clip a result; NaN stays."""
+
+    def clip(result: np.ndarray) -> np.ndarray:
+        if result.dtype in formats.COMPLEX:
+            return result
+        with np.errstate(all="ignore"):
+            wide = result if result.dtype in formats.INTEGERS else result.astype(np.float64)
+            return np.where(wide < low, low, np.where(wide > high, high, wide)).astype(result.dtype)
+
+    return clip
+
+
+def _of_arithmetic() -> Iterator[Alteration]:
+    """Operands rounded or flushed, and functions applied to the result that nobody asked for."""
+    for which, words in (((0,), "the first operand"), ((1,), "the second operand"), ((0, 1), "both operands")):
+        name = words.replace(" ", "-")
+        for narrow in ("float16", "bfloat16"):
+            summary = f"{words} rounded to {narrow}"
+            yield Alteration(f"{name}-in-{narrow}", "accum_dtype", summary, _rounded(narrow, which))
+        summary = f"subnormal numbers of {words} taken for zeros"
+        yield Alteration(f"{name}-flushed", "accum_dtype", summary, _flushed(which))
+    nothing: Change = lambda _: {}  # noqa: E731
+    summary = "subnormal results taken for zeros"
+    yield Alteration("results-flushed", "accum_dtype", summary, nothing, finish=_without_subnormals)
+    for name, high in (("relu", math.inf), ("relu6", 6.0)):
+        summary = f"{name}, which nobody asked for, applied to the result"
+        yield Alteration(name, "", summary, nothing, finish=_clipped(0.0, high))
+
+
+_ALTERATIONS = (*_by_axes(), *_by_sides(), *_by_parameters(), *_of_arithmetic())

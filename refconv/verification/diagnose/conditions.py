@@ -164,6 +164,14 @@ OF_GEOMETRIES: dict[str, Callable[[Geometry], bool]] = {
     "more than 9 taps": lambda g: math.prod(g.kernel) > 9,
     "more than 4 taps": lambda g: math.prod(g.kernel) > 4,
     "a long sum": lambda g: g.terms > 256,
+    "dense": lambda g: g.groups == 1,
+    "one image": lambda g: g.batch == 1,
+    "one filter in a group": lambda g: g.out_channels == g.groups,
+    "one channel in a group": lambda g: g.in_channels == g.groups,
+    "an odd number of channels in a group": lambda g: g.in_channels // g.groups % 2 == 1,
+    "an odd number of filters in a group": lambda g: g.out_channels // g.groups % 2 == 1,
+    "more than 4 channels in a group": lambda g: g.in_channels // g.groups > 4,
+    "more than 4 filters in a group": lambda g: g.out_channels // g.groups > 4,
 }
 
 OF_GEOMETRIES |= {f"padding mode {mode!r}": _of_mode(mode) for mode in MODES[1:]}
@@ -174,6 +182,7 @@ OF_AXES: dict[str, Callable[[Axis], bool]] = {
     "dilation 3": lambda a: a.dilation == 3 and a.kernel > 1,
     "dilation argument > 1": lambda a: a.dilation > 1,
     "stride > 1": lambda a: a.stride > 1,
+    "stride equal to the kernel": lambda a: a.stride == a.kernel > 1,
     "even kernel": lambda a: a.kernel % 2 == 0,
     "padding": lambda a: max(a.padding) > 0,
     "unequal sides of the padding": lambda a: a.padding[0] != a.padding[1],

@@ -16,7 +16,7 @@ from refconv.verification.diagnose.altered_calls import alterations
 from refconv.verification.diagnose.conditions import Levels
 from refconv.verification.diagnose.evidence import Caller, Evidence, Failing, close, spread
 from refconv.verification.diagnose.findings import CLAIM, Diagnosis, Findings, Suspect
-from refconv.verification.diagnose.matching import ASIDE, FAILING, FIRST, PARTLY, Match, matches_of
+from refconv.verification.diagnose.matching import ASIDE, FAILING, FIRST, PARTLY, Match, matches_of, predicts
 from refconv.verification.diagnose.rules import FAULTS, OF_REGIONS, RULES, gated
 
 
@@ -27,6 +27,7 @@ def diagnose(
     *,
     mutants: Iterable[Mutant] | None = None,
     levels: Levels | None = None,
+    experiments: Sequence[Evidence] = (),
 ) -> Diagnosis:
     """Say which mistake a failing candidate seems to make.
 
@@ -42,6 +43,8 @@ def diagnose(
         The mutants to compare with; all of the operator if not given.
     levels : callable, optional
         Factors and levels of a recipe, for the conditions.
+    experiments : sequence of Evidence, optional
+        Cases around the smallest failing one, that one first: what is said must hold of it, and conditions of all.
 
     Examples
     --------
@@ -70,7 +73,7 @@ def diagnose(
     fault = failing[0].evidence.fault
     if all(case.right for case in spread(failing, FAILING)):
         return Diagnosis(FAULTS.get(fault, ""), "", f"a single call is right; what does not hold is {fault!r}")
-    findings = Findings(op, failing, passing, _repeatable(failing, call), levels)
+    findings = Findings(op, failing, passing, _repeatable(failing, call), levels, experiments)
     stale = _stale(failing, call) if findings.repeatable else ""
     if stale:
         return findings.diagnosis(
@@ -82,12 +85,13 @@ def diagnose(
     if not findings.raised:  # an alteration raises where there is no such call: that explains nothing
         suspects += alterations()
     matches = matches_of(suspects, findings, kind) if findings.repeatable else []
+    matches = [match for match in matches if predicts(match.mutant, findings.smallest)]
     sure = next((match for match in matches if match.share >= CLAIM and match.explains(findings)), None)
     if sure:
         return _like(sure, findings)
     model = _sound_under(failing)
     if model:
-        return findings.diagnosis("accum_dtype", f"sound under {model}: computes as that model says")
+        return findings.diagnosis("accum_dtype", f"within the bound of {model}: --model {model} accepts it")
     partly = next((match for match in matches if match.share >= PARTLY and match.unlike <= ASIDE), None)
     if not kind and not partly and matches:
         partly = matches[0]
@@ -131,13 +135,19 @@ MODELS = (
 )  # fmt: skip
 
 
+TF32_NUMBERS = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")  # all of theirs are TF32's
+
+
 def _sound_under(failing: Sequence[Failing]) -> str:
     """An error model under which no failing case fails, if there is one."""
     if any(case.actual is None or case.misshapen for case in failing):
         return ""
     if any(case.actual is not None and case.actual.dtype in formats.INTEGERS for case in failing):
         return ""
+    dtypes = {case.recipe.dtype for case in failing}
     for name in MODELS:
+        if name.startswith("tf32") and not dtypes.isdisjoint(TF32_NUMBERS):
+            continue  # rounding to TF32 changes nothing there, so that it explains nothing
         model = ErrorModel.parse(name)
         verdicts = [_accepts(model, case) for case in spread(failing, FAILING)]
         accepted = sum(map(bool, verdicts)) >= CLAIM * len(verdicts)  # in narrow formats numbers may overflow

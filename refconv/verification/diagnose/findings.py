@@ -63,15 +63,19 @@ class Findings:
         passing: Sequence[Evidence],
         repeatable: bool,
         levels: Levels | None,
+        experiments: Sequence[Evidence] = (),
     ) -> None:
         self.op, self.failing, self.passing, self.repeatable, self.levels = op, failing, passing, repeatable, levels
+        self.experiments = experiments
+        self.smallest = Failing(experiments[0]) if experiments else None
 
     @cached_property
     def conditions(self) -> tuple[str, ...]:
-        """The traits that failing cases share and passing ones lack."""
-        return conditions(
-            [case.key for case in self.failing], [(item.case, item.recipe) for item in self.passing], self.levels
-        )
+        """The traits that failing cases share and passing ones lack, in the campaign and in the experiments."""
+        tried = [((item.case, item.recipe), item.failed) for item in self.experiments]
+        failing = [case.key for case in self.failing] + [pair for pair, failed in tried if failed]
+        passing = [(item.case, item.recipe) for item in self.passing] + [pair for pair, failed in tried if not failed]
+        return conditions(failing, passing, self.levels)
 
     def may_be(self, mutant: Mutant) -> bool:
         """Whether a mutant is one of the operator, and of the formats that failed."""

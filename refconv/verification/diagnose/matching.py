@@ -69,6 +69,14 @@ def matches_of(mutants: Sequence[Suspect], findings: "Findings", kind: str) -> l
     return sorted(matches, key=lambda match: match.key(kind), reverse=True)
 
 
+def predicts(mutant: Suspect, case: Failing | None) -> bool:
+    """Whether a mutant has every wrong output of a case, if there is a case with one."""
+    if case is None or case.actual is None or not case.wrong.any():
+        return True
+    matches, number, _ = case.agreement(_run(mutant, *case.key))
+    return matches == number
+
+
 def _tried(mutant: Suspect, failing: Sequence[Failing]) -> Match:
     counts = [case.agreement(_run(mutant, *case.key)) for case in failing]
     shares = [matches / number for matches, number, _ in counts]

@@ -58,7 +58,7 @@ def test_every_class_has_variants():
         ("paddings swapped", "padding of height and width swapped, in the size of the result too"),
         ("odd height: the last row missing", "wrong: last row"),
         ("the weight read as C-ordered", "as in pytorch/pytorch#192212"),
-        ("operands in tf32", "sound under tf32"),
+        ("operands in tf32", "within the bound of tf32"),
         ("now and then a partial sum", "called again it gives another result"),
         ("weights packed once for each shape", "it keeps the first"),
     ],
