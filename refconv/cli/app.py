@@ -149,7 +149,8 @@ def _write_suite(folder: Path, candidate: Candidate | None, layers: Sequence[Lay
     seconds = SECONDS_PER_LAYER * len(layers) * len(set(dtypes))
     typer.echo(f"Written: {', '.join(map(str, files))}.")
     typer.echo(f"A commit takes some {seconds / 60:.0f} min. Look the files over, commit them, then:")
-    typer.echo(f"cd {folder} && asv machine --yes && asv run HEAD~3..HEAD; asv publish; refconv dashboard .")
+    typer.echo(f"cd {folder} && asv machine --yes && asv run 'HEAD^!'; asv publish; refconv dashboard .")
+    typer.echo("HEAD^! is the last commit, HEAD~3..HEAD are the last three.")
 
 
 @app.command("dashboard")

@@ -79,7 +79,7 @@ class Prosecution:
         )
 
     def _shrunk(
-        self, property_: str, recipe: Recipe, finding: Finding, experiments: "_Experiments"
+        self, property_: str, recipe: Recipe, finding: Finding, experiments: _Experiments
     ) -> tuple[Recipe, Finding, bool]:
         """The simplest recipe that still fails, with its finding, and whether it does so every time."""
         supports = self.setup.supports
@@ -98,7 +98,7 @@ class Prosecution:
             again = fails(recipe)
             return recipe, last[recipe], again
 
-    def _fails(self, property_: str, recipe: Recipe, experiments: "_Experiments") -> bool:
+    def _fails(self, property_: str, recipe: Recipe, experiments: _Experiments) -> bool:
         """Whether a case fails in the same way; the experiment is noted, unless the candidate refuses the case."""
         examination = self.examiner.examine(recipe, property_)
         finding = examination.lacks(property_)
@@ -108,7 +108,7 @@ class Prosecution:
             experiments.passing.append(recipe)
         return finding is not None
 
-    def _vary(self, property_: str, smallest: Recipe, experiments: "_Experiments") -> None:
+    def _vary(self, property_: str, smallest: Recipe, experiments: _Experiments) -> None:
         """Change one thing at a time about the smallest failing case, for as long as that takes seconds only."""
         end = time.monotonic() + VARYING
         experiments.smallest = smallest
@@ -118,7 +118,7 @@ class Prosecution:
             self._fails(property_, variation, experiments)
 
     def _diagnosis(
-        self, property_: str, findings: Sequence[tuple[Source, Finding]], experiments: "_Experiments"
+        self, property_: str, findings: Sequence[tuple[Source, Finding]], experiments: _Experiments
     ) -> Diagnosis | None:
         if self.passed is None:
             return None
@@ -138,7 +138,7 @@ class Prosecution:
             experiments=around,
         )
 
-    def _around(self, smallest: Recipe, experiments: "_Experiments", fault: str) -> list[Evidence]:
+    def _around(self, smallest: Recipe, experiments: _Experiments, fault: str) -> list[Evidence]:
         """The smallest failing case with the candidate's result, then all others that were tried on the way to it."""
         around = [Evidence(smallest, smallest.case(), self._returned(smallest, True, False), True, fault)]
         others = [(recipe, True) for recipe in experiments.failing if recipe != smallest]

@@ -326,7 +326,7 @@ def _has_adjoint(recipe: Recipe, case: Case) -> bool:
     return exact and all(array.size for array in case.arrays.values())
 
 
-def _has_operands(_recipe: Recipe, case: Case) -> bool:
+def _has_output(_recipe: Recipe, case: Case) -> bool:
     return bool(case.unwritten.size)
 
 
@@ -340,7 +340,7 @@ _CHECKS: Mapping[str, Check] = {
 }
 _APPLIES: Mapping[str, Callable[[Recipe, Case], bool]] = {
     DETERMINISTIC: lambda _recipe, _case: True,
-    STALE: _has_operands,
+    STALE: _has_output,
     BATCH: parts.has_images,
     GROUPS: parts.has_groups,
     ADJOINT: _has_adjoint,
