@@ -34,7 +34,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 verify: $(INSTALLED) ## the main job: verify torch's conv2d, then see a wrong kernel fail
-	$(BIN)/refconv verify torch.nn.functional:conv2d $(VERIFY_FLAGS) $(TORCH_FLAGS)
+	$(BIN)/refconv verify examples/torch_conv2d.py:conv2d $(VERIFY_FLAGS) $(TORCH_FLAGS)
 	@echo "Now a deliberately wrong kernel, examples/wrong_kernel.py, which must fail:"
 	@status=0; $(BIN)/refconv verify examples/wrong_kernel.py:conv2d $(VERIFY_FLAGS) || status=$$?; \
 	if [ $$status -eq 1 ]; then \
@@ -51,7 +51,7 @@ warm: $(INSTALLED) ## compile everything ahead of time
 
 # What takes long, before a release: the tests that `make test` leaves out, and the figures of the docs. Each line's result
 # is a file in a folder of the commit's own, and what is there is not done again: an interrupted run goes on where it was.
-EVIDENCE := tests properties gpu_code mutants detection calibration diagnosis false_alarms
+EVIDENCE := tests properties gpu_code mutants gates detection calibration diagnosis false_alarms
 RESULTS := build/evidence/$(shell git describe --always --dirty 2>/dev/null || echo sdist)
 evidence: $(EVIDENCE:%=$(RESULTS)/%.txt) ## hours: all that the tests leave out, and the figures of the docs
 	@echo "All of it is in $(RESULTS)."

@@ -29,6 +29,10 @@ LARGE: dict[str, dict[str, Any]] = {
     "kernel of 256 taps": {"rows": 17, "columns": 17, "height": 18, "width": 20, "inputs": 2, "batch": 2},
     "sums above 4096": {"inputs": 513, "rows": 3, "columns": 3, "height": 4, "width": 3, "outputs": 3},
     "sums above 16384": {"inputs": 2500, "rows": 4, "columns": 2, "height": 5, "width": 2, "outputs": 2},
+    "sums above 65536": {"inputs": 7300, "rows": 3, "columns": 3, "height": 4, "width": 3, "outputs": 2},
+    "kernel above 32768 taps": {"rows": 182, "columns": 181, "height": 183, "width": 182},
+    "kernel of one row, sums above 1024": {"inputs": 130, "columns": 9, "width": 21, "outputs": 3},
+    "pixels of many channels": {"inputs": 130, "outputs": 3, "height": 183, "width": 181},
 }
 
 
@@ -61,9 +65,13 @@ def large_of(op: str, v: Values) -> tuple[str, ...]:
         "axis above 4096": 2**12 < axis <= 2**16,
         "axis above 2048": 2**11 < axis <= 2**12,
         "kernel axis from 256": taps >= 256,
-        "kernel of 256 taps": v.rows * v.columns >= 256 > taps,
+        "kernel of 256 taps": 2**15 >= v.rows * v.columns >= 256 > taps,
         "sums above 4096": 2**12 < terms <= 2**14,
-        "sums above 16384": terms > 2**14,
+        "sums above 16384": 2**14 < terms <= 2**16,
+        "sums above 65536": terms > 2**16,
+        "kernel above 32768 taps": v.rows * v.columns > 2**15,
+        "kernel of one row, sums above 1024": min(v.rows, v.columns) == 1 < v.rows * v.columns and terms > 2**10,
+        "pixels of many channels": pixels > 2**15 and v.inputs >= 2**7,
     }
     return tuple(name for name, holds in conditions.items() if holds)
 

@@ -5,6 +5,7 @@ it has drawn itself, and it has not drawn the recipes of a plan. So shrinking wo
 knows what makes each of them simpler. Knows recipes; not who judges them.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,7 +25,12 @@ SEEDS = 4  # the seeds below this are tried in place of the simplest recipe's
 
 
 def shrink(
-    recipe: Recipe, fails: Callable[[Recipe], bool], supports: Supports = ANYTHING, *, crash: bool = False
+    recipe: Recipe,
+    fails: Callable[[Recipe], bool],
+    supports: Supports = ANYTHING,
+    *,
+    crash: bool = False,
+    seconds: float = math.inf,
 ) -> Recipe:
     """The simplest recipe found that still fails.
 
@@ -38,6 +44,8 @@ def shrink(
         What may be tried.
     crash
         Whether each failure costs a process.
+    seconds
+        The most time that this may take; never more than `SECONDS`, or `CRASH_SECONDS`.
 
     Examples
     --------
@@ -47,8 +55,8 @@ def shrink(
     >>> simplest.geometry.stride, simplest.geometry.kernel, simplest.geometry.batch
     ((2, 1), (1, 1), 1)
     """
-    attempts, seconds = (CRASHES, CRASH_SECONDS) if crash else (ATTEMPTS, SECONDS)
-    end = time.monotonic() + seconds
+    attempts, most = (CRASHES, CRASH_SECONDS) if crash else (ATTEMPTS, SECONDS)
+    end = time.monotonic() + min(most, seconds)
     passed: set[Recipe] = set()
     progress = True
     while progress:

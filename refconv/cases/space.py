@@ -41,6 +41,7 @@ DRAWN: dict[str, Sequence[Any]] = {
     "quantisation": [kind + mixed for mixed in ("", MIXED) for kind in QUANTIZATIONS],
 }  # fmt: skip
 PLANNED = 30_000  # most multiplications of a case of a plan that is neither large nor like a layer
+MOST_LARGE = 2**26  # most multiplications of a large one
 SEARCH = 10_000  # random recipes among which pairs of levels are looked for
 ATTEMPTS = 24  # tries to make a pair that no random recipe has; if all fail, the pair counts as impossible
 
@@ -113,9 +114,20 @@ class Space:
         levels = levels_of(self.op, v)
         return [index[levels[factor]] for factor, index in self._index]
 
-    def settled(self, v: Values) -> Values:
-        """As `fitting.settled`, for cases that take a few milliseconds to judge."""
-        return settled(self.rules, v, PLANNED)
+    def settled(self, v: Values, limit: int = PLANNED) -> Values:
+        """As `fitting.settled`; by default for cases that take a few milliseconds to judge."""
+        return settled(self.rules, v, self.within(limit))
+
+    def within(self, limit: int) -> int:
+        """The limit, or the most multiplications that a case may have, if these are fewer."""
+        return limit if self.supports.largest is None else min(limit, self.supports.largest)
+
+    def draw(self, rng: np.random.Generator, field: str) -> Any:
+        """One value of a field, by itself; of "dtype and fill" a pair of both."""
+        if field == "dtype":
+            return self.draw(rng, "dtype and fill")[0]
+        values = self._values[field]
+        return values[int(rng.integers(len(values)))]
 
     def random(self, rng: np.random.Generator, count: int) -> list[Values]:
         """Settled values, each drawn independently of the others."""
@@ -209,7 +221,7 @@ class Space:
             return []
         possible = []
         for name, changes in LARGE.items():
-            v = settled(self.rules, Values(dtype=self.dtypes[0])._replace(**changes_for(self.op, name, changes)))
+            v = self.settled(Values(dtype=self.dtypes[0])._replace(**changes_for(self.op, name, changes)), MOST_LARGE)
             if name in large_of(self.op, v):
                 possible.append((name, changes))
         return possible

@@ -3,6 +3,7 @@
 Knows geometries' options and recipes; not how cases are made, nor who is judged.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MODAL
 from refconv.core.checks import choice, integer
 from refconv.core.errors import GeometryError
+from refconv.core.geometry import Geometry
 from refconv.core.padding import MODES
 
 DEPTHWISE = "depthwise"
+NOT_CLAIMED = ("out", "largest")  # what is no claim of the candidate's
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,12 @@ class Supports:
         Whether the result is written to an array of the caller's, which may be a view too. Callers cannot set it: the
         candidate's style decides.
     large : bool
-        Whether large but cheap sizes may be generated, such as a batch of 65537.
-    errors, deterministic, batch_invariant : bool
-        What the candidate also claims: that wrong arguments raise, that the same call gives the same bits, and that an
-        image, or a group, gives the same bits alone and with others.
+        Whether large sizes may be generated: what is cheap, such as a batch of 65537, and layers of true width.
+    largest : int, optional
+        The most products of a case. Callers cannot set it: `refconv.verify` has an option for it.
+    errors, deterministic, batch_invariant, threads : bool
+        What the candidate also claims: that wrong arguments raise, that the same call gives the same bits, that an
+        image, or a group, gives the same bits alone and with others, and that two threads may call it at the same time.
 
     Examples
     --------
@@ -64,9 +69,11 @@ class Supports:
     views: tuple[str, ...] = ARRANGEMENTS
     out: bool = False
     large: bool = True
+    largest: int | None = None
     errors: bool = False
     deterministic: bool = False
     batch_invariant: bool = False
+    threads: bool = False
 
     @classmethod
     def parse(cls, supports: Mapping[str, Any] | None) -> "Supports":
@@ -87,7 +94,7 @@ class Supports:
             return cls()
         if not isinstance(supports, Mapping):
             raise TypeError(f"supports={supports!r}: must be a mapping of names to values")
-        names = tuple(field.name for field in fields(cls) if field.name != "out")
+        names = tuple(field.name for field in fields(cls) if field.name not in NOT_CLAIMED)
         parsed = {choice("supports", name, names): _parsed(name, value) for name, value in supports.items()}
         if "batch" in parsed and not parsed.get("empty_batch", True):
             parsed["batch"] = tuple(size for size in parsed["batch"] if size)
@@ -122,10 +129,16 @@ class Supports:
             and (self.string_padding or not named)
             and (self.asymmetric_padding or named or not unequal)
             and (self.unbatched or recipe.batched)
+            and (self.largest is None or products(g) <= self.largest)
             and (self.empty_batch or g.batch > 0)
             and (self.bias or not recipe.bias)
             and all(arrangement in self.views for _, arrangement in recipe.memory)
         )
+
+
+def products(geometry: Geometry) -> int:
+    """How many products a convolution sums in all."""
+    return math.prod(geometry.output_shape) * geometry.terms
 
 
 _LEAST = {"groups": 1, "batch": 0, "stride": 1, "dilation": 1, "kernel": 1}

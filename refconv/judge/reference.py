@@ -270,7 +270,7 @@ class Reference:
 
     def _certainly_rounded(self) -> np.ndarray | None:
         """The float64 sums rounded, if the exact sums are certainly rounded to the same; else None."""
-        if self._adds_exactly:
+        if self.adds_exactly:
             return formats.rounded(self._value, self._dtype)
         if self._is_double:
             return None
@@ -283,7 +283,7 @@ class Reference:
         return rounded.view(self._dtype).reshape(self._value.shape) if certain else None
 
     @cached_property
-    def _adds_exactly(self) -> bool:
+    def adds_exactly(self) -> bool:
         """Whether the operands are integers so small that float64 rounds no sum of their products, in any order."""
         x, w, bias = (0.0 if operand is None else _largest_integer(operand) for operand in self._operands)
         products = self.call.products * (2 if self._dtype in formats.COMPLEX else 1)
@@ -292,7 +292,7 @@ class Reference:
     @cached_property
     def _value(self) -> np.ndarray:
         """The exact values in float64 (complex128), up to `sums.value_error`, the error of the oracle's own sums."""
-        if self._dtype in formats.INTEGERS or (self._is_double and not self._adds_exactly):
+        if self._dtype in formats.INTEGERS or (self._is_double and not self.adds_exactly):
             return self._expected
         return self.call.apply(*_mapped(_widened, self._operands))
 

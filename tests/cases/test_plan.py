@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from refconv.cases.fills import every, known
 from refconv.cases.fitting import MAX_MULTIPLICATIONS, fitted, size_of
+from refconv.cases.layers import NARROW, ORDINARY, network_layers
 from refconv.cases.levels import FACTORS, LARGE, factors_of, large, levels
-from refconv.cases.plan import EVERY_LARGE, plan
+from refconv.cases.plan import FIRST, plan
 from refconv.cases.recipe import (
     ARRANGEMENTS,
     ARRAYS,
@@ -27,7 +28,7 @@ from refconv.cases.recipe import (
 )
 from refconv.cases.shrink import rank, shrink, smaller
 from refconv.cases.space import space
-from refconv.cases.supports import Supports
+from refconv.cases.supports import Supports, products
 from refconv.cases.values import ANYTHING, OF_OUTPUT, PADDINGS, Values, values_of
 from refconv.core import geometry, transposed_geometry
 from refconv.core.padding import MODES
@@ -36,7 +37,7 @@ from refconv.verification.report.coverage import Interactions, classes
 
 OPS = sorted(ARRAYS)
 BUDGET = 1000
-FEWEST_ROWS, MOST_ROWS = 100, 330  # of cases that pairs need
+FEWEST_CASES, MOST_CASES = 200, 900  # that all pairs need
 
 
 def dtype_of(op):
@@ -201,7 +202,7 @@ def test_one_cause_is_found_in_few_failures(condition):
         fails = Mock(side_effect=lambda candidate: condition(candidate.geometry))
         assert condition(shrink(recipe, fails).geometry)
         failures = sum(condition(call.args[0].geometry) for call in fails.call_args_list)
-        assert failures <= 8  # up to 17 if each other thing takes one
+        assert failures <= 10  # up to 17 if each other thing takes one
 
 
 @cache
@@ -219,27 +220,17 @@ def covered(op, cases):
 
 @pytest.mark.parametrize("op", OPS)
 def test_every_possible_pair_is_covered(op):
-    assert covered(op, MOST_ROWS).missing_pairs() == []
-    pairs, possible = covered(op, MOST_ROWS).pairs
+    assert covered(op, MOST_CASES).missing_pairs() == []
+    pairs, possible = covered(op, MOST_CASES).pairs
     assert pairs == possible > 1000
-    assert covered(op, FEWEST_ROWS).missing_pairs()
-    assert all(n_covered == n_possible for n_covered, n_possible in covered(op, MOST_ROWS).shares().values())
+    assert covered(op, FEWEST_CASES).missing_pairs()
+    assert all(n_covered == n_possible for n_covered, n_possible in covered(op, MOST_CASES).shares().values())
 
 
 @pytest.mark.parametrize("op", OPS)
 def test_most_triples_are_covered(op):
     triples, possible = covered(op, BUDGET).triples
-    assert triples > 0.8 * possible
-
-
-def test_a_small_budget_covers_the_most_it_can():
-    """Half of the pairs in a tenth of the rows, which random cases of the same number are far from."""
-    pairs, possible = covered("conv2d", 25).pairs
-    random = Interactions("conv2d", ("float32",), Supports())
-    for values in space("conv2d", ("float32",), Supports()).random(np.random.default_rng(0), 25):
-        random.add(fitted("conv2d", values))
-    assert pairs > possible / 2
-    assert pairs > 1.1 * random.pairs[0]
+    assert triples > 0.7 * possible
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -248,10 +239,18 @@ def test_every_way_of_being_large_comes_in_turn(op):
     names = {name for name, _ in here.large}
     assert names <= set(LARGE)
     assert len(names) >= 6
-    first = planned(op)[: EVERY_LARGE * len(names)]
-    assert {name for recipe in first for name in large(recipe)} >= names
+    assert {name for recipe in planned(op)[:FIRST] for name in large(recipe)} >= names
+    widest = max(max(v.groups * v.inputs, v.groups * v.outputs) for v in network_layers())
     for recipe in plan(op, [dtype_of(op)], Supports(large=False), 100):
-        assert max(*input_shape(recipe.geometry), *weight_shape(recipe.geometry)) <= 1536
+        assert max(*input_shape(recipe.geometry), *weight_shape(recipe.geometry)) <= widest
+        assert size_of(values_of(recipe)) <= NARROW or products(recipe.geometry) <= ORDINARY
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("largest", [1, 1000, 10**6])
+def test_no_case_is_larger_than_it_may_be(op, largest):
+    for recipe in plan(op, [dtype_of(op)], Supports(largest=largest), 120):
+        assert products(recipe.geometry) <= largest
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -284,11 +283,11 @@ def test_impossible_pairs_are_impossible():
 def test_interactions_merge_and_travel():
     half = covered("conv2d", 200)
     other = Interactions("conv2d", ("float32",), Supports())
-    for recipe in planned("conv2d")[200:MOST_ROWS]:
+    for recipe in planned("conv2d")[200:MOST_CASES]:
         other.add(recipe)
     whole = half + other
-    assert whole.pairs == covered("conv2d", MOST_ROWS).pairs
-    assert whole.triples == covered("conv2d", MOST_ROWS).triples
+    assert whole.pairs == covered("conv2d", MOST_CASES).pairs
+    assert whole.triples == covered("conv2d", MOST_CASES).triples
     assert half.pairs < whole.pairs  # the parts stay as they were
     travelled = pickle.loads(pickle.dumps(whole))  # noqa: S301 - our own
     assert travelled.as_dict() == whole.as_dict()
@@ -305,7 +304,7 @@ def test_interactions_of_several_dtypes_stand_side_by_side():
 
 def test_what_is_refused_is_not_covered():
     interactions = Interactions("conv2d_bias", ("float32",), Supports())
-    recipes = list(plan("conv2d_bias", ["float32"], Supports(), MOST_ROWS))
+    recipes = list(plan("conv2d_bias", ["float32"], Supports(), MOST_CASES))
     for recipe in recipes:
         (interactions.add_unsupported if recipe.geometry.batch == 0 else interactions.add)(recipe)
     missing = interactions.missing_pairs()
