@@ -33,6 +33,8 @@ from refconv.core.checks import LARGEST
 if TYPE_CHECKING:
     from refconv.verification.report.report import Report
 
+CASES, QUICK = 1000, 100  # generated cases for each dtype
+
 
 def verify(  # noqa: PLR0913 - the command's options
     target: Annotated[
@@ -47,7 +49,15 @@ def verify(  # noqa: PLR0913 - the command's options
             callback=checked_dtypes, help="A dtype to test, float32 (or uint8 and int8) if none is given; repeat it."
         ),
     ] = None,
-    cases: Annotated[int, typer.Option(min=1, max=LARGEST, help="Generated cases for each dtype.")] = 1000,
+    cases: Annotated[
+        int | None, typer.Option(min=1, max=LARGEST, help="Generated cases for each dtype.", show_default="1000")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help=f"The first {QUICK} cases, which find most; no fixed ones.")
+    ] = False,
+    sets: Annotated[int, typer.Option(min=1, max=LARGEST, help="Cases of each geometry, with other numbers.")] = 1,
+    largest: Annotated[int | None, typer.Option(min=1, help="The most products that a case may have.")] = None,
+    examples: Annotated[bool, typer.Option(help="Fixed cases too: torch's examples, and real images.")] = True,
     seconds: Annotated[float | None, typer.Option(min=0, help="Time for generated cases, instead of a number.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Another seed gives other cases.")] = 0,
     arrays: Arrays = None,
@@ -71,6 +81,12 @@ def verify(  # noqa: PLR0913 - the command's options
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="A file of known failures: op/dtype/property  # reason."),
     ] = None,
+    shrink_seconds: Annotated[
+        float, typer.Option(min=0.001, help="Time to make failing cases small, all together.")
+    ] = 60.0,
+    max_failures: Annotated[
+        int | None, typer.Option(min=1, help="Failures that end a section, 200 if not given.")
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(dir_okay=False, callback=existing_folder, help="What is done is kept here, and not done again."),
@@ -90,6 +106,9 @@ def verify(  # noqa: PLR0913 - the command's options
     from refconv.verification.report.expected_failures import Expected
     from refconv.verification.settings import Settings
 
+    if quick and (cases is not None or seconds is not None):
+        given = f"--cases {cases}" if cases is not None else f"--seconds {seconds}"
+        raise typer.BadParameter(f"must not be given beside {given}: it says how many cases", param_hint="--quick")
     claim = parsed_model(model)
     candidate = load_target(target, arrays, op, style, abi)
     try:
@@ -99,14 +118,20 @@ def verify(  # noqa: PLR0913 - the command's options
     with progress_bar(Console(stderr=True)) as progress, _distributed(dask) as executor:
         try:
             settings = Settings(
-                cases=cases, seconds=seconds, seed=seed, model=claim, supports=limits, supported=supported,
-                jobs=jobs, executor=executor, isolate=isolate, time_limit=time_limit, resume=resume, progress=progress,
+                cases=QUICK if quick else cases or CASES, seconds=seconds, seed=seed, model=claim, supports=limits,
+                supported=supported, jobs=jobs, executor=executor, isolate=isolate, time_limit=time_limit, resume=resume,
+                progress=progress, examples=examples and not quick, sets=sets, largest=largest, shrink_seconds=shrink_seconds,
+                max_failures=max_failures,
                 expected=Expected() if expected_failures is None else Expected.read(expected_failures),
             )  # fmt: skip
             outcome = campaign.run(candidate, settings, dtype)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
     _print(outcome, target)
+    if quick:
+        typer.echo(
+            f"--quick: the first {QUICK} of {CASES} cases; left out: later ones, torch's examples and real images"
+        )
     if json is not None:
         outcome.to_json(json)
     if report is not None:
@@ -191,10 +216,11 @@ def _print(report: Report, target: str) -> None:
             console.print(f"{result.section}, {result.dtype}: skipped: {result.skipped}")
     for note in report.notes:
         console.print(f"Note: {note}")
-    shown = {failure.property: failure for failure in reversed(report.failures)}
+    shown = {(failure.property, failure.cause): failure for failure in reversed(report.failures)}
     for failure in reversed(shown.values()):
         console.print(f"\nFAILED {failure}\n\nThis program shows it:\n")
         console.print(failure.snippet)
         if failure.example:
             console.print(f"For a test of yours: {failure.example}")
-    console.print(f"{target}: {'passed' if report.ok else 'FAILED'}, {report.n_cases} cases judged")
+    ended = f"; {report.ended_early}" if report.ended_early else ""
+    console.print(f"{target}: {'passed' if report.ok else 'FAILED'}, {report.n_cases} cases judged{ended}")

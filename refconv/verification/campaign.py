@@ -25,6 +25,7 @@ from refconv.verification.report.report import Report
 from refconv.verification.sections import sections
 from refconv.verification.settings import DEFAULT_DTYPES, LARGEST_SEED, Progress, Settings
 from refconv.verification.setup import Setup
+from refconv.verification.stopwatch import Stopwatch
 
 
 def verify(  # noqa: PLR0913 - the contract's options
@@ -45,6 +46,11 @@ def verify(  # noqa: PLR0913 - the contract's options
     isolate: bool | None = None,
     time_limit: float = 20.0,
     resume: str | Path | None = None,
+    examples: bool = True,
+    sets: int = 1,
+    largest: int | None = None,
+    shrink_seconds: float = 60.0,
+    max_failures: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Put a candidate to the test: on generated cases and, a conv2d, on torch's examples and on real images.
@@ -93,6 +99,17 @@ def verify(  # noqa: PLR0913 - the contract's options
         Seconds that one case may take in such a process; ten times that for the first.
     resume : path, optional
         A file that what is done is written to; if it is there already, what stands in it is not done again.
+    examples : bool
+        Whether there are fixed cases, too: torch's examples, and real images.
+    sets : int
+        How many of the cases have the same geometry, each with other numbers: for a candidate that takes long to be
+        made ready for a geometry.
+    largest : int, optional
+        The most products that a case may have, fixed ones included.
+    shrink_seconds : float
+        The most time that failing cases, all together, may take to be made small and to be tried around.
+    max_failures : int, optional
+        Failures that end a section; 200 if not given.
     progress : callable, optional
         Called with a section's name, the number of cases done and the number of cases in all.
 
@@ -130,6 +147,11 @@ def verify(  # noqa: PLR0913 - the contract's options
         isolate=isolate,
         time_limit=time_limit,
         resume=None if resume is None else Path(resume),
+        examples=examples,
+        sets=integer("sets", sets, 1),
+        largest=None if largest is None else integer("largest", largest, 1),
+        shrink_seconds=shrink_seconds,
+        max_failures=None if max_failures is None else integer("max_failures", max_failures, 1),
         progress=progress,
     )
     return run(tested, settings, dtypes)
@@ -160,7 +182,8 @@ def run(candidate: Candidate, settings: Settings, dtypes: Sequence[str] | None =
         crew(candidate, settings) as examining,
         Journal(settings.resume, (*candidate.identity, settings.identity)) as journal,
     ):
-        setups = [Setup(candidate, settings, examining, journal, dtype, seconds) for dtype in names]
+        stopwatch = Stopwatch(settings.shrink_seconds)
+        setups = [Setup(candidate, settings, examining, journal, dtype, stopwatch, seconds) for dtype in names]
         done = [section for setup in setups for section in sections(setup)]
         results = tuple(section.result for section in done)
         notes = [*examining.notes, *journal.notes]
@@ -178,10 +201,12 @@ def run(candidate: Candidate, settings: Settings, dtypes: Sequence[str] | None =
         model="" if settings.model is None else str(settings.model),
         deterministic=settings.supports.deterministic,
     )
-    checked = {
-        (candidate.op, dtype, name): bool(tally.failed)
+    checked: dict[tuple[str, str, str], list[str]] = {
+        (candidate.op, dtype, name): []
         for name, of_dtype in report.properties.items() for dtype, tally in of_dtype.items() if tally.checked
     }  # fmt: skip
+    for failure in report.failures:
+        checked.setdefault((candidate.op, failure.dtype, failure.property), []).append(failure.cause)
     return replace(report, notes=(*notes, *settings.expected.unmatched(checked)))
 
 
@@ -198,9 +223,13 @@ def _checked_dtypes(op: str, dtypes: Sequence[str] | None) -> tuple[str, ...]:
 
 def _check_settings(settings: Settings, candidate: Candidate) -> None:
     """Refuse a time that is not positive, and a journal for a candidate that has no address to be known by again."""
-    if settings.seconds is not None and not isinstance(settings.seconds, int | float):
-        raise TypeError(f"seconds={settings.seconds!r}: must be a number")
-    if settings.seconds is not None and not settings.seconds > 0:
-        raise ValueError(f"seconds={settings.seconds}: must be positive")
+    for name in ("seconds", "shrink_seconds"):
+        value = getattr(settings, name)
+        if isinstance(value, bool) or not isinstance(value, int | float | None):
+            raise TypeError(f"{name}={value!r}: must be a number")
+        if value is not None and not value > 0:
+            raise ValueError(f"{name}={value}: must be positive")
+    if not isinstance(settings.examples, bool):
+        raise TypeError(f"examples={settings.examples!r}: must be True or False")
     if settings.resume is not None and not candidate.target:
         raise ValueError(f"resume={str(settings.resume)!r}: must not be given for what no module has at its top level")

@@ -4,14 +4,16 @@ Knows shrinking, diagnosis and reproducers, and puts them together; not how any 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from refconv.cases.recipe import Recipe
 from refconv.cases.shrink import shrink
+from refconv.cases.supports import products
 from refconv.cases.variations import variations
+from refconv.verification import causes
 from refconv.verification.diagnose.diagnosis import diagnose
 from refconv.verification.diagnose.evidence import Evidence
 from refconv.verification.diagnose.findings import Diagnosis
@@ -24,6 +26,8 @@ from refconv.verification.settings import Source
 from refconv.verification.setup import Setup
 
 EVIDENCE = 40, 120  # failing and passing cases that the diagnosis may look at
+LOOKED_AT = 2**19  # most products of such a case: known mistakes are slow kernels; of larger ones only the smallest
+SAME = 4  # cases with unusual numbers that are tried with usual ones
 VARYING = 5.0  # most seconds for experiments around the smallest failing case
 
 
@@ -51,19 +55,42 @@ class Prosecution:
 
     def __init__(self, setup: Setup, section: str, passed: Sequence[Source] | None) -> None:
         self.setup, self.section, self.passed = setup, section, passed
-        self.examiner = setup.crew.single_examiner
+        self.examiner, self.stopwatch = setup.crew.single_examiner, setup.stopwatch
 
-    def failure(self, property_: str, findings: Sequence[tuple[Source, Finding]]) -> Failure:
-        """The failure of one property, from all cases on which it does not hold."""
+    def failures(self, property_: str, findings: Sequence[tuple[Source, Finding]]) -> Iterator[Failure]:
+        """The failures of one property: the smallest of each cause, `causes.MOST` of them at most."""
+        n_made = 0
+        for of_family in causes.families(findings):
+            left = list(of_family)
+            if n_made and self._same_with_integers(property_, left):
+                continue
+            while left and n_made < causes.MOST and (self.stopwatch.left or not n_made):
+                failure = self._failure(property_, left)
+                n_made += 1
+                rest = causes.unexplained(left, failure.diagnosis)
+                yield replace(failure, n_cases=len(left) - len(rest))
+                left = rest if len(rest) < len(left) else []
+
+    def _same_with_integers(self, property_: str, findings: Sequence[tuple[Source, Finding]]) -> bool:
+        """Whether cases with unusual numbers fail with usual ones as well: then these are not the cause."""
+        smallest = sorted(findings, key=lambda pair: coverage.size(pair[0]))[:SAME]
+        recipes = [source for source, _ in smallest if isinstance(source, Recipe) and source.fill in causes.UNUSUAL]
+        usual = (self.examiner.examine(replace(recipe, fill="integers"), property_) for recipe in recipes)
+        return bool(recipes) and all(examination.lacks(property_) is not None for examination in usual)
+
+    def _failure(self, property_: str, findings: Sequence[tuple[Source, Finding]]) -> Failure:
+        """The failure of one cause, from cases on which the property does not hold."""
         candidate, settings = self.setup.candidate, self.setup.settings
         source, finding = min(findings, key=lambda pair: coverage.size(pair[0]))
         reliable, experiments = True, _Experiments()
         if isinstance(source, Recipe):
-            source, finding, reliable = self._shrunk(property_, source, finding, experiments)
-            if self.passed is not None and reliable and not finding.crash:
-                self._vary(property_, source, experiments)
+            with self.stopwatch.running():
+                source, finding, reliable = self._shrunk(property_, source, finding, experiments)
+                if self.passed is not None and reliable and not finding.crash:
+                    self._vary(property_, source, experiments)
         case: Any = source.misuse() if isinstance(source, Wrong) else source.case()
         recipe = source.recipe if isinstance(source, Wrong) else source
+        diagnosis = self._diagnosis(property_, findings, experiments)
         return Failure(
             property=property_,
             section=self.section,
@@ -73,9 +100,10 @@ class Prosecution:
             text=finding.text + "\n  (not every call with this case fails)" * (not reliable),
             snippet=program(candidate, source, property_, settings.model),
             example=example(source),
-            diagnosis=self._diagnosis(property_, findings, experiments),
+            diagnosis=diagnosis,
             recipe=recipe if isinstance(recipe, Recipe) else None,
-            expected=settings.expected.reason(candidate.op, self.setup.dtype, property_),
+            cause=(cause := causes.cause(finding, diagnosis)),
+            expected=settings.expected.reason(candidate.op, self.setup.dtype, property_, cause),
         )
 
     def _shrunk(
@@ -90,7 +118,7 @@ class Prosecution:
             return self._fails(property_, simpler, experiments)
 
         with self.examiner.impatient() if finding.crash else nullcontext():
-            smallest = shrink(recipe, fails, supports, crash=finding.crash)
+            smallest = shrink(recipe, fails, supports, crash=finding.crash, seconds=self.stopwatch.left)
             if finding.crash or not self.examiner.forget() or fails(smallest):
                 again = fails(smallest)
                 return smallest, last[smallest], again
@@ -110,7 +138,7 @@ class Prosecution:
 
     def _vary(self, property_: str, smallest: Recipe, experiments: _Experiments) -> None:
         """Change one thing at a time about the smallest failing case, for as long as that takes seconds only."""
-        end = time.monotonic() + VARYING
+        end = time.monotonic() + min(VARYING, self.stopwatch.left)
         experiments.smallest = smallest
         for variation in variations(smallest, self.setup.supports):
             if time.monotonic() > end:
@@ -155,4 +183,10 @@ class Prosecution:
 def _spread(sources: Sequence[Source], number: int) -> list[Source]:
     """At most `number` of them, from the smallest to the largest: small ones say what is wrong, larger ones when."""
     ordered = sorted(sources, key=coverage.size)
+    ordered = [source for source in ordered if _products(source) <= LOOKED_AT] or ordered[:1]
     return ordered if len(ordered) <= number else [ordered[n * len(ordered) // number] for n in range(number)]
+
+
+def _products(source: Source) -> int:
+    recipe = source.recipe if isinstance(source, Wrong) else source
+    return products(recipe.geometry)

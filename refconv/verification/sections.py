@@ -7,9 +7,11 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from refconv.cases import fills
 from refconv.cases.plan import plan
 from refconv.cases.recipe import Recipe
 from refconv.cases.values import recipe_of, values_of
@@ -20,7 +22,8 @@ from refconv.verification.examine.wrong_arguments import wrongs
 from refconv.verification.prosecution import EVIDENCE, Prosecution
 from refconv.verification.real_layers import DataUnavailable, digit_layers, documentation_examples
 from refconv.verification.report import coverage
-from refconv.verification.report.results import Result, Tally
+from refconv.verification.report.expected_failures import CRASH
+from refconv.verification.report.results import Failure, Result, Tally
 from refconv.verification.settings import Source
 from refconv.verification.setup import Setup
 
@@ -31,7 +34,7 @@ FIXED = {EXAMPLES: documentation_examples, DIGITS: digit_layers}
 
 SMALLEST_ROUND = 100  # cases tried at least in a further round: one in which no case is judged ends the section
 MOST_REFUSED = 20  # cases refused, for each case asked for, that end the section
-MOST_FAILED = 200  # cases failed that end the section: more say nothing new
+MOST_FAILED = 200  # failures that end the section, if no other number is asked for: more say nothing new
 MISUSED = 300  # recipes that calls with wrong arguments are made from
 FRESH = 4  # failing cases that are tried as the first call of a process, to tell wrong values from stale state
 
@@ -67,7 +70,8 @@ class Section:
 
     def __init__(self, setup: Setup, name: str, interactions: coverage.Interactions | None = None) -> None:
         self.setup, self.name, self.interactions = setup, name, interactions
-        self.n_cases = self.n_unsupported = self.max_ulp = self.crashed = 0
+        self.n_cases = self.n_unsupported = self.max_ulp = self.total = 0
+        self.crashed = self.unexpected = 0
         self.max_bound_ratio = 0.0
         self.classes: Counter[str] = Counter()
         self.checked: Counter[str] = Counter()
@@ -99,7 +103,7 @@ class Section:
         self._judge(iter(sources), len(sources), None)
 
     def _judge(self, sources: Iterator[Source], total: int, end: float | None) -> None:
-        key = f"{self.name}, {self.setup.dtype}"
+        key, self.total = f"{self.name}, {self.setup.dtype}", total
         journal = self.setup.journal.of(key, self.n_cases + self.n_unsupported)
         for source, examination in self.setup.crew.examine(sources, journal):
             self._note(source, examination)
@@ -110,7 +114,8 @@ class Section:
                 return
 
     def _ended(self) -> bool:
-        return self.crashed >= MOST_CRASHES or sum(map(len, self.failed.values())) >= MOST_FAILED
+        most = self.setup.settings.max_failures or MOST_FAILED
+        return self.crashed >= MOST_CRASHES or self.unexpected >= most
 
     def _note(self, source: Source, examination: Examination) -> None:
         interactions = self.interactions
@@ -125,7 +130,12 @@ class Section:
         self.max_bound_ratio = max(self.max_bound_ratio, examination.max_bound_ratio)
         for finding in examination.findings:
             self.failed.setdefault(finding.property, []).append((source, finding))
-            self.crashed += finding.crash
+            cause = CRASH if finding.crash else ""
+            known = self.setup.settings.expected.reason(
+                self.setup.candidate.op, self.setup.dtype, finding.property, cause
+            )
+            self.unexpected += not known
+            self.crashed += finding.crash and not known
         if not examination.findings and len(self.passed) < 10 * EVIDENCE[1]:
             self.passed.append(source)
         if interactions is not None and property_names.VALUES in examination.checked:
@@ -150,10 +160,28 @@ class Section:
             self.n_unsupported,
             self.max_bound_ratio,
             self.max_ulp,
-            tuple(prosecution.failure(name, findings) for name, findings in self.failed.items()),
+            tuple(self._failures(prosecution)),
             self.skipped,
             tallies,
+            self._why_ended(),
         )
+
+    def _failures(self, prosecution: Prosecution) -> Iterator[Failure]:
+        """The failures of all properties, with progress: each may take seconds."""
+        for done, (name, findings) in enumerate(self.failed.items(), 1):
+            yield from prosecution.failures(name, findings)
+            if self.setup.settings.progress:
+                self.setup.settings.progress(
+                    f"{self.name}, {self.setup.dtype}: failures made small", done, len(self.failed)
+                )
+
+    def _why_ended(self) -> str:
+        """Why the section ended before its last case, with how many it did not try; empty if it did not."""
+        left = self.total - self.n_cases
+        if not self._ended() or left <= 0:
+            return ""
+        why = f"{self.crashed} crashes" if self.crashed >= MOST_CRASHES else f"{self.unexpected} failures"
+        return f"ended early after {why}: {left} of {self.total} cases were not tried"
 
     def _why_not(self, name: str) -> str:
         """Why a property was not checked."""
@@ -218,7 +246,7 @@ def sections(setup: Setup) -> Iterator[Section]:
         if not misuse.n_cases:
             misuse.skipped = "there is no such call that it takes"
         yield misuse
-    for name, sources in FIXED.items() if candidate.op == "conv2d" else ():
+    for name, sources in FIXED.items() if candidate.op == "conv2d" and setup.settings.examples else ():
         fixed = Section(setup, name)
         try:
             layers = sources(setup.dtype, setup.settings.seed)
@@ -235,4 +263,15 @@ def _recipes(setup: Setup, round_: int, cases: int) -> Iterator[Recipe]:
     seed = setup.settings.seed
     if round_:  # were it seed + round_, campaigns of neighboring seeds would share cases
         seed = int(np.random.SeedSequence([seed, round_]).generate_state(1, np.uint64)[0])
-    return plan(setup.candidate.op, [setup.dtype], setup.supports, cases, seed)
+    sets = setup.settings.sets
+    recipes = plan(setup.candidate.op, [setup.dtype], setup.supports, -(-cases // sets), seed)
+    repeated = (_repeated(recipe, number) for recipe in recipes for number in range(sets))
+    return itertools.islice(repeated, cases)
+
+
+def _repeated(recipe: Recipe, number: int) -> Recipe:
+    """The recipe with other numbers, of a fill in turn of those that show most; the first time as it is."""
+    if not number:
+        return recipe
+    known = fills.names(recipe.dtype)
+    return replace(recipe, seed=(recipe.seed + number) % 2**32, fill=known[(recipe.seed + number) % len(known)])

@@ -35,6 +35,11 @@ class Settings:
     isolate: bool | None = None
     time_limit: float = 20.0
     resume: Path | None = None
+    examples: bool = True
+    sets: int = 1
+    largest: int | None = None
+    shrink_seconds: float = 60.0
+    max_failures: int | None = None
     progress: Progress | None = None
 
     @property
@@ -46,4 +51,4 @@ class Settings:
     def identity(self) -> tuple[Any, ...]:
         """All that the cases and their examinations depend on."""
         supported = None if self.supported is None else find(self.supported)
-        return self.cases, self.seed, str(self.model), self.supports, supported
+        return self.cases, self.seed, str(self.model), self.supports, supported, self.sets, self.largest

@@ -12,6 +12,7 @@ from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.examine.crew import Crew
 from refconv.verification.examine.journal import Journal
 from refconv.verification.settings import Settings
+from refconv.verification.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Setup:
     crew: Crew
     journal: Journal
     dtype: str
+    stopwatch: Stopwatch
     seconds: float | None = None  # time for the generated cases of this dtype; None for no limit
 
     @cached_property
@@ -31,4 +33,4 @@ class Setup:
         supports = self.settings.supports
         # As if of float64, whatever the dtype: the result's may differ from the operands'.
         views = tuple(view for view in supports.views if possible(view, self.candidate.arrays, "float64"))
-        return replace(supports, views=views, out=self.candidate.style == "out")
+        return replace(supports, views=views, out=self.candidate.style == "out", largest=self.settings.largest)

@@ -80,6 +80,11 @@ def conditions(
     return best if enough else ()
 
 
+def meets(case: Case, recipe: Recipe, names: Sequence[str]) -> bool:
+    """Whether a case has all of these traits."""
+    return set(names) <= _traits(case, recipe).keys()
+
+
 def shared(cases: Sequence[Pair]) -> frozenset[str]:
     """The traits that all of these cases have."""
     return frozenset.intersection(*(frozenset(_traits(*pair)) for pair in cases)) if cases else frozenset()

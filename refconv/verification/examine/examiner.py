@@ -3,7 +3,9 @@
 Knows candidates, cases and recipes; not where these come from, and nothing of processes or reports.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
@@ -33,11 +35,16 @@ from refconv.verification.examine.property_names import (  # fmt: skip
     OUTSIDE,
     RETURNS,
     STALE,
+    THREADS,
     VALUES,
     VIEWS,
     WRITTEN,
 )
 
+MANY, LONG = 2**16, 2**22  # outputs, and products, of more than which a sample is judged
+LEAST_SAMPLED, MOST_SAMPLED = 100, 2000
+GATHERED = 2**18  # terms of all sums of a sample, as far as that is possible
+ROUNDS = 4  # in which two threads call the candidate at the same time
 TURNS = 8  # each further property is checked in one case of so many, of those that allow it
 
 
@@ -141,8 +148,23 @@ class Examiner:
         return Examination(True, tuple(dict.fromkeys(checked)), tuple(findings), *figures)
 
     def judged(self, case: Case, result: np.ndarray) -> Comparison | None:
-        """The judge's verdict; None on the oracle's own output, which needs none."""
+        """The judge's verdict, of many outputs on a sample; None on the oracle's own output, which needs none."""
+        sample = self._sample(case)
+        if sample is not None:
+            return case.check(result, self.model, sample=sample)
         return None if case.is_expected(result) else case.check(result, self.model)
+
+    def _sample(self, case: Case) -> int | None:
+        """How many outputs are judged one by one; None for all.
+
+        All, if there are few, or if sums are exact, so that outputs must be equal to the last bit, which is quickly
+        seen. A sample is judged by itself, which not every model allows.
+        """
+        model_allows = self.model is None or self.model.unit > 0
+        few = case.unwritten.size <= MANY or case.unwritten.size * case.geometry.terms <= LONG
+        if case.op != "conv2d" or few or case.adds_exactly or not model_allows:
+            return None
+        return min(MOST_SAMPLED, max(LEAST_SAMPLED, GATHERED // case.geometry.terms))
 
     def accepts(self, case: Case, result: np.ndarray) -> bool:
         """Whether a result is right."""
@@ -199,13 +221,14 @@ def _deterministic(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -
 
 
 def _forgets(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
-    """One more call, right after the case's own: with other numbers in the second operand, or the same again."""
-    second = family.OPERATORS[case.op].second
-    changes = bool(second) and getattr(case, second).size > 0 and recipe.seed // TURNS % 2 == 0
+    """One more call, right after the case's own: with other numbers in one operand, or the same again."""
+    operator = family.OPERATORS[case.op]
+    changed = {0: operator.second, 1: operator.first}.get(recipe.seed // TURNS % 3, "")
+    changes = bool(changed) and getattr(case, changed).size > 0
     following, what = case, "made again"
     if changes:
-        following = replace(case, **{second: getattr(replace(recipe, seed=recipe.seed ^ 1).case(), second)})
-        what = f"with other numbers in {second}, of the same shape"
+        following = replace(case, **{changed: getattr(replace(recipe, seed=recipe.seed ^ 1).case(), changed)})
+        what = f"with other numbers in {changed}, of the same shape"
     result = by.call(recipe, following)
     if result is None:
         return [Finding(STALE, f"right once, but the call {what}: nothing comes back")]
@@ -216,13 +239,34 @@ def _forgets(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list
         return []
     how = "it is wrong"
     if changes and by.accepts(case, result):
-        how = f"the result is still that of the {second} before"
+        how = f"the result is still that of the {changed} before"
     elif changes:
         again = by.call(recipe, following)
         if again is None or not by.accepts(following, again):
             return []  # wrong whatever was called before: other cases will show that
         how = "it is wrong, and right when made again"
     return [Finding(STALE, f"right once, but the call {what}: {how}\n{comparison}", comparison)]
+
+
+def _in_threads(by: Examiner, recipe: Recipe, case: Case, _outcome: Outcome) -> list[Finding]:
+    """The call from two threads at the same time, with other numbers in one of them, a few times."""
+    calls = [(recipe, case), (other := replace(recipe, seed=recipe.seed ^ 1), other.case())]
+    begun = threading.Barrier(len(calls))
+
+    def together(call: tuple[Recipe, Case]) -> np.ndarray | None:
+        begun.wait()
+        return by.call(*call)
+
+    for _ in range(ROUNDS):
+        with ThreadPoolExecutor(len(calls)) as pool:
+            results = list(pool.map(together, calls))
+        for (_, called), result in zip(calls, results, strict=True):
+            if result is None:
+                return [Finding(THREADS, "right alone, but called from two threads: nothing comes back")]
+            comparison = by.judged(called, result)
+            if comparison is not None and not comparison.ok:
+                return [Finding(THREADS, f"right alone, but called from two threads:\n{comparison}", comparison)]
+    return []
 
 
 def _check_of_parts(property_: str, *parts_of: Callable[[Recipe, Case, np.ndarray], Iterator[Any]]) -> Check:
@@ -337,6 +381,7 @@ _CHECKS: Mapping[str, Check] = {
     GROUPS: _check_of_parts(GROUPS, parts.groups_of),
     ADJOINT: _adjoint,
     BATCH_INVARIANT: _check_of_parts(BATCH_INVARIANT, parts.images_of, parts.groups_of),
+    THREADS: _in_threads,
 }
 _APPLIES: Mapping[str, Callable[[Recipe, Case], bool]] = {
     DETERMINISTIC: lambda _recipe, _case: True,
@@ -345,4 +390,5 @@ _APPLIES: Mapping[str, Callable[[Recipe, Case], bool]] = {
     GROUPS: parts.has_groups,
     ADJOINT: _has_adjoint,
     BATCH_INVARIANT: lambda recipe, case: parts.has_images(recipe, case) or parts.has_groups(recipe, case),
+    THREADS: _has_output,
 }

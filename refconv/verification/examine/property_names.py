@@ -7,8 +7,13 @@ WRITTEN, OUTSIDE = "every output written", "nothing outside written"
 LAYOUT, VALUES = "shape and dtype", "values"
 DETERMINISTIC, STALE, VIEWS = "deterministic", "no stale state", "views"
 BATCH, GROUPS, ADJOINT, ERRORS = "batch", "groups", "adjoint", "errors"
-BATCH_INVARIANT = "batch_invariant"
-CLAIMED = (DETERMINISTIC, BATCH_INVARIANT, ERRORS)  # checked only of candidates that claim them, as keys of `supports`
+BATCH_INVARIANT, THREADS = "batch_invariant", "threads"
+CLAIMED = (
+    DETERMINISTIC,
+    BATCH_INVARIANT,
+    THREADS,
+    ERRORS,
+)  # checked only of candidates that claim them, as keys of `supports`
 
 MEANINGS = {
     RETURNS: "it returns: no exception, no crash, no endless loop",
@@ -24,6 +29,7 @@ MEANINGS = {
     BATCH: "images one by one give what they give together",
     GROUPS: "groups one by one give what they give together",
     BATCH_INVARIANT: "an image, or a group, gives the same bits alone and with others",
+    THREADS: "calls from two threads at the same time are both right",
     ADJOINT: "<f(x), y> = <x, f*(y)>, exactly in integers",
     ERRORS: "impossible arguments are refused",
 }

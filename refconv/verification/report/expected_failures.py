@@ -1,27 +1,36 @@
 """Expected failures: a file that says which properties a candidate is known to violate, and why.
 
-Knows names of operators, dtypes and properties; not what they mean.
+Knows names of operators, dtypes, properties and causes; not what they mean.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from refconv import mutants
+
 Key = tuple[str, str, str]
 """Operator, dtype, property."""
+
+CRASH, EXCEPTION, UNKNOWN = "crash", "exception", "unknown"
+CAUSES = (CRASH, EXCEPTION, UNKNOWN, *sorted({mutant.kind for mutant in mutants.all()}))
 
 
 @dataclass(frozen=True)
 class Entry:
     """A line of the file."""
 
-    pattern: Key
+    pattern: tuple[str, ...]
     reason: str
     line: int
 
-    def matches(self, key: Key) -> bool:
-        """Whether the entry is about this operator, dtype and property."""
+    def matches(self, key: Key, cause: str = "") -> bool:
+        """Whether the entry is about this operator, dtype and property, and about this cause if it names one."""
+        return all(map(fnmatchcase, (*key, cause or UNKNOWN), self.pattern))
+
+    def is_of(self, key: Key) -> bool:
+        """Whether the entry is about this operator, dtype and property, whatever the cause."""
         return all(map(fnmatchcase, key, self.pattern))
 
     def __str__(self) -> str:
@@ -31,6 +40,8 @@ class Entry:
 @dataclass(frozen=True)
 class Expected:
     """The entries of a file of expected failures, one a line: `op/dtype/property  # reason`.
+
+    A line may name the cause too, one of `CAUSES`: `op/dtype/property/cause  # reason`.
 
     Each part may have the wildcards `*`, `?` and `[...]` of the standard library's fnmatch. Blank lines and lines that
     are only a comment are left out. Where several entries match, the first one's reason counts.
@@ -42,7 +53,7 @@ class Expected:
     'accumulates in float16'
     >>> expected.reason("conv2d", "float32", "values")
     ''
-    >>> expected.unmatched({("conv2d", "float16", "values"): False})
+    >>> expected.unmatched({("conv2d", "float16", "values"): ()})
     ('line 1, conv2d/float16/values (accumulates in float16): expected to fail, but passes',)
     """
 
@@ -65,15 +76,17 @@ class Expected:
     @classmethod
     def parse(cls, text: str, name: str = "expected failures") -> "Expected":
         """The entries of a text; `name` says in errors where it comes from."""
-        entries: dict[Key, Entry] = {}
+        entries: dict[tuple[str, ...], Entry] = {}
         problems = []
         for number, line in enumerate(text.splitlines(), 1):
             pattern, _, reason = (part.strip() for part in line.partition("#"))
             if not pattern:
                 continue
             parts = tuple(part.strip() for part in pattern.split("/"))
-            if len(parts) != 3 or not all(parts):
-                problems.append(f"line {number}: {line.strip()!r} must be op/dtype/property  # reason")
+            if len(parts) not in (3, 4) or not all(parts):
+                problems.append(f"line {number}: {line.strip()!r} must be op/dtype/property[/cause]  # reason")
+            elif not any(fnmatchcase(cause, parts[-1]) for cause in CAUSES) and len(parts) == 4:
+                problems.append(f"line {number}: cause {parts[3]!r} must be one of {', '.join(CAUSES)}")
             elif not reason:
                 problems.append(f"line {number}: {line.strip()!r} must end with its reason, after a #")
             elif parts in entries:
@@ -84,23 +97,23 @@ class Expected:
             raise ValueError("\n".join(f"{name}, {problem}" for problem in problems))
         return cls(tuple(entries.values()))
 
-    def reason(self, op: str, dtype: str, property_: str) -> str:
+    def reason(self, op: str, dtype: str, property_: str, cause: str = "") -> str:
         """Why this may fail; empty if it may not."""
-        return next((entry.reason for entry in self.entries if entry.matches((op, dtype, property_))), "")
+        return next((entry.reason for entry in self.entries if entry.matches((op, dtype, property_), cause)), "")
 
-    def unmatched(self, seen: Mapping[Key, bool]) -> tuple[str, ...]:
+    def unmatched(self, seen: Mapping[Key, Collection[str]]) -> tuple[str, ...]:
         """What to tell about the entries that no failure matches.
 
         Parameters
         ----------
         seen
-            What was checked: (operator, dtype, property), and whether it failed.
+            What was checked: (operator, dtype, property), and of what causes it failed.
         """
         notes = []
         for entry in self.entries:
-            failed = [failure for key, failure in seen.items() if entry.matches(key)]
-            if not failed:
+            checked = [key for key in seen if entry.is_of(key)]
+            if not checked:
                 notes.append(f"{entry}: matches nothing that was checked")
-            elif not any(failed):
+            elif not any(entry.matches(key, cause) for key in checked for cause in seen[key]):
                 notes.append(f"{entry}: expected to fail, but passes")
         return tuple(notes)

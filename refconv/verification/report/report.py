@@ -78,6 +78,14 @@ class Report:
         return [failure for result in self.results for failure in result.failures]
 
     @property
+    def ended_early(self) -> str | None:
+        """Why the campaign ended before its last case, section by section; None if it did not."""
+        ended = [
+            f"{result.section}, {result.dtype}: {result.ended_early}" for result in self.results if result.ended_early
+        ]
+        return "; ".join(ended) or None
+
+    @property
     def dtypes(self) -> list[str]:
         """The dtypes, each once."""
         return list(dict.fromkeys(result.dtype for result in self.results))
@@ -99,6 +107,7 @@ class Report:
             "ok": self.ok,
             **{name: getattr(self, name) for name in ("op", "target", "seed", "model", "deterministic", "seconds")},
             **{name: getattr(self, name) for name in ("n_cases", "n_unsupported", "notes", "coverage")},
+            "ended_early": self.ended_early,
             "results": [_result(result) for result in self.results],
             "interactions": self.interactions and self.interactions.as_dict(),
         }
@@ -182,7 +191,8 @@ class Report:
 
 def _result(result: Result) -> dict[str, Any]:
     """A result as JSON has it."""
-    names = ("section", "dtype", "n_cases", "n_unsupported", "max_bound_ratio", "max_ulp", "verdict", "skipped")
+    names = ("section", "dtype", "n_cases", "n_unsupported", "max_bound_ratio", "max_ulp", "verdict", "skipped",
+             "ended_early")  # fmt: skip
     return {
         **{name: getattr(result, name) for name in names},
         "properties": {
@@ -196,7 +206,10 @@ def _result(result: Result) -> dict[str, Any]:
 def _failure(failure: Failure) -> dict[str, Any]:
     """A failure as JSON has it."""
     return {
-        **{name: getattr(failure, name) for name in ("property", "dtype", "text", "snippet", "example", "expected")},
+        **{
+            name: getattr(failure, name)
+            for name in ("property", "dtype", "text", "snippet", "example", "expected", "cause", "n_cases")
+        },
         "case": str(failure.case),
         "diagnosis": failure.diagnosis
         and {"text": str(failure.diagnosis), "kind": failure.diagnosis.kind, "mutant": failure.diagnosis.mutant},

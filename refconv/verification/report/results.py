@@ -97,6 +97,10 @@ class Failure:
         How the case is made, unless it is a fixed one.
     expected : str
         The reason for which it was expected to fail; empty if it was not.
+    cause : str
+        What is behind it: "crash", "exception", or a class of bugs as of `refconv.mutants`; empty if unknown.
+    n_cases : int
+        How many of the cases tried failed by this cause.
     """
 
     property: str
@@ -110,6 +114,8 @@ class Failure:
     diagnosis: "Diagnosis | None" = None
     recipe: Recipe | None = None
     expected: str = ""
+    cause: str = ""
+    n_cases: int = 1
 
     def __str__(self) -> str:
         lines = [f"{self.section}, {self.dtype}: {self.property}"]
@@ -135,11 +141,13 @@ class Result:
     max_ulp : int
         Largest distance from the oracle in units in the last place.
     failures : tuple of Failure
-        At most one for each property.
+        One for each property and cause.
     skipped : str
         Why the section was not run; empty if it was.
     tallies : dict of str to Tally
         How often each property was checked.
+    ended_early : str
+        Why the section ended before its last case; empty if it did not.
     """
 
     section: str
@@ -151,12 +159,14 @@ class Result:
     failures: tuple[Failure, ...] = ()
     skipped: str = ""
     tallies: Mapping[str, Tally] = field(default_factory=dict)
+    ended_early: str = ""
 
     @property
     def verdict(self) -> str:
         """One or two words."""
         if self.failures:
-            return "expected" if all(failure.expected for failure in self.failures) else "failed"
+            verdict = "expected" if all(failure.expected for failure in self.failures) else "failed"
+            return verdict + ", ended early" * bool(self.ended_early)
         if self.skipped:
             return "skipped"
         return "passed" if self.n_cases else "nothing judged"

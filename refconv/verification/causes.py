@@ -1,0 +1,58 @@
+"""Causes: failing cases of one property apart by what may be behind them, so that one does not hide another.
+
+Knows findings, recipes and conditions; not how a failure is made of them.
+"""
+
+import re
+from collections.abc import Sequence
+
+from refconv.cases.recipe import Recipe
+from refconv.verification.diagnose.conditions import meets
+from refconv.verification.diagnose.findings import Diagnosis
+from refconv.verification.examine.examiner import Finding
+from refconv.verification.report.expected_failures import CRASH, EXCEPTION
+from refconv.verification.settings import Source
+
+MOST = 5  # causes of a property that are shown; other failing cases are counted
+ORDINARY = "ordinary numbers"
+UNUSUAL = {"special": "NaN, infinities, -0", "subnormal": "subnormal numbers", "wide": "the whole range of exponents"}
+
+Failing = Sequence[tuple[Source, Finding]]
+
+
+def family(source: Source, finding: Finding) -> str:
+    """What is known of a failing case before any diagnosis: how it fails, or which numbers it has."""
+    if finding.crash:
+        return CRASH
+    if finding.comparison is None:
+        raised = re.findall(r"^(\w[\w.]*(?:Error|Exception|Exit|Interrupt))\b", finding.text, flags=re.MULTILINE)
+        return f"{EXCEPTION} {raised[-1]}" if raised else EXCEPTION
+    return UNUSUAL.get(getattr(source, "fill", ""), ORDINARY)
+
+
+def families(findings: Failing) -> list[list[tuple[Source, Finding]]]:
+    """The findings by family: ordinary numbers first, for what they show is no matter of numbers."""
+    apart: dict[str, list[tuple[Source, Finding]]] = {}
+    for source, finding in findings:
+        apart.setdefault(family(source, finding), []).append((source, finding))
+    return [apart[name] for name in sorted(apart, key=lambda name: (name in UNUSUAL.values(), name))]
+
+
+def unexplained(findings: Failing, diagnosis: Diagnosis | None) -> list[tuple[Source, Finding]]:
+    """The findings of which the conditions of a diagnosis do not hold; none if there are no conditions."""
+    if diagnosis is None or not diagnosis.conditions:
+        return []
+    return [
+        (source, finding)
+        for source, finding in findings
+        if isinstance(source, Recipe) and not meets(source.case(), source, diagnosis.conditions)
+    ]
+
+
+def cause(finding: Finding, diagnosis: Diagnosis | None) -> str:
+    """The cause's name: how the candidate ended, or the class of bugs that a diagnosis names; empty if unknown."""
+    if finding.crash:
+        return CRASH
+    if family(None, finding).startswith(EXCEPTION):
+        return EXCEPTION
+    return "" if diagnosis is None else diagnosis.kind
