@@ -147,7 +147,7 @@ def thrifty(v: Values) -> Values:
 
     >>> wide = Values(inputs=512, outputs=512, rows=3, columns=3, height=112, width=112, top=1, left=1)
     >>> thrifty(wide)[2:6]
-    (256, 256, 56, 56)
+    (256, 256, 58, 58)
     """
     if size_of(v) <= EXACT:
         return v

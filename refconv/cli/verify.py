@@ -115,13 +115,14 @@ def verify(  # noqa: PLR0913 - the command's options
         limits, supported = campaign.limits(candidate.function, _json_object(supports))
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(str(error), param_hint="--supports") from None
-    with progress_bar(Console(stderr=True)) as progress, _distributed(dask) as executor:
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    with progress_bar(console) as progress, _distributed(dask) as executor:
         try:
             settings = Settings(
                 cases=QUICK if quick else cases or CASES, seconds=seconds, seed=seed, model=claim, supports=limits,
-                supported=supported, jobs=jobs, executor=executor, isolate=isolate, time_limit=time_limit, resume=resume,
-                progress=progress, examples=examples and not quick, sets=sets, largest=largest, shrink_seconds=shrink_seconds,
-                max_failures=max_failures,
+                supported=supported, jobs=jobs, executor=executor, isolate=isolate, time_limit=time_limit,
+                resume=resume, progress=progress, tell=console.print, examples=examples and not quick, sets=sets,
+                largest=largest, shrink_seconds=shrink_seconds, max_failures=max_failures,
                 expected=Expected() if expected_failures is None else Expected.read(expected_failures),
             )  # fmt: skip
             outcome = campaign.run(candidate, settings, dtype)

@@ -4,6 +4,7 @@ Knows findings, recipes and conditions; not how a failure is made of them.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from refconv.cases.recipe import Recipe
@@ -11,6 +12,7 @@ from refconv.verification.diagnose.conditions import meets
 from refconv.verification.diagnose.findings import Diagnosis
 from refconv.verification.examine.examiner import Finding
 from refconv.verification.report.expected_failures import CRASH, EXCEPTION
+from refconv.verification.report.results import Failure
 from refconv.verification.settings import Source
 
 MOST = 5  # causes of a property that are shown; other failing cases are counted
@@ -36,6 +38,19 @@ def families(findings: Failing) -> list[list[tuple[Source, Finding]]]:
     for source, finding in findings:
         apart.setdefault(family(source, finding), []).append((source, finding))
     return [apart[name] for name in sorted(apart, key=lambda name: (name in UNUSUAL.values(), name))]
+
+
+def usual_fill(findings: Failing) -> str:
+    """The fill that most of the failing cases with ordinary numbers have."""
+    fills = Counter(source.fill for source, finding in findings if family(source, finding) == ORDINARY)
+    return fills.most_common(1)[0][0] if fills else "integers"
+
+
+def same(failure: Failure, other: Failure) -> bool:
+    """Whether two failures of a property are the same mistake: made small the same case, or diagnosed so."""
+    mine, its = failure.diagnosis, other.diagnosis
+    diagnosed = mine is not None and its is not None and bool(mine.mutant) and mine.mutant == its.mutant
+    return diagnosed or (failure.recipe is not None and failure.recipe == other.recipe)
 
 
 def unexplained(findings: Failing, diagnosis: Diagnosis | None) -> list[tuple[Source, Finding]]:

@@ -59,23 +59,29 @@ class Prosecution:
 
     def failures(self, property_: str, findings: Sequence[tuple[Source, Finding]]) -> Iterator[Failure]:
         """The failures of one property: the smallest of each cause, `causes.MOST` of them at most."""
-        n_made = 0
+        made: list[Failure] = []
+        usual = causes.usual_fill(findings)
         for of_family in causes.families(findings):
             left = list(of_family)
-            if n_made and self._same_with_integers(property_, left):
+            if made and self._same_with(usual, property_, left):
                 continue
-            while left and n_made < causes.MOST and (self.stopwatch.left or not n_made):
+            while left and len(made) < causes.MOST and (self.stopwatch.left or not made):
                 failure = self._failure(property_, left)
-                n_made += 1
                 rest = causes.unexplained(left, failure.diagnosis)
-                yield replace(failure, n_cases=len(left) - len(rest))
+                n_cases = len(left) - len(rest)
+                number = next((n for n, other in enumerate(made) if causes.same(failure, other)), None)
+                if number is None:
+                    made.append(replace(failure, n_cases=n_cases))
+                else:
+                    made[number] = replace(made[number], n_cases=made[number].n_cases + n_cases)
                 left = rest if len(rest) < len(left) else []
+        yield from made
 
-    def _same_with_integers(self, property_: str, findings: Sequence[tuple[Source, Finding]]) -> bool:
+    def _same_with(self, fill: str, property_: str, findings: Sequence[tuple[Source, Finding]]) -> bool:
         """Whether cases with unusual numbers fail with usual ones as well: then these are not the cause."""
         smallest = sorted(findings, key=lambda pair: coverage.size(pair[0]))[:SAME]
         recipes = [source for source, _ in smallest if isinstance(source, Recipe) and source.fill in causes.UNUSUAL]
-        usual = (self.examiner.examine(replace(recipe, fill="integers"), property_) for recipe in recipes)
+        usual = (self.examiner.examine(replace(recipe, fill=fill), property_) for recipe in recipes)
         return bool(recipes) and all(examination.lacks(property_) is not None for examination in usual)
 
     def _failure(self, property_: str, findings: Sequence[tuple[Source, Finding]]) -> Failure:

@@ -4,6 +4,7 @@ Knows plans, crews and the prosecution; not how a case is examined, nor how a fa
 """
 
 import itertools
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +13,12 @@ from dataclasses import replace
 import numpy as np
 
 from refconv.cases import fills
+from refconv.cases.layers import NARROW
 from refconv.cases.plan import plan
 from refconv.cases.recipe import Recipe
+from refconv.cases.supports import products
 from refconv.cases.values import recipe_of, values_of
+from refconv.verification import causes
 from refconv.verification.examine import property_names
 from refconv.verification.examine.examiner import Examination, Finding
 from refconv.verification.examine.worker import MOST_CRASHES
@@ -22,7 +26,6 @@ from refconv.verification.examine.wrong_arguments import wrongs
 from refconv.verification.prosecution import EVIDENCE, Prosecution
 from refconv.verification.real_layers import DataUnavailable, digit_layers, documentation_examples
 from refconv.verification.report import coverage
-from refconv.verification.report.expected_failures import CRASH
 from refconv.verification.report.results import Failure, Result, Tally
 from refconv.verification.settings import Source
 from refconv.verification.setup import Setup
@@ -35,6 +38,9 @@ FIXED = {EXAMPLES: documentation_examples, DIGITS: digit_layers}
 SMALLEST_ROUND = 100  # cases tried at least in a further round: one in which no case is judged ends the section
 MOST_REFUSED = 20  # cases refused, for each case asked for, that end the section
 MOST_FAILED = 200  # failures that end the section, if no other number is asked for: more say nothing new
+MEASURED = 50  # cases by which the candidate is measured, before any that is wide
+NOTICEABLE = 0.002  # seconds by which a small case must take longer than a smaller one, to say anything
+BEARABLE, LONGER = 0.1, 4  # what a wide case may take: seconds, or so many times the mean of the others
 MISUSED = 300  # recipes that calls with wrong arguments are made from
 FRESH = 4  # failing cases that are tried as the first call of a process, to tell wrong values from stale state
 
@@ -71,7 +77,8 @@ class Section:
     def __init__(self, setup: Setup, name: str, interactions: coverage.Interactions | None = None) -> None:
         self.setup, self.name, self.interactions = setup, name, interactions
         self.n_cases = self.n_unsupported = self.max_ulp = self.total = 0
-        self.crashed = self.unexpected = 0
+        self.crashed = self.unexpected = self.left_out = 0
+        self.largest = math.inf
         self.max_bound_ratio = 0.0
         self.classes: Counter[str] = Counter()
         self.checked: Counter[str] = Counter()
@@ -90,7 +97,11 @@ class Section:
         for round_ in itertools.count():
             before = self.n_cases
             tried = settings.cases if end or not round_ else max(settings.cases - before, SMALLEST_ROUND)
-            self._judge(recipes(round_, tried), settings.cases, end)
+            stream = recipes(round_, tried)
+            if not round_:
+                stream = self._measured(stream, end)
+            if not self._ended():
+                self._judge(filter(self._is_affordable, stream), settings.cases, end)
             if end is None:
                 enough = self.n_cases >= settings.cases or self.n_unsupported >= MOST_REFUSED * settings.cases
             else:
@@ -98,15 +109,43 @@ class Section:
             if self._ended() or enough or self.n_cases == before:
                 break
 
+    def _measured(self, recipes: Iterator[Recipe], end: float | None) -> Iterator[Recipe]:
+        """Judge the first cases but for wide ones, to see how fast the candidate is; what is left of the recipes."""
+        first = list(itertools.islice(recipes, MEASURED))
+        narrow = [recipe for recipe in first if products(recipe.geometry) <= NARROW]
+        times: list[tuple[int, float]] = []
+        self._judge(iter(narrow), self.setup.settings.cases, end, times)
+        if self.setup.settings.largest is None:
+            self.largest = affordable(times)
+        return itertools.chain((recipe for recipe in first if products(recipe.geometry) > NARROW), recipes)
+
+    def _is_affordable(self, recipe: Recipe) -> bool:
+        affordable = products(recipe.geometry) <= self.largest
+        self.left_out += not affordable
+        return affordable
+
+    @property
+    def notes(self) -> list[str]:
+        """What the reader should know of the cases."""
+        if not self.left_out:
+            return []
+        left_out = f"{self.left_out} cases of more than {self.largest:,} products were left out"
+        why = "the candidate would take longer for them than for all others (largest= sets another limit)"
+        return [f"{self.name}, {self.setup.dtype}: {left_out}: {why}"]
+
     def go_through(self, sources: Sequence[Source]) -> None:
         """Judge each of the cases."""
         self._judge(iter(sources), len(sources), None)
 
-    def _judge(self, sources: Iterator[Source], total: int, end: float | None) -> None:
+    def _judge(
+        self, sources: Iterator[Source], total: int, end: float | None, times: list[tuple[int, float]] | None = None
+    ) -> None:
         key, self.total = f"{self.name}, {self.setup.dtype}", total
         journal = self.setup.journal.of(key, self.n_cases + self.n_unsupported)
         for source, examination in self.setup.crew.examine(sources, journal):
             self._note(source, examination)
+            if times is not None and examination.supported:
+                times.append((products(source.geometry), examination.seconds))
             if self.setup.settings.progress:
                 self.setup.settings.progress(key, min(self.n_cases, total), total)
             enough = self.n_cases >= total if end is None else time.monotonic() >= end
@@ -129,9 +168,12 @@ class Section:
         self.max_ulp = max(self.max_ulp, examination.max_ulp)
         self.max_bound_ratio = max(self.max_bound_ratio, examination.max_bound_ratio)
         for finding in examination.findings:
+            if self.setup.settings.tell and finding.property not in self.failed:
+                first = next(filter(None, (line.strip() for line in finding.text.splitlines())), "")
+                self.setup.settings.tell(f"{self.name}, {self.setup.dtype}: {finding.property} fails: {first}")
             self.failed.setdefault(finding.property, []).append((source, finding))
-            cause = CRASH if finding.crash else ""
-            known = self.setup.settings.expected.reason(
+            cause = causes.cause(finding, None)
+            known = self.setup.settings.expected.may_be(
                 self.setup.candidate.op, self.setup.dtype, finding.property, cause
             )
             self.unexpected += not known
@@ -232,6 +274,27 @@ class Section:
                 self.failed.setdefault(property_names.VALUES, []).extend(wrong)
                 if len(wrong) == len(findings):
                     del self.failed[property_]
+
+
+def affordable(times: Sequence[tuple[int, float]]) -> float:
+    """The most products of a case that a candidate can do in a bearable time, by products and seconds of others.
+
+    A fifth of a plan are wide cases: if each takes as long as four others, all of them take as long as the others.
+
+    >>> affordable([(1000 * n, 0.001 * n) for n in range(1, 31)]) == NARROW  # a million products in a second
+    True
+    >>> affordable([(1000, 0.01)] * 9)
+    inf
+    """
+    ordered, third = sorted(times), len(times) // 3
+    if not third:
+        return math.inf
+    (few, short), (many, long) = (np.median(part, axis=0) for part in (ordered[:third], ordered[-third:]))
+    if long - short < NOTICEABLE or many <= few:
+        return math.inf
+    mean = sum(seconds for _, seconds in times) / len(times)
+    most: float = max(NARROW, (many - few) * max(BEARABLE, LONGER * mean) // (long - short))
+    return most
 
 
 def sections(setup: Setup) -> Iterator[Section]:

@@ -41,6 +41,7 @@ class Settings:
     shrink_seconds: float = 60.0
     max_failures: int | None = None
     progress: Progress | None = None
+    tell: Callable[[str], None] | None = None  # called once for each property that fails, as soon as it does
 
     @property
     def claims(self) -> tuple[str, ...]:

@@ -39,6 +39,35 @@ def test_a_plan_enters_nearly_all_gates_and_most_of_them_often():
     assert np.mean([entered(order) >= 3 for order in ORDERS]) >= 0.9
 
 
+# Conditions of wrong fast paths that 1,000 cases of an earlier plan did not enter, or hardly.
+REPORTED = {
+    "the first layer of most networks (iree#16175)": lambda v: (
+        (v.groups, v.inputs, v.rows, v.columns, v.stride_h, v.stride_w) == (1, 3, 3, 3, 2, 2) and v.outputs % 4 == 0
+    ),
+    "1x1 in an odd number of stages of 8 channels (burn#5626)": lambda v: (
+        (v.groups, v.rows, v.columns, v.stride_h, v.stride_w, v.top, v.left) == (1, 1, 1, 1, 1, 0, 0)
+        and v.inputs % 16 == 8
+        and v.outputs > 1
+        and v.height * v.width > 1
+    ),
+    "1x1 whose pixels by eight leave four (ncnn#1384)": lambda v: (
+        (v.groups, v.rows, v.columns, v.stride_h, v.stride_w) == (1, 1, 1, 1, 1)
+        and v.inputs % 4 == v.outputs % 4 == 0
+        and output_size(v)[0] * output_size(v)[1] % 8 == 4
+    ),
+    "1x1 of 96 channels and 32768 pixels (cubek#519)": lambda v: (
+        (v.groups, v.rows, v.columns) == (1, 1, 1) and v.inputs >= 96 and v.height * v.width >= 32768
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REPORTED)
+@pytest.mark.parametrize("seed", [3, 4])
+def test_reported_conditions_are_entered(name, seed):
+    entering = [r for r in planned(seed=seed) if r.fill in TELLING and REPORTED[name](values_of(r))]
+    assert len(entering) >= 2
+
+
 @given(st.sampled_from(network_calls()))
 @settings(max_examples=200, deadline=None)
 def test_a_layer_is_made_smaller_where_no_selector_can_tell(v):

@@ -86,6 +86,23 @@ def test_seed(tmp_path):
 
 
 @pytest.mark.usefixtures("generated_only")
+def test_quick_is_a_prefix_and_says_what_it_leaves_out():
+    result = call("verify", WRONG, "--quick")
+    assert result.exit_code == 1
+    assert "FAILED, 100 cases judged" in words(result.stdout)
+    assert "the first 100 of 1000 cases; left out: later ones" in words(result.stdout)
+    assert "generated cases, float32: values fails: wrong: conv2d(" in words(result.stderr)
+
+
+def test_an_expected_failure_of_unknown_cause(tmp_path):
+    path = tmp_path / "expected.txt"
+    path.write_text("conv2d/float32/values/bad luck  # it happens")
+    result = call("verify", GOOD, "--expected-failures", str(path))
+    assert result.exit_code == 2
+    assert "line 1: cause 'bad luck' must be one of" in words(result.stderr)
+
+
+@pytest.mark.usefixtures("generated_only")
 def test_torch_arrays_by_default_for_torch():
     assert call("verify", "torch.nn.functional:conv2d", "--cases", "20").exit_code == 0
     result = call("verify", "torch.nn.functional:conv2d", "--cases", "20", "--arrays", "numpy")
@@ -119,6 +136,11 @@ def test_what_was_skipped_is_said(monkeypatch):
         (["verify", WRONG, "--seed", str(2**63)], "--seed"),
         (["verify", WRONG, "--arrays", "lists"], "arrays='lists': must be one of 'numpy', 'torch'"),
         (["verify", WRONG, "--json", "no/such/folder/report.json"], "no folder"),
+        (["verify", WRONG, "--quick", "--cases", "5"], "must not be given beside --cases 5"),
+        (["verify", WRONG, "--sets", "0"], "--sets"),
+        (["verify", WRONG, "--largest", "0"], "--largest"),
+        (["verify", WRONG, "--shrink-seconds", "0"], "--shrink-seconds"),
+        (["verify", WRONG, "--max-failures", "0"], "--max-failures"),
         (["prove"], "No such command 'prove'"),
     ],
 )

@@ -189,6 +189,6 @@ def _like(match: Match, findings: Findings) -> Diagnosis:
         "\n  ".join(lines),
         match.matches,
         match.compared,
-        match.gate or findings.conditions,
+        findings.conditions,
         findings.positions,
     )

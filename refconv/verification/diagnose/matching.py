@@ -93,12 +93,15 @@ def _tried(mutant: Suspect, failing: Sequence[Failing]) -> Match:
 def _compared(match: Match, findings: "Findings", passing: Sequence[Evidence]) -> Match:
     """The match, completed by what the mutant does on passing cases."""
     unlike = [item for item in passing if not _right(item.case, _run(match.mutant, item.case, item.recipe))]
-    failing = [case.key for case in findings.failing]
-    gate = conditions(failing, [(item.case, item.recipe) for item in unlike], findings.levels)
+    tried = [item for item in findings.experiments if multiplications(item.case) <= LARGEST]
+    failing = [case.key for case in findings.failing] + [(item.case, item.recipe) for item in tried if item.failed]
+    sound = [item for item in tried if not item.failed]
+    gated = [item for item in sound if not _right(item.case, _run(match.mutant, item.case, item.recipe))]
+    gate = conditions(failing, [(item.case, item.recipe) for item in (*unlike, *gated)], findings.levels)
     share = len(unlike) / max(1, len(passing))
     # A kernel that is right now and then by chance has no gate; and one failing case or two have too much in common.
     contradicting = share * len(findings.passing)
-    seldom = len(failing) < FEWEST_FAILING or contradicting < CONTRADICTING * len(failing)
+    seldom = len(findings.failing) < FEWEST_FAILING or contradicting < CONTRADICTING * len(findings.failing)
     return replace(match, unlike=share, gate=() if seldom else gate)
 
 

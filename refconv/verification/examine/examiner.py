@@ -4,24 +4,23 @@ Knows candidates, cases and recipes; not where these come from, and nothing of p
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from refconv.cases.recipe import Recipe
-from refconv.core.formats import FLOATS
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
 from refconv.judge.comparison import Comparison
-from refconv.ops import convolution, family, gradients
+from refconv.ops import family
 from refconv.verification.candidate.call import Outcome, Unsupported
 from refconv.verification.candidate.candidate import Candidate
-from refconv.verification.examine import parts
+from refconv.verification.examine import adjoint, parts
 from refconv.verification.examine.property_names import (  # fmt: skip
     ADJOINT,
     BATCH,
@@ -72,6 +71,8 @@ class Examination:
         One for each of them that does not hold.
     max_ulp, max_bound_ratio
         As the judge's comparison has them; 0 if the result is the oracle's own to the last bit.
+    seconds : float
+        What the candidate's call took.
     """
 
     supported: bool = True
@@ -79,6 +80,7 @@ class Examination:
     findings: tuple[Finding, ...] = ()
     max_ulp: int = 0
     max_bound_ratio: float = 0.0
+    seconds: float = 0.0
 
     def lacks(self, property_: str) -> Finding | None:
         """The finding about a property, if it does not hold."""
@@ -120,7 +122,9 @@ class Examiner:
             return UNSUPPORTED
 
     def _examine(self, recipe: Recipe, case: Case, further: str) -> Examination:
+        start = time.perf_counter()
         outcome = self.candidate.call(case, layout=recipe.layout, memory=self.candidate.memory(recipe))
+        seconds = time.perf_counter() - start
         checked = [RETURNS, INPUTS]
         findings = [Finding(*fault) for fault in outcome.faults]
         if self.candidate.style == "out":
@@ -134,7 +138,7 @@ class Examiner:
         comparison = self.judged(case, outcome.result)
         checked += [LAYOUT, VALUES]
         if comparison and not comparison.ok and not any(finding.property == WRITTEN for finding in findings):
-            findings.append(self._wrong(recipe, case, comparison))
+            findings.append(self._wrong(recipe, case, outcome.result, comparison))
         if self.candidate.memory(recipe):
             checked.append(VIEWS)
         if not findings:
@@ -145,7 +149,7 @@ class Examiner:
                 findings += _CHECKS[property_](self, recipe, case, outcome)
         checked += [finding.property for finding in findings]
         figures = (comparison.max_ulp, comparison.max_bound_ratio) if comparison and comparison.worst else (0, 0.0)
-        return Examination(True, tuple(dict.fromkeys(checked)), tuple(findings), *figures)
+        return Examination(True, tuple(dict.fromkeys(checked)), tuple(findings), *figures, seconds)
 
     def judged(self, case: Case, result: np.ndarray) -> Comparison | None:
         """The judge's verdict, of many outputs on a sample; None on the oracle's own output, which needs none."""
@@ -171,9 +175,9 @@ class Examiner:
         comparison = self.judged(case, result)
         return comparison is None or comparison.ok
 
-    def _wrong(self, recipe: Recipe, case: Case, comparison: Comparison) -> Finding:
+    def _wrong(self, recipe: Recipe, case: Case, result: np.ndarray, comparison: Comparison) -> Finding:
         """The finding about a wrong result: its shape or dtype, or its values, or only its values for these views."""
-        if comparison.problem:
+        if (result.shape, result.dtype) != (case.unwritten.shape, case.unwritten.dtype):
             return Finding(LAYOUT, str(comparison), comparison)
         memory = self.candidate.memory(recipe)
         if memory and not self._fails(recipe, case, memory=()):
@@ -221,14 +225,19 @@ def _deterministic(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -
 
 
 def _forgets(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
-    """One more call, right after the case's own: with other numbers in one operand, or the same again."""
+    """Two more calls, right after the case's own: the same again, and one with other numbers in one operand."""
     operator = family.OPERATORS[case.op]
-    changed = {0: operator.second, 1: operator.first}.get(recipe.seed // TURNS % 3, "")
-    changes = bool(changed) and getattr(case, changed).size > 0
-    following, what = case, "made again"
-    if changes:
-        following = replace(case, **{changed: getattr(replace(recipe, seed=recipe.seed ^ 1).case(), changed)})
-        what = f"with other numbers in {changed}, of the same shape"
+    changed = operator.second if recipe.seed // TURNS % 2 == 0 else operator.first
+    followed = [(case, "made again")]
+    if changed and getattr(case, changed).size:
+        other = replace(case, **{changed: getattr(replace(recipe, seed=recipe.seed ^ 1).case(), changed)})
+        followed.append((other, f"with other numbers in {changed}, of the same shape"))
+    faults = (_forgotten(by, recipe, case, outcome, *following) for following in followed)
+    return next(filter(None, faults), [])
+
+
+def _forgotten(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome, following: Case, what: str) -> list[Finding]:
+    """What one more call, after the case's own, shows of what the candidate keeps."""
     result = by.call(recipe, following)
     if result is None:
         return [Finding(STALE, f"right once, but the call {what}: nothing comes back")]
@@ -238,9 +247,9 @@ def _forgets(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list
     if comparison is None or comparison.ok:
         return []
     how = "it is wrong"
-    if changes and by.accepts(case, result):
-        how = f"the result is still that of the {changed} before"
-    elif changes:
+    if following is not case and by.accepts(case, result):
+        how = "the result is still that of the numbers before"
+    elif following is not case:
         again = by.call(recipe, following)
         if again is None or not by.accepts(following, again):
             return []  # wrong whatever was called before: other cases will show that
@@ -303,51 +312,10 @@ def _part(by: Examiner, property_: str, which: str, recipe: Recipe, part: Case, 
 
 
 def _adjoint(_by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
-    """Both sides are sums of integers, exactly: <f(x), y> and <x, f*(y)> with random y, f* being the oracle's."""
-    result = _result(outcome)
-    y = np.random.default_rng(recipe.seed).integers(-3, 4, result.shape).astype(np.float64)
-    bias = Fraction(0)
-    if case.bias is not None:
-        bias = _dot(y.sum(axis=tuple(axis for axis in range(y.ndim) if axis != y.ndim - 3)), case.bias)
-    left, right = _dot(result, y) - bias, _adjoint_side(case, y)
+    left, right = adjoint.sides(case, _result(outcome), recipe.seed)
     if left == right:
         return []
     return [Finding(ADJOINT, f"<f(x), y> = {left}, but <x, f*(y)> = {right}: they must be equal")]
-
-
-def _adjoint_side(case: Case, y: np.ndarray) -> Fraction:
-    """<x, f*(y)>, x being the first array of the call."""
-    g, weight = case.geometry, case.arrays.get("weight", np.zeros(0)).astype(float)
-    where = (g.stride, g.padding, g.dilation, g.groups)
-    if case.op == "conv2d":
-        return _dot(
-            case.input, gradients.conv2d_input(case.input.shape, weight, y, *where, padding_mode=g.padding_mode)
-        )
-    if case.op == "conv2d_bias":
-        return _dot(case.grad_output, np.broadcast_to(y[:, None, None], case.grad_output.shape))
-    if case.op == "conv2d_weight":
-        first, second = (
-            case.grad_output,
-            convolution.conv2d(case.input.astype(float), y, None, *where, padding_mode=g.padding_mode),
-        )
-        return _dot(first, second)
-    first = case.input if case.op == "conv_transpose2d" else case.grad_output
-    forward = convolution.conv2d(y, weight, None, *where, padding_mode=g.padding_mode)
-    # Output padding that reaches the stride makes the forward result longer: what is beyond the input is zero.
-    return _dot(first, forward[..., : first.shape[-2], : first.shape[-1]])
-
-
-def _dot(left: np.ndarray, right: np.ndarray) -> Fraction:
-    """The sum of products, exactly."""
-    with np.errstate(all="ignore"):
-        products = left.astype(np.float64) * right.astype(np.float64)  # integers below 2**53
-    if not np.isfinite(products).all():
-        return Fraction(0)
-    return (
-        Fraction(int(products.sum()))
-        if np.abs(products).sum() < 2.0**53
-        else sum(map(Fraction, products.flat), Fraction(0))
-    )
 
 
 def _same_bits(left: np.ndarray, right: np.ndarray) -> bool:
@@ -361,13 +329,6 @@ def _different(left: np.ndarray, right: np.ndarray) -> str:
         np.ascontiguousarray(array).view(np.uint8).reshape(array.size, -1) for array in (left, right)
     )
     return f"{int((left_bytes != right_bytes).any(axis=1).sum())} of {left.size} elements"
-
-
-def _has_adjoint(recipe: Recipe, case: Case) -> bool:
-    exact = (
-        recipe.fill == "integers" and recipe.dtype in map(str, FLOATS) and not family.OPERATORS[case.op].is_quantized
-    )
-    return exact and all(array.size for array in case.arrays.values())
 
 
 def _has_output(_recipe: Recipe, case: Case) -> bool:
@@ -388,7 +349,7 @@ _APPLIES: Mapping[str, Callable[[Recipe, Case], bool]] = {
     STALE: _has_output,
     BATCH: parts.has_images,
     GROUPS: parts.has_groups,
-    ADJOINT: _has_adjoint,
+    ADJOINT: adjoint.applies,
     BATCH_INVARIANT: lambda recipe, case: parts.has_images(recipe, case) or parts.has_groups(recipe, case),
     THREADS: _has_output,
 }

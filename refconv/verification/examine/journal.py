@@ -106,12 +106,12 @@ class SectionJournal:
 def _plain(examination: Examination) -> list[Any]:
     """For JSON."""
     findings = [[finding.property, finding.text, finding.crash] for finding in examination.findings]
-    figures = [examination.max_ulp, repr(examination.max_bound_ratio)]
+    figures = [examination.max_ulp, repr(examination.max_bound_ratio), examination.seconds]
     return [examination.supported, examination.checked, findings, *figures]
 
 
 def _examination(plain: list[Any]) -> Examination:
     """The examination that `_plain` wrote; without comparisons: the failure that is reported is examined once more."""
-    supported, checked, findings, ulp, ratio = plain
+    supported, checked, findings, ulp, ratio, seconds = plain
     read = tuple(Finding(property_, text, None, crash) for property_, text, crash in findings)
-    return Examination(supported, tuple(checked), read, ulp, float(ratio))
+    return Examination(supported, tuple(checked), read, ulp, float(ratio), seconds)

@@ -102,7 +102,7 @@ class Interactions:
     --------
     >>> from refconv.cases.plan import plan
     >>> interactions = Interactions("conv2d_bias", ("float32",), Supports())
-    >>> for recipe in plan("conv2d_bias", ["float32"], Supports(), 250):
+    >>> for recipe in plan("conv2d_bias", ["float32"], Supports(), 500):
     ...     interactions.add(recipe)
     >>> covered, possible = interactions.pairs
     >>> covered == possible, interactions.missing_pairs()

@@ -84,7 +84,8 @@ class Expected:
                 continue
             parts = tuple(part.strip() for part in pattern.split("/"))
             if len(parts) not in (3, 4) or not all(parts):
-                problems.append(f"line {number}: {line.strip()!r} must be op/dtype/property[/cause]  # reason")
+                form = "op/dtype/property  # reason, perhaps with a /cause after the property"
+                problems.append(f"line {number}: {line.strip()!r} must be {form}")
             elif not any(fnmatchcase(cause, parts[-1]) for cause in CAUSES) and len(parts) == 4:
                 problems.append(f"line {number}: cause {parts[3]!r} must be one of {', '.join(CAUSES)}")
             elif not reason:
@@ -100,6 +101,11 @@ class Expected:
     def reason(self, op: str, dtype: str, property_: str, cause: str = "") -> str:
         """Why this may fail; empty if it may not."""
         return next((entry.reason for entry in self.entries if entry.matches((op, dtype, property_), cause)), "")
+
+    def may_be(self, op: str, dtype: str, property_: str, cause: str = "") -> bool:
+        """Whether this may be expected: it is, or the cause is unknown as yet, and a line names one."""
+        key = op, dtype, property_
+        return any(entry.matches(key, cause) or (not cause and entry.is_of(key)) for entry in self.entries)
 
     def unmatched(self, seen: Mapping[Key, Collection[str]]) -> tuple[str, ...]:
         """What to tell about the entries that no failure matches.

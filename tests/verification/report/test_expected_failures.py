@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refconv.verification.report.expected_failures import Expected
+from refconv.verification.report.expected_failures import CAUSES, Expected
 
 FILE = """
 # what the first version does not do
@@ -50,7 +50,7 @@ def test_the_first_pattern_that_matches_gives_the_reason(patterns, key):
     assert expected.reason(*key) == (str(matching[0]) if matching else "")
 
 
-@given(st.lists(PATTERNS, unique=True), st.dictionaries(KEYS, st.booleans()))
+@given(st.lists(PATTERNS, unique=True), st.dictionaries(KEYS, st.lists(st.sampled_from(CAUSES))))
 def test_entries_without_a_failure_are_told(patterns, seen):
     expected = Expected.parse("\n".join(f"{'/'.join(pattern)} # why" for pattern in patterns))
     notes = dict(zip(patterns, [""] * len(patterns), strict=True))
@@ -71,7 +71,8 @@ def test_entries_without_a_failure_are_told(patterns, seen):
         ("conv2d/float32/values", "line 2: 'conv2d/float32/values' must end with its reason"),
         ("conv2d/float32/values  #  ", "must end with its reason"),
         ("conv2d/float32  # why", "must be op/dtype/property  # reason"),
-        ("conv2d/float32/values/more  # why", "must be op/dtype/property  # reason"),
+        ("conv2d/float32/values/more  # why", "cause 'more' must be one of crash, exception, unknown, "),
+        ("conv2d/float32/values/crash/now  # why", "must be op/dtype/property  # reason"),
         ("conv2d//values  # why", "must be op/dtype/property  # reason"),
         ("values  # why", "must be op/dtype/property  # reason"),
         ("a/b/c # known", "stands in line 1 already"),

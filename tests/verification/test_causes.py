@@ -1,0 +1,203 @@
+"""What one campaign tells of several faults, when it ends, and what its cases are limited to."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from campaigns import verify
+
+import refconv
+from refconv.cases.supports import products
+from refconv.verification import sections
+from refconv.verification.report.expected_failures import CAUSES, Expected
+
+
+def flushes_and_loses_a_row(input, weight, bias, stride, padding, dilation, groups):
+    """Two mistakes: subnormal operands are taken for 0, and the last row of tall strided outputs is lost."""
+    tiny = np.finfo(input.dtype).tiny
+    input, weight = (np.where(np.abs(array) < tiny, 0, array).astype(array.dtype) for array in (input, weight))
+    out = refconv.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    if stride[0] > 1 and out.shape[2] > 1:
+        out[:, :, -1] = 0
+    return out
+
+
+def wrong_if_strided(input, weight, bias, stride, padding, dilation, groups):
+    out = refconv.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    return out + 1 if stride[0] > 1 else out
+
+
+def refuses_strides(input, weight, bias, stride, padding, dilation, groups):
+    if stride[0] > 1:
+        raise ValueError("no strides")
+    return refconv.conv2d(input, weight, bias, stride, padding, dilation, groups)
+
+
+class Shared:
+    """A kernel with one scratch buffer for all threads."""
+
+    def __init__(self):
+        self.scratch = None
+
+    def __call__(self, *arguments):
+        self.scratch = refconv.conv2d(*arguments)
+        time.sleep(0.001)
+        return self.scratch
+
+
+class Slow:
+    """A sound kernel that takes so many seconds for each product, and counts what it was given."""
+
+    def __init__(self, seconds):
+        self.seconds, self.products = seconds, []
+
+    def __call__(self, input, weight, *rest):
+        out = refconv.conv2d(input, weight, *rest)
+        self.products.append(out.size * weight[0].size if len(weight) else 0)
+        time.sleep(self.seconds * self.products[-1])
+        return out
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_flushed_subnormals_hide_no_wrong_rows():
+    report = verify(flushes_and_loses_a_row, cases=300)
+    values = [failure for failure in report.failures if failure.property == "values"]
+    assert len(values) == 2
+    rows, flushed = values
+    assert rows.recipe.fill != "subnormal" == flushed.recipe.fill
+    assert rows.recipe.geometry.stride[0] > 1
+    assert "subnormal" in str(flushed.diagnosis)
+    assert all(failure.n_cases >= 1 for failure in values)
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_one_mistake_is_one_failure():
+    (failure,) = verify(wrong_if_strided, cases=80).failures
+    assert failure.n_cases > 10
+
+
+@pytest.mark.usefixtures("generated_only")
+@pytest.mark.parametrize("candidate", [wrong_if_strided, refuses_strides])
+def test_what_ends_a_campaign_early_is_told(candidate):
+    report = verify(candidate, cases=200, max_failures=5)
+    assert not report.ok
+    assert report.n_cases < 200
+    assert f"ended early after 5 failures: {200 - report.n_cases} of 200 cases were not tried" in report.ended_early
+    assert report.results[0].verdict == "failed, ended early"
+    assert report.as_dict()["ended_early"] == report.ended_early
+    assert verify(refconv.conv2d, cases=20).ended_early is None
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_what_is_expected_does_not_end_a_campaign(tmp_path):
+    path = tmp_path / "expected.txt"
+    path.write_text("conv2d/float32/returns/exception  # no strides yet")
+    report = verify(refuses_strides, cases=60, max_failures=5, expected_failures=path)
+    assert report.ok
+    assert report.n_cases == 60
+    assert report.ended_early is None
+    assert [failure.cause for failure in report.failures] == ["exception"]
+    path.write_text("conv2d/float32/returns/crash  # another cause")
+    report = verify(refuses_strides, cases=60, expected_failures=path)
+    assert not report.ok
+    assert any("expected to fail, but passes" in note for note in report.notes)
+
+
+def test_an_unknown_cause_is_refused():
+    with pytest.raises(ValueError, match="line 1: cause 'bad luck' must be one of crash, exception, unknown, "):
+        Expected.parse("conv2d/float32/values/bad luck  # it happens")
+    assert {"crash", "exception", "accum_dtype", "tile_tail"} <= set(CAUSES)
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_making_failures_small_takes_no_longer_than_it_may():
+    start = time.monotonic()
+    report = verify(wrong_if_strided, cases=60, shrink_seconds=0.01)
+    (failure,) = report.failures
+    assert not failure.comparison.ok
+    assert time.monotonic() - start < 30
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_sets_repeat_geometries_with_other_numbers():
+    seen = []
+
+    def notes(input, weight, *rest):
+        seen.append((input.shape, weight.shape, rest[1:]))
+        return refconv.conv2d(input, weight, *rest)
+
+    assert verify(notes, cases=40, sets=10).n_cases == 40
+    assert len(set(map(str, seen))) < 12
+
+
+def test_no_examples_and_largest():
+    report = verify(refconv.conv2d, cases=20, examples=False)
+    assert [result.section for result in report.results] == [sections.GENERATED]
+    slow = Slow(0)
+    report = verify(slow, cases=60, largest=500)
+    assert report.ok
+    assert max(slow.products) <= 500
+    assert all(result.n_cases or result.skipped for result in report.results)
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_wide_cases_of_a_slow_candidate_are_left_out_and_that_is_said():
+    slow = Slow(2e-6)
+    report = verify(slow, cases=80)
+    assert report.ok
+    assert report.n_cases == 80
+    assert max(slow.products) <= sections.NARROW
+    assert any("products were left out" in note for note in report.notes)
+    quick = Slow(0)
+    assert not verify(quick, cases=80).notes
+    assert max(quick.products) > sections.NARROW
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_calls_from_two_threads_if_claimed():
+    report = verify(Shared(), cases=60, supports={"threads": True})
+    assert {failure.property for failure in report.failures} == {"threads"}
+    assert verify(Shared(), cases=20).ok
+    report = verify(refconv.conv2d, cases=60, supports={"threads": True})
+    assert report.ok
+    assert report.properties["threads"]["float32"].checked
+    assert threading.active_count() < 10
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_the_same_weights_with_another_image():
+    """A kernel that knows its image again by shape alone."""
+    kept = {}
+
+    def keeps_images(input, weight, *rest):
+        key = input.shape, weight.tobytes()
+        return refconv.conv2d(kept.setdefault(key, input), weight, *rest)
+
+    report = verify(keeps_images, cases=200)
+    assert "no stale state" in {failure.property for failure in report.failures}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sets": 0}, "sets=0: must be at least 1"),
+        ({"sets": 1.5}, "sets=1.5: must be an integer"),
+        ({"largest": 0}, "largest=0: must be at least 1"),
+        ({"largest": "1G"}, "largest='1G': must be an integer"),
+        ({"shrink_seconds": 0}, "shrink_seconds=0: must be positive"),
+        ({"shrink_seconds": "1"}, "shrink_seconds='1': must be a number"),
+        ({"shrink_seconds": float("nan")}, "shrink_seconds=nan: must be positive"),
+        ({"max_failures": -1}, "max_failures=-1: must be at least 1"),
+        ({"examples": "no"}, "examples='no': must be True or False"),
+    ],
+)
+def test_limits_that_are_none_are_refused(options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        verify(refconv.conv2d, **options)
+
+
+def test_products_are_those_of_the_sums():
+    recipe = next(iter(sections.plan("conv2d", ["float32"], refconv.Supports(), 1)))
+    case = recipe.case()
+    assert products(recipe.geometry) == case.expected().size * case.weight[0].size
