@@ -3,7 +3,6 @@
 Knows geometries' options and recipes; not how cases are made, nor who is judged.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MODAL
 from refconv.core.checks import choice, integer
 from refconv.core.errors import GeometryError
-from refconv.core.geometry import Geometry
 from refconv.core.padding import MODES
 
 DEPTHWISE = "depthwise"
@@ -129,16 +127,11 @@ class Supports:
             and (self.string_padding or not named)
             and (self.asymmetric_padding or named or not unequal)
             and (self.unbatched or recipe.batched)
-            and (self.largest is None or products(g) <= self.largest)
+            and (self.largest is None or g.products <= self.largest)
             and (self.empty_batch or g.batch > 0)
             and (self.bias or not recipe.bias)
             and all(arrangement in self.views for _, arrangement in recipe.memory)
         )
-
-
-def products(geometry: Geometry) -> int:
-    """How many products a convolution sums in all."""
-    return math.prod(geometry.output_shape) * geometry.terms
 
 
 _LEAST = {"groups": 1, "batch": 0, "stride": 1, "dilation": 1, "kernel": 1}

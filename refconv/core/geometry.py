@@ -92,6 +92,11 @@ class Geometry:
         """Products in the sum of one output element."""
         return self.in_channels // self.groups * math.prod(self.kernel)
 
+    @cached_property
+    def products(self) -> int:
+        """Products in the sums of all output elements."""
+        return math.prod(self.output_shape) * self.terms
+
 
 def convolution(
     input_shape: tuple[int, ...],

@@ -11,7 +11,6 @@ from typing import Any
 
 from refconv.cases.recipe import Recipe
 from refconv.cases.shrink import shrink
-from refconv.cases.supports import products
 from refconv.cases.variations import variations
 from refconv.verification import causes
 from refconv.verification.diagnose.diagnosis import diagnose
@@ -189,10 +188,5 @@ class Prosecution:
 def _spread(sources: Sequence[Source], number: int) -> list[Source]:
     """At most `number` of them, from the smallest to the largest: small ones say what is wrong, larger ones when."""
     ordered = sorted(sources, key=coverage.size)
-    ordered = [source for source in ordered if _products(source) <= LOOKED_AT] or ordered[:1]
+    ordered = [source for source in ordered if source.geometry.products <= LOOKED_AT] or ordered[:1]
     return ordered if len(ordered) <= number else [ordered[n * len(ordered) // number] for n in range(number)]
-
-
-def _products(source: Source) -> int:
-    recipe = source.recipe if isinstance(source, Wrong) else source
-    return products(recipe.geometry)

@@ -16,7 +16,6 @@ from refconv.cases import fills
 from refconv.cases.layers import NARROW
 from refconv.cases.plan import plan
 from refconv.cases.recipe import Recipe
-from refconv.cases.supports import products
 from refconv.cases.values import recipe_of, values_of
 from refconv.verification import causes
 from refconv.verification.examine import property_names
@@ -112,15 +111,15 @@ class Section:
     def _measured(self, recipes: Iterator[Recipe], end: float | None) -> Iterator[Recipe]:
         """Judge the first cases but for wide ones, to see how fast the candidate is; what is left of the recipes."""
         first = list(itertools.islice(recipes, MEASURED))
-        narrow = [recipe for recipe in first if products(recipe.geometry) <= NARROW]
+        narrow = [recipe for recipe in first if recipe.geometry.products <= NARROW]
         times: list[tuple[int, float]] = []
         self._judge(iter(narrow), self.setup.settings.cases, end, times)
         if self.setup.settings.largest is None:
             self.largest = affordable(times)
-        return itertools.chain((recipe for recipe in first if products(recipe.geometry) > NARROW), recipes)
+        return itertools.chain((recipe for recipe in first if recipe.geometry.products > NARROW), recipes)
 
     def _is_affordable(self, recipe: Recipe) -> bool:
-        affordable = products(recipe.geometry) <= self.largest
+        affordable = recipe.geometry.products <= self.largest
         self.left_out += not affordable
         return affordable
 
@@ -145,7 +144,7 @@ class Section:
         for source, examination in self.setup.crew.examine(sources, journal):
             self._note(source, examination)
             if times is not None and examination.supported:
-                times.append((products(source.geometry), examination.seconds))
+                times.append((source.geometry.products, examination.seconds))
             if self.setup.settings.progress:
                 self.setup.settings.progress(key, min(self.n_cases, total), total)
             enough = self.n_cases >= total if end is None else time.monotonic() >= end

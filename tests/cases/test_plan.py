@@ -28,7 +28,7 @@ from refconv.cases.recipe import (
 )
 from refconv.cases.shrink import rank, shrink, smaller
 from refconv.cases.space import space
-from refconv.cases.supports import Supports, products
+from refconv.cases.supports import Supports
 from refconv.cases.values import ANYTHING, OF_OUTPUT, PADDINGS, Values, values_of
 from refconv.core import geometry, transposed_geometry
 from refconv.core.padding import MODES
@@ -243,13 +243,13 @@ def test_every_way_of_being_large_comes_in_turn(op):
     widest = max(max(v.groups * v.inputs, v.groups * v.outputs) for v in network_layers())
     for recipe in plan(op, [dtype_of(op)], Supports(large=False), 100):
         assert max(*input_shape(recipe.geometry), *weight_shape(recipe.geometry)) <= widest
-        assert size_of(values_of(recipe)) <= NARROW or products(recipe.geometry) <= ORDINARY
+        assert size_of(values_of(recipe)) <= NARROW or recipe.geometry.products <= ORDINARY
 
 
 @pytest.mark.parametrize(("op", "largest"), [("conv2d", 1), ("conv2d_weight", 1000), ("conv_transpose2d", 10**6)])
 def test_no_case_is_larger_than_it_may_be(op, largest):
     for recipe in plan(op, [dtype_of(op)], Supports(largest=largest), 120):
-        assert products(recipe.geometry) <= largest
+        assert recipe.geometry.products <= largest
 
 
 @pytest.mark.parametrize("op", OPS)

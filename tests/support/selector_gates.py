@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from refconv.cases.networks import layers
+from refconv.cases.layers import network_layers
 from refconv.cases.recipe import Recipe
 from refconv.cases.values import Values, output_size, values_of
 
@@ -103,19 +103,13 @@ def met(calls: Iterable[Values]) -> np.ndarray:
 
 def network_calls() -> list[Values]:
     """Each layer of the package's networks, in batches of 1 and 8, with and without bias, in both orders of memory."""
-    shapes = dict.fromkeys(
-        (layer.input, layer.weight, layer.stride, layer.padding, layer.dilation, layer.groups) for layer in layers()
-    )
     return [
-        Values(
-            batch=batch, groups=groups, inputs=weight[1], outputs=weight[0] // groups, height=image[2], width=image[3],
-            rows=weight[2], columns=weight[3], top=padding[0], left=padding[1], bottom=padding[0], right=padding[1],
-            stride_h=stride[0], stride_w=stride[1], dilation_h=dilation[0], dilation_w=dilation[1],
-            bias=bias, first=first,
-        )
-        for image, weight, stride, padding, dilation, groups in shapes
-        for batch in (1, 8) for bias in (False, True) for first in ("contiguous", "channels_last")
-    ]  # fmt: skip
+        v._replace(batch=batch, bias=bias, first=first)
+        for v in network_layers()
+        for batch in (1, 8)
+        for bias in (False, True)
+        for first in ("contiguous", "channels_last")
+    ]
 
 
 @cache

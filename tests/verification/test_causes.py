@@ -8,7 +8,6 @@ import pytest
 from campaigns import verify
 
 import refconv
-from refconv.cases.supports import products
 from refconv.verification import sections
 from refconv.verification.report.expected_failures import CAUSES, Expected
 
@@ -200,4 +199,4 @@ def test_limits_that_are_none_are_refused(options, message):
 def test_products_are_those_of_the_sums():
     recipe = next(iter(sections.plan("conv2d", ["float32"], refconv.Supports(), 1)))
     case = recipe.case()
-    assert products(recipe.geometry) == case.expected().size * case.weight[0].size
+    assert recipe.geometry.products == case.expected().size * case.weight[0].size

@@ -3,7 +3,6 @@
 Knows how a function is called; not how it is found, and not how it is judged.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -110,8 +109,7 @@ class Candidate:
 
     def takes_too_long(self, case: Case) -> bool:
         """Whether the candidate's arrays are a simulator's, and the case is too large for a simulator."""
-        work = math.prod(case.geometry.output_shape) * case.geometry.terms
-        return work > MOST_SIMULATED and array_kinds.simulated(self.arrays)
+        return case.geometry.products > MOST_SIMULATED and array_kinds.simulated(self.arrays)
 
     def memory(self, recipe: Recipe) -> tuple[tuple[str, str], ...]:
         """The arrangements of a recipe, without the output's if the function returns its result."""

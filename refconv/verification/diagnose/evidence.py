@@ -3,7 +3,6 @@
 Knows cases and comparisons; no mutant, no rule.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,7 +52,7 @@ class Failing:
         self.actual = evidence.actual
         self.key = self.case, self.recipe
         self.exact = self.recipe.fill in ("integers", "positions")
-        self.size = multiplications(self.case)
+        self.size = self.case.geometry.products
         self.rank = (not self.exact, self.size > LARGEST, abs(self.size - 2000))
 
     @cached_property
@@ -122,12 +121,6 @@ def close(left: np.ndarray, right: np.ndarray, bound: np.ndarray | None) -> np.n
         wide = np.complex128 if left.dtype in formats.COMPLEX else np.float64
         same |= np.abs(left.astype(wide) - right.astype(wide)) <= 2 * np.abs(bound)
         return same
-
-
-def multiplications(case: Case) -> int:
-    """Multiplications of the forward convolution concerned."""
-    g = case.geometry
-    return math.prod(g.output_shape) * g.terms
 
 
 def spread(cases: Sequence[T], number: int) -> Sequence[T]:

@@ -15,7 +15,7 @@ from refconv.mutants import Mutant
 from refconv.verification.candidate.call import Unsupported
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.diagnose.conditions import conditions
-from refconv.verification.diagnose.evidence import LARGEST, Evidence, Failing, close, multiplications, spread
+from refconv.verification.diagnose.evidence import LARGEST, Evidence, Failing, close, spread
 from refconv.verification.diagnose.findings import CLAIM, Findings, Suspect
 
 FIRST = 4  # failing cases that all mutants are tried on
@@ -60,7 +60,7 @@ def matches_of(mutants: Sequence[Suspect], findings: "Findings", kind: str) -> l
         return []
     first = [_tried(mutant, spread(small, FIRST)) for mutant in mutants]
     likely = sorted((match for match in first if match.share >= PARTLY_UNRULED / 2), key=lambda match: -match.share)
-    others = spread([item for item in findings.passing if multiplications(item.case) <= LARGEST], PASSING)
+    others = spread([item for item in findings.passing if item.case.geometry.products <= LARGEST], PASSING)
     matches: list[Match] = []
     for match in likely[:LIKELY]:
         again = _tried(match.mutant, spread(small, FAILING))
@@ -93,7 +93,7 @@ def _tried(mutant: Suspect, failing: Sequence[Failing]) -> Match:
 def _compared(match: Match, findings: "Findings", passing: Sequence[Evidence]) -> Match:
     """The match, completed by what the mutant does on passing cases."""
     unlike = [item for item in passing if not _right(item.case, _run(match.mutant, item.case, item.recipe))]
-    tried = [item for item in findings.experiments if multiplications(item.case) <= LARGEST]
+    tried = [item for item in findings.experiments if item.case.geometry.products <= LARGEST]
     failing = [case.key for case in findings.failing] + [(item.case, item.recipe) for item in tried if item.failed]
     sound = [item for item in tried if not item.failed]
     gated = [item for item in sound if not _right(item.case, _run(match.mutant, item.case, item.recipe))]

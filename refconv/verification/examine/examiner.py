@@ -165,7 +165,7 @@ class Examiner:
         seen. A sample is judged by itself, which not every model allows.
         """
         model_allows = self.model is None or self.model.unit > 0
-        few = case.unwritten.size <= MANY or case.unwritten.size * case.geometry.terms <= LONG
+        few = case.unwritten.size <= MANY or case.geometry.products <= LONG
         if case.op != "conv2d" or few or case.adds_exactly or not model_allows:
             return None
         return min(MOST_SAMPLED, max(LEAST_SAMPLED, GATHERED // case.geometry.terms))
