@@ -177,7 +177,8 @@ def affordable(v: Values, limit: int, rng: np.random.Generator) -> Values:
         if v.batch > 1:
             smaller.append({"batch": 2 if v.batch > 2 else 1})
         if v.height // 2 >= reach_h or v.width // 2 >= reach_w:
-            smaller.append({"height": max(v.height // 2, reach_h), "width": max(v.width // 2, reach_w)})
+            height, width = max(v.height // 2, reach_h), max(v.width // 2, reach_w)
+            smaller.append({"height": min(v.height, height), "width": min(v.width, width)})
         if max(v.inputs, v.outputs) > 1:
             equal = v.inputs == v.outputs
             names = [name for name in ("inputs", "outputs") if equal or getattr(v, name) == max(v.inputs, v.outputs)]

@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from selector_gates import ORDERS, TELLING, entries, met, network_calls
 
@@ -14,7 +14,7 @@ from refconv.cases.layers import WIDE, Layers, affordable, network_layers, ordin
 from refconv.cases.plan import plan
 from refconv.cases.space import space
 from refconv.cases.supports import Supports
-from refconv.cases.values import output_size, values_of
+from refconv.cases.values import Values, output_size, values_of
 
 GATES = 300  # of each order
 
@@ -78,9 +78,14 @@ def test_a_layer_is_made_smaller_where_no_selector_can_tell(v):
 
 
 @given(st.sampled_from(network_calls()), st.integers(1, 2**27), st.integers(0, 9))
+@example(
+    Values(height=1, width=2000, rows=3, columns=3, top=1, bottom=1, left=1, right=1), 1000, 0
+)  # its one row became three
 @settings(max_examples=100, deadline=None)
 def test_what_is_not_affordable_is_made_smaller(v, limit, seed):
     smaller = affordable(v, limit, np.random.default_rng(seed))
+    assert smaller.height <= v.height
+    assert smaller.width <= v.width
     assert min(output_size(smaller)) >= 1
     assert size_of(smaller) <= limit or (smaller.batch, smaller.inputs, smaller.outputs) == (1, 1, 1)
     assert (smaller.rows, smaller.columns, smaller.groups) == (v.rows, v.columns, v.groups)
