@@ -32,6 +32,7 @@ from refconv.core.checks import LARGEST
 
 if TYPE_CHECKING:
     from refconv.verification.report.report import Report
+    from refconv.verification.report.results import Failure
 
 CASES, QUICK = 1000, 100  # generated cases for each dtype
 
@@ -57,7 +58,9 @@ def verify(  # noqa: PLR0913 - the command's options
     ] = False,
     sets: Annotated[int, typer.Option(min=1, max=LARGEST, help="Cases of each geometry, with other numbers.")] = 1,
     largest: Annotated[int | None, typer.Option(min=1, help="The most products that a case may have.")] = None,
-    examples: Annotated[bool, typer.Option(help="Fixed cases too: torch's examples, and real images.")] = True,
+    examples: Annotated[
+        bool | None, typer.Option(help="Fixed cases too: torch's examples, and real images; not with --quick.")
+    ] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Time for generated cases, instead of a number.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Another seed gives other cases.")] = 0,
     arrays: Arrays = None,
@@ -121,8 +124,9 @@ def verify(  # noqa: PLR0913 - the command's options
             settings = Settings(
                 cases=QUICK if quick else cases or CASES, seconds=seconds, seed=seed, model=claim, supports=limits,
                 supported=supported, jobs=jobs, executor=executor, isolate=isolate, time_limit=time_limit,
-                resume=resume, progress=progress, tell=console.print, examples=examples and not quick, sets=sets,
-                largest=largest, shrink_seconds=shrink_seconds, max_failures=max_failures,
+                resume=resume, progress=progress, tell=console.print, sets=sets, largest=largest,
+                examples=not quick if examples is None else examples, shrink_seconds=shrink_seconds,
+                max_failures=max_failures,
                 expected=Expected() if expected_failures is None else Expected.read(expected_failures),
             )  # fmt: skip
             outcome = campaign.run(candidate, settings, dtype)
@@ -130,9 +134,8 @@ def verify(  # noqa: PLR0913 - the command's options
             raise typer.BadParameter(str(error)) from None
     _print(outcome, target)
     if quick:
-        typer.echo(
-            f"--quick: the first {QUICK} of {CASES} cases; left out: later ones, torch's examples and real images"
-        )
+        fixed = ", torch's examples and real images" if op == "conv2d" and not examples else ""
+        typer.echo(f"--quick: the first {QUICK} of {CASES} cases; left out: later ones{fixed}")
     if json is not None:
         outcome.to_json(json)
     if report is not None:
@@ -203,6 +206,15 @@ def _json_object(text: str) -> dict[str, Any]:
     return content
 
 
+def _first_ones(report: Report) -> Iterator[Failure]:
+    """The failures of each property in the first section and dtype that has any: all causes, expected ones apart."""
+    first: dict[tuple[str, bool], tuple[str, str]] = {}
+    for failure in report.failures:
+        where = failure.section, failure.dtype
+        if first.setdefault((failure.property, bool(failure.expected)), where) == where:
+            yield failure
+
+
 def _print(report: Report, target: str) -> None:
     """The tables, what was covered, and the smallest case of each property violated, with its program."""
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -217,8 +229,7 @@ def _print(report: Report, target: str) -> None:
             console.print(f"{result.section}, {result.dtype}: skipped: {result.skipped}")
     for note in report.notes:
         console.print(f"Note: {note}")
-    shown = {(failure.property, failure.cause): failure for failure in reversed(report.failures)}
-    for failure in reversed(shown.values()):
+    for failure in _first_ones(report):
         console.print(f"\nFAILED {failure}\n\nThis program shows it:\n")
         console.print(failure.snippet)
         if failure.example:

@@ -72,7 +72,8 @@ def verify(  # noqa: PLR0913 - the contract's options
         Time to spend on generated cases, of all dtypes together, however many cases that makes: then `cases` does not
         count.
     seed : int
-        From 0 to 2**63 - 1; the same one gives the same cases, whatever examines them.
+        From 0 to 2**63 - 1; the same one gives the same cases, whatever examines them, but for wide ones that a slow
+        candidate is spared (see `largest`).
     model : ErrorModel, optional
         What the candidate says of how it computes; by default that it sums directly, in float32 or wider. Outputs that
         are suspicious under it count as failures.
@@ -105,7 +106,8 @@ def verify(  # noqa: PLR0913 - the contract's options
         How many of the cases have the same geometry, each with other numbers: for a candidate that takes long to be
         made ready for a geometry.
     largest : int, optional
-        The most products that a case may have, fixed ones included.
+        The most products that a case may have, fixed ones included. If not given, the first cases measure the
+        candidate, and those that would take it longer than all others are left out, which a note says.
     shrink_seconds : float
         The most time that failing cases, all together, may take to be made small and to be tried around.
     max_failures : int, optional
@@ -116,7 +118,8 @@ def verify(  # noqa: PLR0913 - the contract's options
     Returns
     -------
     Report
-        Its `ok` is the verdict; its `failures` hold the smallest case found for each property violated.
+        Its `ok` is the verdict; its `failures` hold the smallest case found for each property violated and each
+        cause.
 
     Raises
     ------
@@ -225,9 +228,11 @@ def _check_settings(settings: Settings, candidate: Candidate) -> None:
     """Refuse a time that is not positive, and a journal for a candidate that has no address to be known by again."""
     for name in ("seconds", "shrink_seconds"):
         value = getattr(settings, name)
-        if isinstance(value, bool) or not isinstance(value, int | float | None):
+        if value is None and name == "seconds":
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"{name}={value!r}: must be a number")
-        if value is not None and not value > 0:
+        if not value > 0:
             raise ValueError(f"{name}={value}: must be positive")
     if not isinstance(settings.examples, bool):
         raise TypeError(f"examples={settings.examples!r}: must be True or False")

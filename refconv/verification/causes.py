@@ -11,6 +11,7 @@ from refconv.cases.recipe import Recipe
 from refconv.verification.diagnose.conditions import meets
 from refconv.verification.diagnose.findings import Diagnosis
 from refconv.verification.examine.examiner import Finding
+from refconv.verification.examine.property_names import RETURNS
 from refconv.verification.report.expected_failures import CRASH, EXCEPTION
 from refconv.verification.report.results import Failure
 from refconv.verification.settings import Source
@@ -26,7 +27,7 @@ def family(source: Source, finding: Finding) -> str:
     """What is known of a failing case before any diagnosis: how it fails, or which numbers it has."""
     if finding.crash:
         return CRASH
-    if finding.comparison is None:
+    if finding.property == RETURNS:
         raised = re.findall(r"^(\w[\w.]*(?:Error|Exception|Exit|Interrupt))\b", finding.text, flags=re.MULTILINE)
         return f"{EXCEPTION} {raised[-1]}" if raised else EXCEPTION
     return UNUSUAL.get(getattr(source, "fill", ""), ORDINARY)
@@ -42,7 +43,11 @@ def families(findings: Failing) -> list[list[tuple[Source, Finding]]]:
 
 def usual_fill(findings: Failing) -> str:
     """The fill that most of the failing cases with ordinary numbers have."""
-    fills = Counter(source.fill for source, finding in findings if family(source, finding) == ORDINARY)
+    fills = Counter(
+        source.fill
+        for source, finding in findings
+        if isinstance(source, Recipe) and family(source, finding) == ORDINARY
+    )
     return fills.most_common(1)[0][0] if fills else "integers"
 
 
@@ -54,20 +59,24 @@ def same(failure: Failure, other: Failure) -> bool:
 
 
 def unexplained(findings: Failing, diagnosis: Diagnosis | None) -> list[tuple[Source, Finding]]:
-    """The findings of which the conditions of a diagnosis do not hold; none if there are no conditions."""
+    """The findings of which the conditions of a diagnosis do not hold; none if there are no conditions.
+
+    Conditions that hold of no finding say nothing: then none is left either.
+    """
     if diagnosis is None or not diagnosis.conditions:
         return []
-    return [
+    left = [
         (source, finding)
         for source, finding in findings
         if isinstance(source, Recipe) and not meets(source.case(), source, diagnosis.conditions)
     ]
+    return left if len(left) < len(findings) else []
 
 
 def cause(finding: Finding, diagnosis: Diagnosis | None) -> str:
     """The cause's name: how the candidate ended, or the class of bugs that a diagnosis names; empty if unknown."""
     if finding.crash:
         return CRASH
-    if family(None, finding).startswith(EXCEPTION):
+    if finding.property == RETURNS:
         return EXCEPTION
     return "" if diagnosis is None else diagnosis.kind

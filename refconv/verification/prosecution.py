@@ -57,14 +57,21 @@ class Prosecution:
         self.examiner, self.stopwatch = setup.crew.single_examiner, setup.stopwatch
 
     def failures(self, property_: str, findings: Sequence[tuple[Source, Finding]]) -> Iterator[Failure]:
-        """The failures of one property: the smallest of each cause, `causes.MOST` of them at most."""
+        """The failures of one property: the smallest of each cause, `causes.MOST` of them at most.
+
+        As long as all of them are expected there are more, however long that takes: the next one may not be.
+        """
         made: list[Failure] = []
         usual = causes.usual_fill(findings)
         for of_family in causes.families(findings):
             left = list(of_family)
-            if made and self._same_with(usual, property_, left):
+            unusual = causes.family(*left[0]) in causes.UNUSUAL.values()
+            if made and unusual and self._same_with(usual, property_, left):
+                made[0] = replace(made[0], n_cases=made[0].n_cases + len(left))
                 continue
-            while left and len(made) < causes.MOST and (self.stopwatch.left or not made):
+            while left and (
+                (len(made) < causes.MOST and self.stopwatch.left) or all(failure.expected for failure in made)
+            ):
                 failure = self._failure(property_, left)
                 rest = causes.unexplained(left, failure.diagnosis)
                 n_cases = len(left) - len(rest)
@@ -73,7 +80,7 @@ class Prosecution:
                     made.append(replace(failure, n_cases=n_cases))
                 else:
                     made[number] = replace(made[number], n_cases=made[number].n_cases + n_cases)
-                left = rest if len(rest) < len(left) else []
+                left = rest
         yield from made
 
     def _same_with(self, fill: str, property_: str, findings: Sequence[tuple[Source, Finding]]) -> bool:
@@ -91,7 +98,8 @@ class Prosecution:
         if isinstance(source, Recipe):
             with self.stopwatch.running():
                 source, finding, reliable = self._shrunk(property_, source, finding, experiments)
-                if self.passed is not None and reliable and not finding.crash:
+            if self.passed is not None and reliable and not finding.crash:
+                with self.stopwatch.running():
                     self._vary(property_, source, experiments)
         case: Any = source.misuse() if isinstance(source, Wrong) else source.case()
         recipe = source.recipe if isinstance(source, Wrong) else source

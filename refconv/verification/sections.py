@@ -77,7 +77,7 @@ class Section:
         self.setup, self.name, self.interactions = setup, name, interactions
         self.n_cases = self.n_unsupported = self.max_ulp = self.total = 0
         self.crashed = self.unexpected = self.left_out = 0
-        self.largest = math.inf
+        self.largest = setup.settings.largest or math.inf
         self.max_bound_ratio = 0.0
         self.classes: Counter[str] = Counter()
         self.checked: Counter[str] = Counter()
@@ -110,10 +110,10 @@ class Section:
 
     def _measured(self, recipes: Iterator[Recipe], end: float | None) -> Iterator[Recipe]:
         """Judge the first cases but for wide ones, to see how fast the candidate is; what is left of the recipes."""
-        first = list(itertools.islice(recipes, MEASURED))
+        first = list(itertools.islice(recipes, MEASURED * self.setup.settings.sets))
         narrow = [recipe for recipe in first if recipe.geometry.products <= NARROW]
         times: list[tuple[int, float]] = []
-        self._judge(iter(narrow), self.setup.settings.cases, end, times)
+        self._judge(filter(self._is_affordable, narrow), self.setup.settings.cases, end, times)
         if self.setup.settings.largest is None:
             self.largest = affordable(times)
         return itertools.chain((recipe for recipe in first if recipe.geometry.products > NARROW), recipes)
@@ -130,6 +130,8 @@ class Section:
             return []
         left_out = f"{self.left_out} cases of more than {self.largest:,} products were left out"
         why = "the candidate would take longer for them than for all others (largest= sets another limit)"
+        if self.setup.settings.largest is not None:
+            why = "what the candidate supports has no smaller ones"
         return [f"{self.name}, {self.setup.dtype}: {left_out}: {why}"]
 
     def go_through(self, sources: Sequence[Source]) -> None:
@@ -168,8 +170,9 @@ class Section:
         self.max_bound_ratio = max(self.max_bound_ratio, examination.max_bound_ratio)
         for finding in examination.findings:
             if self.setup.settings.tell and finding.property not in self.failed:
-                first = next(filter(None, (line.strip() for line in finding.text.splitlines())), "")
-                self.setup.settings.tell(f"{self.name}, {self.setup.dtype}: {finding.property} fails: {first}")
+                lines = finding.text.strip().splitlines() or [""]
+                line = lines[-1] if lines[0].startswith("Traceback") else lines[0]  # which says what was raised
+                self.setup.settings.tell(f"{self.name}, {self.setup.dtype}: {finding.property} fails: {line.strip()}")
             self.failed.setdefault(finding.property, []).append((source, finding))
             cause = causes.cause(finding, None)
             known = self.setup.settings.expected.may_be(
@@ -218,11 +221,14 @@ class Section:
 
     def _why_ended(self) -> str:
         """Why the section ended before its last case, with how many it did not try; empty if it did not."""
-        left = self.total - self.n_cases
-        if not self._ended() or left <= 0:
-            return ""
+        generated = self.interactions is not None  # then a refused case is replaced by another
+        left = self.total - self.n_cases - (0 if generated else self.n_unsupported)
         why = f"{self.crashed} crashes" if self.crashed >= MOST_CRASHES else f"{self.unexpected} failures"
-        return f"ended early after {why}: {left} of {self.total} cases were not tried"
+        if not self._ended():
+            return ""
+        if generated and self.setup.seconds is not None:
+            return f"ended early after {why}, before its time was up"
+        return f"ended early after {why}: {left} of {self.total} cases were not tried" if left > 0 else ""
 
     def _why_not(self, name: str) -> str:
         """Why a property was not checked."""
@@ -292,8 +298,7 @@ def affordable(times: Sequence[tuple[int, float]]) -> float:
     if long - short < NOTICEABLE or many <= few:
         return math.inf
     mean = sum(seconds for _, seconds in times) / len(times)
-    most: float = max(NARROW, (many - few) * max(BEARABLE, LONGER * mean) // (long - short))
-    return most
+    return max(NARROW, int((many - few) * max(BEARABLE, LONGER * mean) / (long - short)))
 
 
 def sections(setup: Setup) -> Iterator[Section]:
@@ -314,7 +319,9 @@ def sections(setup: Setup) -> Iterator[Section]:
             layers = sources(setup.dtype, setup.settings.seed)
             fixed.go_through([layer for layer in layers if supports.allows(layer)])
             if not fixed.n_cases:
-                fixed.skipped = "the candidate takes none of them"
+                largest = setup.settings.largest
+                limit = "" if largest is None else f", or none has at most {largest:,} products"
+                fixed.skipped = f"the candidate takes none of them{limit}"
         except DataUnavailable as reason:
             fixed.skipped = str(reason)
         yield fixed

@@ -94,6 +94,14 @@ def test_quick_is_a_prefix_and_says_what_it_leaves_out():
     assert "generated cases, float32: values fails: wrong: conv2d(" in words(result.stderr)
 
 
+@pytest.mark.usefixtures("generated_only")
+def test_what_is_raised_is_told_at_once(tmp_path):
+    (tmp_path / "raises.py").write_text("def conv2d(*arguments):\n    raise ValueError('never')\n")
+    result = call("verify", f"{tmp_path}/raises.py:conv2d", "--quick", "--op", "conv_transpose2d")
+    assert "generated cases, float32: returns fails: ValueError: never" in words(result.stderr)
+    assert words(result.stdout).endswith("left out: later ones")
+
+
 def test_an_expected_failure_of_unknown_cause(tmp_path):
     path = tmp_path / "expected.txt"
     path.write_text("conv2d/float32/values/bad luck  # it happens")

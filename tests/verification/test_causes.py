@@ -1,7 +1,9 @@
 """What one campaign tells of several faults, when it ends, and what its cases are limited to."""
 
+import itertools
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -31,6 +33,25 @@ def refuses_strides(input, weight, bias, stride, padding, dilation, groups):
     if stride[0] > 1:
         raise ValueError("no strides")
     return refconv.conv2d(input, weight, bias, stride, padding, dilation, groups)
+
+
+def refuses_two_things(input, weight, bias, stride, padding, dilation, groups):
+    if stride[0] > 1:
+        raise ValueError("no strides")
+    if dilation[0] > 1:
+        raise TypeError("no dilations")
+    return refconv.conv2d(input, weight, bias, stride, padding, dilation, groups)
+
+
+def never_the_same(*arguments, calls=itertools.count()):  # noqa: B008 - one for all calls
+    """Right, but the sign of each zero changes with every call."""
+    out = refconv.conv2d(*arguments)
+    return np.where(out == 0, np.float32(-0.0 if next(calls) % 2 else 0.0), out)
+
+
+def warns(*arguments):
+    warnings.warn("that it is slow", stacklevel=1)
+    return refconv.conv2d(*arguments)
 
 
 class Shared:
@@ -103,6 +124,33 @@ def test_what_is_expected_does_not_end_a_campaign(tmp_path):
     assert any("expected to fail, but passes" in note for note in report.notes)
 
 
+@pytest.mark.usefixtures("generated_only")
+def test_an_expected_cause_hides_no_other_for_want_of_time(tmp_path):
+    options = {"cases": 150, "shrink_seconds": 0.001}
+    (first,) = verify(flushes_and_loses_a_row, **options).failures
+    path = tmp_path / "expected.txt"
+    path.write_text(f"conv2d/float32/values/{first.cause or 'unknown'}  # known")
+    report = verify(flushes_and_loses_a_row, expected_failures=path, **options)
+    assert not report.ok
+    assert [bool(failure.expected) for failure in report.failures] == [True, False]
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_different_exceptions_are_different_causes():
+    report = verify(refuses_two_things, cases=150)
+    assert {failure.text.splitlines()[-1] for failure in report.failures} == {
+        "TypeError: no dilations",
+        "ValueError: no strides",
+    }
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_only_what_was_raised_is_an_exception():
+    report = verify(never_the_same, cases=100, supports={"deterministic": True})
+    (failure,) = (failure for failure in report.failures if failure.property == "deterministic")
+    assert failure.cause == "state_race"
+
+
 def test_an_unknown_cause_is_refused():
     with pytest.raises(ValueError, match="line 1: cause 'bad luck' must be one of crash, exception, unknown, "):
         Expected.parse("conv2d/float32/values/bad luck  # it happens")
@@ -141,6 +189,14 @@ def test_no_examples_and_largest():
 
 
 @pytest.mark.usefixtures("generated_only")
+def test_no_case_is_larger_where_none_can_be_smaller():
+    slow = Slow(0)
+    report = verify(slow, cases=20, largest=5, supports={"kernel": 7})
+    assert max(slow.products, default=0) <= 5
+    assert any("what the candidate supports has no smaller ones" in note for note in report.notes)
+
+
+@pytest.mark.usefixtures("generated_only")
 def test_wide_cases_of_a_slow_candidate_are_left_out_and_that_is_said():
     slow = Slow(2e-6)
     report = verify(slow, cases=80)
@@ -162,6 +218,11 @@ def test_calls_from_two_threads_if_claimed():
     assert report.ok
     assert report.properties["threads"]["float32"].checked
     assert threading.active_count() < 10
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        before = list(warnings.filters)
+        assert verify(warns, cases=60, supports={"threads": True}).ok
+        assert warnings.filters == before
 
 
 @pytest.mark.usefixtures("generated_only")
@@ -185,6 +246,7 @@ def test_the_same_weights_with_another_image():
         ({"largest": 0}, "largest=0: must be at least 1"),
         ({"largest": "1G"}, "largest='1G': must be an integer"),
         ({"shrink_seconds": 0}, "shrink_seconds=0: must be positive"),
+        ({"shrink_seconds": None}, "shrink_seconds=None: must be a number"),
         ({"shrink_seconds": "1"}, "shrink_seconds='1': must be a number"),
         ({"shrink_seconds": float("nan")}, "shrink_seconds=nan: must be positive"),
         ({"max_failures": -1}, "max_failures=-1: must be at least 1"),

@@ -93,12 +93,15 @@ class Crew:
                 yield from zip(chunk, begun, strict=True)
                 continue
             examinations: list[Examination] = []
-            # Fewer than cases, where so many have crashed that the section ends.
-            for source, examination in zip(chunk, self._finish(chunk, begun), strict=False):
+            for examination in self._finish(chunk, begun):
                 examinations.append(examination)
-                yield source, examination
-            if len(examinations) == len(chunk):
-                journal.note(start, examinations)
+                yield chunk[len(examinations) - 1], examination
+            # A worker stops after so many crashes: who goes on nevertheless has expected them.
+            if rest := chunk[len(examinations) :]:
+                for source, examination in zip(rest, self.single_examiner.examine_all(rest), strict=True):
+                    examinations.append(examination)
+                    yield source, examination
+            journal.note(start, examinations)
 
     def _begin(self, chunk: list[Any]) -> Future[list[Examination]] | None:
         """Hand a chunk to the executor; None if there is none, or if it is broken: `_finish` does the chunk then."""

@@ -5,6 +5,7 @@ Knows candidates, cases and recipes; not where these come from, and nothing of p
 
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -267,7 +268,9 @@ def _in_threads(by: Examiner, recipe: Recipe, case: Case, _outcome: Outcome) -> 
         return by.call(*call)
 
     for _ in range(ROUNDS):
-        with ThreadPoolExecutor(len(calls)) as pool:
+        # The filters are the process's: a call that restores them must not restore them for the other.
+        with warnings.catch_warnings(), ThreadPoolExecutor(len(calls)) as pool:
+            warnings.simplefilter("ignore")
             results = list(pool.map(together, calls))
         for (_, called), result in zip(calls, results, strict=True):
             if result is None:

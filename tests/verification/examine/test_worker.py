@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from unittest.mock import Mock
 
 import kernels_that_crash as kernels
 import pytest
@@ -20,8 +21,11 @@ from refconv.verification import prosecution, sections
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.loading import TargetError, load
 from refconv.verification.examine import worker
+from refconv.verification.examine.crew import Crew
+from refconv.verification.examine.examiner import Examination, Finding
 from refconv.verification.examine.in_process import Here, Spec, examiner
 from refconv.verification.examine.isolated import Isolated
+from refconv.verification.examine.journal import Journal
 from refconv.verification.replay import again
 from refconv.verification.report.saved_failures import Saved
 
@@ -250,3 +254,18 @@ def test_replay_passes_what_it_has_looked_at_only(target, property_, verdict, fa
     recipe = fitted("conv2d", Values(batch=2, height=3))
     replayed = again(load(target), Saved("conv2d", "float32", property_, recipe, ""))
     assert (replayed.verdict, replayed.failed) == (verdict, failed)
+
+
+def test_who_has_expected_crashes_gets_the_whole_chunk(tmp_path):
+    """A worker gives a chunk up after five crashes: what it left is examined all the same, and kept."""
+    crash = Examination(True, ("returns",), (Finding("returns", "it crashed", crash=True),))
+    examines = Mock(examine_all=lambda chunk: (crash for _ in chunk))
+    task = Mock(side_effect=lambda chunk: list(worker.until_crashed(examines, chunk)))
+    numbers = list(range(40))
+    with ThreadPoolExecutor(1) as executor, Journal(tmp_path / "journal", "these") as journal:
+        crew = Crew(examines, executor, task)
+        examined = list(crew.examine(iter(numbers), journal.of("section", 0)))
+    assert [number for number, _ in examined] == numbers
+    assert task.call_count == 2
+    with Journal(tmp_path / "journal", "these") as journal:
+        assert journal.notes == ["resumed: 40 cases had been examined before"]
