@@ -6,7 +6,9 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SOURCES = sorted([*(ROOT / "refconv").rglob("*.py"), ROOT / "_refconv_pytest.py", *(ROOT / "asv_bench").rglob("*.py")])
+SOURCES = sorted(
+    [*(ROOT / "refconv").rglob("*.py"), ROOT / "_refconv_pytest.py", *(ROOT / "asv_bench" / "benchmarks").rglob("*.py")]
+)
 
 # From the ground up. A room is a top-level name under `refconv`, or one of the two that stand beside it.
 FLOORS = [
