@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from refconv.cases import fills
-from refconv.cases.recipe import MIXED, QUANTIZATIONS, Recipe
+from refconv.cases.recipe import MIXED, OFFSETS, QUANTIZATIONS, Recipe
 from refconv.cases.supports import Supports
 from refconv.cases.values import (
     ANYTHING,
@@ -231,4 +231,5 @@ def _is_kind(quantization: str) -> bool:
 def _arrangement(rules: Rules, name: str, length: int, dtype: str) -> str:
     """The arrangement, if it is allowed and differs from contiguous for a first axis of this length and this dtype."""
     alike = (name == "broadcast" and length < 2) or (name == "unaligned" and dtype in ONE_BYTE)
+    alike |= OFFSETS.get(name, 0) % np.dtype(dtype).itemsize > 0
     return name if name in rules.supports.views and not alike else "contiguous"

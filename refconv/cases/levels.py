@@ -9,7 +9,18 @@ from functools import cache, lru_cache
 from typing import Any
 
 from refconv.cases import fills
-from refconv.cases.recipe import ARRANGEMENTS, ARRAYS, BIASED, LAYOUTS, MIXED, MODAL, QUANTIZATIONS, QUANTIZED, Recipe
+from refconv.cases.recipe import (
+    ARRANGEMENTS,
+    ARRAYS,
+    BIASED,
+    LAYOUTS,
+    MIXED,
+    MODAL,
+    OFFSETS,
+    QUANTIZATIONS,
+    QUANTIZED,
+    Recipe,
+)
 from refconv.cases.values import OF_OUTPUT, OF_VECTORS, Values, output_padding, output_size, values_of
 from refconv.core.formats import SUPPORTED
 from refconv.core.padding import MODES
@@ -90,6 +101,12 @@ _OUTPUT = ("1", "odd", "2n", "4n", "8n", "16n")
 _CHANNELS = ("1", "2", "3", "4", "2**n", "2**n - 1", "2**n + 1", "other")
 _EXTRA = ("0", "1", "2 or more", "stride or more")
 
+
+def _laid(arrangements: tuple[str, ...]) -> tuple[str, ...]:
+    """The levels of a factor of memory: all that begin off a power of two are one."""
+    return tuple(name for name in arrangements if name not in OFFSETS)
+
+
 # Every factor with its levels; `factors_of` says which of them an operator has.
 FACTORS: dict[str, tuple[str, ...]] = {
     "batch": ("0", "1", "2", "odd", "even"),
@@ -126,11 +143,11 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "batched": ("yes", "no"),
     "bias": ("no", "yes"),
     "layout": LAYOUTS,
-    "memory of input": ARRANGEMENTS,
-    "memory of weight": ARRANGEMENTS,
-    "memory of grad_output": ARRANGEMENTS,
-    "memory of bias": OF_VECTORS,
-    "memory of output": OF_OUTPUT,
+    "memory of input": _laid(ARRANGEMENTS),
+    "memory of weight": _laid(ARRANGEMENTS),
+    "memory of grad_output": _laid(ARRANGEMENTS),
+    "memory of bias": _laid(OF_VECTORS),
+    "memory of output": _laid(OF_OUTPUT),
     "zero points": QUANTIZATIONS,
     "weight's dtype": ("same", "other"),
     "fill": fills.every(),
@@ -194,10 +211,10 @@ def levels_of(op: str, v: Values) -> dict[str, str]:
         "batched": "yes" if v.batched else "no",
         "bias": "yes" if v.bias else "no",
         "layout": v.layout,
-        f"memory of {first_array}": v.first,
-        f"memory of {last_array}": v.second if last_array != first_array else v.first,
-        "memory of bias": v.third,
-        "memory of output": v.output,
+        f"memory of {first_array}": _level(v.first),
+        f"memory of {last_array}": _level(v.second if last_array != first_array else v.first),
+        "memory of bias": _level(v.third),
+        "memory of output": _level(v.output),
         "fill": v.fill,
         "dtype": v.dtype,
     }
@@ -244,6 +261,10 @@ def _window_levels(v: Values) -> dict[str, str]:
 
 _MULTIPLIER = ("no", *FACTORS["depthwise"][1:])
 _BALANCE = FACTORS["group's inputs and outputs"]
+
+
+def _level(arrangement: str) -> str:
+    return "offset" if arrangement in OFFSETS else arrangement
 
 
 @lru_cache(maxsize=4096)

@@ -18,10 +18,12 @@ from refconv.ops.family import OPERATORS, Call
 
 LAYOUTS = ("NCHW", "NHWC")
 
+# Arrangements in memory that begin so many bytes behind what any vector asks for.
+OFFSETS = {f"offset_{size}": size for size in (4, 8, 16, 32, 64)}
 # How an array may lie in memory, the simplest first.
 ARRANGEMENTS = (
-    "contiguous", "offset", "channel_chunk", "channels_last", "transposed", "broadcast", "negative", "unaligned",
-    "row_pitch", "w_slice", "interleaved",
+    "contiguous", *reversed(OFFSETS), "offset", "channel_chunk", "channels_last", "channels_last_chunk",
+    "channels_last_pitch", "transposed", "broadcast", "negative", "unaligned", "row_pitch", "w_slice", "interleaved",
 )  # fmt: skip
 
 OUTPUT = "output"  # the name of what a result is written to

@@ -13,10 +13,17 @@ import numpy as np
 from refconv.cases import fills
 from refconv.cases.fitting import settled
 from refconv.cases.levels import FACTORS, LARGE, factors_of, large_of, levels_of
-from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MIXED, OUTPUT, QUANTIZATIONS
+from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MIXED, OFFSETS, OUTPUT, QUANTIZATIONS
 from refconv.cases.supports import Supports
 from refconv.cases.values import OF_OUTPUT, OF_VECTORS, Rules, Values, rules
 from refconv.core.padding import MODES
+
+
+def _laid(views: Sequence[str]) -> tuple[str, ...]:
+    """Arrangements to draw from: half are contiguous, and one in a while begins off a power of two."""
+    others = [view for view in views if view != "contiguous" for _ in range(1 if view in OFFSETS else 2)]
+    return ("contiguous",) * max(len(others), 1) + tuple(others)
+
 
 BATCHES = (1,) * 8 + (2,) * 6 + (3, 3, 3, 4, 5, 7, 8, 9, 17, 0)
 GROUPS = (1, 1, 1, 1, 2, 2, 3, 4, 5, 8, 16)
@@ -36,8 +43,7 @@ DRAWN: dict[str, Sequence[Any]] = {
     "extra_h": (0, 0, 1), "extra_w": (0, 0, 1), "depthwise": (None, None, None, True),
     "padding": ("symmetric",) * 6 + ("four-sided",) * 4 + ("same", "same", "valid"),
     "mode": MODES, "batched": (True, True, True, False), "bias": (False, True), "layout": LAYOUTS,
-    "first": ("contiguous",) * 8 + ARRANGEMENTS[1:], "second": ("contiguous",) * 8 + ARRANGEMENTS[1:],
-    "third": ("contiguous",) * 4 + OF_VECTORS[1:], "output": ("contiguous",) * 8 + OF_OUTPUT[1:],
+    "first": _laid(ARRANGEMENTS), "second": _laid(ARRANGEMENTS), "third": _laid(OF_VECTORS), "output": _laid(OF_OUTPUT),
     "quantisation": [kind + mixed for mixed in ("", MIXED) for kind in QUANTIZATIONS],
 }  # fmt: skip
 PLANNED = 30_000  # most multiplications of a case of a plan that is neither large nor like a layer
@@ -170,7 +176,7 @@ class Space:
         choices["mode"] = ("zeros",) * (2 * len(self.rules.modes) - 2) + self.rules.modes
         choices["padding"] = tuple(padding for padding in DRAWN["padding"] if padding in self.rules.paddings)
         choices["layout"] = supports.layout
-        choices["first"] = choices["second"] = ("contiguous",) * (len(supports.views) - 1) + supports.views
+        choices["first"] = choices["second"] = _laid(supports.views)
         if not supports.out:
             choices["output"] = ("contiguous",)
         weights = {"integers": 5, "normal": 2, "positions": 2}

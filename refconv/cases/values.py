@@ -7,7 +7,7 @@ not how numbers that contradict each other are fitted.
 from functools import lru_cache
 from typing import NamedTuple
 
-from refconv.cases.recipe import ARRANGEMENTS, ARRAYS, BIASED, LAYOUTS, MODAL, OUTPUT, QUANTIZED, Recipe
+from refconv.cases.recipe import ARRANGEMENTS, ARRAYS, BIASED, LAYOUTS, MODAL, OFFSETS, OUTPUT, QUANTIZED, Recipe
 from refconv.cases.supports import DEPTHWISE, Supports
 from refconv.core.checks import Padding
 from refconv.core.formats import SUPPORTED
@@ -16,7 +16,8 @@ from refconv.core.padding import MODES, Sides
 
 MOST_TERMS = 33_000  # so many products of 8-bit numbers, less any zero points, have a sum that fits into int32
 PADDINGS = ("symmetric", "four-sided", "same", "valid")
-OF_VECTORS = ("contiguous", "offset", "broadcast", "negative", "unaligned", "interleaved")  # arrangements of one axis
+# Arrangements of one axis.
+OF_VECTORS = ("contiguous", *OFFSETS, "offset", "broadcast", "negative", "unaligned", "interleaved")
 OF_OUTPUT = tuple(name for name in ARRANGEMENTS if name != "broadcast")  # its elements share no memory
 ONE_BYTE = frozenset(str(dtype) for dtype in SUPPORTED if dtype.itemsize == 1)
 ANYTHING = Supports(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from refconv.cases.fitting import MAX_MULTIPLICATIONS, fitted, size_of
-from refconv.cases.recipe import LAYOUTS, Recipe
+from refconv.cases.recipe import LAYOUTS, OFFSETS, Recipe
 from refconv.cases.supports import Supports
 from refconv.cases.values import ANYTHING, PADDINGS, Values, values_of
 from refconv.core.padding import MODES
@@ -29,6 +29,8 @@ _NUMBERS: dict[str, tuple[int, ...]] = {
     "bottom": (0, 1, 2),
     "right": (0, 1, 2),
 }
+# And where an array is not contiguous, to see what of it matters.
+_LAID = (*reversed(OFFSETS), "channels_last", "channels_last_chunk", "row_pitch")
 _PAIRS = (("rows", "columns"), ("stride_h", "stride_w"), ("dilation_h", "dilation_w"), ("top", "left"))
 _OPTIONS: dict[str, tuple[Any, ...]] = {
     "padding": PADDINGS,
@@ -67,6 +69,9 @@ def variations(recipe: Recipe, supports: Supports = ANYTHING) -> Iterator[Recipe
 def _changes(v: Values) -> Iterator[dict[str, Any]]:
     for name, values in (*_NUMBERS.items(), *_OPTIONS.items()):
         yield from ({name: value} for value in values if value != getattr(v, name))
+    for name in ("first", "second", "third", "output"):
+        if getattr(v, name) != "contiguous":
+            yield from ({name: way} for way in _LAID if way != getattr(v, name))
     for height, width in _PAIRS:
         yield {height: getattr(v, width)}
         yield {width: getattr(v, height)}

@@ -6,7 +6,10 @@ Knows these parts by name; not what is done with them.
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from refconv.cases.supports import Supports
+from refconv.core.formats import result_dtype
 from refconv.verification.candidate.arrangements import possible
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.examine.crew import Crew
@@ -31,6 +34,7 @@ class Setup:
     def supports(self) -> Supports:
         """The settings' limits, without the views that arrays of the candidate's kind can't be."""
         supports = self.settings.supports
-        # As if of float64, whatever the dtype: the result's may differ from the operands'.
-        views = tuple(view for view in supports.views if possible(view, self.candidate.arrays, "float64"))
+        # The result's numbers may be wider than the operands'. What these can't be is left to each case.
+        widest = max(np.dtype(self.dtype), result_dtype(np.dtype(self.dtype)), key=lambda dtype: dtype.itemsize)
+        views = tuple(view for view in supports.views if possible(view, self.candidate.arrays, widest))
         return replace(supports, views=views, out=self.candidate.style == "out", largest=self.settings.largest)

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from refconv.cases.recipe import OFFSETS
 from refconv.core import formats
 from refconv.core.checks import choice
 
@@ -19,6 +20,7 @@ Shape: TypeAlias = tuple[int, ...]
 _Cut: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 GUARD = 4096  # bytes of poison on both sides: more than a vector or a row, and no other alignment than the memory's
+ALIGNED = 128  # bytes: what is said to lie off a power of two lies right by no more than that
 # Odd numbers of elements: a kernel that assumes a vector's alignment is wrong.
 START, PITCH, SLICES = 3, 3, 3
 
@@ -86,10 +88,16 @@ def arrange(array: np.ndarray, name: str) -> np.ndarray:
         In C order.
     offset
         In C order, from an element on that is not the first in memory.
+    offset_4, offset_8, offset_16, offset_32, offset_64
+        In C order, so many bytes behind a multiple of 128. Not for numbers of more bytes.
     channel_chunk
         As `x.chunk(2, dim=1)[1]`: the second half of the channels of an array with twice as many.
     channels_last
         The axis of the channels is the last one in memory.
+    channels_last_chunk
+        As `x[:, :c]` of an array whose channels are the last axis in memory: there are more of them for each pixel.
+    channels_last_pitch
+        Channels last, and rows that lie farther apart than they are long.
     transposed
         As `w.transpose(0, 1)`: two axes are swapped in memory. The first two, or if one of them is of length 1 the last
         two, or other two.
@@ -146,17 +154,40 @@ def reserve(shape: Shape, dtype: np.dtype, name: str, poison: int, fixed: Sequen
         raise ValueError(f"memory={name!r}: an array of shape {shape} has too few axes")
     if name == "unaligned" and dtype.itemsize == 1:
         raise ValueError(f"memory='unaligned': {dtype} has one byte, which lies right everywhere")
+    if OFFSETS.get(name, 0) % dtype.itemsize:
+        raise ValueError(f"memory={name!r}: numbers of {dtype} have {dtype.itemsize} bytes")
     outer, cut = _broadcast(shape, fixed) if name == "broadcast" else _ARRANGEMENTS[name][1](shape)
     elements = math.prod(outer)
     # A kernel that reads as many elements from the first one on, whatever the strides, reads poison and nothing else.
     behind = GUARD + (0 if name == "contiguous" else math.prod(shape) * dtype.itemsize)
-    first = GUARD // dtype.itemsize
-    memory = np.empty(first + elements + -(-behind // dtype.itemsize), dtype)
-    if name == "unaligned":
-        memory = np.empty(memory.nbytes + dtype.itemsize, np.uint8)
+    first = (GUARD + OFFSETS.get(name, 0)) // dtype.itemsize
+    memory = _aligned(first + elements + -(-behind // dtype.itemsize) + (name == "unaligned"), dtype)
     memory.view(np.uint8)[:] = poison
-    shifted = memory[1 : 1 - dtype.itemsize].view(dtype) if name == "unaligned" else memory
+    shifted = memory
+    if name == "unaligned":
+        memory = memory.view(np.uint8)
+        shifted = memory[1 : 1 - dtype.itemsize].view(dtype)
     return Place(memory, cut(shifted[first : first + elements].reshape(outer)))
+
+
+def _aligned(elements: int, dtype: np.dtype) -> np.ndarray:
+    """Memory that begins at a multiple of `ALIGNED` bytes."""
+    memory = np.empty(elements * dtype.itemsize + ALIGNED, np.uint8)
+    start = -_address(memory) % ALIGNED
+    return memory[start : start + elements * dtype.itemsize].view(dtype)
+
+
+def alignment(shape: Shape, dtype: npt.DTypeLike, name: str) -> int:
+    """The largest power of two, up to `ALIGNED`, of which the address of the first element is a multiple.
+
+    >>> alignment((2, 3), "float32", "offset_16"), alignment((2, 3), "float32", "offset")
+    (16, 4)
+    """
+    outer, cut = _ARRANGEMENTS[name][1](shape)
+    memory = np.empty(outer, dtype)
+    view = cut(memory)
+    before = _address(view) - _address(memory) if view.size else 0
+    return math.gcd(before + OFFSETS.get(name, name == "unaligned"), ALIGNED)
 
 
 def possible(name: str, kind: str, dtype: npt.DTypeLike, ndim: int = 4) -> bool:
@@ -166,7 +197,8 @@ def possible(name: str, kind: str, dtype: npt.DTypeLike, ndim: int = 4) -> bool:
     (True, False)
     """
     choice("memory", name, ARRANGEMENTS)
-    if ndim < _ARRANGEMENTS[name][0] or (name == "unaligned" and np.dtype(dtype).itemsize == 1):
+    size = np.dtype(dtype).itemsize
+    if ndim < _ARRANGEMENTS[name][0] or (name == "unaligned" and size == 1) or OFFSETS.get(name, 0) % size:
         return False
     # torch knows strides in elements, and none below 0, which Numba can't copy; JAX arrays have no strides.
     return {
@@ -231,6 +263,18 @@ def _channels_last(shape: Shape) -> tuple[Shape, _Cut]:
     return outer, lambda outer: np.moveaxis(outer, -1, axis)
 
 
+def _channels_last_chunk(shape: Shape) -> tuple[Shape, _Cut]:
+    axis, channels = _channel_axis(shape), shape[_channel_axis(shape)]
+    outer = (*shape[:axis], *shape[axis + 1 :], 2 * channels)
+    return outer, lambda outer: np.moveaxis(outer[..., :channels], -1, axis)
+
+
+def _channels_last_pitch(shape: Shape) -> tuple[Shape, _Cut]:
+    axis = _channel_axis(shape)
+    outer = (*shape[:axis], shape[axis + 1], shape[axis + 2] + PITCH, shape[axis])
+    return outer, lambda outer: np.moveaxis(outer[..., :-PITCH, :], -1, axis)
+
+
 def _channel_axis(shape: Shape) -> int:
     """The axis before the two spatial ones, with a batch or without; the only axis of a bias."""
     return max(0, len(shape) - 3)
@@ -276,9 +320,12 @@ def _interleaved(shape: Shape) -> tuple[Shape, _Cut]:
 # that makes the view of that array.
 _ARRANGEMENTS: dict[str, tuple[int, Callable[[Shape], tuple[Shape, _Cut]]]] = {
     "contiguous": (0, _contiguous),
+    **dict.fromkeys(reversed(OFFSETS), (0, _contiguous)),
     "offset": (0, _offset),
     "channel_chunk": (1, _channel_chunk),
     "channels_last": (3, _channels_last),
+    "channels_last_chunk": (3, _channels_last_chunk),
+    "channels_last_pitch": (3, _channels_last_pitch),
     "transposed": (2, _transposed),
     "broadcast": (1, _contiguous),  # see `_broadcast`: it depends on the values
     "negative": (1, _negative),

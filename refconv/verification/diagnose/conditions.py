@@ -4,18 +4,20 @@ Knows cases and the traits of calls under which convolution kernels break; not w
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import combinations
 from typing import TypeAlias
 
 import numpy as np
 
-from refconv.cases.recipe import Recipe
+from refconv.cases.recipe import OFFSETS, OUTPUT, Recipe
 from refconv.core import formats
 from refconv.core.geometry import Axis, Geometry
 from refconv.core.padding import MODES
 from refconv.judge.case import Case
+from refconv.verification.candidate.arrangements import alignment
+from refconv.verification.candidate.call import IMAGES, OTHER_RESULTS
 
 LARGEST_CONJUNCTION = 3  # traits that a condition joins
 EXCEPTIONS = 0.05  # share of the passing cases that may meet a condition: a wrong kernel is right now and then
@@ -93,11 +95,26 @@ def shared(cases: Sequence[Pair]) -> frozenset[str]:
 def _traits(case: Case, recipe: Recipe, levels: Levels | None = None) -> dict[str, None]:
     """Names of the traits that a case has, the more telling ones first."""
     traits = dict.fromkeys(name for name, holds in OF_CALLS.items() if holds(case, recipe))
-    traits |= dict.fromkeys(f"{name} not contiguous" for name, way in recipe.memory if way != "contiguous")
+    traits |= dict.fromkeys(
+        f"{name} {trait}" for name, way in recipe.memory for trait in _of_memory(case, recipe, name, way)
+    )
     traits |= dict.fromkeys(_of_geometry(case.geometry))
     if levels:
         traits |= dict.fromkeys(f"{factor}: {level}" for factor, level in levels(recipe).items())
     return traits
+
+
+def _of_memory(case: Case, recipe: Recipe, name: str, way: str) -> Iterator[str]:
+    """What is to be said of an array's memory."""
+    if way == "contiguous":
+        return
+    yield "not contiguous"
+    yield from (trait for trait, ways in OF_MEMORY.items() if way in ways)
+    array = case.unwritten if name == OUTPUT else getattr(case, name)
+    is_image = name in IMAGES or (name == OUTPUT and case.op not in OTHER_RESULTS)
+    last = recipe.layout == "NHWC" and is_image
+    aligned = alignment(np.moveaxis(array, -3, -1).shape if last else array.shape, array.dtype, way)
+    yield from (f"not aligned to {size} bytes" for size in ALIGNMENTS if aligned < size)
 
 
 @lru_cache(maxsize=4096)
@@ -118,6 +135,15 @@ def _not_finite(case: Case) -> bool:
         floats = (array for array in case.arrays.values() if array.dtype not in formats.INTEGERS)
         return not all(np.isfinite(formats.parts(array)).all() for array in floats)
 
+
+OF_MEMORY: dict[str, tuple[str, ...]] = {
+    "in C order, but not at the start of its memory": ("offset", *OFFSETS, "unaligned"),
+    "channels last": ("channels_last", "channels_last_chunk", "channels_last_pitch"),
+    "with gaps between pixels or rows": ("channels_last_chunk", "channels_last_pitch", "row_pitch", "interleaved"),
+    "with strides of 0": ("broadcast",),
+    "with negative strides": ("negative",),
+}
+ALIGNMENTS = (4, 8, 16, 32, 64)  # bytes
 
 # Of two traits that tell as much the first is named; so the more telling ones stand first.
 OF_CALLS: dict[str, Callable[[Case, Recipe], bool]] = {

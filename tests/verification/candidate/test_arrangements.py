@@ -8,6 +8,7 @@ from common import same_bits
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refconv.cases.recipe import OFFSETS
 from refconv.core import formats
 from refconv.verification.candidate import arrangements
 from refconv.verification.candidate.arrangements import (
@@ -106,6 +107,8 @@ def test_strides_are_as_named(shape, dtype):
     expect("offset", c * h * w, h * w, w, 1, offset=arrangements.START)
     expect("channel_chunk", 2 * c * h * w, h * w, w, 1, offset=c * h * w)
     expect("channels_last", c * h * w, 1, w * c, c)
+    expect("channels_last_chunk", 2 * c * h * w, 1, w * 2 * c, 2 * c)
+    expect("channels_last_pitch", c * h * (w + arrangements.PITCH), 1, (w + arrangements.PITCH) * c, c)
     expect("negative", *(-step for step in (c * h * w, h * w, w, 1)), offset=x.size - 1)
     pitch = w + arrangements.PITCH
     expect("row_pitch", c * h * pitch, h * pitch, pitch, 1)
@@ -114,7 +117,8 @@ def test_strides_are_as_named(shape, dtype):
         expect("transposed", h * w, batch_size * h * w, w, 1)
         expect("w_slice", c * 3 * h * w, 3 * h * w, w, 1, offset=h * w)
     # A chunk of a single image's channels only begins later.
-    for name in set(candidates(x)) - {"contiguous", "offset", "unaligned", *["channel_chunk"] * (not has_batch)}:
+    dense_ones = {"contiguous", "offset", *OFFSETS, "unaligned", *["channel_chunk"] * (not has_batch)}
+    for name in set(candidates(x)) - dense_ones:
         assert strides(arrange(x, name)) != dense
 
 
@@ -138,6 +142,17 @@ def test_unaligned_is_not_aligned(dtype):
 
 def test_an_offset_breaks_a_vectors_alignment():
     assert (place(np.ones(4, "float32"), "offset").offset - arrangements.GUARD) % 16
+
+
+@given(dtype=DTYPES, shape=st.lists(st.integers(1, 4), max_size=4).map(tuple))
+def test_addresses_are_off_by_as_much_as_their_names_say(dtype, shape):
+    for name, size in OFFSETS.items():
+        assert possible(name, "numpy", dtype) == (size >= dtype.itemsize)
+        if size >= dtype.itemsize:
+            arranged = arrange(np.ones(shape, dtype), name)
+            assert arranged.__array_interface__["data"][0] % arrangements.ALIGNED == size
+            assert arranged.flags.c_contiguous
+    assert arrange(np.ones(shape, dtype), "contiguous").__array_interface__["data"][0] % arrangements.ALIGNED == 0
 
 
 def test_broadcast_wherever_the_values_allow_it():
@@ -178,6 +193,7 @@ def test_reserved_memory_has_guards(shape, dtype, byte):
     [
         ((2, 2), "float32", "sideways", "memory='sideways'"),
         ((2, 2), "int8", "unaligned", "int8 has one byte"),
+        ((2, 2), "float64", "offset_4", "numbers of float64 have 8 bytes"),
         ((2, 2), "int8", "channels_last", "too few axes"),
         ((2,), "int8", "transposed", "too few axes"),
     ],

@@ -10,10 +10,12 @@ from common import same_bits
 
 import refconv
 from refconv.cases.fills import operands
+from refconv.cases.recipe import OFFSETS
 from refconv.core import formats
 from refconv.verification.candidate.arrangements import ARRANGEMENTS, possible
 from refconv.verification.candidate.candidate import Candidate
 
+DENSE = ("contiguous", "offset", *OFFSETS, "unaligned")  # all bytes where they are in a contiguous array
 FLOATS = [str(dtype) for dtype in formats.FLOATS]
 
 
@@ -37,7 +39,7 @@ def test_arrays_lie_as_asked_for_and_the_result_is_the_same(kind, name, dtype):
     assert same_bits(outcome.result, case.expected())
     plain = Candidate(candidate, kind).call(case)
     assert plain.faults == ()
-    if where and name not in ("contiguous", "offset", "unaligned"):
+    if where and name not in DENSE:
         assert seen[0] != seen[1]
 
 
@@ -57,10 +59,7 @@ def test_every_dtype(dtype, kind, style):
     assert same_bits(outcome.result, case.expected())
 
 
-READ_WRONG = [name for name in ARRANGEMENTS if name not in ("contiguous", "offset", "unaligned")]
-
-
-@pytest.mark.parametrize("name", READ_WRONG)
+@pytest.mark.parametrize("name", [name for name in ARRANGEMENTS if name not in DENSE])
 @pytest.mark.parametrize("operand", ["input", "weight"])
 def test_who_takes_memory_for_contiguous_is_seen(name, operand):
     def candidate(*arguments):

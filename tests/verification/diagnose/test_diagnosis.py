@@ -142,6 +142,28 @@ def test_conditions_hold_for_failing_cases_only():
 
 
 @pytest.mark.parametrize(
+    ("failing", "passing", "condition"),
+    [
+        (
+            ("offset_4", "offset_16", "offset", "unaligned"),
+            ("offset_32", "offset_64", "channels_last", "row_pitch"),
+            "input not aligned to 32 bytes",
+        ),
+        (("channels_last", "channels_last_chunk"), ("transposed", "row_pitch", "offset_8"), "input channels last"),
+        (("offset_16", "row_pitch", "negative"), ("contiguous",), "input not contiguous"),
+        (("negative",), ("transposed", "broadcast", "interleaved"), "input with negative strides"),
+    ],
+)
+def test_conditions_on_memory(failing, passing, condition):
+    def pairs(ways):
+        geometry = convolution((2, 3, 4, 8), (3, 3, 1, 1), None, 1, 0, 1, 1, "zeros")
+        recipes = [Recipe(geometry, 0, memory=(("input", way),) * (way != "contiguous")) for way in ways]
+        return [(recipe.case(), recipe) for recipe in recipes]
+
+    assert conditions(pairs(failing), pairs((*passing, "contiguous"))) == (condition,)
+
+
+@pytest.mark.parametrize(
     ("where", "name"),
     [
         (np.s_[:, :, :, -1], "last column"),
