@@ -3,7 +3,7 @@
 Knows recipes and how they are fitted; not who is judged on them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from refconv.cases.fitting import MAX_MULTIPLICATIONS, fitted, size_of
@@ -12,6 +12,7 @@ from refconv.cases.supports import Supports
 from refconv.cases.values import ANYTHING, PADDINGS, Values, values_of
 from refconv.core.padding import MODES
 
+_SELECTED = (8, 16, 32, 64, 128)  # numbers that selectors ask for multiples of
 _SMALL = (1, 2, 3, 4, 5, 8)  # channels and pixels: the first of each remainder that kernels look at
 _NUMBERS: dict[str, tuple[int, ...]] = {
     "batch": (1, 2, 3),
@@ -29,9 +30,8 @@ _NUMBERS: dict[str, tuple[int, ...]] = {
     "bottom": (0, 1, 2),
     "right": (0, 1, 2),
 }
-# And where an array is not contiguous, to see what of it matters.
-_LAID = (*reversed(OFFSETS), "channels_last", "channels_last_chunk", "row_pitch")
 _PAIRS = (("rows", "columns"), ("stride_h", "stride_w"), ("dilation_h", "dilation_w"), ("top", "left"))
+_BOTH = (1, 2, 3, 5, 7)  # of both numbers of a pair
 _OPTIONS: dict[str, tuple[Any, ...]] = {
     "padding": PADDINGS,
     "mode": MODES,
@@ -44,10 +44,15 @@ _OPTIONS: dict[str, tuple[Any, ...]] = {
     "output": ("contiguous", "transposed"),
     "fill": ("integers", "positions", "normal"),
 }
+# And where an array is not contiguous, to see what of it matters.
+_LAID = (*reversed(OFFSETS), "channels_last", "channels_last_chunk", "row_pitch")
+
+
+_ROOM = {"height": 4, "width": 3, "batch": 1, "inputs": 1, "outputs": 1}
 
 
 def variations(recipe: Recipe, supports: Supports = ANYTHING) -> Iterator[Recipe]:
-    """Valid recipes of the same operator and dtype, each with one thing changed, or with both axes made alike.
+    """Valid recipes of the same operator and dtype, each with one thing changed, or what belongs together.
 
     Examples
     --------
@@ -57,13 +62,30 @@ def variations(recipe: Recipe, supports: Supports = ANYTHING) -> Iterator[Recipe
     (True, True, True)
     """
     v = values_of(recipe)
-    limit = max(MAX_MULTIPLICATIONS, size_of(v))
+    limit = max(MAX_MULTIPLICATIONS, 4 * size_of(v))
     seen = {recipe}
     for changes in _changes(v):
         variation = fitted(recipe.op, v._replace(**changes), supports, limit)
         if variation not in seen:
             seen.add(variation)
             yield variation
+
+
+def roomy(recipe: Recipe, fails: Callable[[Recipe], bool | None], supports: Supports = ANYTHING) -> Recipe:
+    """A recipe that fails as well, with more of each size where it still does.
+
+    In a smallest case there is one pixel or one channel, and so no telling whether memory or remainders matter.
+
+    >>> roomy(fitted("conv2d", Values()), lambda larger: larger.geometry.batch == 1).geometry.size
+    (5, 4)
+    """
+    v = values_of(recipe)
+    limit = max(MAX_MULTIPLICATIONS, 4 * size_of(v))
+    for name, more in _ROOM.items():
+        larger = fitted(recipe.op, v._replace(**{name: getattr(v, name) + more}), supports, limit)
+        if larger != recipe and fails(larger):
+            v, recipe = values_of(larger), larger
+    return recipe
 
 
 def _changes(v: Values) -> Iterator[dict[str, Any]]:
@@ -76,7 +98,31 @@ def _changes(v: Values) -> Iterator[dict[str, Any]]:
         yield {height: getattr(v, width)}
         yield {width: getattr(v, height)}
         yield {height: getattr(v, width), width: getattr(v, height)}
-    for name in ("height", "width"):
-        yield from ({name: getattr(v, name) + more} for more in (-1, 1, 2, 3))
-    yield {"height": v.height + 1, "width": v.width + 1}
+        yield from ({height: number, width: number} for number in _BOTH)
+    yield from ({"rows": n, "columns": n, "top": n // 2, "left": n // 2} for n in _BOTH)
+    for n in _BOTH:
+        patches = {"rows": n, "columns": n, "stride_h": n, "stride_w": n}
+        yield from (patches, patches | {"height": n * v.height, "width": n * v.width})
+    yield {"top": 0, "left": 0, "bottom": 0, "right": 0}
+    yield from _sizes(v)
     yield {"seed": v.seed + 1}
+
+
+def _sizes(v: Values) -> Iterator[dict[str, Any]]:
+    """Changes of channels, filters and the image: near by, and to where selectors look."""
+    for name in ("inputs", "outputs"):
+        yield from ({name: number} for number in _around(getattr(v, name)))
+    yield from ({"inputs": number, "outputs": number} for number in _around(v.inputs))
+    yield from ({"outputs": number} for number in (v.inputs, 2 * v.inputs))
+    yield {"inputs": v.outputs}
+    for name in ("height", "width"):
+        yield from ({name: number} for number in _around(getattr(v, name)))
+    for more in (-2, -1, 1, 2, 3, 4, 8, max(v.height, v.width)):
+        yield {"height": v.height + more, "width": v.width + more}
+
+
+def _around(number: int) -> Iterator[int]:
+    """Numbers near one: others by little, halves, one and a half, doubles, and the next ones that selectors ask for."""
+    others = (number - 2, number - 1, number + 1, number + 2, number + 3, number + 4, number // 2, 3 * number // 2,
+              3 * number // 4, 2 * number, *((number // of + 1) * of for of in _SELECTED))  # fmt: skip
+    yield from (other for other in dict.fromkeys(others) if other > 0 and other != number)

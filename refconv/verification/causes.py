@@ -68,7 +68,7 @@ def unexplained(findings: Failing, diagnosis: Diagnosis | None) -> list[tuple[So
     left = [
         (source, finding)
         for source, finding in findings
-        if isinstance(source, Recipe) and not meets(source.case(), source, diagnosis.conditions)
+        if isinstance(source, Recipe) and not meets(source, diagnosis.conditions)
     ]
     return left if len(left) < len(findings) else []
 

@@ -3,16 +3,19 @@
 Knows shrinking, diagnosis and reproducers, and puts them together; not how any of them works.
 """
 
+import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from refconv.cases.fills import known
 from refconv.cases.recipe import Recipe
 from refconv.cases.shrink import shrink
-from refconv.cases.variations import variations
+from refconv.cases.variations import roomy, variations
 from refconv.verification import causes
+from refconv.verification.diagnose.conditions import experiment
 from refconv.verification.diagnose.diagnosis import diagnose
 from refconv.verification.diagnose.evidence import Evidence
 from refconv.verification.diagnose.findings import Diagnosis
@@ -25,7 +28,11 @@ from refconv.verification.settings import Source
 from refconv.verification.setup import Setup
 
 EVIDENCE = 40, 120  # failing and passing cases that the diagnosis may look at
-LOOKED_AT = 2**19  # most products of such a case: known mistakes are slow kernels; of larger ones only the smallest
+LOOKED_AT = 2**19  # most products of such a case: known mistakes are slow kernels; of larger ones a few only
+AROUND = 24  # failing experiments of which the results are looked at
+RESEEDED = 6  # other numbers with which the smallest failing case is tried again
+USUAL = ("integers", "normal", "positions", "uniform")
+BY_CHANCE = 0.02  # what is less probable is no chance
 SAME = 4  # cases with unusual numbers that are tried with usual ones
 VARYING = 5.0  # most seconds for experiments around the smallest failing case
 
@@ -128,7 +135,7 @@ class Prosecution:
         last[recipe] = finding
 
         def fails(simpler: Recipe) -> bool:
-            return self._fails(property_, simpler, experiments)
+            return bool(self._fails(property_, simpler, experiments))
 
         with self.examiner.impatient() if finding.crash else nullcontext():
             smallest = shrink(recipe, fails, supports, crash=finding.crash, seconds=self.stopwatch.left)
@@ -139,13 +146,15 @@ class Prosecution:
             again = fails(recipe)
             return recipe, last[recipe], again
 
-    def _fails(self, property_: str, recipe: Recipe, experiments: _Experiments) -> bool:
-        """Whether a case fails in the same way; the experiment is noted, unless the candidate refuses the case."""
+    def _fails(self, property_: str, recipe: Recipe, experiments: _Experiments) -> bool | None:
+        """Whether a case fails in the same way, None if the candidate refuses it; else the experiment is noted."""
         examination = self.examiner.examine(recipe, property_)
         finding = examination.lacks(property_)
         if finding is not None:
             experiments.failing[recipe] = finding
-        elif examination.supported and not examination.findings:
+        elif not examination.supported or examination.findings:
+            return None
+        else:
             experiments.passing.append(recipe)
         return finding is not None
 
@@ -153,10 +162,32 @@ class Prosecution:
         """Change one thing at a time about the smallest failing case, for as long as that takes seconds only."""
         end = time.monotonic() + min(VARYING, self.stopwatch.left)
         experiments.smallest = smallest
-        for variation in variations(smallest, self.setup.supports):
-            if time.monotonic() > end:
-                return
-            self._fails(property_, variation, experiments)
+        supports = self.setup.supports
+        fails = self._repeated(property_, smallest, experiments)
+        for base in (smallest, roomy(smallest, fails, supports)):
+            tried = experiment(list(experiments.failing), list(variations(base, supports)), fails)
+            for _ in itertools.takewhile(lambda _: time.monotonic() < end, tried):
+                pass
+
+    def _repeated(self, property_: str, smallest: Recipe, experiments: _Experiments) -> Callable[[Recipe], bool | None]:
+        """Whether a case fails, with any of several numbers if the smallest one fails with some of them only."""
+
+        def once(recipe: Recipe, more: int) -> bool | None:
+            fill = USUAL[more % len(USUAL)] if more and recipe.fill in USUAL else recipe.fill
+            other = replace(recipe, seed=recipe.seed + more, fill=fill if fill in known(recipe.dtype) else recipe.fill)
+            return self._fails(property_, other, _Experiments(experiments.failing))
+
+        share = sum(once(smallest, more) is True for more in range(1, RESEEDED + 1)) / RESEEDED
+        attempts = next((n for n in range(1, RESEEDED) if (1 - share) ** n <= BY_CHANCE), RESEEDED)
+
+        def fails(recipe: Recipe) -> bool | None:
+            outcomes = (once(recipe, more) for more in range(attempts))
+            outcome = next((outcome for outcome in outcomes if outcome is not False), False)
+            if outcome is False:
+                experiments.passing.append(recipe)
+            return outcome
+
+        return fails
 
     def _diagnosis(
         self, property_: str, findings: Sequence[tuple[Source, Finding]], experiments: _Experiments
@@ -171,12 +202,16 @@ class Prosecution:
             Evidence(source, source.case(), self._returned(source, True, crash), True, fault) for source in failing
         ]
         evidence += [Evidence(source, source.case(), self._returned(source, False, crash), False) for source in passing]
+        looked_at = {*failing, *passing}
+        every = [(source, True) for source, _ in findings] + [(source, False) for source in self.passed]
+        others = [(source, bad) for source, bad in every if isinstance(source, Recipe) and source not in looked_at]
         around = [] if crash or experiments.smallest is None else self._around(experiments.smallest, experiments, fault)
         return diagnose(
             evidence,
             self.setup.candidate.op,
             lambda _case, recipe: None if crash else call(recipe),
             experiments=around,
+            others=others,
         )
 
     def _around(self, smallest: Recipe, experiments: _Experiments, fault: str) -> list[Evidence]:
@@ -184,7 +219,13 @@ class Prosecution:
         around = [Evidence(smallest, smallest.case(), self._returned(smallest, True, False), True, fault)]
         others = [(recipe, True) for recipe in experiments.failing if recipe != smallest]
         others += [(recipe, False) for recipe in dict.fromkeys(experiments.passing)]
-        return around + [Evidence(recipe, recipe.case(), None, failed, fault) for recipe, failed in others]
+        called = set(_spread([recipe for recipe, failed in others if failed], AROUND))
+        return around + [
+            Evidence(
+                recipe, recipe.case(), self._returned(recipe, True, False) if recipe in called else None, bad, fault
+            )
+            for recipe, bad in others
+        ]
 
     def _returned(self, recipe: Recipe, bad: bool, crash: bool) -> Any:
         """The candidate's result; after a crash, when it must not be called, None for a bad case, else the oracle's."""
@@ -196,5 +237,5 @@ class Prosecution:
 def _spread(sources: Sequence[Source], number: int) -> list[Source]:
     """At most `number` of them, from the smallest to the largest: small ones say what is wrong, larger ones when."""
     ordered = sorted(sources, key=coverage.size)
-    ordered = [source for source in ordered if source.geometry.products <= LOOKED_AT] or ordered[:1]
+    ordered = [source for source in ordered if source.geometry.products <= LOOKED_AT] or ordered[:SAME]
     return ordered if len(ordered) <= number else [ordered[n * len(ordered) // number] for n in range(number)]

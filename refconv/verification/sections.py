@@ -53,10 +53,12 @@ STATEFUL = {
 }
 
 
-# What makes a recipe that of one of its images, or of one of its groups.
+# What makes a recipe that of one of its images, or of one of its groups; a part is called contiguous.
 ALONE: dict[str, Callable[[Recipe], Recipe]] = {
-    property_names.BATCH: lambda recipe: recipe_of(recipe.op, values_of(recipe)._replace(batch=1)),
-    property_names.GROUPS: lambda recipe: recipe_of(recipe.op, values_of(recipe)._replace(groups=1)),
+    property_names.BATCH: lambda recipe: replace(recipe, memory=(), geometry=replace(recipe.geometry, batch=1)),
+    property_names.GROUPS: lambda recipe: recipe_of(
+        recipe.op, values_of(replace(recipe, memory=()))._replace(groups=1)
+    ),
 }
 
 
@@ -268,13 +270,11 @@ class Section:
         for property_, alone in ALONE.items():
             findings = sorted(self.failed.get(property_, []), key=lambda pair: coverage.size(pair[0]))[:FRESH]
             parts = [alone(source) for source, _ in findings if isinstance(source, Recipe)]
-            # As the first call of a process, so that nothing before it is to blame; and no call that is not supported.
-            examined = (
-                (part, examiner.examine(part))
-                for part in parts
-                if self.setup.supports.allows(part) and examiner.forget()
-            )
-            wrong = [(part, finding) for part, of_part in examined if (finding := of_part.lacks(property_names.VALUES))]
+            wrong = []
+            for part in filter(self.setup.supports.allows, parts):
+                examiner.forget()  # where that can be: as the first call of a process nothing before it is to blame
+                if finding := examiner.examine(part).lacks(property_names.VALUES):
+                    wrong.append((part, finding))
             if wrong:
                 self.failed.setdefault(property_names.VALUES, []).extend(wrong)
                 if len(wrong) == len(findings):

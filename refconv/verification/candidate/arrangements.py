@@ -177,17 +177,19 @@ def _aligned(elements: int, dtype: np.dtype) -> np.ndarray:
     return memory[start : start + elements * dtype.itemsize].view(dtype)
 
 
-def alignment(shape: Shape, dtype: npt.DTypeLike, name: str) -> int:
-    """The largest power of two, up to `ALIGNED`, of which the address of the first element is a multiple.
+def outline(shape: Shape, dtype: npt.DTypeLike, name: str) -> tuple[np.ndarray, int]:
+    """An array that lies as `name` says but for strides of 0, whatever its numbers, and its alignment.
 
-    >>> alignment((2, 3), "float32", "offset_16"), alignment((2, 3), "float32", "offset")
+    The alignment is the largest power of two, up to `ALIGNED`, of which the first element's address is a multiple.
+
+    >>> outline((2, 3), "float32", "offset_16")[1], outline((2, 3), "float32", "offset")[1]
     (16, 4)
     """
     outer, cut = _ARRANGEMENTS[name][1](shape)
     memory = np.empty(outer, dtype)
     view = cut(memory)
     before = _address(view) - _address(memory) if view.size else 0
-    return math.gcd(before + OFFSETS.get(name, name == "unaligned"), ALIGNED)
+    return view, math.gcd(before + OFFSETS.get(name, name == "unaligned"), ALIGNED)
 
 
 def possible(name: str, kind: str, dtype: npt.DTypeLike, ndim: int = 4) -> bool:

@@ -4,16 +4,15 @@ A mutant changes a step of a kernel; an alteration changes the arguments for the
 included, or the whole result. Knows cases; not who was judged.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
-from refconv.core import formats
 from refconv.judge.case import Case
+from refconv.verification.diagnose import arithmetic
+from refconv.verification.diagnose.arithmetic import Compute
 
 Change = Callable[[Case], dict[str, Any]]
 
@@ -26,10 +25,12 @@ class Alteration:
     ----------
     name, kind, summary, source
         As of a mutant.
-    change : callable
-        The fields of a case that are changed.
-    finish : callable, optional
-        What is done to the result.
+    compute : callable
+        What the altered operator returns for a case; None where it is no other.
+    inexact : bool
+        Whether others compute the same to a few units in the last place only.
+    model : str
+        The error model that is made for such kernels; or empty.
 
     Examples
     --------
@@ -41,19 +42,25 @@ class Alteration:
     name: str
     kind: str
     summary: str
-    change: Change
+    compute: Compute
     source: str = ""
-    finish: Callable[[np.ndarray], np.ndarray] | None = None
+    inexact: bool = False
+    model: str = ""
 
     def __call__(self, case: Case) -> np.ndarray:
         """What the operator returns for the altered arguments, or raises."""
-        result = replace(case, **self.change(case)).expected()
-        return result if self.finish is None else self.finish(result)
+        result = self.compute(case)
+        return case.expected() if result is None else result
 
 
 def alterations() -> tuple[Alteration, ...]:
     """All alterations; one whose argument a case does not have changes nothing in it."""
     return _ALTERATIONS
+
+
+def _called(change: Change) -> Compute:
+    """The operator, with these fields of a case changed."""
+    return lambda case: replace(case, **change(case)).expected()
 
 
 def _axes(name: str, way: Callable[[Any, Any], tuple[Any, Any]]) -> Change:
@@ -100,11 +107,11 @@ def _by_axes() -> Iterator[Alteration]:
     for name, nothing in (("stride", 1), ("dilation", 1), ("padding", (0, 0))):
         for way, (function, words) in _WAYS.items():
             summary = f"{name} {words}, in the size of the result too"
-            yield Alteration(f"{name}-{way}-throughout", "axis_mixup", summary, _axes(name, function))
+            yield Alteration(f"{name}-{way}-throughout", "axis_mixup", summary, _called(_axes(name, function)))
         for axes, suffix, words in _PARTS:
             summary = f"{name}{words} ignored, in the size of the result too"
             change = _without(name, axes, nothing)
-            yield Alteration(f"{name}{suffix}-ignored-throughout", "param_ignored", summary, change)
+            yield Alteration(f"{name}{suffix}-ignored-throughout", "param_ignored", summary, _called(change))
 
 
 _SIDES: dict[str, tuple[str, Callable[[int, int], tuple[int, int]]]] = {
@@ -118,87 +125,57 @@ _SIDES: dict[str, tuple[str, Callable[[int, int], tuple[int, int]]]] = {
 
 def _by_sides() -> Iterator[Alteration]:
     """Sides of the padding taken for each other."""
-    yield Alteration("padding-by-sides", "axis_mixup", "four sides taken in another order", _reordered)
+    yield Alteration("padding-by-sides", "axis_mixup", "four sides taken in another order", _called(_reordered))
     for name, (summary, way) in _SIDES.items():
-        yield Alteration(f"padding-{name}", "pad_side", summary, _sides(way))
+        yield Alteration(f"padding-{name}", "pad_side", summary, _called(_sides(way)))
 
 
 def _by_parameters() -> Iterator[Alteration]:
     """Parameters taken for each other."""
     for axis, words in enumerate(("height", "width")):
         summary = f"groups and dilation of the {words} taken for each other"
-        yield Alteration(f"groups-for-dilation-of-{words}", "axis_mixup", summary, _groups_for_dilation(axis))
+        yield Alteration(f"groups-for-dilation-of-{words}", "axis_mixup", summary, _called(_groups_for_dilation(axis)))
     yield Alteration(
         "stride-for-dilation",
         "param_ignored",
         "stride and dilation taken for each other",
-        lambda case: {"stride": case.geometry.dilation, "dilation": case.geometry.stride},
+        _called(lambda case: {"stride": case.geometry.dilation, "dilation": case.geometry.stride}),
     )
 
 
-def _operands(case: Case, which: Sequence[int]) -> list[str]:
-    """Names of the first or second array of the call, or of both, where these hold real numbers in floating point."""
-    names = list(case.arrays)[:2]
-    return [names[n] for n in which if n < len(names) and getattr(case, names[n]).dtype in formats.FLOATS]
+def _of_output_padding() -> Iterator[Alteration]:
+    """Output padding of a transposed convolution that is ignored along an axis."""
+    for axes, suffix, words in _PARTS:
 
+        def change(case: Case, axes: Sequence[int] = axes) -> dict[str, Any]:
+            if case.op != "conv_transpose2d":
+                return {}
+            given: Any = case.output_padding
+            if isinstance(given, int):
+                given = (given, given)
+            return {"output_padding": tuple(0 if axis in axes else extra for axis, extra in enumerate(given))}
 
-def _rounded(narrow: str, which: Sequence[int]) -> Change:
-    """Round operands to a narrower format."""
-    dtype = formats.parse("dtype", narrow)
-
-    def change(case: Case) -> dict[str, Any]:
-        with np.errstate(all="ignore"):
-            return {
-                name: array.astype(dtype).astype(array.dtype)
-                for name in _operands(case, which)
-                if (array := getattr(case, name)).dtype.itemsize > dtype.itemsize
-            }
-
-    return change
-
-
-def _flushed(which: Sequence[int]) -> Change:
-    """Take subnormal numbers for zeros."""
-    return lambda case: {name: _without_subnormals(getattr(case, name)) for name in _operands(case, which)}
-
-
-def _without_subnormals(array: np.ndarray) -> np.ndarray:
-    if array.dtype not in formats.FLOATS:
-        return array
-    small = np.abs(array.astype(np.float64)) < float(
-        ml_dtypes.finfo(array.dtype).smallest_normal  # type: ignore[no-untyped-call]
-    )
-    return np.where(small, array.dtype.type(0), array)
-
-
-def _clipped(low: float, high: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Clip a result; NaN stays."""
-
-    def clip(result: np.ndarray) -> np.ndarray:
-        if result.dtype in formats.COMPLEX:
-            return result
-        with np.errstate(all="ignore"):
-            wide = result if result.dtype in formats.INTEGERS else result.astype(np.float64)
-            return np.where(wide < low, low, np.where(wide > high, high, wide)).astype(result.dtype)
-
-    return clip
+        summary = f"output padding{words} ignored"
+        yield Alteration(f"output-padding{suffix}-ignored", "transposed_geometry", summary, _called(change))
 
 
 def _of_arithmetic() -> Iterator[Alteration]:
-    """Operands rounded or flushed, and functions applied to the result that nobody asked for."""
-    for which, words in (((0,), "the first operand"), ((1,), "the second operand"), ((0, 1), "both operands")):
-        name = words.replace(" ", "-")
-        for narrow in ("float16", "bfloat16"):
-            summary = f"{words} rounded to {narrow}"
-            yield Alteration(f"{name}-in-{narrow}", "accum_dtype", summary, _rounded(narrow, which))
-        summary = f"subnormal numbers of {words} taken for zeros"
-        yield Alteration(f"{name}-flushed", "accum_dtype", summary, _flushed(which))
-    nothing: Change = lambda _: {}  # noqa: E731
-    summary = "subnormal results taken for zeros"
-    yield Alteration("results-flushed", "accum_dtype", summary, nothing, finish=_without_subnormals)
-    for name, high in (("relu", math.inf), ("relu6", 6.0)):
-        summary = f"{name}, which nobody asked for, applied to the result"
-        yield Alteration(name, "", summary, nothing, finish=_clipped(0.0, high))
+    for name, summary, compute in arithmetic.functions():
+        kind = "accum_dtype" if "nobody asked for" not in summary and "NaN" not in summary else ""
+        model = next((model for ending, model in _MODELS.items() if name.endswith(ending)), "")
+        yield Alteration(name, kind, summary, compute, inexact=arithmetic.inexact(name), model=model)
 
 
-_ALTERATIONS = (*_by_axes(), *_by_sides(), *_by_parameters(), *_of_arithmetic())
+_MODELS = {
+    "-flushed": "direct:float32,flush_to_zero",
+    **{f"{which}-in-tf32": "tf32" for which in ("operand", "operands")},
+    **{
+        f"{which}-in-{narrow}": f"direct:float32,{narrow}"
+        for which in ("operand", "operands")
+        for narrow in arithmetic.NARROW
+    },
+    "bias-after-rounding": "direct:float32,bias_after_rounding",
+}
+
+
+_ALTERATIONS = (*_by_axes(), *_by_sides(), *_by_parameters(), *_of_output_padding(), *_of_arithmetic())

@@ -9,17 +9,28 @@ from dataclasses import replace
 
 import numpy as np
 
+from refconv.cases.recipe import Recipe
 from refconv.core import formats
 from refconv.core.errors import GeometryError
 from refconv.judge.bounds import ErrorModel
+from refconv.judge.comparison import Comparison
 from refconv.mutants import Mutant
 from refconv.mutants import all as all_mutants
 from refconv.verification.diagnose.altered_calls import alterations
-from refconv.verification.diagnose.conditions import Levels
 from refconv.verification.diagnose.evidence import Caller, Evidence, Failing, close, spread
 from refconv.verification.diagnose.findings import CLAIM, Diagnosis, Findings, Suspect
-from refconv.verification.diagnose.matching import ASIDE, FAILING, FIRST, PARTLY, Match, matches_of, predicts
-from refconv.verification.diagnose.rules import FAULTS, OF_REGIONS, RULES, gated
+from refconv.verification.diagnose.matching import (
+    ASIDE,
+    FAILING,
+    FIRST,
+    MOSTLY,
+    PARTLY,
+    Match,
+    matches_of,
+    predicts,
+    told_apart,
+)
+from refconv.verification.diagnose.rules import FAULTS, OF_REGIONS, RULES, TOGETHER, gated
 
 
 def diagnose(
@@ -28,8 +39,8 @@ def diagnose(
     call: Caller,
     *,
     mutants: Iterable[Mutant] | None = None,
-    levels: Levels | None = None,
     experiments: Sequence[Evidence] = (),
+    others: Sequence[tuple[Recipe, bool]] = (),
 ) -> Diagnosis:
     """Say which mistake a failing candidate seems to make.
 
@@ -43,10 +54,10 @@ def diagnose(
         Calls the candidate once more: `call(case, recipe)`, None if it raises.
     mutants : iterable of Mutant, optional
         The mutants to compare with; all of the operator if not given.
-    levels : callable, optional
-        Factors and levels of a recipe, for the conditions.
     experiments : sequence of Evidence, optional
         Cases around the smallest failing one, that one first: what is said must hold of it, and conditions of all.
+    others : sequence of (Recipe, bool), optional
+        Further cases of which nothing is known but whether they failed, for the conditions.
 
     Examples
     --------
@@ -74,8 +85,9 @@ def diagnose(
     failing.sort(key=lambda case: case.rank)
     fault = failing[0].evidence.fault
     if all(case.right for case in spread(failing, FAILING)):
-        return Diagnosis(FAULTS.get(fault, ""), "", f"a single call is right; what does not hold is {fault!r}")
-    findings = Findings(op, failing, passing, _repeatable(failing, call), levels, experiments)
+        right = TOGETHER.get(fault, "a single call is right")
+        return Diagnosis(FAULTS.get(fault, ""), "", f"{right}; what does not hold is {fault!r}")
+    findings = Findings(op, failing, passing, _repeatable(failing, call), experiments, others)
     stale = _stale(failing, call) if findings.repeatable else ""
     if stale:
         return findings.diagnosis(
@@ -87,17 +99,18 @@ def diagnose(
     if not findings.raised:  # an alteration raises where there is no such call: that explains nothing
         suspects += alterations()
     matches = matches_of(suspects, findings, kind) if findings.repeatable else []
-    matches = [match for match in matches if predicts(match.mutant, findings.smallest)]
-    sure = next((match for match in matches if match.share >= CLAIM and match.explains(findings)), None)
+    shares = {match: predicts(match.mutant, findings.around) for match in matches}
+    matches = sorted((match for match in matches if shares[match] >= MOSTLY), key=lambda match: -shares[match])
+    sure = [match for match in matches if match.explains(findings) and _sure(match, shares[match])]
     if sure:
-        return _like(sure, findings)
-    model = _sound_under(failing)
+        return _like(told_apart(sure, findings, call)[0], findings)
+    model = _sound_under(findings)
     if model:
-        return findings.diagnosis("accum_dtype", f"within the bound of {model}: --model {model} accepts it")
+        return replace(findings.diagnosis("accum_dtype", _option(model)), model=model)
     partly = next((match for match in matches if match.share >= PARTLY and match.unlike <= ASIDE), None)
-    if not kind and not partly and matches:
-        partly = matches[0]
-    return _like(partly, findings) if partly else findings.diagnosis(kind, "like none of the known mistakes")
+    if partly or (not kind and matches):
+        kind = (partly or matches[0]).mutant.kind
+    return findings.diagnosis(kind, "like none of the known mistakes")
 
 
 def _repeatable(failing: Sequence[Failing], call: Caller) -> bool:
@@ -133,49 +146,74 @@ def _stale(failing: Sequence[Failing], call: Caller) -> str:
 
 MODELS = (
     "direct:float32,flush_to_zero", "direct:float32", "bf16x3", "tf32", "tf32:truncate", "direct:float32,float16",
-    "direct:float32,bfloat16", "direct:float16", "direct:bfloat16", "winograd:2,3", "winograd:4,3", "fft",
+    "direct:float32,bfloat16", "direct:float16", "direct:bfloat16",
 )  # fmt: skip
+TRANSFORMS = ("winograd:2,3", "winograd:4,3", "winograd:6,3", "winograd:2,5", "winograd:4,5", "fft")
 
 
-def _sound_under(failing: Sequence[Failing]) -> str:
-    """An error model under which no failing case fails, if there is one."""
+def _sound_under(findings: Findings) -> str:
+    """The tightest error model under which no failing case fails; of equals that in the operands' dtype.
+
+    Transforms come last: their bounds admit much that has another reason.
+    """
+    failing = findings.judged
     if any(case.actual is None or case.misshapen for case in failing):
         return ""
     if any(case.actual is not None and case.actual.dtype in formats.INTEGERS for case in failing):
         return ""
     # Narrow formats have no number that TF32 lacks: rounding to it changes nothing there, so that it explains nothing.
     narrow = any(np.dtype(case.recipe.dtype) in formats.NARROW for case in failing)
-    for name in MODELS:
-        if narrow and name.startswith("tf32"):
-            continue
-        model = ErrorModel.parse(name)
-        verdicts = [_accepts(model, case) for case in spread(failing, FAILING)]
-        accepted = sum(map(bool, verdicts)) >= CLAIM * len(verdicts)  # in narrow formats numbers may overflow
-        # A bound under which small numbers may become zero is vacuous for them; then the wrong elements must be zero.
-        flushed = model.flush_to_zero and not any(case.nonzero for case in failing)
-        if accepted and (flushed or 2 * verdicts.count("within bound") >= len(verdicts)):
-            return name
-    return ""
+    chosen = spread(failing, FAILING)
+    dtypes = {case.recipe.dtype for case in failing}
+    fitting = {
+        name: (name not in TRANSFORMS, round(tightness, 1), name.rpartition(":")[2] in dtypes)
+        for name in (*MODELS, *TRANSFORMS)
+        if not (narrow and name.startswith("tf32"))
+        if (tightness := _admits(ErrorModel.parse(name), chosen))
+    }
+    return max(fitting, key=fitting.__getitem__, default="")
 
 
-def _accepts(model: ErrorModel, failing: Failing) -> str:
-    """The verdict under a model, if it is a good one; "vacuous" where it says nothing."""
+def _admits(model: ErrorModel, failing: Sequence[Failing]) -> float:
+    """How much of its bound the errors take, in the mean of the cases, if a model admits (almost) all; else 0."""
+    comparisons = [_under(model, case) for case in failing]
+    accepted = [comparison for comparison in comparisons if comparison is not None and comparison.ok]
+    if len(accepted) < CLAIM * len(comparisons):  # in narrow formats numbers may overflow
+        return 0.0
+    # A bound under which small numbers may become zero is vacuous for them; then the wrong elements must be zero.
+    flushed = model.flush_to_zero and not any(case.nonzero for case in failing)
+    telling = [comparison.max_bound_ratio for comparison in accepted if not comparison.vacuous]
+    if not flushed and 2 * len(telling) < len(comparisons):
+        return 0.0
+    return 1.0 if flushed else float(np.mean(telling))
+
+
+def _under(model: ErrorModel, failing: Failing) -> Comparison | None:
+    """The judgement under a model; None if there is no such convolution."""
     try:
-        comparison = failing.case.check(failing.actual, model)
-    except GeometryError:  # no such convolution under this model
-        return ""
-    return ("vacuous" if comparison.vacuous else "within bound") if comparison.ok else ""
+        return failing.case.check(failing.actual, model)
+    except GeometryError:
+        return None
+
+
+def _sure(match: Match, share: float) -> bool:
+    """Whether the candidate behaves like a mutant, which gives the wrong outputs of so many cases around the smallest.
+
+    Where it gives all of these, other cases of the campaign may have a second mistake besides.
+    """
+    return match.share >= (CLAIM if share < 1 else MOSTLY)
+
+
+def _option(model: str) -> str:
+    return f"within the bound of {model}: --model {model} accepts it"
 
 
 def _like(match: Match, findings: Findings) -> Diagnosis:
     """A candidate that behaves like a mutant, always or on some paths."""
     mutant = match.mutant
     source = f" (as in {mutant.source})" if mutant.source else ""
-    often = match.share >= CLAIM
     equal = f"{match.matches} of {match.compared} wrong outputs equal"
-    if not often:
-        equal += f", in {match.whole[0]} of {match.whole[1]} failing cases all of them"
-    lines = [f"behaves {'like' if often else 'in part like'} {mutant.summary}{source}: {equal}"]
+    lines = [f"behaves like {mutant.summary}{source}: {equal}"]
     kind = mutant.kind
     if match.gate:
         lines.append("but only when: " + " and ".join(match.gate))
@@ -183,6 +221,11 @@ def _like(match: Match, findings: Findings) -> Diagnosis:
     elif match.unlike > ASIDE and match.strays >= CLAIM:
         lines.append("but only: " + findings.regions[0])
         kind = next((name for name, holds in RULES if name in OF_REGIONS and holds(findings)), kind)
+    model = getattr(mutant, "model", "")
+    if model and _admits(ErrorModel.parse(model), spread(findings.judged, FAILING)):
+        lines.append(_option(model))
+    else:
+        model = ""
     return Diagnosis(
         kind,
         mutant.name,
@@ -191,4 +234,6 @@ def _like(match: Match, findings: Findings) -> Diagnosis:
         match.compared,
         findings.conditions,
         findings.positions,
+        match.gate,
+        model,
     )

@@ -17,6 +17,7 @@ from refconv.verification.diagnose import regions
 
 CRASH = "crash"  # the fault of a candidate that ended its process, or did not return: no mutant does that
 LARGEST = 300_000  # most multiplications of a case that mutants are tried on, unless all cases have more
+UNITS = 32  # unit roundoffs by which two implementations of one function may differ
 Caller = Callable[[Case, Recipe], np.ndarray | None]
 T = TypeVar("T")
 
@@ -86,7 +87,7 @@ class Failing:
         """Whether any wrong element is not 0."""
         return self.actual is None or bool(self.actual[self.wrong].any())
 
-    def agreement(self, predicted: np.ndarray | None) -> tuple[int, int, int]:
+    def agreement(self, predicted: np.ndarray | None, *, inexact: bool = False) -> tuple[int, int, int]:
         """Wrong elements that a mutant predicts, their number, and those that it alone gets wrong."""
         number = int(self.wrong.sum())
         if self.actual is None or predicted is None:
@@ -97,8 +98,13 @@ class Failing:
         if self.misshapen:
             return int(close(predicted, self.actual, None).sum()), number, 0
         expected, bound = self.standard
-        strays = ~close(predicted, expected, bound)
-        equal = close(predicted, self.actual, None if self.exact else bound) & strays
+        strays = ~close(predicted, expected, bound / 2)
+        tolerance = None if self.exact else bound
+        if inexact:
+            with np.errstate(invalid="ignore"):
+                tolerance = bound + UNITS * formats.unit_roundoff(expected.dtype) * np.abs(predicted.astype(np.float64))
+        # What is off by little more than the bound proves a mistake only where it gives the same bits.
+        equal = (close(predicted, self.actual, tolerance) & strays) | close(predicted, self.actual, None)
         return int((equal & self.wrong).sum()), number, int((strays & ~self.wrong).sum())
 
     @cached_property

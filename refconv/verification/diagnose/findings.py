@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
+from refconv.cases.recipe import Recipe
 from refconv.mutants import Mutant
 from refconv.verification.diagnose import regions
 from refconv.verification.diagnose.altered_calls import Alteration
-from refconv.verification.diagnose.conditions import Levels, conditions, shared
+from refconv.verification.diagnose.conditions import conditions, shared
 from refconv.verification.diagnose.evidence import LARGEST, Evidence, Failing
+from refconv.verification.diagnose.traits import traits
 
 CLAIM = 0.9  # share of the wrong outputs that a mutant must predict for the candidate to behave like it
 LEANING = 0.3  # share of the passing cases that must lack a condition for the class to be guessed by it
@@ -39,6 +41,10 @@ class Diagnosis:
         What all failing cases share and (almost) all passing ones lack.
     positions : tuple of str
         Where outputs are wrong, and how.
+    gate : tuple of str
+        The conditions under which only the mutant's mistake is made, if there are any.
+    model : str
+        An error model that admits the results; or empty.
     """
 
     kind: str
@@ -48,6 +54,8 @@ class Diagnosis:
     compared: int = 0
     conditions: tuple[str, ...] = ()
     positions: tuple[str, ...] = ()
+    gate: tuple[str, ...] = ()
+    model: str = ""
 
     def __str__(self) -> str:
         return self.text
@@ -62,20 +70,23 @@ class Findings:
         failing: Sequence[Failing],
         passing: Sequence[Evidence],
         repeatable: bool,
-        levels: Levels | None,
         experiments: Sequence[Evidence] = (),
+        others: Sequence[tuple[Recipe, bool]] = (),
     ) -> None:
-        self.op, self.failing, self.passing, self.repeatable, self.levels = op, failing, passing, repeatable, levels
-        self.experiments = experiments
-        self.smallest = Failing(experiments[0]) if experiments else None
+        self.op, self.failing, self.passing, self.repeatable = op, failing, passing, repeatable
+        self.experiments, self.others = experiments, others
 
     @cached_property
     def conditions(self) -> tuple[str, ...]:
-        """The traits that failing cases share and passing ones lack, in the campaign and in the experiments."""
-        tried = [((item.case, item.recipe), item.failed) for item in self.experiments]
-        failing = [case.key for case in self.failing] + [pair for pair, failed in tried if failed]
-        passing = [(item.case, item.recipe) for item in self.passing] + [pair for pair, failed in tried if not failed]
-        return conditions(failing, passing, self.levels)
+        """The traits that failing cases share and passing ones lack, in the campaign and in the experiments.
+
+        If that leaves none, there may be several causes: then those of the cases around the smallest failing one.
+        """
+        around = [item.recipe for item in self.experiments if item.failed]
+        failing = [case.recipe for case in self.failing] + [recipe for recipe, failed in self.others if failed]
+        right = [item.recipe for item in self.experiments if not item.failed]
+        passing = [item.recipe for item in self.passing] + [recipe for recipe, failed in self.others if not failed]
+        return conditions(failing + around, passing, right) or conditions(around, passing, right, shown=True)
 
     def may_be(self, mutant: Mutant) -> bool:
         """Whether a mutant is one of the operator, and of the formats that failed."""
@@ -92,13 +103,13 @@ class Findings:
     @cached_property
     def leaning(self) -> tuple[str, ...]:
         """As `conditions`, but fewer passing cases need lack them."""
-        passing = [(item.case, item.recipe) for item in self.passing]
-        return conditions([case.key for case in self.failing], passing, lacking=LEANING)
+        passing = [item.recipe for item in self.passing]
+        return conditions([case.recipe for case in self.failing], passing, lacking=LEANING)
 
     @cached_property
     def shared(self) -> frozenset[str]:
         """All traits that the failing cases share."""
-        return shared([case.key for case in self.failing])
+        return frozenset(shared([case.recipe for case in self.failing]))
 
     @cached_property
     def lie_so(self) -> bool:
@@ -106,7 +117,7 @@ class Findings:
         if self.conditions:
             return False
         for name in (trait for trait in self.shared if trait.endswith("not contiguous")):
-            often = sum(name in shared([(item.case, item.recipe)]) for item in self.passing) / max(1, len(self.passing))
+            often = sum(name in traits(item.recipe) for item in self.passing) / max(1, len(self.passing))
             if often ** len(self.failing) < BY_CHANCE:
                 return True
         return False
@@ -114,20 +125,30 @@ class Findings:
     @cached_property
     def views(self) -> list[regions.Wrong]:
         """The outputs that have the right shape."""
-        return [case.view for case in self.failing if case.view is not None]
+        return [case.view for case in self.judged if case.view is not None]
+
+    @cached_property
+    def judged(self) -> list[Failing]:
+        """The failing cases of which there may be a result, of the campaign and of the experiments."""
+        return [*self.failing, *self.around]
+
+    @cached_property
+    def around(self) -> list[Failing]:
+        """The failing cases of the experiments of which there is a result."""
+        return [Failing(item) for item in self.experiments if item.failed and item.actual is not None]
 
     @cached_property
     def regions(self) -> tuple[str, ...]:
         """Where these outputs are wrong; empty if another one has a wrong shape."""
-        return regions.regions(self.views) if len(self.views) == len(self.failing) else ()
+        return regions.regions(self.views) if len(self.views) == len(self.judged) else ()
 
     @cached_property
     def values(self) -> tuple[str, ...]:
-        """What is the matter with the values, in (almost) all cases."""
-        views = [case.view for case in self.failing if case.exact and case.view is not None] or self.views
+        """What is the matter with the values, in all cases but for a chance."""
+        views = [case.view for case in self.judged if case.exact and case.view is not None] or self.views
         views = [wrong for wrong in views if wrong.mask.any() and wrong.mask.size <= LARGEST]
         counts = Counter(name for wrong in views for name in regions.values(wrong))
-        return tuple(name for name, times in counts.items() if times >= CLAIM * len(views))
+        return tuple(name for name, times in counts.items() if times >= regions.NEARLY_ALL * len(views))
 
     @cached_property
     def sizes(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from refconv.cases import fills
 from refconv.cases.recipe import Recipe
 from refconv.core.errors import GeometryError
 from refconv.judge.case import Case
@@ -15,13 +16,17 @@ from refconv.mutants import Mutant
 from refconv.verification.candidate.call import Unsupported
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.diagnose.conditions import conditions
-from refconv.verification.diagnose.evidence import LARGEST, Evidence, Failing, close, spread
+from refconv.verification.diagnose.evidence import LARGEST, Caller, Evidence, Failing, close, spread
 from refconv.verification.diagnose.findings import CLAIM, Findings, Suspect
 
+LARGEST_ALTERED = 2**22
 FIRST = 4  # failing cases that all mutants are tried on
 LIKELY = 16  # mutants that are tried on more; a number, not a time limit: the same cases get the same diagnosis
 FAILING, PASSING = 24, 80  # failing and passing cases that these are tried on
 
+UNUSUAL = ("wide", "subnormal", "special")  # numbers that tell formats apart
+NEARLY = 0.95  # share of the wrong outputs that a mistake gives in experiments; the rest may be right by chance
+MOSTLY = 0.8  # share of the experiments whose wrong outputs it must give; in others there may be a second mistake
 PARTLY = 0.75  # least share of the wrong outputs predicted to report "in part like", where a rule names a class
 PARTLY_UNRULED = 0.2  # the same, where no rule holds
 FEWEST_FAILING = 3  # fewest failing cases to infer a condition from
@@ -47,14 +52,14 @@ class Match:
         return self.unlike <= ASIDE or bool(self.gate) or (self.strays >= CLAIM and bool(findings.regions))
 
     def key(self, kind: str) -> tuple[float, ...]:
-        """To sort by, the largest is the best; of equals one of the class that rules name, then the shortest."""
+        """To sort by, the largest is the best; of equals what has all, is of the rules' class, is short."""
         score = self.share - 0.3 * self.unlike - 0.1 * self.strays
-        return round(score, 2), self.mutant.kind == kind, -len(self.mutant.summary)
+        return round(score, 2), self.matches == self.compared, self.mutant.kind == kind, -len(self.mutant.summary)
 
 
 def matches_of(mutants: Sequence[Suspect], findings: "Findings", kind: str) -> list[Match]:
     """Matches of the mutants that predict some of the wrong outputs, the best first."""
-    failing = [case for case in findings.failing if case.wrong.any()]
+    failing = [case for case in findings.judged if case.wrong.any()]
     small = [case for case in failing if case.size <= LARGEST] or failing[:1]
     if not small:
         return []
@@ -69,16 +74,42 @@ def matches_of(mutants: Sequence[Suspect], findings: "Findings", kind: str) -> l
     return sorted(matches, key=lambda match: match.key(kind), reverse=True)
 
 
-def predicts(mutant: Suspect, case: Failing | None) -> bool:
-    """Whether a mutant has every wrong output of a case, if there is a case with one."""
-    if case is None or case.actual is None or not case.wrong.any():
-        return True
-    matches, number, _ = case.agreement(_run(mutant, *case.key))
-    return matches == number
+def told_apart(matches: Sequence[Match], findings: "Findings", call: Caller) -> list[Match]:
+    """Of mistakes that explain the failing cases equally well those that also explain them with unusual numbers."""
+    alike = [match for match in matches if match.key("")[:2] >= matches[0].key("")[:2]]
+    if len(alike) < 2:
+        return list(matches[:1])
+    base = max(findings.failing[:FIRST], key=lambda case: case.size)
+    for fill in UNUSUAL:
+        if fill in fills.known(base.recipe.dtype):
+            recipe = replace(base.recipe, fill=fill)
+            case = recipe.case()
+            tried = Failing(Evidence(recipe, case, call(case, recipe), failed=True))
+            if tried.actual is not None and not tried.misshapen and tried.wrong.any():
+                alike = [match for match in alike if predicts(match.mutant, [tried]) == 1] or alike
+    return alike
+
+
+def predicts(mutant: Suspect, cases: Sequence[Failing]) -> float:
+    """In what share of cases a mutant has all wrong outputs, of real numbers nearly all; 0 if not in the first one."""
+    tried = [case for case in cases if case.size <= _largest(mutant)] or cases[:1]
+    counts = ((case, *agreement(mutant, case)[:2]) for case in tried)
+    whole = [matches >= (1 if case.exact else NEARLY) * number for case, matches, number in counts]
+    return sum(whole) / len(whole) if whole and whole[0] else float(not whole)
+
+
+def _largest(suspect: Suspect) -> int:
+    """Most multiplications of a case that a suspect is tried on: mutants are slow, altered calls the oracle's."""
+    return LARGEST if isinstance(suspect, Mutant) else LARGEST_ALTERED
+
+
+def agreement(suspect: Suspect, case: Failing) -> tuple[int, int, int]:
+    """As `Failing.agreement`, of what a suspect returns."""
+    return case.agreement(run(suspect, *case.key), inexact=getattr(suspect, "inexact", False))
 
 
 def _tried(mutant: Suspect, failing: Sequence[Failing]) -> Match:
-    counts = [case.agreement(_run(mutant, *case.key)) for case in failing]
+    counts = [agreement(mutant, case) for case in failing]
     shares = [matches / number for matches, number, _ in counts]
     return Match(
         mutant,
@@ -92,16 +123,16 @@ def _tried(mutant: Suspect, failing: Sequence[Failing]) -> Match:
 
 def _compared(match: Match, findings: "Findings", passing: Sequence[Evidence]) -> Match:
     """The match, completed by what the mutant does on passing cases."""
-    unlike = [item for item in passing if not _right(item.case, _run(match.mutant, item.case, item.recipe))]
-    tried = [item for item in findings.experiments if item.case.geometry.products <= LARGEST]
-    failing = [case.key for case in findings.failing] + [(item.case, item.recipe) for item in tried if item.failed]
+    unlike = [item for item in passing if not _right(item.case, run(match.mutant, item.case, item.recipe))]
+    tried = [item for item in findings.experiments if item.case.geometry.products <= _largest(match.mutant)]
+    failing = [case.recipe for case in findings.failing] + [item.recipe for item in tried if item.failed]
     sound = [item for item in tried if not item.failed]
-    gated = [item for item in sound if not _right(item.case, _run(match.mutant, item.case, item.recipe))]
-    gate = conditions(failing, [(item.case, item.recipe) for item in (*unlike, *gated)], findings.levels)
+    gated = [item for item in sound if not _right(item.case, run(match.mutant, item.case, item.recipe))]
+    gate = conditions(failing, [item.recipe for item in unlike], [item.recipe for item in gated])
     share = len(unlike) / max(1, len(passing))
     # A kernel that is right now and then by chance has no gate; and one failing case or two have too much in common.
-    contradicting = share * len(findings.passing)
-    seldom = len(findings.failing) < FEWEST_FAILING or contradicting < CONTRADICTING * len(findings.failing)
+    contradicting = share * len(findings.passing) + len(gated)
+    seldom = len(failing) < FEWEST_FAILING or contradicting < CONTRADICTING * len(findings.failing)
     return replace(match, unlike=share, gate=() if seldom else gate)
 
 
@@ -115,7 +146,7 @@ def _right(case: Case, predicted: np.ndarray | None) -> bool:
     return bool(close(predicted, standard.expected, standard.bound).all())
 
 
-def _run(suspect: Suspect, case: Case, recipe: Recipe) -> np.ndarray | None:
+def run(suspect: Suspect, case: Case, recipe: Recipe) -> np.ndarray | None:
     """What a suspect returns, None if it raises."""
     if isinstance(suspect, Mutant):
         candidate = Candidate(suspect.function, style=suspect.style, op=suspect.op)

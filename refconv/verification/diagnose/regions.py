@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from refconv.core import formats
 from refconv.core.geometry import Axis, Geometry
 
 BLOCKS = (2, 4, 8, 16, 32)
 MOSTLY = 0.75  # share of the shapes that a formula must give: now and then a size has another reason
+MOST_BIASES = 64  # more of them are not compared with each other's channels
 NEARLY_ALL = 0.98  # share of the elements that are wrong "everywhere": by chance some are right
 
 
@@ -76,12 +78,12 @@ def regions(wrongs: Sequence[Wrong]) -> tuple[str, ...]:
     if not wrongs:
         return ()
     named_shares = []
-    for name, region in _REGIONS.items():
+    for name, region in REGIONS.items():
         share = _share(region, wrongs)
         if share < 1:
             named_shares.append((share, name))
-    wide = sum(wrong.mask.sum() for wrong in wrongs) >= NEARLY_ALL * sum(wrong.mask.size for wrong in wrongs)
-    return tuple(name for _, name in sorted(named_shares, key=lambda pair: pair[0])) or ("everywhere",) * bool(wide)
+    wide = all(wrong.mask.mean() >= NEARLY_ALL for wrong in wrongs)
+    return tuple(name for _, name in sorted(named_shares, key=lambda pair: pair[0])) or ("everywhere",) * wide
 
 
 def _share(region: Region, wrongs: Sequence[Wrong]) -> float:
@@ -178,7 +180,7 @@ def _named_regions() -> Iterator[tuple[str, Region]]:
     yield "where it meets the padding below or to the right", lambda wrong: padded(wrong, 1)
 
 
-_REGIONS: dict[str, Region] = dict(_named_regions())
+REGIONS: dict[str, Region] = dict(_named_regions())
 
 
 class Shapes(NamedTuple):
@@ -220,22 +222,43 @@ def _moved(wrong: Wrong) -> bool:
 
 def _offset(wrong: Wrong) -> bool:
     """Whether each wrong channel lacks its bias, or has another channel's."""
-    if wrong.bias is None or wrong.mask.ndim != 4 or len(wrong.bias) > 64:
+    if wrong.bias is None or wrong.mask.ndim != 4 or wrong.bias.shape != wrong.mask.shape[1:2]:
         return False
     actual, expected = _floats(wrong)
     bias = wrong.bias.astype(np.complex128)
+    others = np.zeros(1) if len(bias) > MOST_BIASES else np.append(bias, 0)
     with np.errstate(all="ignore"):
-        right = (expected - bias[:, None, None])[..., None] + np.append(bias, 0)
-        close = np.isclose(actual[..., None], right, rtol=1e-4, atol=1e-6 * np.abs(bias).max(initial=0))
+        right = (expected - bias[:, None, None])[..., None] + others
+        close = np.isclose(actual[..., None], right, rtol=_tolerance(wrong), atol=1e-6 * np.abs(bias).max(initial=0))
     # In every wrong channel of an image: one other bias, or none, explains all of its elements.
     return bool(close.all(axis=(2, 3)).any(axis=-1)[wrong.mask.any(axis=(2, 3))].all())
+
+
+def _tolerance(wrong: Wrong) -> float:
+    """How far two results of the format may be apart, relatively, that were rounded once or twice."""
+    dtype = wrong.expected.dtype
+    return 0.0 if dtype in formats.INTEGERS else max(1e-5, 4 * formats.unit_roundoff(dtype))
+
+
+def _same(numbers: np.ndarray, spread: np.ndarray | float) -> bool:
+    """Whether several finite numbers are one but for so much, and not 0."""
+    if len(numbers) < 2 or not np.isfinite(numbers).all():
+        return False
+    middle = np.median(numbers.real)
+    return bool(middle) and bool((np.abs(numbers - middle) <= spread).all())
 
 
 def _scaled(wrong: Wrong) -> bool:
     actual, expected = (array[wrong.mask] for array in _floats(wrong))
     with np.errstate(all="ignore"):
         ratio = actual / expected
-    return len(ratio) > 1 and bool(np.isfinite(ratio).all() and ratio[0] and np.allclose(ratio, ratio[0], rtol=1e-5))
+        return _same(ratio, _tolerance(wrong) * np.abs(ratio))
+
+
+def _shifted(wrong: Wrong) -> bool:
+    actual, expected = (array[wrong.mask] for array in _floats(wrong))
+    with np.errstate(all="ignore"):
+        return _same(actual - expected, _tolerance(wrong) * (np.abs(actual) + np.abs(expected)))
 
 
 def _nan(array: np.ndarray) -> np.ndarray:
@@ -259,6 +282,7 @@ _VALUES: dict[str, Callable[[Wrong], bool]] = {
     "the bias is missing or another channel's": _offset,
     "the right values in other places": _moved,
     "a constant factor": _scaled,
+    "off by a constant": _shifted,
     "off by multiples of 2**16": _wrapped(16),
     "off by multiples of 2**8": _wrapped(8),
 }

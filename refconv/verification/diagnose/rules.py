@@ -28,7 +28,9 @@ GATES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
             "even kernel",
             "narrow",
             "8-bit",
-            "channels a",
+            "channels of a group a",
+            "filters of a group a",
+            "at least",
         ),
         ("param_ignored", "axis_mixup", "groups_indexing"),
     ),
@@ -59,6 +61,12 @@ FAULTS = {
     property_names.ERRORS: "degenerate",
 }
 
+# What is right where it is no single call that is.
+TOGETHER = {
+    property_names.BATCH: "all images together are right",
+    property_names.GROUPS: "all groups together are right",
+}
+
 # What is typical of a class; the first that holds counts.
 RULES: tuple[tuple[str, Callable[[Findings], bool]], ...] = (
     ("degenerate", lambda f: f.when("no images", "an empty axis", "output of one pixel") or f.shared >= {"no images"}),
@@ -83,7 +91,7 @@ RULES: tuple[tuple[str, Callable[[Findings], bool]], ...] = (
     ("batch_reduction", lambda f: f.where("images after") or f.when("more than one image")),
     ("batch_reduction", lambda f: "the right values in other places" in f.values and "more than one image" in f.shared),
     ("groups_indexing", lambda f: f.where("groups after", "last group") and "groups > 1" in f.shared),
-    ("tile_tail", lambda f: f.when("channels no", "channels of a group no", "filters no", "taps no")),
+    ("tile_tail", lambda f: f.when("channels no", "channels of a group no", "filters of a group no", "taps no")),
     ("tile_tail", lambda f: f.where("last", "rows beyond", "columns beyond", "channels beyond", "pixels beyond")),
     ("transposed_geometry", lambda f: f.op == "conv_transpose2d" and f.when("output padding", "padding")),
     ("bwd_geometry", lambda f: f.when("dilation", "even dilation") and f.op in ("conv2d_input", "conv2d_weight")),
@@ -96,7 +104,7 @@ RULES: tuple[tuple[str, Callable[[Findings], bool]], ...] = (
     ("fastpath_gate", lambda f: f.when("1x1", "3x3", "narrow")),
     ("pad_boundary", lambda f: f.when("padding")),
     ("param_ignored", lambda f: f.when("stride")),
-    ("accum_dtype", lambda f: f.when("a long sum", "real numbers", "8-bit")),
+    ("accum_dtype", lambda f: f.when("sums of more", "real numbers", "8-bit")),
     ("axis_mixup", lambda f: any(trait.startswith("unequal") for trait in f.leaning)),
     ("kernel_orientation", lambda f: any(trait.startswith("kernel longer") for trait in (*f.conditions, *f.leaning))),
 )

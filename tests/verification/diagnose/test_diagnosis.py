@@ -124,17 +124,11 @@ def test_an_alteration_of_what_is_equal_changes_nothing(case):
 
 
 def test_conditions_hold_for_failing_cases_only():
-    def case_and_recipe(stride, kernel):
-        recipe = Recipe(convolution((1, 1, 9, 9), (1, 1, *kernel), None, stride, 0, 1, 1, "zeros"), 0)
-        return recipe.case(), recipe
+    def recipe(stride, kernel):
+        return Recipe(convolution((1, 1, 9, 9), (1, 1, *kernel), None, stride, 0, 1, 1, "zeros"), 0)
 
-    failing = [case_and_recipe(stride, (1, 1)) for stride in (2, 3, 4)]
-    passing = [
-        case_and_recipe(1, (1, 1)),
-        case_and_recipe(2, (2, 2)),
-        case_and_recipe(3, (1, 2)),
-        case_and_recipe(3, (3, 3)),
-    ]
+    failing = [recipe(stride, (1, 1)) for stride in (2, 3, 4)]
+    passing = [recipe(1, (1, 1)), recipe(2, (2, 2)), recipe(3, (1, 2)), recipe(3, (3, 3))]
     assert conditions(failing, passing) == ("1x1 kernel", "stride > 1")
     assert conditions(failing, []) == ()
     assert conditions([], passing) == ()
@@ -149,18 +143,22 @@ def test_conditions_hold_for_failing_cases_only():
             ("offset_32", "offset_64", "channels_last", "row_pitch"),
             "input not aligned to 32 bytes",
         ),
-        (("channels_last", "channels_last_chunk"), ("transposed", "row_pitch", "offset_8"), "input channels last"),
+        (
+            ("channels_last", "channels_last_chunk"),
+            ("transposed", "row_pitch", "offset_8"),
+            "input with its channels side by side",
+        ),
         (("offset_16", "row_pitch", "negative"), ("contiguous",), "input not contiguous"),
         (("negative",), ("transposed", "broadcast", "interleaved"), "input with negative strides"),
     ],
 )
 def test_conditions_on_memory(failing, passing, condition):
-    def pairs(ways):
-        geometry = convolution((2, 3, 4, 8), (3, 3, 1, 1), None, 1, 0, 1, 1, "zeros")
-        recipes = [Recipe(geometry, 0, memory=(("input", way),) * (way != "contiguous")) for way in ways]
-        return [(recipe.case(), recipe) for recipe in recipes]
+    geometry = convolution((2, 3, 4, 8), (3, 3, 1, 1), None, 1, 0, 1, 1, "zeros")
 
-    assert conditions(pairs(failing), pairs((*passing, "contiguous"))) == (condition,)
+    def recipes(ways):
+        return [Recipe(geometry, 0, memory=(("input", way),) * (way != "contiguous")) for way in ways]
+
+    assert conditions(recipes(failing), recipes((*passing, "contiguous"))) == (condition,)
 
 
 @pytest.mark.parametrize(
