@@ -90,6 +90,13 @@ def verify(  # noqa: PLR0913 - the command's options
     max_failures: Annotated[
         int | None, typer.Option(min=1, help="Failures that end a section, 200 if not given.")
     ] = None,
+    huge: Annotated[
+        bool, typer.Option("--huge", help="Also arrays of more than 2**31 and 2**32 bytes, and 2**31 elements.")
+    ] = False,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="What these may take, 20G for instance.", show_default="what is free"),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(dir_okay=False, callback=existing_folder, help="What is done is kept here, and not done again."),
@@ -106,6 +113,7 @@ def verify(  # noqa: PLR0913 - the command's options
     Exit codes: 0 all good, 1 it failed, 2 wrong usage or TARGET can't be loaded.
     """
     from refconv.verification import campaign
+    from refconv.verification.memory import size
     from refconv.verification.report.expected_failures import Expected
     from refconv.verification.settings import Settings
 
@@ -126,7 +134,7 @@ def verify(  # noqa: PLR0913 - the command's options
                 supported=supported, jobs=jobs, executor=executor, isolate=isolate, time_limit=time_limit,
                 resume=resume, progress=progress, tell=console.print, sets=sets, largest=largest,
                 examples=not quick if examples is None else examples, shrink_seconds=shrink_seconds,
-                max_failures=max_failures,
+                max_failures=max_failures, huge=huge, memory=None if memory is None else size("memory", memory),
                 expected=Expected() if expected_failures is None else Expected.read(expected_failures),
             )  # fmt: skip
             outcome = campaign.run(candidate, settings, dtype)

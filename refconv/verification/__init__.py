@@ -10,6 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from refconv.cases.huge import Huge
+from refconv.core.geometry import Geometry
 from refconv.verification.campaign import verify
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.loading import load
@@ -20,7 +22,20 @@ from refconv.verification.real_layers import DigitLayer
 from refconv.verification.report.report import Report
 from refconv.verification.report.results import Failure, Result
 
-__all__ = ["PROPERTIES", "Candidate", "DigitLayer", "Failure", "Report", "Result", "Wrong", "examine", "load", "verify"]
+__all__ = [
+    "PROPERTIES",
+    "Candidate",
+    "DigitLayer",
+    "Failure",
+    "Geometry",
+    "Huge",
+    "Report",
+    "Result",
+    "Wrong",
+    "examine",
+    "load",
+    "verify",
+]
 
 _FORMER = ("layers", "misuse")  # modules of 0.1.0, which the programs that it emitted import
 __path__.append(str(Path(__file__).parent / "former" / "of_verification"))

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from refconv.cases.huge import huge_cases
 from refconv.cases.supports import Supports
 from refconv.core import formats
 from refconv.core.checks import choice, integer
@@ -20,6 +21,7 @@ from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.loading import find
 from refconv.verification.examine.crew import crew
 from refconv.verification.examine.journal import Journal
+from refconv.verification.memory import available, size
 from refconv.verification.report.expected_failures import Expected
 from refconv.verification.report.report import Report
 from refconv.verification.sections import sections
@@ -51,6 +53,8 @@ def verify(  # noqa: PLR0913 - the contract's options
     largest: int | None = None,
     shrink_seconds: float = 60.0,
     max_failures: int | None = None,
+    huge: bool = False,
+    memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Put a candidate to the test: on generated cases and, a conv2d, on torch's examples and on real images.
@@ -112,6 +116,11 @@ def verify(  # noqa: PLR0913 - the contract's options
         The most time that failing cases, all together, may take to be made small and to be tried around.
     max_failures : int, optional
         Failures that end a section; 200 if not given.
+    huge : bool
+        Whether a conv2d is also called with arrays of more than 2**31 and 2**32 bytes and 2**31 elements.
+    memory : int or str, optional
+        Bytes that these calls may take, or text such as "20G"; what is free, less 1 GiB, if not given. Calls that need
+        more are left out, which a note says.
     progress : callable, optional
         Called with a section's name, the number of cases done and the number of cases in all.
 
@@ -155,6 +164,8 @@ def verify(  # noqa: PLR0913 - the contract's options
         largest=None if largest is None else integer("largest", largest, 1),
         shrink_seconds=shrink_seconds,
         max_failures=None if max_failures is None else integer("max_failures", max_failures, 1),
+        huge=huge,
+        memory=None if memory is None else size("memory", memory),
         progress=progress,
     )
     return run(tested, settings, dtypes)
@@ -180,6 +191,7 @@ def run(candidate: Candidate, settings: Settings, dtypes: Sequence[str] | None =
     start = time.monotonic()
     names = _checked_dtypes(candidate.op, dtypes)
     _check_settings(settings, candidate)
+    _check_memory(settings, candidate, names)
     seconds = None if settings.seconds is None else settings.seconds / len(names)
     with (
         crew(candidate, settings) as examining,
@@ -224,6 +236,21 @@ def _checked_dtypes(op: str, dtypes: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(choice("dtype", dtype, supported) for dtype in names))
 
 
+def _check_memory(settings: Settings, candidate: Candidate, dtypes: Sequence[str]) -> None:
+    """Refuse huge cases that there can't be: of another operator, or for want of memory."""
+    if settings.memory is not None and not settings.huge:
+        raise ValueError(f"memory={settings.memory}: must not be given without huge=True, whose cases it is for")
+    if not settings.huge:
+        return
+    if candidate.op != "conv2d":
+        raise ValueError(f"huge=True: must be False for op={candidate.op!r}: there are huge cases of conv2d only")
+    least = min(huge.bytes for dtype in dtypes for huge in huge_cases(dtype))
+    memory = available() if settings.memory is None else settings.memory
+    if memory < least:
+        free = " (what is free, less 1 GiB)" if settings.memory is None else ""
+        raise ValueError(f"memory={memory}{free}: must be at least {least}, which the smallest huge case takes")
+
+
 def _check_settings(settings: Settings, candidate: Candidate) -> None:
     """Refuse a time that is not positive, and a journal for a candidate that has no address to be known by again."""
     for name in ("seconds", "shrink_seconds"):
@@ -234,7 +261,9 @@ def _check_settings(settings: Settings, candidate: Candidate) -> None:
             raise TypeError(f"{name}={value!r}: must be a number")
         if not value > 0:
             raise ValueError(f"{name}={value}: must be positive")
-    if not isinstance(settings.examples, bool):
-        raise TypeError(f"examples={settings.examples!r}: must be True or False")
+    for name in ("examples", "huge"):
+        value = getattr(settings, name)
+        if not isinstance(value, bool):
+            raise TypeError(f"{name}={value!r}: must be True or False")
     if settings.resume is not None and not candidate.target:
         raise ValueError(f"resume={str(settings.resume)!r}: must not be given for what no module has at its top level")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from refconv.cases.fills import known
+from refconv.cases.huge import Huge
 from refconv.cases.recipe import Recipe
 from refconv.cases.shrink import shrink
 from refconv.cases.variations import roomy, variations
@@ -108,7 +109,9 @@ class Prosecution:
             if self.passed is not None and reliable and not finding.crash:
                 with self.stopwatch.running():
                     self._vary(property_, source, experiments)
-        case: Any = source.misuse() if isinstance(source, Wrong) else source.case()
+        case: Any = source
+        if not isinstance(source, Huge):  # which would take its memory here, too
+            case = source.misuse() if isinstance(source, Wrong) else source.case()
         recipe = source.recipe if isinstance(source, Wrong) else source
         diagnosis = self._diagnosis(property_, findings, experiments)
         return Failure(

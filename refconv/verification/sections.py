@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from refconv.cases import fills
+from refconv.cases.huge import Huge, huge_cases
 from refconv.cases.layers import NARROW
 from refconv.cases.plan import plan
 from refconv.cases.recipe import Recipe
@@ -22,6 +23,7 @@ from refconv.verification.examine import property_names
 from refconv.verification.examine.examiner import Examination, Finding
 from refconv.verification.examine.worker import MOST_CRASHES
 from refconv.verification.examine.wrong_arguments import wrongs
+from refconv.verification.memory import available
 from refconv.verification.prosecution import EVIDENCE, Prosecution
 from refconv.verification.real_layers import DataUnavailable, digit_layers, documentation_examples
 from refconv.verification.report import coverage
@@ -29,8 +31,8 @@ from refconv.verification.report.results import Failure, Result, Tally
 from refconv.verification.settings import Source
 from refconv.verification.setup import Setup
 
-GENERATED, EXAMPLES, DIGITS, MISUSE = (
-    "generated cases", "documentation examples", "handwritten digits", "wrong arguments",
+GENERATED, HUGE, EXAMPLES, DIGITS, MISUSE = (
+    "generated cases", "huge cases", "documentation examples", "handwritten digits", "wrong arguments",
 )  # fmt: skip
 FIXED = {EXAMPLES: documentation_examples, DIGITS: digit_layers}
 
@@ -41,6 +43,7 @@ MEASURED = 50  # cases by which the candidate is measured, before any that is wi
 NOTICEABLE = 0.002  # seconds by which a small case must take longer than a smaller one, to say anything
 BEARABLE, LONGER = 0.1, 4  # what a wide case may take: seconds, or so many times the mean of the others
 MISUSED = 300  # recipes that calls with wrong arguments are made from
+KILLED = "exit status -9"
 FRESH = 4  # failing cases that are tried as the first call of a process, to tell wrong values from stale state
 
 # Properties that a candidate may violate only because of what it was called with before.
@@ -86,6 +89,7 @@ class Section:
         self.failed: dict[str, list[tuple[Source, Finding]]] = {}
         self.passed: list[Source] = []
         self.skipped = ""
+        self.further_notes: list[str] = []
 
     def generate(self, recipes: Callable[[int, int], Iterator[Recipe]]) -> None:
         """Judge generated cases until there are enough, or time is up.
@@ -128,13 +132,31 @@ class Section:
     @property
     def notes(self) -> list[str]:
         """What the reader should know of the cases."""
+        notes = [f"{self.name}, {self.setup.dtype}: {note}" for note in self.further_notes]
         if not self.left_out:
-            return []
+            return notes
         left_out = f"{self.left_out} cases of more than {self.largest:,} products were left out"
         why = "the candidate would take longer for them than for all others (largest= sets another limit)"
         if self.setup.settings.largest is not None:
             why = "what the candidate supports has no smaller ones"
-        return [f"{self.name}, {self.setup.dtype}: {left_out}: {why}"]
+        return [*notes, f"{self.name}, {self.setup.dtype}: {left_out}: {why}"]
+
+    def go_through_huge(self, largest: float) -> None:
+        """Judge the huge cases that memory and the candidate's speed allow, and note which are left out."""
+        memory = self.setup.settings.memory or available()
+        taken = []
+        for huge in huge_cases(self.setup.dtype, self.setup.settings.seed):
+            if huge.bytes > memory:
+                self.further_notes.append(f"left out for want of memory ({memory / 2**30:.1f} GiB): {huge}")
+            elif huge.geometry.products > largest:
+                self.further_notes.append(f"left out, for it has more than {largest:,.0f} products: {huge}")
+            elif self.setup.supports.allows(huge):
+                taken.append(huge)
+        self.go_through(taken)
+        if not self.n_cases:
+            self.skipped = "the candidate takes none of them"
+        for name, findings in self.failed.items():
+            self.failed[name] = [(source, _explained(source, finding)) for source, finding in findings]
 
     def go_through(self, sources: Sequence[Source]) -> None:
         """Judge each of the cases."""
@@ -307,6 +329,10 @@ def sections(setup: Setup) -> Iterator[Section]:
     generated = Section(setup, GENERATED, coverage.Interactions(candidate.op, (setup.dtype,), supports))
     generated.generate(lambda round_, cases: _recipes(setup, round_, cases))
     yield generated
+    if setup.settings.huge:
+        huge = Section(setup, HUGE)
+        huge.go_through_huge(generated.largest)
+        yield huge
     if supports.errors:
         misuse = Section(setup, MISUSE)
         misuse.go_through(wrongs(_recipes(setup, 0, MISUSED)))
@@ -325,6 +351,16 @@ def sections(setup: Setup) -> Iterator[Section]:
         except DataUnavailable as reason:
             fixed.skipped = str(reason)
         yield fixed
+
+
+def _explained(huge: Huge, finding: Finding) -> Finding:
+    """The finding, with the memory that the case takes if the process was killed, as systems do where memory ends."""
+    if not (finding.crash and KILLED in finding.text):
+        return finding
+    text = (
+        f"{finding.text}\n  killed, as where memory runs out; the call's own arrays, and a copy of the largest: {huge}"
+    )
+    return replace(finding, text=text)
 
 
 def _recipes(setup: Setup, round_: int, cases: int) -> Iterator[Recipe]:

@@ -16,7 +16,7 @@ from refconv.verification.report.expected_failures import Expected
 DEFAULT_DTYPES = {"conv2d_integer": ("uint8", "int8"), "conv2d_quantized": ("uint8", "int8")}
 LARGEST_SEED = 2**63 - 1
 Progress = Callable[[str, int, int], None]
-Source = Any  # a Recipe, a DigitLayer or a Wrong: what an examiner can look at
+Source = Any  # a Recipe, a DigitLayer, a Huge or a Wrong: what an examiner can look at
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Settings:
     largest: int | None = None
     shrink_seconds: float = 60.0
     max_failures: int | None = None
+    huge: bool = False
+    memory: int | None = None  # bytes that huge cases may take; what is free if not given
     progress: Progress | None = None
     tell: Callable[[str], None] | None = None  # called once for each property that fails, as soon as it does
 
@@ -52,4 +54,4 @@ class Settings:
     def identity(self) -> tuple[Any, ...]:
         """All that the cases and their examinations depend on."""
         supported = None if self.supported is None else find(self.supported)
-        return self.cases, self.seed, str(self.model), self.supports, supported, self.sets, self.largest
+        return self.cases, self.seed, str(self.model), self.supports, supported, self.sets, self.largest, self.huge

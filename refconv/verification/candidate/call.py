@@ -5,7 +5,7 @@ Knows cases, kinds of arrays and memory; not where functions come from, and not 
 
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from refconv.core.errors import BackendUnavailable
 from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS
 from refconv.verification.candidate import array_kinds
-from refconv.verification.candidate.arrangements import OTHER, bits, place, poison, reserve
+from refconv.verification.candidate.arrangements import OTHER, Place, bits, place, poison, reserve
 from refconv.verification.candidate.array_kinds import Handed
 from refconv.verification.examine.property_names import INPUTS, KIND, LAYOUT, OUTSIDE, RETURNS, WRITTEN
 
@@ -77,7 +77,7 @@ def call_function(function: Callable[..., Any], case: Case, way: Way) -> Outcome
     """Call a function, as `Candidate.call` says."""
     made = Arguments(case, way)
     try:
-        returned = _run(function, made, way)
+        returned = _called(function, made.positional, made.keywords, way)
     except Raised as raised:
         return Outcome(None, ((RETURNS, str(raised)),))
     faults = [*made.changed(), *made.strays()]
@@ -92,6 +92,41 @@ def call_function(function: Callable[..., Any], case: Case, way: Way) -> Outcome
         result = np.moveaxis(result, -1, -3)
     # A copy: a function may return the same memory every time.
     return Outcome(None if result is None else np.array(result, order="C"), tuple(faults), result)
+
+
+def call_in_place(
+    function: Callable[..., Any], arguments: Sequence[Any], output: Place | None, kind: str, device: str
+) -> tuple[np.ndarray | None, list[tuple[str, str]]]:
+    """Call a function on arrays where they lie, without any copy, and return the result and its faults.
+
+    Neither inputs nor the memory around arrays are looked at again.
+
+    Parameters
+    ----------
+    function
+        What is called.
+    arguments
+        Its arguments, a place for each array.
+    output
+        Where the result is to be written; None for a function that returns it.
+    kind, device
+        As `Way` has them.
+
+    Raises
+    ------
+    Raised, Unsupported
+        If the function raises; if the kind of arrays has no such dtype.
+    """
+    way = Way(kind, device, "return" if output is None else "out")
+    try:
+        given = [array_kinds.handed(one, kind, device).array if isinstance(one, Place) else one for one in arguments]
+        written = None if output is None else array_kinds.handed(output, kind, device)
+    except TypeError as error:
+        raise Unsupported(str(error)) from error
+    if written is None:
+        return _returned(way, _called(function, given, {}, way))
+    returned = _called(function, [*given, written.array], {}, way)
+    return written.view, [] if returned is None or returned is written.array else [_other_output(returned)]
 
 
 class Arguments:
@@ -194,13 +229,13 @@ class Arguments:
             raise Unsupported(f"{name}: {error}") from error
 
 
-def _run(function: Callable[..., Any], made: Arguments, way: Way) -> Any:
+def _called(function: Callable[..., Any], positional: Sequence[Any], keywords: Mapping[str, Any], way: Way) -> Any:
     """Call the function, and wait until it is done."""
     # A warning is no verdict, and must not become one where the caller turns warnings into errors.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            returned = function(*made.positional, **made.keywords)
+            returned = function(*positional, **keywords)
             array_kinds.finish(returned, way.arrays, way.device)
         except NotImplementedError as error:
             raise Unsupported(str(error)) from error
@@ -227,8 +262,12 @@ def _written(made: Arguments, returned: Any) -> tuple[np.ndarray | None, list[tu
     assert made.output is not None  # noqa: S101 - asked only where there is one
     if returned is None or returned is made.output.array:
         return made.output.view, []
+    return made.output.view, [_other_output(returned)]
+
+
+def _other_output(returned: Any) -> tuple[str, str]:
     kind = f"{type(returned).__module__}.{type(returned).__name__}"
-    return made.output.view, [(KIND, f"must return None or the output that it was given, not a {kind}")]
+    return KIND, f"must return None or the output that it was given, not a {kind}"
 
 
 def _unwritten(function: Callable[..., Any], case: Case, way: Way, made: Arguments) -> list[tuple[str, str]]:
@@ -241,7 +280,7 @@ def _unwritten(function: Callable[..., Any], case: Case, way: Way, made: Argumen
     if not untouched.any():
         return []
     again = Arguments(case, way, OTHER)
-    _run(function, again, way)
+    _called(function, again.positional, again.keywords, way)
     untouched &= again.untouched()
     if not untouched.any():
         return []

@@ -6,15 +6,18 @@ Knows examiners and calls that must be refused; not which cases there are.
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
+from refconv.cases.huge import Huge
 from refconv.cases.recipe import Recipe
 from refconv.judge.bounds import ErrorModel
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.loading import load
-from refconv.verification.examine import wrong_arguments
+from refconv.verification.examine import huge_cases, wrong_arguments
 from refconv.verification.examine.examiner import Examination, Examiner, Finding
 from refconv.verification.examine.property_names import BATCH, BATCH_INVARIANT, GROUPS, RETURNS
+
+Called: TypeAlias = Recipe | wrong_arguments.Wrong | Huge  # what makes a call to be examined
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,10 @@ def examiner(
 class Examines(Protocol):
     """Examines cases: in this process (`Here`), or in another one (`Isolated`)."""
 
-    def examine(self, recipe: Recipe | wrong_arguments.Wrong, further: str = "") -> Examination:
+    def examine(self, recipe: Called, further: str = "") -> Examination:
         """Examine one case, and one property more if it is named: see `Examiner.examine`."""
 
-    def examine_all(self, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> Iterator[Examination]:
+    def examine_all(self, recipes: Sequence[Called]) -> Iterator[Examination]:
         """Examine many cases, in order."""
 
     def call(self, recipe: Recipe) -> Any:
@@ -80,12 +83,14 @@ class Here:
     def __init__(self, examiner: Examiner) -> None:
         self.examiner = examiner
 
-    def examine(self, recipe: Recipe | wrong_arguments.Wrong, further: str = "") -> Examination:
+    def examine(self, recipe: Called, further: str = "") -> Examination:
         """Examine one case, and one property more if it is named: see `Examiner.examine`."""
         candidate = self.examiner.candidate
         try:
             if isinstance(recipe, wrong_arguments.Wrong):
                 examination = wrong_arguments.examine(candidate, recipe)
+            elif isinstance(recipe, Huge):
+                examination = huge_cases.examine(self.examiner, recipe)
             else:
                 examination = self.examiner.examine(recipe, further)
         except Exception as error:
@@ -98,7 +103,7 @@ class Here:
             examination = replace(examination, findings=crashes)
         return examination
 
-    def examine_all(self, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> Iterator[Examination]:
+    def examine_all(self, recipes: Sequence[Called]) -> Iterator[Examination]:
         """Examine many cases, in order."""
         return map(self.examine, recipes)
 
@@ -120,7 +125,7 @@ class Here:
 
 def examine(
     candidate: Candidate,
-    recipe: Recipe | wrong_arguments.Wrong,
+    recipe: Called,
     property_: str,
     model: ErrorModel | None = None,
     *,

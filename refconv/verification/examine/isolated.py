@@ -17,16 +17,16 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
 
+from refconv.cases.huge import Huge
 from refconv.cases.recipe import Recipe
 from refconv.verification.candidate.loading import TargetError
-from refconv.verification.examine import wrong_arguments
 from refconv.verification.examine.examiner import Examination, Finding
-from refconv.verification.examine.in_process import Spec
+from refconv.verification.examine.in_process import Called, Spec
 from refconv.verification.examine.property_names import RETURNS
 
 WORKER = "refconv.verification.examine.worker"  # whose `serve` the process runs; `worker` imports this module
 LOADING = 120.0  # seconds in which a worker must have imported the candidate
-FIRST = 10  # the first case of a worker may take so many times the limit: the candidate may compile
+FIRST = 10  # the first case of a worker, which may compile, and a huge one may take so many times the limit
 SHORTEST = 2.0  # seconds: no limit is lowered below
 IMPATIENCE = 20  # a lowered limit is so many times as long as the slowest case
 TAIL = 4000  # bytes of a dying worker's last output that the finding tells
@@ -55,12 +55,12 @@ class Isolated:
         self._sound: Any = None  # a question that was answered: the next process, which may compile, gets it first
         self._ahead: Any = None  # a question that was sent ahead; its answer is still to be received
 
-    def examine(self, recipe: Recipe | wrong_arguments.Wrong, further: str = "") -> Examination:
+    def examine(self, recipe: Called, further: str = "") -> Examination:
         """Examine one case, and one property more if it is named: see `Examiner.examine`."""
         examination: Examination = self._ask(("examine", recipe, further))
         return examination
 
-    def examine_all(self, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> Iterator[Examination]:
+    def examine_all(self, recipes: Sequence[Called]) -> Iterator[Examination]:
         """Examine many cases, in order. The next question is sent before the answer to the one before is here."""
         questions = [("examine", recipe, "") for recipe in recipes]
         for question, following in zip(questions, [*questions[1:], None], strict=True):
@@ -139,6 +139,7 @@ class Isolated:
                 compiles = self._exchange(self._sound, self.limit * FIRST) is None
             if self._process is None or self._process.poll() is not None:
                 self.start()
+        compiles |= isinstance(question[1], Huge)
         start, limit = time.monotonic(), self.limit * (FIRST if compiles else 1)
         answer = self._exchange(question, limit, following)
         if isinstance(answer, BaseException):

@@ -12,12 +12,10 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from refconv.cases.recipe import Recipe
 from refconv.core.errors import BackendUnavailable
 from refconv.verification.candidate.loading import TargetError
-from refconv.verification.examine import wrong_arguments
 from refconv.verification.examine.examiner import Examination
-from refconv.verification.examine.in_process import Examines, Here, Spec
+from refconv.verification.examine.in_process import Called, Examines, Here, Spec
 from refconv.verification.examine.isolated import Isolated
 
 ORPHANED = 30.0  # seconds more than its limit after which a worker ends itself
@@ -64,7 +62,7 @@ _worker: Isolated | None = None
 _busy = threading.Lock()
 
 
-def work(spec: Spec, limit: float, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> list[Examination]:
+def work(spec: Spec, limit: float, recipes: Sequence[Called]) -> list[Examination]:
     """Examine a chunk of cases, in whatever process this is called in, whose worker is kept for the next chunk."""
     global _worker  # noqa: PLW0603 - one for each process of an executor
     with _busy:
@@ -75,7 +73,7 @@ def work(spec: Spec, limit: float, recipes: Sequence[Recipe | wrong_arguments.Wr
         return list(until_crashed(_worker, recipes))
 
 
-def until_crashed(examines: Examines, recipes: Sequence[Recipe | wrong_arguments.Wrong]) -> Iterator[Examination]:
+def until_crashed(examines: Examines, recipes: Sequence[Called]) -> Iterator[Examination]:
     """Examine in order, until `MOST_CRASHES` cases have crashed."""
     crashes = 0
     for examination in examines.examine_all(recipes):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from refconv.cases.huge import Huge
 from refconv.cases.recipe import Recipe
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
@@ -45,7 +46,7 @@ def program(candidate: Candidate, source: Any, property_: str, model: ErrorModel
         The error model that the candidate is judged by; the direct one if not given.
     """
     is_plain = candidate.style == "return" and candidate.arrays in ("numpy", "torch") and property_ in PLAIN
-    if is_plain and not isinstance(source, Wrong) and not source.memory and source.layout == "NCHW":
+    if is_plain and not isinstance(source, Wrong | Huge) and not source.memory and source.layout == "NCHW":
         text = _plain(candidate, source, property_, model)
         if text.count("\n") <= MAX_LINES:
             return text
@@ -53,8 +54,8 @@ def program(candidate: Candidate, source: Any, property_: str, model: ErrorModel
 
 
 def example(source: Any) -> str:
-    """A line for a Hypothesis test of cases; empty for a call that is no case."""
-    if isinstance(source, Wrong):
+    """A line for a Hypothesis test of cases; empty for a call that is no case, or too large for a test of cases."""
+    if isinstance(source, Wrong | Huge):
         return ""
     case = source.case()
     literals = {name: _literal(array) for name, array in case.arrays.items()}
@@ -96,6 +97,7 @@ def _examined(candidate: Candidate, source: Any, property_: str, model: ErrorMod
         made = f"refconv.Recipe.from_dict({recipe.as_dict()!r})"
     else:
         names.append(type(recipe).__name__)
+        names += ["Geometry"] * isinstance(recipe, Huge)
         made = repr(recipe)
     if isinstance(source, Wrong):
         names.append("Wrong")
