@@ -9,10 +9,11 @@ from typing import Any
 from refconv.cases.fitting import MAX_MULTIPLICATIONS, fitted, size_of
 from refconv.cases.recipe import LAYOUTS, OFFSETS, Recipe
 from refconv.cases.supports import Supports
-from refconv.cases.values import ANYTHING, PADDINGS, Values, values_of
+from refconv.cases.values import ANYTHING, PADDINGS, Values, output_size, values_of
 from refconv.core.padding import MODES
 
 _SELECTED = (8, 16, 32, 64, 128)  # numbers that selectors ask for multiples of
+_LENGTHS = (1, 2, 3, 4, 8, 16, 17)  # of outputs
 _SMALL = (1, 2, 3, 4, 5, 8)  # channels and pixels: the first of each remainder that kernels look at
 _NUMBERS: dict[str, tuple[int, ...]] = {
     "batch": (1, 2, 3),
@@ -117,6 +118,11 @@ def _sizes(v: Values) -> Iterator[dict[str, Any]]:
     yield {"inputs": v.outputs}
     for name in ("height", "width"):
         yield from ({name: number} for number in _around(getattr(v, name)))
+    yield from ({"groups": number} for number in _around(v.groups))
+    rows, columns = output_size(v)
+    for size in _LENGTHS:
+        height, width = v.height + (size - rows) * v.stride_h, v.width + (size - columns) * v.stride_w
+        yield from ({"height": height}, {"width": width}, {"height": height, "width": width})
     for more in (-2, -1, 1, 2, 3, 4, 8, max(v.height, v.width)):
         yield {"height": v.height + more, "width": v.width + more}
 

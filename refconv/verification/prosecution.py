@@ -77,6 +77,10 @@ class Prosecution:
             if made and unusual and self._same_with(usual, property_, left):
                 made[0] = replace(made[0], n_cases=made[0].n_cases + len(left))
                 continue
+            for earlier, failure in enumerate(made):  # what one accounts for would blur what is said of others
+                if rest := causes.unexplained(left, failure.diagnosis):
+                    made[earlier] = replace(failure, n_cases=failure.n_cases + len(left) - len(rest))
+                    left = rest
             while left and (
                 (len(made) < causes.MOST and self.stopwatch.left) or all(failure.expected for failure in made)
             ):
@@ -166,13 +170,15 @@ class Prosecution:
         end = time.monotonic() + min(VARYING, self.stopwatch.left)
         experiments.smallest = smallest
         supports = self.setup.supports
-        fails = self._repeated(property_, smallest, experiments)
+        fails = self._repeated(property_, smallest, experiments, end)
         for base in (smallest, roomy(smallest, fails, supports)):
             tried = experiment(list(experiments.failing), list(variations(base, supports)), fails)
             for _ in itertools.takewhile(lambda _: time.monotonic() < end, tried):
                 pass
 
-    def _repeated(self, property_: str, smallest: Recipe, experiments: _Experiments) -> Callable[[Recipe], bool | None]:
+    def _repeated(
+        self, property_: str, smallest: Recipe, experiments: _Experiments, end: float
+    ) -> Callable[[Recipe], bool | None]:
         """Whether a case fails, with any of several numbers if the smallest one fails with some of them only."""
 
         def once(recipe: Recipe, more: int) -> bool | None:
@@ -184,6 +190,8 @@ class Prosecution:
         attempts = next((n for n in range(1, RESEEDED) if (1 - share) ** n <= BY_CHANCE), RESEEDED)
 
         def fails(recipe: Recipe) -> bool | None:
+            if time.monotonic() > end:
+                return None
             outcomes = (once(recipe, more) for more in range(attempts))
             outcome = next((outcome for outcome in outcomes if outcome is not False), False)
             if outcome is False:

@@ -290,16 +290,22 @@ class Section:
         """Report an image or a group that is wrong by itself as wrong values, whatever it was called as a part of."""
         examiner = self.setup.crew.single_examiner
         for property_, alone in ALONE.items():
-            findings = sorted(self.failed.get(property_, []), key=lambda pair: coverage.size(pair[0]))[:FRESH]
-            parts = [alone(source) for source, _ in findings if isinstance(source, Recipe)]
-            wrong = []
-            for part in filter(self.setup.supports.allows, parts):
-                examiner.forget()  # where that can be: as the first call of a process nothing before it is to blame
-                if finding := examiner.examine(part).lacks(property_names.VALUES):
-                    wrong.append((part, finding))
-            if wrong:
-                self.failed.setdefault(property_names.VALUES, []).extend(wrong)
-                if len(wrong) == len(findings):
+            left = []
+            findings = sorted(self.failed.get(property_, []), key=lambda pair: coverage.size(pair[0]))
+            for number, (source, finding) in enumerate(findings):
+                part = alone(source) if isinstance(source, Recipe) else None
+                wrong = None
+                if part is not None and self.setup.supports.allows(part):
+                    if number < FRESH:  # as the first call of a process, if that can be, nothing before it is to blame
+                        examiner.forget()
+                    wrong = examiner.examine(part).lacks(property_names.VALUES)
+                if part is None or wrong is None:
+                    left.append((source, finding))
+                else:
+                    self.failed.setdefault(property_names.VALUES, []).append((part, wrong))
+            if findings:
+                self.failed[property_] = left
+                if not left:
                     del self.failed[property_]
 
 

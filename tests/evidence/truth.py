@@ -7,7 +7,8 @@ campaign of 1,000 cases says what it says; then each statement is counted by its
 
 * a mistake is true if it gives 95% of the wrong outputs of failing cases, and changes at most 5% of the right outputs
   of those and of passing cases that meet its condition;
-* a condition is true if 90% of the failing and at most 10% of the passing cases meet it;
+* a condition is true if 90% of the failing and at most 10% of the passing cases meet it; of rare gates that asks for
+  little, so another line counts the conditions of which nine in ten of the cases that meet them are behind the gate;
 * a model is true if it admits 95% of the failing cases' results;
 * a position is true if 95% of the wrong outputs of failing cases lie there, or (of values) 90% of the cases have it.
 """
@@ -52,6 +53,7 @@ class Outcome:
     failed: bool
     said: str = ""
     statements: tuple[tuple[str, str, bool], ...] = ()  # kind, text, truth
+    precise: tuple[bool, ...] = ()  # of each condition, whether it is hardly met outside the gate
 
     @property
     def named(self) -> bool:
@@ -116,22 +118,25 @@ def outcome(damaged, dtype):
         failed = not case.check(result).ok
         (failing if failed else passing).append(Failing(Evidence(recipe, case, result, failed, "values")))
     outside = [recipe for recipe in recipes if not behind(damaged, recipe)]
-    statements, said = [], []
+    statements, said, precise = [], [], []
     for failure in report.failures:
         if failure.diagnosis is not None and failing:
             said.append(f"[{failure.property}, {failure.n_cases} cases] {failure.diagnosis}")
             statements += tried(failure.diagnosis, failing, passing, outside)
-    return Outcome(name, is_entered, failed=True, said="\n      ".join(said), statements=tuple(statements))
+            for condition in filter(None, {failure.diagnosis.conditions, failure.diagnosis.gate}):
+                n_inside = sum(meets(recipe, condition) for recipe in recipes if behind(damaged, recipe))
+                precise.append(sum(meets(recipe, condition) for recipe in outside) <= n_inside / 9)
+    return Outcome(name, is_entered, True, "\n      ".join(said), tuple(statements), tuple(precise))
 
 
 def tried(diagnosis, failing, passing, outside):
     """Each statement of a diagnosis, and whether it is true."""
-    for kind, condition in (("condition", diagnosis.conditions), ("condition", diagnosis.gate)):
+    for condition in {diagnosis.conditions, diagnosis.gate}:
         if condition:
             of_failing = np.mean([meets(case.recipe, condition) for case in failing])
             others = [case.recipe for case in passing] + outside
             of_passing = np.mean([meets(recipe, condition) for recipe in others])
-            yield kind, " and ".join(condition), bool(of_failing >= 0.9 and of_passing <= 0.1)
+            yield "condition", " and ".join(condition), bool(of_failing >= 0.9 and of_passing <= 0.1)
     if diagnosis.mutant:
         yield "mistake", diagnosis.mutant, mistaken_so(diagnosis, failing, passing, outside)
     if diagnosis.model:
@@ -202,6 +207,8 @@ def summary(outcomes):
         print(f"{kind}: {true} of {true + untrue} true ({true / max(1, true + untrue):.1%})")
     true = sum(times for (_, truth), times in counts.items() if truth)
     print(f"all: {true} of {sum(counts.values())} true ({true / max(1, sum(counts.values())):.1%})")
+    precise = [narrow for one in failed for narrow in one.precise]
+    print(f"{sum(precise)} of {len(precise)} conditions are hardly met outside the gate")
     unknown = [one for one in failed if any(one.name.endswith(damage) for damage in UNKNOWN)]
     true, every = (
         (sum(truth for *_, truth in one.statements) for one in unknown),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from refconv.judge.case import Case
+from refconv.ops.family import OPERATORS
 from refconv.verification.diagnose import arithmetic
 from refconv.verification.diagnose.arithmetic import Compute
 
@@ -30,7 +31,7 @@ class Alteration:
     inexact : bool
         Whether others compute the same to a few units in the last place only.
     model : str
-        The error model that is made for such kernels; or empty.
+        The error model that is made for such kernels, with "{accumulator}" for its format; or empty.
 
     Examples
     --------
@@ -59,8 +60,15 @@ def alterations() -> tuple[Alteration, ...]:
 
 
 def _called(change: Change) -> Compute:
-    """The operator, with these fields of a case changed."""
-    return lambda case: replace(case, **change(case)).expected()
+    """The operator, with these fields of a case changed; None where it does not take one of them."""
+
+    def compute(case: Case) -> np.ndarray | None:
+        changed = change(case)
+        if not changed.keys() <= {*OPERATORS[case.op].parameters}:
+            return None
+        return replace(case, **changed).expected()
+
+    return compute
 
 
 def _axes(name: str, way: Callable[[Any, Any], tuple[Any, Any]]) -> Change:
@@ -160,22 +168,15 @@ def _of_output_padding() -> Iterator[Alteration]:
 
 
 def _of_arithmetic() -> Iterator[Alteration]:
-    for name, summary, compute in arithmetic.functions():
-        kind = "accum_dtype" if "nobody asked for" not in summary and "NaN" not in summary else ""
-        model = next((model for ending, model in _MODELS.items() if name.endswith(ending)), "")
-        yield Alteration(name, kind, summary, compute, inexact=arithmetic.inexact(name), model=model)
-
-
-_MODELS = {
-    "-flushed": "direct:float32,flush_to_zero",
-    **{f"{which}-in-tf32": "tf32" for which in ("operand", "operands")},
-    **{
-        f"{which}-in-{narrow}": f"direct:float32,{narrow}"
-        for which in ("operand", "operands")
-        for narrow in arithmetic.NARROW
-    },
-    "bias-after-rounding": "direct:float32,bias_after_rounding",
-}
+    for function in arithmetic.functions():
+        yield Alteration(
+            function.name,
+            function.kind,
+            function.summary,
+            function.compute,
+            inexact=function.inexact,
+            model=function.model,
+        )
 
 
 _ALTERATIONS = (*_by_axes(), *_by_sides(), *_by_parameters(), *_of_output_padding(), *_of_arithmetic())

@@ -7,7 +7,7 @@ formats; not who was judged.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import ml_dtypes
 import numpy as np
@@ -23,19 +23,52 @@ MOST_PARTS = 128
 OF_WEIGHT = {"conv2d": 0, "conv2d_input": 1, "conv_transpose2d": 1}
 OF_IMAGES = ("conv2d_weight", "conv2d_bias")  # whose sums run over images
 NARROW = ("float16", "bfloat16")
+FLUSHES = "direct:{accumulator},flush_to_zero"
 
 
-def functions() -> Iterator[tuple[str, str, Compute]]:
-    """Each computation with a name, and what it does in words."""
-    yield from _of_operands()
+class Function(NamedTuple):
+    """A computation, with what is to be said of it.
+
+    Attributes
+    ----------
+    name, summary, kind
+        As of a mutant.
+    compute
+        The computation.
+    model
+        The error model that is made for such kernels, with "{accumulator}" for its format; or empty.
+    inexact
+        Whether others compute the same to a few units in the last place only.
+    """
+
+    name: str
+    summary: str
+    compute: Compute
+    kind: str = "accum_dtype"
+    model: str = ""
+    inexact: bool = False
+
+
+def functions() -> Iterator[Function]:
+    """All of them."""
+    for which, words in _WHICH:
+        name = words.replace(" ", "-")
+        yield Function(f"{name}-in-tf32", f"{words} rounded to TF32", _with_operands(_to_tf32, which), model="tf32")
+        for narrow in NARROW:
+            rounded = _with_operands(_to(narrow), which)
+            model = f"direct:{{accumulator}},{narrow}"
+            yield Function(f"{name}-in-{narrow}", f"{words} rounded to {narrow}", rounded, model=model)
+        summary = f"subnormal numbers of {words} taken for zeros"
+        yield Function(f"{name}-flushed", summary, _with_operands(_flush, which), model=FLUSHES)
+    yield Function("results-flushed", "subnormal results taken for zeros", _finished(_flush), model=FLUSHES)
     yield from _of_sums()
-    for name, words, function in _FINISHED:
-        yield name, words, _finished(function)
-
-
-def inexact(name: str) -> bool:
-    """Whether a computation has functions that others compute to a few units in the last place only."""
-    return name in _ACTIVATIONS
+    for name, words, function in _CLIPPED:
+        yield Function(name, words, _finished(function), kind="")
+    for name, (words, function) in _ACTIVATIONS.items():
+        summary = f"{words}, which nobody asked for, applied to the result"
+        yield Function(name, summary, _finished(_of_floats(function)), kind="", inexact=True)
+    for name, words, change in _SPECIAL:
+        yield Function(name, words, _finished(_of_special(change)), kind="nonfinite")
 
 
 # Which arrays of the call, in words; the third is the bias.
@@ -45,23 +78,17 @@ _WHICH = (
 )  # fmt: skip
 
 
-def _of_operands() -> Iterator[tuple[str, str, Compute]]:
-    for which, words in _WHICH:
-        name = words.replace(" ", "-")
-        yield f"{name}-in-tf32", f"{words} rounded to TF32", _with_operands(_to_tf32, which)
-        for narrow in NARROW:
-            yield f"{name}-in-{narrow}", f"{words} rounded to {narrow}", _with_operands(_to(narrow), which)
-        yield f"{name}-flushed", f"subnormal numbers of {words} taken for zeros", _with_operands(_flush, which)
-
-
-def _of_sums() -> Iterator[tuple[str, str, Compute]]:
+def _of_sums() -> Iterator[Function]:
     for narrow in NARROW:
         words = f"products rounded to {narrow} before they are added"
-        yield f"products-in-{narrow}", words, _products(narrow)
-    yield "images-rounded", "each image's part rounded to the result's format before they are added", _by_images
-    yield "bias-after-rounding", "the bias added to sums that are rounded already", _bias_after_rounding
-    yield "results-truncated", "results rounded toward zero when they are stored", _truncated
-    yield "sums-in-float32", "integers summed in float32", _finished(_through_float32)
+        yield Function(f"products-in-{narrow}", words, _products(narrow))
+    words = "each image's part rounded to the result's format before they are added"
+    yield Function("images-rounded", words, _by_images)
+    words = "the bias added to sums that are rounded already"
+    model = "direct:{accumulator},bias_after_rounding"
+    yield Function("bias-after-rounding", words, _bias_after_rounding, model=model)
+    yield Function("results-truncated", "results rounded toward zero when they are stored", _truncated)
+    yield Function("sums-in-float32", "integers summed in float32", _finished(_through_float32))
 
 
 def _operands(case: Case, which: Sequence[int]) -> list[str]:
@@ -166,6 +193,8 @@ def _truncated(case: Case) -> np.ndarray | None:
         return None
     with np.errstate(all="ignore"):
         exact = _wide(case).expected()
+        largest = formats.largest(case.unwritten.dtype)
+        exact = np.where(np.isfinite(exact), np.clip(exact, -largest, largest), exact)
         nearest = exact.astype(case.unwritten.dtype)
         above = np.abs(nearest.astype(np.float64)) > np.abs(exact)
     bits = nearest.view(f"u{nearest.itemsize}")
@@ -220,6 +249,11 @@ def _of_special(change: Callable[[np.ndarray, float], np.ndarray]) -> Callable[[
     return finish
 
 
+def _of_floats(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of floating results; integers stay."""
+    return _of_special(lambda result, _: function(result))
+
+
 def _normal_distribution(y: np.ndarray) -> np.ndarray:
     error_function: np.ndarray = np.vectorize(math.erf, otypes=[float])(y / math.sqrt(2))
     return 0.5 * (1 + error_function)
@@ -234,19 +268,16 @@ _ACTIVATIONS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "hardswish": ("hardswish", lambda y: y * np.clip(y + 3, 0, 6) / 6),
     "leaky-relu": ("leaky ReLU (0.01)", lambda y: np.where(y < 0, 0.01 * y, y)),
 }
-_FINISHED: tuple[tuple[str, str, Callable[[np.ndarray], np.ndarray]], ...] = (
-    ("results-flushed", "subnormal results taken for zeros", _flush),
+_CLIPPED: tuple[tuple[str, str, Callable[[np.ndarray], np.ndarray]], ...] = (
     ("relu", "relu, which nobody asked for, applied to the result", _clipped(0.0, math.inf)),
     ("relu6", "relu6, which nobody asked for, applied to the result", _clipped(0.0, 6.0)),
     ("clip6", "the result clipped to [-6, 6], which nobody asked for", _clipped(-6.0, 6.0)),
     ("absolute", "the absolute value in place of the result", _in_float64(np.abs)),
-    *(
-        (name, f"{words}, which nobody asked for, applied to the result", _of_special(lambda y, _, f=function: f(y)))  # type: ignore[misc]
-        for name, (words, function) in _ACTIVATIONS.items()
-    ),
-    ("nan-to-zero", "NaN turned into 0", _of_special(lambda y, _: np.where(np.isnan(y), 0.0, y))),
-    ("nan-to-lowest", "NaN turned into the lowest number", _of_special(lambda y, m: np.where(np.isnan(y), -m, y))),
-    ("nan-to-minus-infinity", "NaN turned into -inf", _of_special(lambda y, _: np.where(np.isnan(y), -np.inf, y))),
-    ("infinity-clamped", "infinities turned into the largest numbers", _of_special(lambda y, m: np.clip(y, -m, m))),
-    ("infinity-to-nan", "infinities turned into NaN", _of_special(lambda y, _: np.where(np.isinf(y), np.nan, y))),
+)
+_SPECIAL: tuple[tuple[str, str, Callable[[np.ndarray, float], np.ndarray]], ...] = (
+    ("nan-to-zero", "NaN turned into 0", lambda y, _: np.where(np.isnan(y), 0.0, y)),
+    ("nan-to-lowest", "NaN turned into the lowest number", lambda y, most: np.where(np.isnan(y), -most, y)),
+    ("nan-to-minus-infinity", "NaN turned into -inf", lambda y, _: np.where(np.isnan(y), -np.inf, y)),
+    ("infinity-clamped", "infinities turned into the largest numbers", lambda y, most: np.clip(y, -most, most)),
+    ("infinity-to-nan", "infinities turned into NaN", lambda y, _: np.where(np.isinf(y), np.nan, y)),
 )

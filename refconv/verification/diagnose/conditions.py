@@ -54,7 +54,7 @@ def conditions(
     ('groups > 1', 'stride > 1')
     """
     common, right = shared(failing), (*experiments, *passing)
-    if not common or not right:
+    if not common or not right or (len(failing) < 2 and not experiments):
         return ()
     lacks = np.array([[name not in traits(recipe) for name in common] for recipe in right])
     weights = np.where(lacks.sum(axis=1) == 1, ALONE, 1) * np.where(np.arange(len(right)) < len(experiments), ALONE, 1)

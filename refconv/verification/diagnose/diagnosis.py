@@ -145,33 +145,45 @@ def _stale(failing: Sequence[Failing], call: Caller) -> str:
 
 
 MODELS = (
-    "direct:float32,flush_to_zero", "direct:float32", "bf16x3", "tf32", "tf32:truncate", "direct:float32,float16",
-    "direct:float32,bfloat16", "direct:float16", "direct:bfloat16",
+    "direct:{accumulator},flush_to_zero", "direct:{accumulator}", "bf16x3", "tf32", "tf32:truncate",
+    "direct:{accumulator},float16", "direct:{accumulator},bfloat16", "direct:float16", "direct:bfloat16",
 )  # fmt: skip
+# Transforms come last: their bounds admit much that has another reason.
 TRANSFORMS = ("winograd:2,3", "winograd:4,3", "winograd:6,3", "winograd:2,5", "winograd:4,5", "fft")
+# Formats of operands, by the models' words; they say nothing of a dtype all of whose numbers they have.
+OPERANDS = {"tf32": ("float16", "bfloat16"), "float16": ("float16",), "bfloat16": ("bfloat16",),
+            "bf16x3": ("float16", "bfloat16")}  # fmt: skip
 
 
 def _sound_under(findings: Findings) -> str:
-    """The tightest error model under which no failing case fails; of equals that in the operands' dtype.
-
-    Transforms come last: their bounds admit much that has another reason.
-    """
+    """The tightest error model under which no failing case fails; that which sums in the operands' dtype first."""
     failing = findings.judged
     if any(case.actual is None or case.misshapen for case in failing):
         return ""
     if any(case.actual is not None and case.actual.dtype in formats.INTEGERS for case in failing):
         return ""
-    # Narrow formats have no number that TF32 lacks: rounding to it changes nothing there, so that it explains nothing.
-    narrow = any(np.dtype(case.recipe.dtype) in formats.NARROW for case in failing)
     chosen = spread(failing, FAILING)
-    dtypes = {case.recipe.dtype for case in failing}
+    dtype = failing[0].recipe.dtype
     fitting = {
-        name: (name not in TRANSFORMS, round(tightness, 1), name.rpartition(":")[2] in dtypes)
-        for name in (*MODELS, *TRANSFORMS)
-        if not (narrow and name.startswith("tf32"))
+        name: (name not in TRANSFORMS, name == f"direct:{dtype}", tightness)
+        for name in dict.fromkeys(_of_dtype(model, dtype) for model in (*MODELS, *TRANSFORMS))
+        if not _changes_nothing(name, dtype)
         if (tightness := _admits(ErrorModel.parse(name), chosen))
     }
     return max(fitting, key=fitting.__getitem__, default="")
+
+
+def _of_dtype(model: str, dtype: str) -> str:
+    """The model with the accumulator that is usual for a dtype."""
+    return model.format(accumulator="float64" if dtype in ("float64", "complex128") else "float32")
+
+
+def _changes_nothing(model: str, dtype: str) -> bool:
+    """Whether the operands' format has all numbers of the dtype: then it explains nothing."""
+    name, _, arguments = model.partition(":")
+    operands = name if name in OPERANDS else arguments.partition(",")[2]
+    narrower = dtype.startswith("float8") and operands in OPERANDS
+    return dtype in OPERANDS.get(operands, ()) or narrower
 
 
 def _admits(model: ErrorModel, failing: Sequence[Failing]) -> float:
@@ -221,7 +233,7 @@ def _like(match: Match, findings: Findings) -> Diagnosis:
     elif match.unlike > ASIDE and match.strays >= CLAIM:
         lines.append("but only: " + findings.regions[0])
         kind = next((name for name, holds in RULES if name in OF_REGIONS and holds(findings)), kind)
-    model = getattr(mutant, "model", "")
+    model = _of_dtype(getattr(mutant, "model", ""), findings.judged[0].recipe.dtype)
     if model and _admits(ErrorModel.parse(model), spread(findings.judged, FAILING)):
         lines.append(_option(model))
     else:

@@ -86,7 +86,10 @@ class Findings:
         failing = [case.recipe for case in self.failing] + [recipe for recipe, failed in self.others if failed]
         right = [item.recipe for item in self.experiments if not item.failed]
         passing = [item.recipe for item in self.passing] + [recipe for recipe, failed in self.others if not failed]
-        return conditions(failing + around, passing, right) or conditions(around, passing, right, shown=True)
+        shown = bool(right)  # what experiments can show they must show
+        return conditions(failing + around, passing, right, shown=shown) or conditions(
+            around, passing, right, shown=True
+        )
 
     def may_be(self, mutant: Mutant) -> bool:
         """Whether a mutant is one of the operator, and of the formats that failed."""
@@ -147,6 +150,7 @@ class Findings:
         """What is the matter with the values, in all cases but for a chance."""
         views = [case.view for case in self.judged if case.exact and case.view is not None] or self.views
         views = [wrong for wrong in views if wrong.mask.any() and wrong.mask.size <= LARGEST]
+        views = [wrong for wrong in views if wrong.mask.sum() > 1] or views  # of a single number much may be said
         counts = Counter(name for wrong in views for name in regions.values(wrong))
         return tuple(name for name, times in counts.items() if times >= regions.NEARLY_ALL * len(views))
 

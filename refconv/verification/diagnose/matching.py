@@ -46,10 +46,13 @@ class Match:
     strays: float = 0.0  # share of the failing cases in which it is wrong where the candidate is right
     unlike: float = 0.0  # share of the passing cases in which it is wrong
     gate: tuple[str, ...] = ()  # condition under which the candidate is like it: failing cases meet it, these don't
+    contradicted: bool = False  # whether it is wrong in experiments that passed
 
     def explains(self, findings: "Findings") -> bool:
         """Whether there is a reason for the candidate to be right where the mutant is not."""
-        return self.unlike <= ASIDE or bool(self.gate) or (self.strays >= CLAIM and bool(findings.regions))
+        if self.gate or (self.strays >= CLAIM and findings.regions):
+            return True
+        return self.unlike <= ASIDE and not self.contradicted
 
     def key(self, kind: str) -> tuple[float, ...]:
         """To sort by, the largest is the best; of equals what has all, is of the rules' class, is short."""
@@ -92,7 +95,7 @@ def told_apart(matches: Sequence[Match], findings: "Findings", call: Caller) -> 
 
 def predicts(mutant: Suspect, cases: Sequence[Failing]) -> float:
     """In what share of cases a mutant has all wrong outputs, of real numbers nearly all; 0 if not in the first one."""
-    tried = [case for case in cases if case.size <= _largest(mutant)] or cases[:1]
+    tried = [*cases[:1], *(case for case in cases[1:] if case.size <= _largest(mutant))]
     counts = ((case, *agreement(mutant, case)[:2]) for case in tried)
     whole = [matches >= (1 if case.exact else NEARLY) * number for case, matches, number in counts]
     return sum(whole) / len(whole) if whole and whole[0] else float(not whole)
@@ -126,14 +129,14 @@ def _compared(match: Match, findings: "Findings", passing: Sequence[Evidence]) -
     unlike = [item for item in passing if not _right(item.case, run(match.mutant, item.case, item.recipe))]
     tried = [item for item in findings.experiments if item.case.geometry.products <= _largest(match.mutant)]
     failing = [case.recipe for case in findings.failing] + [item.recipe for item in tried if item.failed]
-    sound = [item for item in tried if not item.failed]
+    sound = spread([item for item in tried if not item.failed], PASSING)
     gated = [item for item in sound if not _right(item.case, run(match.mutant, item.case, item.recipe))]
     gate = conditions(failing, [item.recipe for item in unlike], [item.recipe for item in gated])
     share = len(unlike) / max(1, len(passing))
     # A kernel that is right now and then by chance has no gate; and one failing case or two have too much in common.
     contradicting = share * len(findings.passing) + len(gated)
     seldom = len(failing) < FEWEST_FAILING or contradicting < CONTRADICTING * len(findings.failing)
-    return replace(match, unlike=share, gate=() if seldom else gate)
+    return replace(match, unlike=share, gate=() if seldom else gate, contradicted=bool(gated))
 
 
 def _right(case: Case, predicted: np.ndarray | None) -> bool:

@@ -30,6 +30,8 @@ GATES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
             "8-bit",
             "channels of a group a",
             "filters of a group a",
+            "channels a",
+            "filters a",
             "at least",
         ),
         ("param_ignored", "axis_mixup", "groups_indexing"),
@@ -63,8 +65,8 @@ FAULTS = {
 
 # What is right where it is no single call that is.
 TOGETHER = {
-    property_names.BATCH: "all images together are right",
-    property_names.GROUPS: "all groups together are right",
+    property_names.BATCH: "all images together are right, one of them alone is wrong",
+    property_names.GROUPS: "all groups together are right, one of them alone is wrong",
 }
 
 # What is typical of a class; the first that holds counts.

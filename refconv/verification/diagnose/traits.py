@@ -151,11 +151,18 @@ def _no_multiple(number: Callable[[Geometry], int], factor: int) -> OfGeometry:
 
 def _numbers() -> Iterator[tuple[str, OfGeometry]]:
     """Numbers compared with those that selectors compare them with."""
-    of_group = (("channels", _channels), ("filters", _filters))
-    for (name, number), size in ((pair, size) for pair in of_group for size in CHANNELS):
-        yield f"{name} of a group a multiple of {size}", _multiple(number, size)
-        yield f"{name} of a group no multiple of {size}", _no_multiple(number, size)
-        yield f"{name} of a group at least {size}", _least(number, size)
+    counted: tuple[tuple[str, Callable[[Geometry], int]], ...] = (
+        ("channels of a group", _channels),
+        ("filters of a group", _filters),
+        ("channels", lambda g: g.in_channels),
+        ("filters", lambda g: g.out_channels),
+    )
+    for (name, number), size in ((pair, size) for pair in counted for size in CHANNELS):
+        yield f"{name} a multiple of {size}", _multiple(number, size)
+        yield f"{name} no multiple of {size}", _no_multiple(number, size)
+        yield f"{name} at least {size}", _least(number, size)
+    for size in (2, 3, 4, 8):
+        yield f"{size} groups", lambda g, size=size: g.groups == size  # type: ignore[misc]
     for size in BLOCKS:
         yield f"pixels no multiple of {size}", _no_multiple(_pixels, size)
         yield f"pixels a multiple of {size}", _multiple(_pixels, size)
@@ -193,7 +200,6 @@ OF_GEOMETRIES: dict[str, OfGeometry] = {
     "kernel of one column": lambda g: g.kernel[1] == 1 < g.kernel[0],
     "output of one pixel": lambda g: set(g.output_size) == {1},
     "an odd number of pixels": lambda g: _pixels(g) % 2 == 1,
-    "channels no multiple of 4": lambda g: g.in_channels % 4 > 0,
     "more than one channel in a group": lambda g: g.in_channels > g.groups,
     "3 channels in a group": lambda g: _channels(g) == 3,
     "as many filters as channels in a group": lambda g: _channels(g) == _filters(g),

@@ -4,9 +4,18 @@ import numpy as np
 import pytest
 
 import refconv
+from refconv.cases.fills import known
 from refconv.cases.fitting import fitted
+from refconv.cases.plan import plan
+from refconv.cases.recipe import QUANTIZED
+from refconv.cases.supports import Supports
 from refconv.cases.values import Values
 from refconv.cases.variations import variations
+from refconv.core.errors import GeometryError
+from refconv.ops.family import OPERATORS
+from refconv.verification.diagnose.altered_calls import alterations
+from refconv.verification.diagnose.arithmetic import functions
+from refconv.verification.diagnose.conditions import conditions
 
 
 def rectified(*arguments):
@@ -67,7 +76,7 @@ def test_a_part_that_is_wrong_by_itself_is_a_failure_of_values():
     report = refconv.verify(bias_by_pixel, cases=400)
     assert not report.ok
     assert "values" in {failure.property for failure in report.failures}
-    assert not any("a single call is right" in str(failure) for failure in report.failures)
+    assert not {"batch", "groups"} & {failure.property for failure in report.failures}
 
 
 def test_variations_change_little_and_are_valid():
@@ -79,3 +88,121 @@ def test_variations_change_little_and_are_valid():
         assert variation.op == recipe.op
         assert variation.dtype == recipe.dtype
         assert variation.case().check(variation.case().expected()).ok
+
+
+OPERATORS_AND_DTYPES = [
+    *((op, dtype) for op in OPERATORS if op not in QUANTIZED for dtype in ("float32", "int16")),
+    *((op, "uint8") for op in QUANTIZED),
+    ("conv2d", "bfloat16"), ("conv2d", "float8_e4m3fn"), ("conv2d", "complex64"), ("conv_transpose2d", "float64"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("op", "dtype"), OPERATORS_AND_DTYPES)
+def test_every_operator_and_dtype_gets_a_diagnosis(op, dtype):
+    """The last elements lost, and zeros everywhere: neither costs the report."""
+
+    def without_the_last(*arguments, **keywords):
+        out = np.array(getattr(refconv, op)(*arguments, **keywords))
+        out[..., -1:] = 0
+        return out
+
+    def zeros(*arguments, **keywords):
+        return np.zeros_like(getattr(refconv, op)(*arguments, **keywords))
+
+    for wrong in (without_the_last, zeros):
+        report = refconv.verify(wrong, op, dtypes=(dtype,), cases=20, isolate=False, examples=False)
+        assert any(failure.diagnosis for failure in report.failures)
+
+
+@pytest.mark.parametrize(("op", "dtype"), OPERATORS_AND_DTYPES)
+def test_every_altered_call_is_one_or_none(op, dtype):
+    for fill in sorted({"integers", "special", "subnormal"} & set(known(dtype))):
+        case = fitted(
+            op, Values(dtype=dtype, fill=fill, batch=2, inputs=2, rows=2, height=5, width=4, bias=True)
+        ).case()
+        for alteration in alterations():
+            try:
+                result = alteration(case)
+            except GeometryError:
+                continue  # there is no such call
+            assert result.dtype == case.unwritten.dtype
+
+
+def test_products_images_and_biases_are_rounded_as_said():
+    """Computed anew, one product or image at a time."""
+    of_name = {function.name: function.compute for function in functions()}
+    v = Values(batch=3, inputs=2, outputs=2, rows=2, columns=2, height=4, width=3, fill="normal", bias=True)
+    case = fitted("conv2d", v).case()
+    (n, c, height, width), (k, _, rows, columns) = case.input.shape, case.weight.shape
+    total = np.zeros((n, k, height - 1, width - 1))
+    for channel, r, s in np.ndindex(c, rows, columns):
+        window = case.input[:, channel, None, r : r + height - 1, s : s + width - 1].astype("float64")
+        total += (window * case.weight[None, :, channel, r, s, None, None]).astype("float16")
+    expected = (total + case.bias[:, None, None]).astype("float32")
+    np.testing.assert_array_equal(of_name["products-in-float16"](case), expected)
+    case = fitted("conv2d_weight", v._replace(dtype="float16", bias=False)).case()
+    parts = [
+        refconv.conv2d_weight(case.input[m : m + 1], case.weight_size, case.grad_output[m : m + 1]) for m in range(n)
+    ]
+    np.testing.assert_array_equal(
+        of_name["images-rounded"](case), sum(np.float64(part) for part in parts).astype("float16")
+    )
+    case = fitted("conv2d", v._replace(dtype="float16")).case()
+    bare = refconv.conv2d(case.input, case.weight)
+    rounded = (bare.astype("float64") + case.bias[:, None, None]).astype("float16")
+    np.testing.assert_array_equal(of_name["bias-after-rounding"](case), rounded)
+
+
+def truncated(*arguments):
+    with np.errstate(all="ignore"):
+        exact = refconv.conv2d(*(np.float64(a) if isinstance(a, np.ndarray) else a for a in arguments))
+        near = exact.astype("float16")
+        return np.where(abs(near.astype("float64")) > abs(exact), np.nextafter(near, np.float16(0)), near)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "dtype", "said"),
+    [
+        (truncated, "float16", "rounded toward zero"),
+        (lambda *a: np.clip(refconv.conv2d(*a), -6, 6), "float32", "clipped to [-6, 6]"),
+        (lambda *a: np.tanh(refconv.conv2d(*a)), "float32", "tanh, which nobody asked for"),
+        (
+            lambda *a: np.nan_to_num(refconv.conv2d(*a), nan=0, posinf=np.inf, neginf=-np.inf),
+            "float32",
+            "NaN turned into 0",
+        ),
+        (lambda *a: refconv.conv2d(*a) * np.float32(1.5), "float32", "a constant factor"),
+        (lambda *a: refconv.conv2d(*a) + np.float32(1.5), "float32", "off by a constant"),
+    ],
+)
+def test_what_arithmetic_does_is_said(kernel, dtype, said):
+    report = refconv.verify(kernel, dtypes=(dtype,), cases=80, isolate=False, examples=False)
+    assert any(said in str(failure.diagnosis) for failure in report.failures), [
+        str(f.diagnosis) for f in report.failures
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        (lambda _x, w, g: len(w) // g >= 32, ("filters of a group at least 32",)),
+        (lambda _x, w, g: g > 1 and w.shape[1] == 1, ("depthwise",)),
+        (lambda x, w, _g: w.shape[2:] == (3, 3) and len(x) > 1, ("3x3 kernel", "more than one image")),
+    ],
+)
+def test_conditions_are_what_experiments_show(gate, said):
+    def kernel(x, w, b, stride, padding, dilation, groups):
+        y = refconv.conv2d(x, w, b, stride, padding, dilation, groups)
+        return y + 1 if y.size and gate(x, w, groups) else y
+
+    report = refconv.verify(kernel, cases=150, isolate=False, examples=False)
+    failure = next(failure for failure in report.failures if failure.property == "values")
+    conditions = failure.diagnosis.gate or failure.diagnosis.conditions
+    assert set(said) <= set(conditions)
+    assert not any("output" in condition or "pixels" in condition for condition in conditions)
+
+
+def test_of_one_failing_case_without_experiment_no_condition_is_said():
+    recipes = list(plan("conv2d", ["float32"], Supports(), 60))
+    assert conditions(recipes[:1], recipes[1:]) == ()
+    assert conditions(recipes[:1], recipes[1:30], recipes[30:])
