@@ -149,14 +149,17 @@ def test_conditions_hold_for_failing_cases_only():
             "input with its channels side by side",
         ),
         (("offset_16", "row_pitch", "negative"), ("contiguous",), "input not contiguous"),
-        (("negative",), ("transposed", "broadcast", "interleaved"), "input with negative strides"),
+        (("negative", "negative"), ("transposed", "broadcast", "interleaved"), "input with negative strides"),
     ],
 )
 def test_conditions_on_memory(failing, passing, condition):
     geometry = convolution((2, 3, 4, 8), (3, 3, 1, 1), None, 1, 0, 1, 1, "zeros")
 
     def recipes(ways):
-        return [Recipe(geometry, 0, memory=(("input", way),) * (way != "contiguous")) for way in ways]
+        return [
+            Recipe(geometry, 0, seed=seed, memory=(("input", way),) * (way != "contiguous"))
+            for seed, way in enumerate(ways)
+        ]
 
     assert conditions(recipes(failing), recipes((*passing, "contiguous"))) == (condition,)
 
