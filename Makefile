@@ -51,7 +51,7 @@ warm: $(INSTALLED) ## compile everything ahead of time
 
 # What takes long, before a release: the tests that `make test` leaves out, and the figures of the docs. Each line's result
 # is a file in a folder of the commit's own, and what is there is not done again: an interrupted run goes on where it was.
-EVIDENCE := tests properties gpu_code mutants gates detection calibration diagnosis false_alarms
+EVIDENCE := tests properties gpu_code mutants gates truth detection calibration diagnosis false_alarms
 RESULTS := build/evidence/$(shell git describe --always --dirty 2>/dev/null || echo sdist)
 evidence: $(EVIDENCE:%=$(RESULTS)/%.txt) ## hours: all that the tests leave out, and the figures of the docs
 	@echo "All of it is in $(RESULTS)."
