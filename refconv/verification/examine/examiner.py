@@ -14,7 +14,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from refconv.cases.fitting import fitted, size_of
 from refconv.cases.recipe import Recipe
+from refconv.cases.values import values_of
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
 from refconv.judge.comparison import Comparison
@@ -226,7 +228,7 @@ def _deterministic(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -
 
 
 def _forgets(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
-    """Two more calls, right after the case's own: the same again, and one with other numbers in one operand."""
+    """More calls, right after the case's own: the same again, other numbers in one operand, the same after others."""
     operator = family.OPERATORS[case.op]
     changed = operator.second if recipe.seed // TURNS % 2 == 0 else operator.first
     followed = [(case, "made again")]
@@ -234,7 +236,27 @@ def _forgets(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list
         other = replace(case, **{changed: getattr(replace(recipe, seed=recipe.seed ^ 1).case(), changed)})
         followed.append((other, f"with other numbers in {changed}, of the same shape"))
     faults = (_forgotten(by, recipe, case, outcome, *following) for following in followed)
-    return next(filter(None, faults), [])
+    return next(filter(None, faults), None) or _after_others(by, recipe, case)
+
+
+def _after_others(by: Examiner, recipe: Recipe, case: Case) -> list[Finding]:
+    """The same call after one with another size, all arrays contiguous: what is kept for a size or a layout shows."""
+    v = values_of(replace(recipe, memory=()))
+    smaller = v._replace(height=max(1, v.height - 1), width=max(1, v.width - 2))
+    other = fitted(recipe.op, smaller, limit=size_of(v))
+    other_case = other.case()
+    if other.geometry == recipe.geometry or not (by.supports is None or by.supports(other_case)):
+        return []
+    try:
+        by.call(other, other_case)
+    except Unsupported:
+        return []
+    result = by.call(recipe, case)
+    comparison = None if result is None else by.judged(case, result)
+    if result is not None and (comparison is None or comparison.ok):
+        return []
+    told = "nothing comes back" if comparison is None else f"it is wrong\n{comparison}"
+    return [Finding(STALE, f"right once, but the call made again after one with another size: {told}", comparison)]
 
 
 def _forgotten(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome, following: Case, what: str) -> list[Finding]:

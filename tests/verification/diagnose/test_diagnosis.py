@@ -28,7 +28,7 @@ def named(part):
     return variant
 
 
-def diagnosed(variant, number=200):
+def diagnosed(variant, number=120):
     return diagnose(diagnosis_evidence.evidence(variant, number), variant.op, diagnosis_evidence.call(variant))
 
 
