@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -71,12 +71,18 @@ class DigitLayer:
     seed: int
 
     # As a recipe has them.
+    op: ClassVar[str] = "conv2d"
     padding, batched, bias, fill, layout, memory = (0, 0), True, True, "digits", "NCHW", ()
+    quantisation, output_padding = "", (0, 0)
 
     @property
     def geometry(self) -> Geometry:
         """Shapes and options."""
         return convolution((1, 1, 28, 28), self.weight_shape, None, 1, 0, 1, 1, "zeros")
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each array with four axes."""
+        return {"input": (1, 1, 28, 28), "weight": self.weight_shape}
 
     def case(self) -> Case:
         """The case."""

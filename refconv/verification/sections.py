@@ -216,7 +216,7 @@ class Section:
         """The section's result, with the smallest case found for each failure."""
         self._separate_state()
         self._separate_parts()
-        prosecution = Prosecution(self.setup, self.name, None if self.interactions is None else self.passed)
+        prosecution = Prosecution(self.setup, self.name, None if self.name in (MISUSE, HUGE) else self.passed)
         tallies = {}
         for name in property_names.PROPERTIES:
             reason = "" if self.checked[name] else self._why_not(name)

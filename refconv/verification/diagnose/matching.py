@@ -83,7 +83,7 @@ def told_apart(matches: Sequence[Match], findings: "Findings", call: Caller) -> 
     if len(alike) < 2:
         return list(matches[:1])
     base = max(findings.failing[:FIRST], key=lambda case: case.size)
-    for fill in UNUSUAL:
+    for fill in UNUSUAL if base.recipe.fill in fills.every() else ():
         if fill in fills.known(base.recipe.dtype):
             recipe = replace(base.recipe, fill=fill)
             case = recipe.case()

@@ -107,12 +107,15 @@ class Examiner:
         The properties that the candidate claims, of those that must be claimed to be checked.
     supports
         Says of a case whether the candidate takes it; None if it takes all.
+    repeats
+        Whether the candidate is to see few geometries: then no other one is made up.
     """
 
     candidate: Candidate
     model: ErrorModel | None = None
     claims: tuple[str, ...] = ()
     supports: Callable[[Case], bool] | None = None
+    repeats: bool = False
 
     def examine(self, recipe: Recipe, further: str = "") -> Examination:
         """Check all properties that one call shows, and one more: `further`, or one that the recipe's seed chooses."""
@@ -241,6 +244,8 @@ def _forgets(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list
 
 def _after_others(by: Examiner, recipe: Recipe, case: Case) -> list[Finding]:
     """The same call after one with another size, all arrays contiguous: what is kept for a size or a layout shows."""
+    if by.repeats:
+        return []
     v = values_of(replace(recipe, memory=()))
     smaller = v._replace(height=max(1, v.height - 1), width=max(1, v.width - 2))
     other = fitted(recipe.op, smaller, limit=size_of(v))

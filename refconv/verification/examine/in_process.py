@@ -32,6 +32,7 @@ class Spec:
     claims: tuple[str, ...] = ()
     supported: str = ""  # target of the function of a case that says whether it is supported
     threads: int = 0  # that refconv may use in the process; 0 for as many as it likes
+    repeats: bool = False  # whether the candidate is to see few geometries
 
     def examiner(self) -> Examiner:
         """The examiner, its candidate loaded.
@@ -44,15 +45,20 @@ class Spec:
         candidate = load(self.target, self.arrays, op=self.op, style=self.style)
         model = None if self.model is None else ErrorModel.parse(self.model)
         supported = load(self.supported, "numpy").function if self.supported else None
-        return examiner(candidate, model, self.claims, supported)
+        return examiner(candidate, model, self.claims, supported, repeats=self.repeats)
 
 
 def examiner(
-    candidate: Candidate, model: ErrorModel | None, claims: tuple[str, ...] = (), supports: Any = None
+    candidate: Candidate,
+    model: ErrorModel | None,
+    claims: tuple[str, ...] = (),
+    supports: Any = None,
+    *,
+    repeats: bool = False,
 ) -> Examiner:
     """The examiner of a candidate; without `supports`, the candidate's own method of this name counts."""
     own = getattr(candidate.function, "supports", None)
-    return Examiner(candidate, model, claims, supports or (own if callable(own) else None))
+    return Examiner(candidate, model, claims, supports or (own if callable(own) else None), repeats)
 
 
 class Examines(Protocol):

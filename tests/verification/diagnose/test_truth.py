@@ -207,3 +207,10 @@ def test_of_one_failing_case_without_experiment_no_condition_is_said():
     recipes = list(plan("conv2d", ["float32"], Supports(), 60))
     assert conditions(recipes[:1], recipes[1:]) == ()
     assert conditions(recipes[:1], recipes[1:30], recipes[30:])
+
+
+def test_fixed_cases_get_a_diagnosis_too():
+    report = refconv.verify(rectified, cases=20, isolate=False, shrink_seconds=1)
+    sections = {failure.section: str(failure.diagnosis) for failure in report.failures}
+    assert {"documentation examples", "handwritten digits"} <= sections.keys()
+    assert all("relu" in said for said in sections.values())
