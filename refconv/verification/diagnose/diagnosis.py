@@ -24,6 +24,7 @@ from refconv.verification.diagnose.matching import (
     FAILING,
     FIRST,
     MOSTLY,
+    NEARLY,
     PARTLY,
     Match,
     matches_of,
@@ -101,7 +102,7 @@ def diagnose(
     matches = matches_of(suspects, findings, kind) if findings.repeatable else []
     shares = {match: predicts(match.mutant, findings.around) for match in matches}
     matches = sorted((match for match in matches if shares[match] >= MOSTLY), key=lambda match: -shares[match])
-    sure = [match for match in matches if match.explains(findings) and _sure(match, shares[match])]
+    sure = [match for match in matches if match.explains(findings) and match.share >= CLAIM and match.is_nearly_all]
     if sure:
         return _like(told_apart(sure, findings, call)[0], findings)
     model = _sound_under(findings)
@@ -144,6 +145,7 @@ def _stale(failing: Sequence[Failing], call: Caller) -> str:
     return ignored[0] if len(ignored) == min(2, len(seeded)) > 0 and len(set(ignored)) == 1 else ""
 
 
+ADMITTED = 60  # failing cases that a model must admit
 MODELS = (
     "direct:{accumulator},flush_to_zero", "direct:{accumulator}", "bf16x3", "tf32", "tf32:truncate",
     "direct:{accumulator},float16", "direct:{accumulator},bfloat16", "direct:float16", "direct:bfloat16",
@@ -162,7 +164,7 @@ def _sound_under(findings: Findings) -> str:
         return ""
     if any(case.actual is not None and case.actual.dtype in formats.INTEGERS for case in failing):
         return ""
-    chosen = spread(failing, FAILING)
+    chosen = spread(failing, ADMITTED)
     dtype = failing[0].recipe.dtype
     fitting = {
         name: (name not in TRANSFORMS, name == f"direct:{dtype}", tightness)
@@ -190,7 +192,7 @@ def _admits(model: ErrorModel, failing: Sequence[Failing]) -> float:
     """How much of its bound the errors take, in the mean of the cases, if a model admits (almost) all; else 0."""
     comparisons = [_under(model, case) for case in failing]
     accepted = [comparison for comparison in comparisons if comparison is not None and comparison.ok]
-    if len(accepted) < CLAIM * len(comparisons):  # in narrow formats numbers may overflow
+    if len(accepted) < NEARLY * len(comparisons):  # in narrow formats numbers may overflow
         return 0.0
     # A bound under which small numbers may become zero is vacuous for them; then the wrong elements must be zero.
     flushed = model.flush_to_zero and not any(case.nonzero for case in failing)
@@ -206,14 +208,6 @@ def _under(model: ErrorModel, failing: Failing) -> Comparison | None:
         return failing.case.check(failing.actual, model)
     except GeometryError:
         return None
-
-
-def _sure(match: Match, share: float) -> bool:
-    """Whether the candidate behaves like a mutant, which gives the wrong outputs of so many cases around the smallest.
-
-    Where it gives all of these, other cases of the campaign may have a second mistake besides.
-    """
-    return match.share >= (CLAIM if share < 1 else MOSTLY)
 
 
 def _option(model: str) -> str:

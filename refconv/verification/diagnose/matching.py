@@ -48,6 +48,11 @@ class Match:
     gate: tuple[str, ...] = ()  # condition under which the candidate is like it: failing cases meet it, these don't
     contradicted: bool = False  # whether it is wrong in experiments that passed
 
+    @property
+    def is_nearly_all(self) -> bool:
+        """Whether it predicts nearly all wrong outputs of all cases together."""
+        return self.matches >= NEARLY * self.compared
+
     def explains(self, findings: "Findings") -> bool:
         """Whether there is a reason for the candidate to be right where the mutant is not."""
         if self.gate or (self.strays >= CLAIM and findings.regions):
@@ -131,7 +136,8 @@ def _compared(match: Match, findings: "Findings", passing: Sequence[Evidence]) -
     failing = [case.recipe for case in findings.failing] + [item.recipe for item in tried if item.failed]
     sound = spread([item for item in tried if not item.failed], PASSING)
     gated = [item for item in sound if not _right(item.case, run(match.mutant, item.case, item.recipe))]
-    gate = conditions(failing, [item.recipe for item in unlike], [item.recipe for item in gated])
+    wrong_there = [item.recipe for item in unlike], [item.recipe for item in gated]
+    gate = findings.conditions if gated and findings.conditions else conditions(failing, *wrong_there)
     share = len(unlike) / max(1, len(passing))
     # A kernel that is right now and then by chance has no gate; and one failing case or two have too much in common.
     contradicting = share * len(findings.passing) + len(gated)
