@@ -16,7 +16,7 @@ from paths import ROOT
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 
 PTXSIM = ROOT.parent / "shared" / "tools" / "ptxsim"
-N_CANDIDATES = 26  # tests of candidates, none of which may be skipped
+N_CANDIDATES = 33  # tests of candidates, none of which may be skipped
 
 
 def run(examples, *options, tests=("test_gpu",), **environment):
