@@ -169,14 +169,7 @@ def _of_output_padding() -> Iterator[Alteration]:
 
 def _of_arithmetic() -> Iterator[Alteration]:
     for function in arithmetic.functions():
-        yield Alteration(
-            function.name,
-            function.kind,
-            function.summary,
-            function.compute,
-            inexact=function.inexact,
-            model=function.model,
-        )
+        yield Alteration(**function._asdict())
 
 
 _ALTERATIONS = (*_by_axes(), *_by_sides(), *_by_parameters(), *_of_output_padding(), *_of_arithmetic())

@@ -27,7 +27,7 @@ FAILING, PASSING = 24, 80  # failing and passing cases that these are tried on
 UNUSUAL = ("wide", "subnormal", "special")  # numbers that tell formats apart
 NEARLY = 0.95  # share of the wrong outputs that a mistake gives in experiments; the rest may be right by chance
 MOSTLY = 0.8  # share of the experiments whose wrong outputs it must give; in others there may be a second mistake
-PARTLY = 0.75  # least share of the wrong outputs predicted to report "in part like", where a rule names a class
+PARTLY = 0.75  # least share of the wrong outputs that a mutant predicts whose class is taken before that of a rule
 PARTLY_UNRULED = 0.2  # the same, where no rule holds
 FEWEST_FAILING = 3  # fewest failing cases to infer a condition from
 CONTRADICTING = 0.25  # fewest passing cases, per failing one, that a mutant is wrong on if it is made under a condition
@@ -42,7 +42,6 @@ class Match:
     share: float  # share of the wrong outputs that the mutant predicts, the mean over the failing cases
     matches: int = 0  # wrong outputs that it predicts
     compared: int = 0  # wrong outputs
-    whole: tuple[int, int] = (0, 0)  # failing cases all of whose wrong outputs it predicts; failing cases compared
     strays: float = 0.0  # share of the failing cases in which it is wrong where the candidate is right
     unlike: float = 0.0  # share of the passing cases in which it is wrong
     gate: tuple[str, ...] = ()  # condition under which the candidate is like it: failing cases meet it, these don't
@@ -124,7 +123,6 @@ def _tried(mutant: Suspect, failing: Sequence[Failing]) -> Match:
         share=float(np.mean(shares)),
         matches=sum(matches for matches, _, _ in counts),
         compared=sum(number for _, number, _ in counts),
-        whole=(sum(matches == number for matches, number, _ in counts), len(counts)),
         strays=float(np.mean([strays > 0 for _, _, strays in counts])),
     )
 
