@@ -29,13 +29,15 @@ from refconv.verification.settings import Source
 from refconv.verification.setup import Setup
 
 EVIDENCE = 40, 120  # failing and passing cases that the diagnosis may look at
-LOOKED_AT = 2**19  # most products of such a case: known mistakes are slow kernels; of larger ones a few only
+LOOKED_AT = 2**19  # most products of such a case: known mistakes are slow kernels
+LARGER = 6, 2**23  # larger failing cases that confirm what smaller ones say, and their most products
 AROUND = 24  # failing experiments of which the results are looked at
 RESEEDED = 6  # other numbers with which the smallest failing case is tried again
 USUAL = ("integers", "normal", "positions", "uniform")
 BY_CHANCE = 0.02  # what is less probable is no chance
 SAME = 4  # cases with unusual numbers that are tried with usual ones
-VARYING = 5.0  # most seconds for experiments around the smallest failing case
+VARYING = 400  # most calls in experiments around the smallest failing case; with another limit load would tell
+PATIENCE = 3  # they take a third of the time that is left, at most
 
 
 @dataclass
@@ -166,32 +168,31 @@ class Prosecution:
         return finding is not None
 
     def _vary(self, property_: str, smallest: Recipe, experiments: _Experiments) -> None:
-        """Change one thing at a time about the smallest failing case, for as long as that takes seconds only."""
-        end = time.monotonic() + min(VARYING, self.stopwatch.left)
+        """Change one thing at a time about the smallest failing case."""
         experiments.smallest = smallest
         supports = self.setup.supports
-        fails = self._repeated(property_, smallest, experiments, end)
+        fails = self._repeated(property_, smallest, experiments)
         for base in (smallest, roomy(smallest, fails, supports)):
-            tried = experiment(list(experiments.failing), list(variations(base, supports)), fails)
-            for _ in itertools.takewhile(lambda _: time.monotonic() < end, tried):
+            for _ in experiment(list(experiments.failing), list(variations(base, supports)), fails):
                 pass
 
-    def _repeated(
-        self, property_: str, smallest: Recipe, experiments: _Experiments, end: float
-    ) -> Callable[[Recipe], bool | None]:
-        """Whether a case fails, with any of several numbers if the smallest one fails with some of them only."""
+    def _repeated(self, property_: str, smallest: Recipe, experiments: _Experiments) -> Callable[[Recipe], bool | None]:
+        """Whether a case fails, with any of several numbers if the smallest one fails with some of them only.
+
+        Nothing is known of it once there were so many calls, or the time is over.
+        """
+        calls, end = itertools.count(), time.monotonic() + self.stopwatch.left / PATIENCE
 
         def once(recipe: Recipe, more: int) -> bool | None:
             fill = USUAL[more % len(USUAL)] if more and recipe.fill in USUAL else recipe.fill
             other = replace(recipe, seed=recipe.seed + more, fill=fill if fill in known(recipe.dtype) else recipe.fill)
-            return self._fails(property_, other, _Experiments(experiments.failing))
+            over = next(calls) >= VARYING or time.monotonic() > end
+            return None if over else self._fails(property_, other, _Experiments(experiments.failing))
 
         share = sum(once(smallest, more) is True for more in range(1, RESEEDED + 1)) / RESEEDED
         attempts = next((n for n in range(1, RESEEDED) if (1 - share) ** n <= BY_CHANCE), RESEEDED)
 
         def fails(recipe: Recipe) -> bool | None:
-            if time.monotonic() > end:
-                return None
             outcomes = (once(recipe, more) for more in range(attempts))
             outcome = next((outcome for outcome in outcomes if outcome is not False), False)
             if outcome is False:
@@ -207,7 +208,10 @@ class Prosecution:
             return None
         call = self.examiner.call
         crash = any(finding.crash for _, finding in findings)  # then the candidate is not called any more
-        failing, passing = _spread([source for source, _ in findings], EVIDENCE[0]), _spread(self.passed, EVIDENCE[1])
+        sources = [source for source, _ in findings]
+        larger = [source for source in sources if LOOKED_AT < source.geometry.products <= LARGER[1]]
+        failing = list(dict.fromkeys((*_spread(sources, EVIDENCE[0]), *_spread(larger, LARGER[0]))))
+        passing = _spread(self.passed, EVIDENCE[1])
         fault = "crash" if crash else property_
         evidence = [
             Evidence(source, source.case(), self._returned(source, True, crash), True, fault) for source in failing

@@ -27,6 +27,7 @@ from refconv.verification.diagnose.matching import (
     NEARLY,
     PARTLY,
     Match,
+    confirms,
     matches_of,
     predicts,
     told_apart,
@@ -103,6 +104,7 @@ def diagnose(
     shares = {match: predicts(match.mutant, findings.around) for match in matches}
     matches = sorted((match for match in matches if shares[match] >= MOSTLY), key=lambda match: -shares[match])
     sure = [match for match in matches if match.explains(findings) and match.share >= CLAIM and match.is_nearly_all]
+    sure = [match for match in sure if confirms(match.mutant, findings)]
     if sure:
         return _like(told_apart(sure, findings, call)[0], findings)
     model = _sound_under(findings)

@@ -3,6 +3,7 @@
 Knows cases and comparisons; no mutant, no rule.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +13,13 @@ import numpy as np
 
 from refconv.cases.recipe import Recipe
 from refconv.core import formats
+from refconv.core.geometry import Geometry
 from refconv.judge.case import Case
 from refconv.verification.diagnose import regions
 
 CRASH = "crash"  # the fault of a candidate that ended its process, or did not return: no mutant does that
-LARGEST = 300_000  # most multiplications of a case that mutants are tried on, unless all cases have more
+LARGEST = 300_000  # most work of a case that mutants are tried on, unless all cases have more
+GATHERED = 8  # numbers gathered in the time of a multiplication
 UNITS = 32  # unit roundoffs by which two implementations of one function may differ
 Caller = Callable[[Case, Recipe], np.ndarray | None]
 T = TypeVar("T")
@@ -53,7 +56,7 @@ class Failing:
         self.actual = evidence.actual
         self.key = self.case, self.recipe
         self.exact = self.recipe.fill in ("integers", "positions")
-        self.size = self.case.geometry.products
+        self.size = work(self.case.geometry)
         self.rank = (not self.exact, self.size > LARGEST, abs(self.size - 2000))
 
     @cached_property
@@ -78,6 +81,11 @@ class Failing:
         return ~(self.case.check(self.actual).ratio <= 1)
 
     @property
+    def n_right(self) -> int:
+        """How many elements are right."""
+        return int((~self.wrong).sum())
+
+    @property
     def right(self) -> bool:
         """Whether the numbers are right, and something else is wrong."""
         return self.actual is not None and self.case.check(self.actual).ok
@@ -88,7 +96,7 @@ class Failing:
         return self.actual is None or bool(self.actual[self.wrong].any())
 
     def agreement(self, predicted: np.ndarray | None, *, inexact: bool = False) -> tuple[int, int, int]:
-        """Wrong elements that a mutant predicts, their number, and those that it alone gets wrong."""
+        """Wrong elements that a mutant predicts, their number, and right ones that it alone gets wrong."""
         number = int(self.wrong.sum())
         if self.actual is None or predicted is None:
             same = self.actual is None and predicted is None and self.evidence.fault != CRASH
@@ -105,7 +113,9 @@ class Failing:
                 tolerance = bound + UNITS * formats.unit_roundoff(expected.dtype) * np.abs(predicted.astype(np.float64))
         # What is off by little more than the bound proves a mistake only where it gives the same bits.
         equal = (close(predicted, self.actual, tolerance) & strays) | close(predicted, self.actual, None)
-        return int((equal & self.wrong).sum()), number, int((strays & ~self.wrong).sum())
+        # A mistake may be made, and cost less than the bound.
+        strays &= ~self.wrong & ~close(predicted, self.actual, bound / 2)
+        return int((equal & self.wrong).sum()), number, int(strays.sum())
 
     @cached_property
     def view(self) -> regions.Wrong | None:
@@ -116,6 +126,12 @@ class Failing:
         mask, actual, expected = (array[None] if array.ndim == 3 else array for array in arrays)
         bias = getattr(self.case, "bias", None)
         return regions.Wrong(self.case.op, self.case.geometry, mask, actual, expected, bias)
+
+
+def work(geometry: Geometry) -> int:
+    """Multiplications of a case, or a part of what a mutant with a stride of 1 gathers, if that is more."""
+    images = geometry.batch * geometry.in_channels * math.prod(axis.size + sum(axis.padding) for axis in geometry.axes)
+    return max(geometry.products, images * math.prod(geometry.kernel) // GATHERED)
 
 
 def close(left: np.ndarray, right: np.ndarray, bound: np.ndarray | None) -> np.ndarray:

@@ -16,10 +16,11 @@ from refconv.mutants import Mutant
 from refconv.verification.candidate.call import Unsupported
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.diagnose.conditions import conditions
-from refconv.verification.diagnose.evidence import LARGEST, Caller, Evidence, Failing, close, spread
+from refconv.verification.diagnose.evidence import LARGEST, Caller, Evidence, Failing, close, spread, work
 from refconv.verification.diagnose.findings import CLAIM, Findings, Suspect
 
-LARGEST_ALTERED = 2**22
+LARGER = 2**23  # most work of a case that is to confirm a match
+CONFIRMING = 6  # such cases
 FIRST = 4  # failing cases that all mutants are tried on
 LIKELY = 16  # mutants that are tried on more; a number, not a time limit: the same cases get the same diagnosis
 FAILING, PASSING = 24, 80  # failing and passing cases that these are tried on
@@ -32,6 +33,7 @@ PARTLY_UNRULED = 0.2  # the same, where no rule holds
 FEWEST_FAILING = 3  # fewest failing cases to infer a condition from
 CONTRADICTING = 0.25  # fewest passing cases, per failing one, that a mutant is wrong on if it is made under a condition
 ASIDE = 0.1  # share of the passing cases that a mutant may be wrong on without a condition
+CHANGED = 0.05  # share of the right outputs that it may get wrong where it is made
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Match:
     matches: int = 0  # wrong outputs that it predicts
     compared: int = 0  # wrong outputs
     strays: float = 0.0  # share of the failing cases in which it is wrong where the candidate is right
+    changed: float = 0.0  # share of the right outputs of these that it gets wrong
     unlike: float = 0.0  # share of the passing cases in which it is wrong
     gate: tuple[str, ...] = ()  # condition under which the candidate is like it: failing cases meet it, these don't
     contradicted: bool = False  # whether it is wrong in experiments that passed
@@ -54,9 +57,9 @@ class Match:
 
     def explains(self, findings: "Findings") -> bool:
         """Whether there is a reason for the candidate to be right where the mutant is not."""
-        if self.gate or (self.strays >= CLAIM and findings.regions):
+        if not self.gate and self.strays >= CLAIM and findings.regions:
             return True
-        return self.unlike <= ASIDE and not self.contradicted
+        return self.changed <= CHANGED and (bool(self.gate) or (self.unlike <= ASIDE and not self.contradicted))
 
     def key(self, kind: str) -> tuple[float, ...]:
         """To sort by, the largest is the best; of equals what has all, is of the rules' class, is short."""
@@ -67,12 +70,12 @@ class Match:
 def matches_of(mutants: Sequence[Suspect], findings: "Findings", kind: str) -> list[Match]:
     """Matches of the mutants that predict some of the wrong outputs, the best first."""
     failing = [case for case in findings.judged if case.wrong.any()]
-    small = [case for case in failing if case.size <= LARGEST] or failing[:1]
+    small = [case for case in failing if case.size <= LARGEST] or sorted(failing, key=lambda case: case.size)[:1]
     if not small:
         return []
     first = [_tried(mutant, spread(small, FIRST)) for mutant in mutants]
     likely = sorted((match for match in first if match.share >= PARTLY_UNRULED / 2), key=lambda match: -match.share)
-    others = spread([item for item in findings.passing if item.case.geometry.products <= LARGEST], PASSING)
+    others = spread([item for item in findings.passing if work(item.case.geometry) <= LARGEST], PASSING)
     matches: list[Match] = []
     for match in likely[:LIKELY]:
         again = _tried(match.mutant, spread(small, FAILING))
@@ -99,15 +102,17 @@ def told_apart(matches: Sequence[Match], findings: "Findings", call: Caller) -> 
 
 def predicts(mutant: Suspect, cases: Sequence[Failing]) -> float:
     """In what share of cases a mutant has all wrong outputs, of real numbers nearly all; 0 if not in the first one."""
-    tried = [*cases[:1], *(case for case in cases[1:] if case.size <= _largest(mutant))]
+    tried = [*cases[:1], *(case for case in cases[1:] if case.size <= LARGER)]
     counts = ((case, *agreement(mutant, case)[:2]) for case in tried)
     whole = [matches >= (1 if case.exact else NEARLY) * number for case, matches, number in counts]
     return sum(whole) / len(whole) if whole and whole[0] else float(not whole)
 
 
-def _largest(suspect: Suspect) -> int:
-    """Most multiplications of a case that a suspect is tried on: mutants are slow, altered calls the oracle's."""
-    return LARGEST if isinstance(suspect, Mutant) else LARGEST_ALTERED
+def confirms(mutant: Suspect, findings: "Findings") -> bool:
+    """Whether a mutant also has the wrong outputs of larger failing cases, and few others."""
+    larger = [case for case in findings.failing if LARGEST < case.size <= LARGER]
+    match = _tried(mutant, spread(sorted(larger, key=lambda case: case.size), CONFIRMING)) if larger else None
+    return match is None or (match.is_nearly_all and (match.changed <= CHANGED or bool(findings.regions)))
 
 
 def agreement(suspect: Suspect, case: Failing) -> tuple[int, int, int]:
@@ -123,14 +128,15 @@ def _tried(mutant: Suspect, failing: Sequence[Failing]) -> Match:
         share=float(np.mean(shares)),
         matches=sum(matches for matches, _, _ in counts),
         compared=sum(number for _, number, _ in counts),
-        strays=float(np.mean([strays > 0 for _, _, strays in counts])),
+        strays=float(np.mean([strays > 0 for *_, strays in counts])),
+        changed=sum(strays for *_, strays in counts) / max(1, sum(case.n_right for case in failing)),
     )
 
 
 def _compared(match: Match, findings: "Findings", passing: Sequence[Evidence]) -> Match:
     """The match, completed by what the mutant does on passing cases."""
     unlike = [item for item in passing if not _right(item.case, run(match.mutant, item.case, item.recipe))]
-    tried = [item for item in findings.experiments if item.case.geometry.products <= _largest(match.mutant)]
+    tried = [item for item in findings.experiments if work(item.case.geometry) <= LARGER]
     failing = [case.recipe for case in findings.failing] + [item.recipe for item in tried if item.failed]
     sound = spread([item for item in tried if not item.failed], PASSING)
     gated = [item for item in sound if not _right(item.case, run(match.mutant, item.case, item.recipe))]
