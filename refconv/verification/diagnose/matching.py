@@ -19,6 +19,7 @@ from refconv.verification.diagnose.conditions import conditions
 from refconv.verification.diagnose.evidence import LARGEST, Caller, Evidence, Failing, close, spread, work
 from refconv.verification.diagnose.findings import CLAIM, Findings, Suspect
 
+HANDY = 2**14  # most work of a case that is tried with unusual numbers, whose exact sums are slow
 LARGER = 2**23  # most work of a case that is to confirm a match
 CONFIRMING = 6  # such cases
 FIRST = 4  # failing cases that all mutants are tried on
@@ -89,7 +90,8 @@ def told_apart(matches: Sequence[Match], findings: "Findings", call: Caller) -> 
     alike = [match for match in matches if match.key("")[:2] >= matches[0].key("")[:2]]
     if len(alike) < 2:
         return list(matches[:1])
-    base = max(findings.failing[:FIRST], key=lambda case: case.size)
+    in_order = sorted(findings.failing, key=lambda case: case.size)
+    base = [case for case in in_order if case.size <= HANDY or case is in_order[0]][-1]
     for fill in UNUSUAL if base.recipe.fill in fills.every() else ():
         if fill in fills.known(base.recipe.dtype):
             recipe = replace(base.recipe, fill=fill)
