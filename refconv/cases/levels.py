@@ -102,7 +102,7 @@ _CHANNELS = ("1", "2", "3", "4", "2**n", "2**n - 1", "2**n + 1", "other")
 _EXTRA = ("0", "1", "2 or more", "stride or more")
 
 
-def _laid(arrangements: tuple[str, ...]) -> tuple[str, ...]:
+def _but_for_offsets(arrangements: tuple[str, ...]) -> tuple[str, ...]:
     """The levels of a factor of memory: all that begin off a power of two are one."""
     return tuple(name for name in arrangements if name not in OFFSETS)
 
@@ -143,11 +143,11 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "batched": ("yes", "no"),
     "bias": ("no", "yes"),
     "layout": LAYOUTS,
-    "memory of input": _laid(ARRANGEMENTS),
-    "memory of weight": _laid(ARRANGEMENTS),
-    "memory of grad_output": _laid(ARRANGEMENTS),
-    "memory of bias": _laid(OF_VECTORS),
-    "memory of output": _laid(OF_OUTPUT),
+    "memory of input": _but_for_offsets(ARRANGEMENTS),
+    "memory of weight": _but_for_offsets(ARRANGEMENTS),
+    "memory of grad_output": _but_for_offsets(ARRANGEMENTS),
+    "memory of bias": _but_for_offsets(OF_VECTORS),
+    "memory of output": _but_for_offsets(OF_OUTPUT),
     "zero points": QUANTIZATIONS,
     "weight's dtype": ("same", "other"),
     "fill": fills.every(),

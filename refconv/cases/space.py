@@ -19,7 +19,7 @@ from refconv.cases.values import OF_OUTPUT, OF_VECTORS, Rules, Values, rules
 from refconv.core.padding import MODES
 
 
-def _laid(views: Sequence[str]) -> tuple[str, ...]:
+def _weighted(views: Sequence[str]) -> tuple[str, ...]:
     """Arrangements to draw from: half are contiguous, and one in a while begins off a power of two."""
     others = [view for view in views if view != "contiguous" for _ in range(1 if view in OFFSETS else 2)]
     return ("contiguous",) * max(len(others), 1) + tuple(others)
@@ -43,7 +43,8 @@ DRAWN: dict[str, Sequence[Any]] = {
     "extra_h": (0, 0, 1), "extra_w": (0, 0, 1), "depthwise": (None, None, None, True),
     "padding": ("symmetric",) * 6 + ("four-sided",) * 4 + ("same", "same", "valid"),
     "mode": MODES, "batched": (True, True, True, False), "bias": (False, True), "layout": LAYOUTS,
-    "first": _laid(ARRANGEMENTS), "second": _laid(ARRANGEMENTS), "third": _laid(OF_VECTORS), "output": _laid(OF_OUTPUT),
+    "first": _weighted(ARRANGEMENTS), "second": _weighted(ARRANGEMENTS), "third": _weighted(OF_VECTORS),
+    "output": _weighted(OF_OUTPUT),
     "quantisation": [kind + mixed for mixed in ("", MIXED) for kind in QUANTIZATIONS],
 }  # fmt: skip
 PLANNED = 30_000  # most multiplications of a case of a plan that is neither large nor like a layer
@@ -176,7 +177,7 @@ class Space:
         choices["mode"] = ("zeros",) * (2 * len(self.rules.modes) - 2) + self.rules.modes
         choices["padding"] = tuple(padding for padding in DRAWN["padding"] if padding in self.rules.paddings)
         choices["layout"] = supports.layout
-        choices["first"] = choices["second"] = _laid(supports.views)
+        choices["first"] = choices["second"] = _weighted(supports.views)
         if not supports.out:
             choices["output"] = ("contiguous",)
         weights = {"integers": 5, "normal": 2, "positions": 2}

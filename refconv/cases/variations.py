@@ -62,11 +62,9 @@ def variations(recipe: Recipe, supports: Supports = ANYTHING) -> Iterator[Recipe
     >>> (1, 1) in dilations, (2, 2) in dilations, (3, 1) in dilations
     (True, True, True)
     """
-    v = values_of(recipe)
-    limit = max(MAX_MULTIPLICATIONS, 4 * size_of(v))
-    seen = {recipe}
+    v, seen = values_of(recipe), {recipe}
     for changes in _changes(v):
-        variation = fitted(recipe.op, v._replace(**changes), supports, limit)
+        variation = _changed(recipe.op, v, changes, supports)
         if variation not in seen:
             seen.add(variation)
             yield variation
@@ -81,12 +79,16 @@ def roomy(recipe: Recipe, fails: Callable[[Recipe], bool | None], supports: Supp
     (5, 4)
     """
     v = values_of(recipe)
-    limit = max(MAX_MULTIPLICATIONS, 4 * size_of(v))
     for name, more in _ROOM.items():
-        larger = fitted(recipe.op, v._replace(**{name: getattr(v, name) + more}), supports, limit)
+        larger = _changed(recipe.op, v, {name: getattr(v, name) + more}, supports)
         if larger != recipe and fails(larger):
             v, recipe = values_of(larger), larger
     return recipe
+
+
+def _changed(op: str, v: Values, changes: dict[str, Any], supports: Supports) -> Recipe:
+    """The recipe of changed values, of at most four times as many products; or of as many as others of a plan."""
+    return fitted(op, v._replace(**changes), supports, max(MAX_MULTIPLICATIONS, 4 * size_of(v)))
 
 
 def _changes(v: Values) -> Iterator[dict[str, Any]]:

@@ -191,7 +191,7 @@ def run(candidate: Candidate, settings: Settings, dtypes: Sequence[str] | None =
     start = time.monotonic()
     names = _checked_dtypes(candidate.op, dtypes)
     _check_settings(settings, candidate)
-    _check_memory(settings, candidate, names)
+    settings = _with_memory(settings, candidate, names)
     seconds = None if settings.seconds is None else settings.seconds / len(names)
     with (
         crew(candidate, settings) as examining,
@@ -236,12 +236,12 @@ def _checked_dtypes(op: str, dtypes: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(choice("dtype", dtype, supported) for dtype in names))
 
 
-def _check_memory(settings: Settings, candidate: Candidate, dtypes: Sequence[str]) -> None:
-    """Refuse huge cases that there can't be: of another operator, or for want of memory."""
+def _with_memory(settings: Settings, candidate: Candidate, dtypes: Sequence[str]) -> Settings:
+    """The settings with the memory for huge cases; those that there can't be are refused."""
     if settings.memory is not None and not settings.huge:
         raise ValueError(f"memory={settings.memory}: must not be given without huge=True, whose cases it is for")
     if not settings.huge:
-        return
+        return settings
     if candidate.op != "conv2d":
         raise ValueError(f"huge=True: must be False for op={candidate.op!r}: there are huge cases of conv2d only")
     least = min(huge.bytes for dtype in dtypes for huge in huge_cases(dtype))
@@ -249,6 +249,7 @@ def _check_memory(settings: Settings, candidate: Candidate, dtypes: Sequence[str
     if memory < least:
         free = " (what is free, less 1 GiB)" if settings.memory is None else ""
         raise ValueError(f"memory={memory}{free}: must be at least {least}, which the smallest huge case takes")
+    return replace(settings, memory=memory)
 
 
 def _check_settings(settings: Settings, candidate: Candidate) -> None:
