@@ -4,7 +4,7 @@ Knows geometries' options and recipes; not how cases are made, nor who is judged
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MODAL
@@ -99,6 +99,26 @@ class Supports:
             if not parsed["batch"]:
                 raise GeometryError(f"supports['batch']={supports['batch']!r}: must not be 0 alone without empty_batch")
         return cls(**parsed)
+
+    def within(self, limits: Mapping[str, int], why: str) -> "Supports":
+        """What is supported of what an error model can bound, say.
+
+        Raises
+        ------
+        GeometryError
+            If that is nothing.
+
+        Examples
+        --------
+        >>> Supports(stride=(1, 2)).within({"stride": 1, "kernel": 3}, "model='winograd:4,3'").kernel
+        (3,)
+        """
+        for name, number in limits.items():
+            allowed = getattr(self, name)
+            if allowed is not None and number not in allowed:
+                raise GeometryError(f"supports[{name!r}]={allowed}: must be {number} or more numbers, for {why}")
+        changes: dict[str, Any] = {name: (number,) for name, number in limits.items()}
+        return replace(self, **changes)
 
     def allows(self, recipe: Any) -> bool:
         """Whether the call of a recipe, or of what has its attributes, is one that is said to be taken.

@@ -97,7 +97,7 @@ class Comparison:
             lines += self._grounds()
         elif not self.problem:
             lines.append(f"  all {self.actual.size} elements equal")
-        if self.vacuous and not self.problem:
+        if self.vacuous and self.verdict != "wrong":
             lines.append("  vacuous: zeros, or an output without one of the taps, would have passed too")
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
@@ -112,7 +112,10 @@ class Comparison:
             lines.append(f"  {self.n_free} not judged: a sum may overflow there, and anything may come of it")
         if self.worst is not None:
             lines += self._worst(self.worst)
-        lines.append(f"  distance: largest {self.max_ulp} ULP, median {self.median_ulp} ULP")
+        if not_finite := int(np.count_nonzero(~np.isfinite(self.actual) & ~(self.ratio <= 1))):
+            lines.append(f"  {not_finite} of these are NaN or infinite")
+        if self.max_ulp or self.verdict != "wrong":
+            lines.append(f"  distance: largest {self.max_ulp} ULP, median {self.median_ulp} ULP")
         if self.spread:
             lines.append(f"  error / (u S): mean {self.bias:.2g}, root mean square {self.spread:.2g}")
         return lines

@@ -102,3 +102,14 @@ def test_units_are_the_accumulators():
     case = case_of("normal", 3)
     out = np.nextafter(case.expected(), np.float32(9))
     assert case.check(out).bias == pytest.approx(case.check(out, ErrorModel.direct("float64")).bias * 2.0**-29)
+
+
+def test_what_may_overflow_is_not_called_wrong():
+    """Where a sum may overflow in some order, infinity is not judged, and so not counted among what is wrong."""
+    largest = np.finfo("float32").max
+    x = np.array([largest, largest, -largest], "float32").reshape(1, 3, 1, 1)
+    case = Case(input=x, weight=np.ones((1, 3, 1, 1), "float32"))
+    comparison = case.check(np.full((1, 1, 1, 1), np.inf, "float32"))
+    assert comparison.ok
+    assert "1 not judged" in str(comparison)
+    assert "NaN or infinite" not in str(comparison)

@@ -3,6 +3,8 @@
 Knows the sums of a call; no algorithm in particular, and not the output's format.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +21,9 @@ class Estimate(NamedTuple):
     error: np.ndarray  # largest error of a sum
     peak: np.ndarray  # no number on the way to the sum is larger, but for its error
     free: np.ndarray  # where anything may come of it, whatever the numbers are
+
+
+ANYTHING: Mapping[str, int] = MappingProxyType({})  # the limits of an algorithm that computes every convolution
 
 
 class Algorithm(Protocol):
@@ -40,8 +45,9 @@ class Algorithm(Protocol):
     def forward_only(self) -> bool:
         """Whether its errors are known of a conv2d only, not of gradients and transposed convolutions."""
 
-    def refusal(self, geometry: Geometry, /) -> str:
-        """Why it can't compute such a convolution, or nothing."""
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """What it can compute only: the numbers that these options must have on both axes."""
 
     def estimate(self, sums: Sums, *, flush_to_zero: bool) -> Estimate:
         """Error and size of the sums before they are rounded to the output's format."""
@@ -56,3 +62,12 @@ def accumulator_dtype(accumulator: npt.DTypeLike) -> np.dtype:
     if dtype not in formats.FLOATS:
         raise TypeError(f"accumulator={accumulator!r}: must be a floating format")
     return dtype
+
+
+def refusal(algorithm: Algorithm, geometry: Geometry) -> str:
+    """Why an algorithm can't compute such a convolution, or nothing."""
+    for name, required in algorithm.limits.items():
+        sizes = getattr(geometry, name)
+        if any(size != required for size in sizes):
+            return f"{name} {sizes}: must be {(required,) * len(sizes)}"
+    return ""

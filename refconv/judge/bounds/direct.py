@@ -3,8 +3,9 @@
 Knows the sums of a call and what its operands become; not the output's format.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,7 @@ import numpy.typing as npt
 from refconv.core.checks import choice, integer
 from refconv.core.errors import GeometryError
 from refconv.core.formats import unit_roundoff
-from refconv.core.geometry import Geometry
-from refconv.judge.bounds.algorithm import Estimate, accumulator_dtype
+from refconv.judge.bounds.algorithm import ANYTHING, Estimate, accumulator_dtype
 from refconv.judge.bounds.operands import EXACT, FORMATS, Operands
 from refconv.judge.bounds.rounding import OUTWARDS, direct_sum, lost
 from refconv.judge.bounds.sums import Sums
@@ -27,6 +27,7 @@ class Direct:
     operands: str = "exact"
 
     forward_only = False
+    limits: ClassVar[Mapping[str, int]] = ANYTHING
 
     @property
     def statistical(self) -> bool:
@@ -41,10 +42,6 @@ class Direct:
     @property
     def _format(self) -> Operands:
         return FORMATS[self.operands]
-
-    def refusal(self, _geometry: Geometry) -> str:
-        """Why the algorithm can't compute such a convolution, or nothing."""
-        return ""
 
     def estimate(self, sums: Sums, *, flush_to_zero: bool = False) -> Estimate:
         """n u (S + d) + d, and what underflow loses, where d is the error of all products of rounded operands."""
@@ -78,6 +75,7 @@ class TensorCore:
 
     statistical = False  # it truncates
     forward_only = False
+    limits: ClassVar[Mapping[str, int]] = ANYTHING
 
     @classmethod
     def of(
@@ -111,10 +109,6 @@ class TensorCore:
         """Largest error of one product and its addition, relative to |x w|, but for terms of higher order."""
         truncation = 2 * unit_roundoff(self.accumulator) + 2.0**-self.fraction_bits
         return truncation + FORMATS[self.operands].product_error
-
-    def refusal(self, _geometry: Geometry) -> str:
-        """Why the algorithm can't compute such a convolution, or nothing."""
-        return ""
 
     def estimate(self, sums: Sums, *, flush_to_zero: bool = False) -> Estimate:
         """t (S + d) / (1 - t) + d, and what underflow loses, where d is the error of the products of rounded operands.
@@ -158,10 +152,7 @@ class Exact:
     statistical = False
     unit = 0.0
     forward_only = False
-
-    def refusal(self, _geometry: Geometry) -> str:
-        """Why the algorithm can't compute such a convolution, or nothing."""
-        return ""
+    limits: ClassVar[Mapping[str, int]] = ANYTHING
 
     def estimate(self, sums: Sums, *, flush_to_zero: bool = False) -> Estimate:
         """No error, but for operands that are flushed to zero."""

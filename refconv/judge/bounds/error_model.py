@@ -4,6 +4,7 @@ Knows algorithms and the sums of a call; not the call itself, and nothing of how
 """
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,7 +15,7 @@ from refconv.core import formats
 from refconv.core.checks import choice
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry
-from refconv.judge.bounds.algorithm import Algorithm, accumulator_dtype
+from refconv.judge.bounds.algorithm import Algorithm, accumulator_dtype, refusal
 from refconv.judge.bounds.direct import Direct, Exact, TensorCore
 from refconv.judge.bounds.fft import FFT
 from refconv.judge.bounds.model_text import FLAGS, parts_of, with_flags
@@ -321,7 +322,24 @@ class ErrorModel:
         >>> ErrorModel.winograd(2, 3).supports(strided), ErrorModel.fft().supports(strided)
         (False, True)
         """
-        return not self.algorithm.refusal(geometry)
+        return not refusal(self.algorithm, geometry)
+
+    def limits(self, op: str = "conv2d") -> Mapping[str, int]:
+        """What convolutions its errors are known of: the numbers that these options must have on both axes.
+
+        Raises
+        ------
+        GeometryError
+            If it knows nothing of an operator.
+
+        Examples
+        --------
+        >>> ErrorModel.winograd(2, 3).limits()
+        {'stride': 1, 'dilation': 1, 'kernel': 3}
+        """
+        if self.algorithm.forward_only and op != "conv2d":
+            raise GeometryError(f"model={str(self)!r}: its errors are known of a conv2d only, not of a {op}")
+        return self.algorithm.limits
 
     def bound(self, sums: Sums, out: npt.DTypeLike) -> np.ndarray:
         """Largest admissible error ``|actual - e|`` of each output against the exact, unrounded value e.
@@ -348,11 +366,9 @@ class ErrorModel:
         GeometryError
             If the algorithm can't compute such a convolution.
         """
-        refusal = self.algorithm.refusal(sums.geometry)
-        if self.algorithm.forward_only and sums.call.op != "conv2d":
-            refusal = f"its errors are known of a conv2d only, not of a {sums.call.op}"
-        if refusal:
-            raise GeometryError(f"model={str(self)!r}: {refusal}")
+        self.limits(sums.call.op)
+        if why := refusal(self.algorithm, sums.geometry):
+            raise GeometryError(f"model={str(self)!r}: {why}")
         with np.errstate(all="ignore"):
             error, peak, free = self.algorithm.estimate(sums, flush_to_zero=self.flush_to_zero)
             overflow = ~(peak + error < formats.largest(self.accumulator))
@@ -362,7 +378,7 @@ class ErrorModel:
                 overflow = overflow | ~(before + error < formats.largest(out))
             bound = rounded(error, sums.magnitude, out, flush_to_zero=self.flush_to_zero)
             bound = OUTWARDS * (bound + sums.value_error)
-            overflow = overflow | _at_the_edge(sums, bound, out)
+            overflow = overflow | sums.at_the_edge(bound, out)
         exact = self._rounds_once(sums, out)
         bound = np.where(exact | ~np.isfinite(sums.value), 0, bound)
         return np.where(free | (overflow & ~exact & ~np.isnan(sums.special)), np.inf, bound)
@@ -379,11 +395,3 @@ class ErrorModel:
 
 ROUNDINGS = ("nearest", "truncate")
 KINDS = ("direct", "tf32", "bf16x3", "tensor_core", "winograd", "fft", "exact")
-
-
-def _at_the_edge(sums: Sums, bound: np.ndarray, out: npt.DTypeLike) -> np.ndarray:
-    """Where a sum may be the largest number of the format or overflow, depending on its rounding errors."""
-    most = formats.largest(out)
-    past = np.abs(sums.value) - sums.value_error - bound > most * (1 + 2 * formats.unit_roundoff(out))
-    edge: np.ndarray = ~(sums.magnitude + bound < most) & ~past & np.isfinite(sums.special)
-    return edge

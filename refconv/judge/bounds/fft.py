@@ -4,14 +4,16 @@ Knows the operands behind the sums of a call; not the output's format. Bounds ar
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from refconv.core.formats import unit_roundoff
 from refconv.core.geometry import Geometry
 from refconv.core.padding import pad
-from refconv.judge.bounds.algorithm import Estimate
+from refconv.judge.bounds.algorithm import ANYTHING, Estimate
 from refconv.judge.bounds.rounding import OUTWARDS, exact_sum, growth, lost, smallest_normal
 from refconv.judge.bounds.sums import Sums
 
@@ -40,10 +42,7 @@ class FFT:
     statistical = False
     unit = 0.0
     forward_only = True
-
-    def refusal(self, _geometry: Geometry) -> str:
-        """Why the algorithm can't compute such a convolution, or nothing."""
-        return ""
+    limits: ClassVar[Mapping[str, int]] = ANYTHING
 
     def estimate(self, sums: Sums, *, flush_to_zero: bool = False) -> Estimate:
         """Forward errors by Cauchy and Schwarz, those of the way back by the norm of the outputs.

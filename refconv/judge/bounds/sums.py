@@ -10,7 +10,9 @@ from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
+from refconv.core import formats
 from refconv.core.geometry import Geometry
 from refconv.judge.bounds.rounding import exact_sum, smallest_normal
 from refconv.ops.family import Call
@@ -156,6 +158,13 @@ class Sums:
         """Upper bound on |e|."""
         magnitude: np.ndarray = np.abs(self.value) + self.value_error
         return magnitude
+
+    def at_the_edge(self, error: np.ndarray, out: npt.DTypeLike) -> np.ndarray:
+        """Where a sum that is wrong by as much may be the largest number of the format, or overflow."""
+        most = formats.largest(out)
+        past = np.abs(self.value) - self.value_error - error > most * (1 + 2 * formats.unit_roundoff(out))
+        edge: np.ndarray = ~(self.magnitude + error < most) & ~past & np.isfinite(self.special)
+        return edge
 
 
 def _scale(magnitudes: np.ndarray) -> float:

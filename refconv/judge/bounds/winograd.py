@@ -4,7 +4,7 @@ Knows the operands behind the sums of a call; not the output's format. Bounds ho
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -15,7 +15,6 @@ import numpy as np
 from refconv.core.checks import integer
 from refconv.core.errors import GeometryError
 from refconv.core.formats import unit_roundoff
-from refconv.core.geometry import Geometry
 from refconv.core.padding import pad
 from refconv.judge.bounds.algorithm import Estimate
 from refconv.judge.bounds.rounding import OUTWARDS, growth, lost, smallest_normal
@@ -97,16 +96,10 @@ class Winograd:
     def __post_init__(self) -> None:
         transforms(self.m, self.r)
 
-    def refusal(self, geometry: Geometry) -> str:
-        """Why the algorithm can't compute such a convolution, or nothing."""
-        for name, sizes, required in (
-            ("stride", geometry.stride, 1),
-            ("dilation", geometry.dilation, 1),
-            ("kernel", geometry.kernel, self.r),
-        ):
-            if any(size != required for size in sizes):
-                return f"{name} {sizes}: must be {(required,) * len(sizes)}"
-        return ""
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """What it can compute only."""
+        return {"stride": 1, "dilation": 1, "kernel": self.r}
 
     def estimate(self, sums: Sums, *, flush_to_zero: bool = False) -> Estimate:
         """Error by depth: the largest number of roundings that a path from a product to an output meets.
