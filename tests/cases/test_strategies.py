@@ -18,6 +18,7 @@ from refconv.strategies import arrays, cases, geometries, recipes
 from refconv.verification.report.coverage import OF_GEOMETRY, classes
 
 EXAMPLES = 1000
+EVERYTHING = {"padding_modes": MODES, "asymmetric_padding": True, "string_padding": True, "unbatched": True}
 PADDING_CLASSES = [
     "padding 'same'",
     "padding 'valid'",
@@ -33,7 +34,7 @@ def drawn():
     counts: Counter[str] = Counter()
 
     @settings(max_examples=EXAMPLES, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-    @given(recipes(padding_modes=MODES, asymmetric_padding=True))
+    @given(recipes(**EVERYTHING))
     def count(recipe):
         counts.update([*classes(recipe.case()), recipe.fill])
 
@@ -66,7 +67,7 @@ def test_draws_are_independent():
 
 
 def test_shrinks_to_one_pixel():
-    case = find(cases(padding_modes=MODES, asymmetric_padding=True), lambda _: True)
+    case = find(cases(**EVERYTHING), lambda _: True)
     assert case.geometry == Geometry(1, 1, 1, (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), 1, "zeros")
     assert case.bias is None
     assert case.input.ndim == 4
@@ -87,7 +88,7 @@ def test_shrinks_to_the_condition(condition, expected):
     assert {name: getattr(geometry, name) for name in expected} == expected
 
 
-@given(cases(dtypes=ALL, padding_modes=MODES, asymmetric_padding=True, max_multiplications=2000))
+@given(cases(dtypes=ALL, max_multiplications=2000, **EVERYTHING))
 def test_every_case_is_valid(case):
     assert conv2d(*case.arguments(), padding_mode=case.padding_mode).shape == case.expected().shape
 
@@ -96,14 +97,14 @@ def test_every_case_is_valid(case):
 @given(st.data())
 @settings(max_examples=25, deadline=None)
 def test_cases_of_every_operator(op, data):
-    case = data.draw(cases(op, asymmetric_padding=True, padding_modes=MODES, max_multiplications=1000))
+    case = data.draw(cases(op, max_multiplications=1000, **EVERYTHING))
     assert case.op == op
     assert case.check(case.expected()).ok
 
 
 @given(st.data(), st.integers(1, 10_000))
 def test_limit_on_multiplications(data, limit):
-    g = data.draw(geometries(max_multiplications=limit, padding_modes=MODES))
+    g = data.draw(geometries(max_multiplications=limit, padding_modes=MODES, string_padding=True))
     assert np.prod(g.output_shape) * g.terms <= limit
 
 
@@ -119,7 +120,7 @@ def test_no_depthwise(case):
     assert case.geometry.groups == 1 or case.geometry.groups < case.geometry.in_channels
 
 
-@given(cases(string_padding=False, unbatched=False, dtypes=["float64"], padding_modes=["circular"], fills=["positive"]))
+@given(cases(dtypes=["float64"], padding_modes=["circular"], fills=["positive"]))
 def test_what_is_excluded_is_not_drawn(case):
     assert all(before == after for before, after in case.geometry.padding)
     assert not isinstance(case.padding, str)
@@ -194,3 +195,13 @@ def test_fills_refuse_what_they_cannot_do(arguments, message):
         return
     with pytest.raises(ValueError, match=message):
         operands(*arguments)
+
+
+@given(st.sampled_from(sorted(OPERATORS)).flatmap(cases))
+def test_by_default_as_verify_makes_them(case):
+    """A kernel of the README's contract: images with a batch axis, stride, padding and dilation as pairs of numbers."""
+    arguments = dict(zip(OPERATORS[case.op].parameters, case.arguments(), strict=True))
+    for name in ("input", "grad_output"):
+        assert name not in arguments or arguments[name].ndim == 4
+    for name in ("stride", "padding", "dilation"):
+        assert name not in arguments or all(isinstance(number, int) for number in arguments[name])

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numba
 import numpy as np
 import pytest
-from common import ALL, FLOATS, MODES, call, same_bits
+from common import ALL, AS_TORCH, FLOATS, MODES, call, same_bits
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -57,13 +57,13 @@ def test_block_length():
     assert BLOCK == 256
 
 
-@given(strategies.cases(dtypes=ALL, padding_modes=MODES, asymmetric_padding=True, max_multiplications=2000))
+@given(strategies.cases(dtypes=ALL, padding_modes=MODES, asymmetric_padding=True, max_multiplications=2000, **AS_TORCH))
 def test_python_and_compiled_agree_to_the_bit(case):
     """The nest run by Python, in exact rational arithmetic rounded once, and the same nest compiled."""
     assert same_bits(call(case, backend="python"), call(case))
 
 
-@given(strategies.cases(max_multiplications=2000))
+@given(strategies.cases(max_multiplications=2000, **AS_TORCH))
 def test_python_and_compiled_agree_to_the_bit_in_float32(case):
     """The speed tier likewise."""
     assert same_bits(call(case, backend="python", precision="float32"), call(case, precision="float32"))

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from common import ALL, MODES, call, same_bits
+from common import ALL, AS_TORCH, MODES, call, same_bits
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -49,7 +49,9 @@ BANDS = st.tuples(st.sampled_from((1, 2, 3, 100)), st.sampled_from((1, 5, 16, 33
 
 
 @given(
-    case=strategies.cases(dtypes=ALL, padding_modes=MODES, asymmetric_padding=True, max_multiplications=20_000),
+    case=strategies.cases(
+        dtypes=ALL, padding_modes=MODES, asymmetric_padding=True, max_multiplications=20_000, **AS_TORCH
+    ),
     tile=TILES,
     band=BANDS,
     n_threads=st.sampled_from((1, 2, 5)),
@@ -65,7 +67,7 @@ def test_every_schedule_gives_the_same_bits(case, tile, band, n_threads, coarse)
 
 
 @given(
-    case=strategies.cases(dtypes=("float32", "int16"), padding_modes=MODES, max_multiplications=1500),
+    case=strategies.cases(dtypes=("float32", "int16"), padding_modes=MODES, max_multiplications=1500, **AS_TORCH),
     tile=TILES,
     band=BANDS,
 )

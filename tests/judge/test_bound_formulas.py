@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from bounded import BOTH, FEW, HAIR, TILES, cases, direct, tiled
-from common import exact_sums
+from common import AS_TORCH, exact_sums
 from hypothesis import given, settings
 from kernels.winograd import WINOGRAD
 
@@ -60,7 +60,11 @@ FORMULAS = [
 
 @pytest.mark.parametrize("model", FORMULAS, ids=str)
 @settings(max_examples=FEW)
-@given(case=strategies.cases(dtypes=("float32", "float64"), fills=("normal", "positive"), max_multiplications=2000))
+@given(
+    case=strategies.cases(
+        dtypes=("float32", "float64"), fills=("normal", "positive"), max_multiplications=2000, **AS_TORCH
+    )
+)
 def test_bounds_are_their_formulas_rounded_outwards(model, case):
     """Never below, and above by a hair only."""
     bound = model.bound(case.sums, case.input.dtype)
@@ -84,7 +88,9 @@ def test_sums_are_rounded_outwards(case):
             assert exact <= Fraction(float(above)) ** power <= most
 
 
-@given(strategies.cases(dtypes=("complex64", "complex128"), asymmetric_padding=True, max_multiplications=600))
+@given(
+    strategies.cases(dtypes=("complex64", "complex128"), asymmetric_padding=True, max_multiplications=600, **AS_TORCH)
+)
 def test_parts_of_complex_sums(case):
     """The magnitudes of each part's products, each beside the other."""
     sums, g = case.sums, case.geometry
@@ -155,7 +161,7 @@ LESS_AND_MORE = [
 
 @pytest.mark.parametrize(("less", "more"), LESS_AND_MORE, ids=str)
 @settings(max_examples=FEW)
-@given(case=strategies.cases(dtypes=BOTH, max_multiplications=600))
+@given(case=strategies.cases(dtypes=BOTH, max_multiplications=600, **AS_TORCH))
 def test_more_freedom_is_a_larger_bound(less, more, case):
     """Everywhere, where numbers are normal and sums are rounded."""
     smaller, larger = (model.bound(case.sums, case.input.dtype) for model in (less, more))

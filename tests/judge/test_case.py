@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from common import ALL, MODES, call, same_bits
+from common import ALL, AS_TORCH, MODES, call, same_bits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -103,7 +103,7 @@ def exact_output(case):
         yield (n, k, p, q), total
 
 
-@given(strategies.cases(dtypes=("float32", "float64"), asymmetric_padding=True, max_multiplications=300))
+@given(strategies.cases(dtypes=("float32", "float64"), asymmetric_padding=True, max_multiplications=300, **AS_TORCH))
 def test_the_oracle_keeps_its_promise(case):
     """Oracle and speed tier lie within the bound of the exact value."""
     expected, bound = case.expected(), case.bound()
@@ -114,14 +114,14 @@ def test_the_oracle_keeps_its_promise(case):
             assert abs(Fraction(float(out[at])) - exact) <= Fraction(float(bound[at]))
 
 
-@given(strategies.cases(dtypes=ALL, padding_modes=MODES, max_multiplications=5000))
+@given(strategies.cases(dtypes=ALL, padding_modes=MODES, max_multiplications=5000, **AS_TORCH))
 def test_expected_is_what_conv2d_returns(case):
     """Of the operator, bit for bit."""
     for precision in ("exact", "float64", "float32")[: 2 + (case.input.dtype.itemsize <= 4)]:
         assert same_bits(case.expected(precision), call(case, precision=precision))
 
 
-@given(strategies.cases(dtypes=("float32",), fills=("normal", "positive")), st.data())
+@given(strategies.cases(dtypes=("float32",), fills=("normal", "positive"), **AS_TORCH), st.data())
 def test_a_dropped_product_is_seen(case, data):
     """Where the products are of one size, an output without one of them is outside the bound."""
     if 0 in case.geometry.output_shape or not case.weight.all() or not case.input.all():
@@ -229,7 +229,7 @@ def test_what_is_no_array_is_wrong(actual):
 NARROW_NAMES = tuple(map(str, NARROW))
 
 
-@given(strategies.cases(dtypes=NARROW_NAMES, asymmetric_padding=True, max_multiplications=300))
+@given(strategies.cases(dtypes=NARROW_NAMES, asymmetric_padding=True, max_multiplications=300, **AS_TORCH))
 def test_the_oracle_keeps_its_promise_in_narrow_formats(case):
     """Rounded once; oracle and speed tier lie within the bound of the exact value."""
     bound, outs = case.bound(), (case.expected(), case.expected("float32"))
@@ -240,14 +240,17 @@ def test_the_oracle_keeps_its_promise_in_narrow_formats(case):
                 assert abs(Fraction(float(out[at])) - exact) <= Fraction(float(bound[at]))
 
 
-@given(strategies.cases(dtypes=NARROW_NAMES, padding_modes=MODES, max_multiplications=5000))
+@given(strategies.cases(dtypes=NARROW_NAMES, padding_modes=MODES, max_multiplications=5000, **AS_TORCH))
 def test_expected_is_what_conv2d_returns_in_narrow_formats(case):
     """Case and operator round alike."""
     for precision in ("exact", "float64", "float32"):
         assert same_bits(case.expected(precision), call(case, precision=precision))
 
 
-@given(strategies.cases(dtypes=NARROW_NAMES, asymmetric_padding=True, max_multiplications=300), st.booleans())
+@given(
+    strategies.cases(dtypes=NARROW_NAMES, asymmetric_padding=True, max_multiplications=300, **AS_TORCH),
+    st.booleans(),
+)
 def test_a_narrow_accumulator_is_within_the_bound(case, backwards):
     """The loosest sound kernel: each product and each sum rounded to the narrow format."""
     g, dtype = case.geometry, case.input.dtype
@@ -270,7 +273,7 @@ def test_a_narrow_accumulator_is_within_the_bound(case, backwards):
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")
-@given(strategies.cases(dtypes=("float16", "bfloat16"), string_padding=False))
+@given(strategies.cases(dtypes=("float16", "bfloat16"), string_padding=False, unbatched=True))
 def test_torch_is_within_the_bound_of_narrow_formats(case):
     """As a peer, in its own dtypes. Without oneDNN: in torch 2.13 its bfloat16 is wrong where columns are strided."""
     x, w, b, *options = case.arguments()

@@ -15,7 +15,8 @@ from refconv.ops.family import OPERATORS, Call, compute
 from refconv.strategies import cases
 
 FLOATING = tuple(name for name, operator in OPERATORS.items() if not operator.is_quantized)
-EVERYTHING = {"padding_modes": ("zeros", "reflect", "replicate", "circular"), "asymmetric_padding": True}
+EVERYTHING = {"padding_modes": ("zeros", "reflect", "replicate", "circular"), "asymmetric_padding": True,
+              "string_padding": True, "unbatched": True}  # fmt: skip
 DTYPES = ("float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "complex64", "int8", "int32")
 FEW = settings(max_examples=25)
 
@@ -60,7 +61,7 @@ def test_sums_in_float_are_within_the_bound(op, data):
 @given(st.data())
 def test_a_wrong_element_is_seen(op, data):
     """One that is off by more than its bound, and by more than a rounding of it."""
-    case = data.draw(cases(op, dtypes=("float32", "int32"), fills=("integers",)))
+    case = data.draw(cases(op, dtypes=("float32", "int32"), fills=("integers",), **EVERYTHING))
     actual = case.expected()
     if not actual.size:
         return
@@ -76,7 +77,7 @@ def test_a_wrong_element_is_seen(op, data):
 @FEW
 @given(st.data())
 def test_torch_is_within_the_bound(op, data):
-    case = data.draw(cases(op, dtypes=("float32", "float64"), unbatched=False, string_padding=False))
+    case = data.draw(cases(op, dtypes=("float32", "float64")))
     if not all(array.size for array in case.arrays.values()):
         return
     by = {
@@ -132,7 +133,7 @@ def test_a_sum_has_no_more_products_than_are_said(op, data):
 @FEW
 @given(st.data())
 def test_cases_are_copied_whole(op, data):
-    case = data.draw(cases(op, dtypes=("int8",) if OPERATORS[op].is_quantized else ("float32",)))
+    case = data.draw(cases(op, dtypes=("int8",) if OPERATORS[op].is_quantized else ("float32",), **EVERYTHING))
     for again in (pickle.loads(pickle.dumps(case)), dataclasses.replace(case)):  # noqa: S301 - our own
         assert str(again) == str(case)
         assert again.expected().tobytes() == case.expected().tobytes()

@@ -11,7 +11,9 @@ from refconv import Case, strategies
 
 
 @given(
-    strategies.cases(dtypes=("float32",), fills=("normal", "integers"), string_padding=False, max_multiplications=800),
+    strategies.cases(
+        dtypes=("float32",), fills=("normal", "integers"), string_padding=False, max_multiplications=800, unbatched=True
+    ),
     st.data(),
 )
 @settings(max_examples=150)

@@ -1,6 +1,7 @@
 """The part of the input that the worst output is computed from."""
 
 import numpy as np
+from common import AS_TORCH
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from refconv import Case, strategies
         fills=("normal",),
         padding_modes=("zeros", "reflect", "replicate", "circular"),
         max_multiplications=2000,
+        **AS_TORCH,
     ),
     st.data(),
 )

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import torch
 from cases import case_of
+from common import AS_TORCH
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ MODELS = st.sampled_from([None, *map(ErrorModel.parse, ("tf32", "direct:float16"
 DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64")
 
 
-@given(strategies.cases(dtypes=DTYPES, max_multiplications=20_000), MODELS)
+@given(strategies.cases(dtypes=DTYPES, max_multiplications=20_000, **AS_TORCH), MODELS)
 @settings(max_examples=150)
 def test_tolerances_are_safe_and_tight(case, model):
     """What is as far off as the bound allows passes torch's comparison too; no smaller pair of two digits does it."""

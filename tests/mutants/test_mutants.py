@@ -21,7 +21,7 @@ from calls import (
     view,
     with_numbers,
 )
-from common import same_bits
+from common import AS_TORCH, same_bits
 from hypothesis import given, settings
 from paths import ROOT
 from processes import run
@@ -54,6 +54,7 @@ LOUD = {
         fills=["integers"],
         padding_modes=["zeros", "reflect", "replicate", "circular"],
         asymmetric_padding=True,
+        **AS_TORCH,
     )
 )
 def test_base_of_conv2d_is_exact(case):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.signal
 import torch
-from common import ALL, FLOATS, MODES, call, same_bits
+from common import ALL, AS_TORCH, FLOATS, MODES, call, same_bits
 from hypothesis import given
 
 from refconv import Case, assert_close, conv2d, strategies
@@ -24,19 +24,19 @@ def torch_conv2d(case):
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
-@given(strategies.cases(dtypes=FLOATS, padding_modes=MODES, asymmetric_padding=True))
+@given(strategies.cases(dtypes=FLOATS, padding_modes=MODES, asymmetric_padding=True, **AS_TORCH))
 def test_torch_is_within_the_bound(case):
     """Two witnesses that share no code: every element of torch's result lies within the error bound."""
     assert_close(torch_conv2d(case), case)
 
 
-@given(strategies.cases(dtypes=FLOATS, padding_modes=MODES, asymmetric_padding=True))
+@given(strategies.cases(dtypes=FLOATS, padding_modes=MODES, asymmetric_padding=True, **AS_TORCH))
 def test_speed_tier_is_within_the_bound(case):
     """Sums in the input's own dtype are what the bound was derived for."""
     assert_close(call(case, precision=case.input.dtype.name), case)
 
 
-@given(strategies.cases(dtypes=ALL[2:-1], padding_modes=MODES))
+@given(strategies.cases(dtypes=ALL[2:-1], padding_modes=MODES, **AS_TORCH))
 def test_integers_equal_torch(case):
     """Integers leave no room for rounding. torch sums in the input's type, so it gets int64, and knows no dilation."""
     x, w, b, stride, _, dilation, groups = case.arguments()
@@ -60,7 +60,9 @@ def stuffed(weight, dilation):
     return out
 
 
-@given(strategies.cases(dtypes=("float64",), fills=("integers",), padding_modes=MODES, asymmetric_padding=True))
+@given(
+    strategies.cases(dtypes=("float64",), fills=("integers",), padding_modes=MODES, asymmetric_padding=True, **AS_TORCH)
+)
 def test_integer_fills_are_exact(case):
     """Small integers as floats: the result is the exact one, in every precision, whatever sums them."""
     assert np.array_equal(call(case), call_as(case, np.int64))
@@ -76,7 +78,7 @@ def call_as(case, dtype, **options):
     return conv2d(*arguments, padding_mode=case.padding_mode, **options)
 
 
-@given(strategies.cases(dtypes=("float64",), depthwise=False, max_multiplications=20_000))
+@given(strategies.cases(dtypes=("float64",), depthwise=False, max_multiplications=20_000, **AS_TORCH))
 def test_scipy_is_within_the_bound(case):
     """scipy.signal.correlate2d over the padded input, strided and channel by channel."""
     x, w, b, (stride_h, stride_w), _, dilation, groups = case.arguments()
@@ -92,7 +94,8 @@ def test_scipy_is_within_the_bound(case):
     assert_close(out.reshape(case.expected().shape), case)
 
 
-EXACT = {"dtypes": ("float64",), "fills": ("integers",), "asymmetric_padding": True}
+EXACT = {"dtypes": ("float64",), "fills": ("integers",), "asymmetric_padding": True, "string_padding": True,
+         "unbatched": True}  # fmt: skip
 
 
 @given(strategies.cases(**EXACT))
@@ -121,14 +124,14 @@ def test_groups_are_concatenated_parts(case):
     assert same_bits(np.concatenate(parts, axis=-3), call(case))
 
 
-@given(strategies.cases(dtypes=FLOATS, asymmetric_padding=True))
+@given(strategies.cases(dtypes=FLOATS, asymmetric_padding=True, **AS_TORCH))
 def test_dilation_is_a_zero_stuffed_kernel(case):
     """Within the bound, for the stuffed kernel has more terms and so other blocks."""
     x, w, b, stride, _, dilation, groups = case.arguments()
     assert_close(conv2d(x, stuffed(w, dilation), b, stride, case.geometry.padding, 1, groups), case)
 
 
-@given(strategies.cases(dtypes=FLOATS, asymmetric_padding=True))
+@given(strategies.cases(dtypes=FLOATS, asymmetric_padding=True, **AS_TORCH))
 def test_stride_is_subsampling(case):
     """Every stride_h-th row and stride_w-th column of the convolution with stride 1, to the bit."""
     x, w, b, (stride_h, stride_w), _, dilation, groups = case.arguments()
@@ -136,7 +139,7 @@ def test_stride_is_subsampling(case):
     assert same_bits(np.ascontiguousarray(dense[..., ::stride_h, ::stride_w]), call(case))
 
 
-@given(strategies.cases(dtypes=FLOATS, padding_modes=MODES, asymmetric_padding=True))
+@given(strategies.cases(dtypes=FLOATS, padding_modes=MODES, asymmetric_padding=True, **AS_TORCH))
 def test_padding_is_a_padded_input(case):
     """Padding first (by NumPy) and then not at all, to the bit."""
     x, w, b, stride, _, dilation, groups = case.arguments()
@@ -147,7 +150,7 @@ def test_padding_is_a_padded_input(case):
     assert same_bits(conv2d(padded, w, b, stride, 0, dilation, groups), call(case))
 
 
-@given(strategies.cases(dtypes=FLOATS, depthwise=False, string_padding=False))
+@given(strategies.cases(dtypes=FLOATS, depthwise=False, string_padding=False, unbatched=True))
 def test_shift_moves_the_output(case):
     """A row and a column of zeros more at the top left: the output for stride 1 moves by one row and column."""
     x, w, b, _, _, dilation, groups = case.arguments()
@@ -176,7 +179,7 @@ def test_result_dtypes(dtype):
     assert conv2d(np.ones((1, 1, 2, 2), dtype), np.ones((1, 1, 1, 1), dtype)).dtype == expected
 
 
-@given(strategies.cases(dtypes=("float32",), max_multiplications=5000))
+@given(strategies.cases(dtypes=("float32",), max_multiplications=5000, **AS_TORCH))
 def test_unbatched_is_a_batch_of_one(case):
     """(C, H, W) in, (C, H, W) out."""
     x, *rest = case.arguments()

@@ -46,7 +46,7 @@ def test_gradients_equal_torch_nn_grad(geometry, seed):
     assert_equal(arrays.call("conv2d_weight"), peers.torch_conv2d_weight(*arrays.arguments("conv2d_weight")))
 
 
-@given(strategies.geometries(padding_modes=MODES, asymmetric_padding=True), SEEDS)
+@given(strategies.geometries(padding_modes=MODES, asymmetric_padding=True, string_padding=True), SEEDS)
 def test_larger_gradients_equal_torch(geometry, seed):
     """Channels and images around the widths of vectors, tiles and blocks; depthwise ones."""
     arrays = Arrays(geometry, seed, small_integers)

@@ -19,7 +19,7 @@ ONNX_PAIRS = [("uint8", "uint8"), ("uint8", "int8"), ("int8", "int8")]  # all th
 COMPARED_INTEGERS = [dtypes for dtypes in ALL_PAIRS if peers.onnx_multiplies(*dtypes)]
 COMPARED = [dtypes for dtypes in ONNX_PAIRS if peers.onnx_multiplies(*dtypes)]
 SEEDS = st.integers(0, 2**32 - 1)
-GEOMETRIES = strategies.geometries(asymmetric_padding=True, max_multiplications=20_000)
+GEOMETRIES = strategies.geometries(asymmetric_padding=True, max_multiplications=20_000, string_padding=True)
 
 
 def whole_range(rng, shape, dtype):

@@ -50,7 +50,8 @@ TILES = [(2, 3), (4, 3), (6, 3), (2, 5), (3, 2)]
 def cases(dtypes, **limits):
     """Small ones, of every fill."""
     fills = sorted(set.union(*(set(known(dtype)) for dtype in dtypes)))
-    return strategies.cases(dtypes=dtypes, fills=fills, asymmetric_padding=True, max_multiplications=600, **limits)
+    wide = {"asymmetric_padding": True, "string_padding": True, "unbatched": True, "max_multiplications": 600}
+    return strategies.cases(dtypes=dtypes, fills=fills, **wide | limits)
 
 
 @st.composite

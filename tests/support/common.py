@@ -26,3 +26,7 @@ def exact_sums(g, x, w, b):
 def same_bits(left, right):
     """Equality of dtype, shape and bits; NaN payloads and signs of zero count."""
     return left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
+
+
+# What torch's functions take beside what `strategies.cases` draws by default.
+AS_TORCH = {"string_padding": True, "unbatched": True}

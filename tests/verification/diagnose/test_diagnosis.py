@@ -4,6 +4,7 @@ import diagnosis as diagnosis_evidence
 import numpy as np
 import pytest
 import variants
+from common import AS_TORCH
 from hypothesis import given
 from offset_tables import Kernel
 from variants import VARIANTS
@@ -113,7 +114,7 @@ def test_what_raises_always():
 # Alterations, conditions and positions.
 
 
-@given(cases(string_padding=True, asymmetric_padding=True, max_multiplications=2000))
+@given(cases(**AS_TORCH, asymmetric_padding=True, max_multiplications=2000))
 def test_an_alteration_of_what_is_equal_changes_nothing(case):
     g = case.geometry
     for alteration in alterations():
