@@ -127,12 +127,12 @@ def arrange(array: np.ndarray, name: str) -> np.ndarray:
     return place(array, name).view
 
 
-def place(array: np.ndarray, name: str = "contiguous") -> Place:
-    """As `arrange`, together with the memory that the array lies in."""
+def place(array: np.ndarray, name: str = "contiguous", fill: int | None = None) -> Place:
+    """As `arrange`, together with the memory that the array lies in, whose other bytes are `fill` if it is given."""
     fixed = _constant_axes(array) if name == "broadcast" else ()
     if name == "broadcast" and not fixed:
         raise ValueError("memory='broadcast': the values must be the same all along an axis")
-    placed = reserve(array.shape, array.dtype, name, poison(array.dtype), fixed)
+    placed = reserve(array.shape, array.dtype, name, poison(array.dtype) if fill is None else fill, fixed)
     placed.view[...] = array
     return placed
 

@@ -18,6 +18,7 @@ from refconv.ops.family import OPERATORS
 from refconv.verification.candidate import array_kinds
 from refconv.verification.candidate.arrangements import OTHER, Place, bits, place, poison, reserve
 from refconv.verification.candidate.array_kinds import Handed
+from refconv.verification.candidate.clock import calling
 from refconv.verification.examine.property_names import INPUTS, KIND, LAYOUT, OUTSIDE, RETURNS, WRITTEN
 
 # Arguments whose channels are where the layout says; weights always are (C_out, C_in // groups, R, S).
@@ -64,6 +65,8 @@ class Way:
         Of images.
     memory : mapping of str to str
         Arrangements by the names of arrays; others are contiguous.
+    around : int or None
+        The bytes around the arrays that are handed over; poison if not given.
     """
 
     arrays: str = "numpy"
@@ -71,6 +74,7 @@ class Way:
     style: str = "return"
     layout: str = "NCHW"
     memory: Mapping[str, str] = field(default_factory=dict)
+    around: int | None = None
 
 
 def call_function(function: Callable[..., Any], case: Case, way: Way) -> Outcome:
@@ -207,7 +211,7 @@ class Arguments:
         original = np.asarray(value)
         if last and name in IMAGES:
             original = np.moveaxis(original, -3, -1)
-        handed = self._handed(name, place(original, self._way.memory.get(name, "contiguous")))
+        handed = self._handed(name, place(original, self._way.memory.get(name, "contiguous"), self._way.around))
         self._inputs[name] = original, handed, handed.bytes.copy()
         return handed.array
 
@@ -235,8 +239,9 @@ def _called(function: Callable[..., Any], positional: Sequence[Any], keywords: M
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            returned = function(*positional, **keywords)
-            array_kinds.finish(returned, way.arrays, way.device)
+            with calling():
+                returned = function(*positional, **keywords)
+                array_kinds.finish(returned, way.arrays, way.device)
         except NotImplementedError as error:
             raise Unsupported(str(error)) from error
         except KeyboardInterrupt:

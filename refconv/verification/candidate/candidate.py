@@ -4,7 +4,7 @@ Knows how a function is called; not how it is found, and not how it is judged.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,14 @@ class Candidate:
         """The positional arguments of a call: fresh, writable copies of the arrays, of the candidate's kind."""
         return Arguments(case, self._way()).positional
 
-    def call(self, case: Case, *, layout: str = "NCHW", memory: Iterable[tuple[str, str]] = ()) -> Outcome:
+    def call(
+        self,
+        case: Case,
+        *,
+        layout: str = "NCHW",
+        memory: Iterable[tuple[str, str]] = (),
+        around: int | None = None,
+    ) -> Outcome:
         """Call the function, and check all that it did except the numbers.
 
         The result is a copy. Where elements of an output look as if they had not been written, there is a second call.
@@ -80,6 +87,8 @@ class Candidate:
         memory : iterable of (str, str)
             Names of arrays and how each lies in memory, see `arrangements.arrange`; others are contiguous.
             What a candidate of the style "out" writes to is named "output".
+        around : int, optional
+            The bytes around the arrays; poison, which is NaN or large, if not given.
 
         Raises
         ------
@@ -96,7 +105,8 @@ class Candidate:
         >>> Candidate(refconv.conv2d).call(case, memory=[("input", "row_pitch")])
         Outcome(result=array([[[[1., 1.], [1., 1.]]]]), faults=())
         """
-        return call_function(self.function, case, self._way(choice("layout", layout, ("NCHW", "NHWC")), memory))
+        way = self._way(choice("layout", layout, ("NCHW", "NHWC")), memory)
+        return call_function(self.function, case, replace(way, around=around))
 
     @property
     def device(self) -> str:
