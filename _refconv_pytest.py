@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Do nothing unless there is a target; then, without paths on the command line, collect its tests only."""
     if config.getoption("refconv"):
-        config.pluginmanager.register(_Plugin(_plan(config)), "refconv-tests")
+        config.pluginmanager.register(_Plugin(replace(_plan(config), config=config)), "refconv-tests")
         if config.args_source is not pytest.Config.ArgsSource.ARGS:
             config.args.clear()
 
@@ -63,6 +63,7 @@ class _Plan:
     settings: Settings
     expected: Expected
     properties: tuple[str, ...]
+    config: pytest.Config | None = None
 
     def candidate(self, op: str) -> Candidate:
         """The candidate, loaded."""
@@ -74,7 +75,21 @@ class _Plan:
         """All cases of one operator and dtype."""
         from refconv.verification import campaign
 
-        return campaign.run(self.candidate(op), self.settings, [dtype])
+        settings = replace(self.settings, progress=self._progress, tell=self._tell)
+        return campaign.run(self.candidate(op), settings, [dtype])
+
+    def _progress(self, label: str, done: int, total: int) -> None:
+        """A line for each quarter of the cases: a campaign is a minute in which pytest shows nothing else."""
+        if done == total or done % max(1, total // 4) == 0:
+            name, _, failed = label.partition(";")
+            self._tell(f"{name}: {done} of {total}{failed and f';{failed}'}")
+
+    def _tell(self, line: str) -> None:
+        """Show a line, where there is a terminal: a worker of pytest-xdist has none."""
+        reporter = self.config and self.config.pluginmanager.getplugin("terminalreporter")
+        if reporter:
+            reporter.ensure_newline()
+            reporter.write_line(f"refconv: {line}")
 
 
 def _plan(config: pytest.Config) -> _Plan:
@@ -236,14 +251,19 @@ class Property(pytest.Item):
         if tally and tally.failed and not faults:
             faults = [f"{tally.failed} of {tally.checked} cases failed"]
         if faults:
-            raise Violation("\n\n".join(faults))
+            raise Violation("\n\n".join([*faults, *report.faults]))
+        if report.faults:  # of refconv's own: then nothing is known for sure
+            raise RuntimeError("\n".join(report.faults))
         if tally is None or not tally.checked:
             pytest.skip(tally.skipped if tally and tally.skipped else "not checked")
         self.user_properties.append(("cases", tally.checked))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:
         """The text to show: a violation's message without a traceback."""
-        return str(excinfo.value) if isinstance(excinfo.value, Violation) else super().repr_failure(excinfo, *args)
+        from refconv.verification.faults import WrongUse
+
+        plain = isinstance(excinfo.value, Violation | WrongUse)
+        return str(excinfo.value) if plain else super().repr_failure(excinfo, *args)
 
     def reportinfo(self) -> tuple[str, None, str]:
         """The location of a test that is in no file."""

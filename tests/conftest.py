@@ -30,6 +30,17 @@ def generated_only(monkeypatch):
     monkeypatch.setattr("refconv.verification.sections.FIXED", {})
 
 
+@pytest.fixture(autouse=True)
+def faults_of_ours_are_raised(request, monkeypatch):
+    """What a campaign notes as refconv's own fault fails the test, unless that is what the test is about."""
+
+    def raised(_faults, doing, what):
+        pytest.fail(f"refconv's own fault, {doing}: {what}")
+
+    if not request.node.get_closest_marker("own_faults"):
+        monkeypatch.setattr("refconv.verification.faults.Faults.note", raised)
+
+
 # Their tests take a minute or two: begun last, one of these files would keep one process busy while the others idle.
 LONGEST = ("test_worker", "test_gpu_elsewhere", "test_cli", "test_verify", "test_diagnosis", "test_properties")
 

@@ -5,11 +5,14 @@ Knows typer and rich; no command.
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -24,7 +27,15 @@ if TYPE_CHECKING:
     from refconv.verification.settings import Progress as Callback
 
 
-FAILED, WRONG_USAGE = 1, 2
+FAILED, WRONG_USAGE, OWN_FAULT, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+
+
+class Terminated(KeyboardInterrupt):
+    """Asked to end, by SIGTERM: to be told from an interrupt by its exit code only."""
+
+
+def _terminate(*_: Any) -> NoReturn:
+    raise Terminated
 
 
 def checked_dtypes(names: list[str] | None) -> list[str] | None:
@@ -99,6 +110,27 @@ def parsed_model(text: str | None) -> ErrorModel | None:
         raise typer.BadParameter(str(error), param_hint="--model") from None
 
 
+@contextmanager
+def no_fault_of_ours() -> Iterator[None]:
+    """Context whose unexpected exceptions are told as what they are, with an exit code of their own."""
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _terminate) if in_main else None
+    try:
+        yield
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
+    except KeyboardInterrupt as interrupt:
+        typer.echo("refconv: interrupted", err=True)
+        raise typer.Exit(TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED) from None
+    except Exception as error:  # noqa: BLE001 - told, with all there is to be known of it
+        typer.echo("".join(traceback.format_exception(error)), err=True)
+        typer.echo("refconv: this is refconv's own fault; please report it", err=True)
+        raise typer.Exit(OWN_FAULT) from None
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
 def check_compiler() -> None:
     """End if the compiled target can't be used."""
     from refconv.engine import targets
@@ -135,13 +167,15 @@ def progress_bar(console: Console) -> Iterator[Callback]:
         tasks = {}
 
         def update(label: str, done: int, total: int) -> None:
-            if label not in tasks:
-                tasks[label] = bars.add_task(label, total=total)
-            bars.update(tasks[label], completed=done)
+            name = label.partition(";")[0]  # what failed so far comes after it
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], description=label, completed=done)
 
         yield update
 
 
 def _plain_line(console: Console, label: str, done: int, total: int) -> None:
     if done == total or done % max(1, total // 4) == 0:
-        console.print(f"{label}: {done} of {total}", highlight=False)
+        name, _, failed = label.partition(";")
+        console.print(f"{name}: {done} of {total}{failed and f';{failed}'}", highlight=False)

@@ -6,7 +6,7 @@ Knows typer and rich; a candidate is tested elsewhere, by modules that are impor
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +16,8 @@ from rich.console import Console
 
 from refconv.cli.options import (
     FAILED,
+    OWN_FAULT,
+    WRONG_USAGE,
     Abi,
     Arrays,
     Json,
@@ -25,6 +27,7 @@ from refconv.cli.options import (
     checked_dtypes,
     existing_folder,
     load_target,
+    no_fault_of_ours,
     parsed_model,
     progress_bar,
 )
@@ -79,7 +82,7 @@ def verify(  # noqa: PLR0913 - the command's options
         bool | None,
         typer.Option(help="Whether TARGET runs in a process of its own; by default if it can be loaded there."),
     ] = None,
-    time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds that a case may take there.")] = 20.0,
+    time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds that a call of TARGET may take there.")] = 20.0,
     expected_failures: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="A file of known failures: op/dtype/property  # reason."),
@@ -88,8 +91,9 @@ def verify(  # noqa: PLR0913 - the command's options
         float, typer.Option(min=0.001, help="Time to make failing cases small, all together.")
     ] = 60.0,
     max_failures: Annotated[
-        int | None, typer.Option(min=1, help="Failures that end a section, 200 if not given.")
+        int | None, typer.Option(min=1, help="Failures that end it; if not given, 200 end a section.")
     ] = None,
+    exit_first: Annotated[bool, typer.Option("-x", "--exit-first", help="As --max-failures 1.")] = False,
     huge: Annotated[
         bool, typer.Option("--huge", help="Also arrays of more than 2**31 and 2**32 bytes, and 2**31 elements.")
     ] = False,
@@ -106,20 +110,27 @@ def verify(  # noqa: PLR0913 - the command's options
         typer.Option(dir_okay=False, writable=True, callback=existing_folder, help="Write an HTML page to this file."),
     ] = None,
     json: Json = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False, callback=existing_folder, help="Write the pairs of options not covered to this file."
+        ),
+    ] = None,
 ) -> None:
     """Put TARGET to the test.
 
     TARGET is called as torch's function is, a conv2d with (input, weight, bias, stride, padding, dilation, groups).
-    Exit codes: 0 all good, 1 it failed, 2 wrong usage or TARGET can't be loaded.
+    Exit codes: 0 all good, 1 it failed, 2 wrong usage or TARGET can't be loaded or called so, 3 refconv's own fault,
+    130 interrupted.
     """
     from refconv.verification import campaign
+    from refconv.verification.faults import WrongUse
     from refconv.verification.memory import size
     from refconv.verification.report.expected_failures import Expected
     from refconv.verification.settings import Settings
 
-    if quick and (cases is not None or seconds is not None):
-        given = f"--cases {cases}" if cases is not None else f"--seconds {seconds}"
-        raise typer.BadParameter(f"must not be given beside {given}: it says how many cases", param_hint="--quick")
+    _refuse_beside(quick and "--quick", {"--cases": cases, "--seconds": seconds}, "it says how many cases")
+    _refuse_beside(exit_first and "-x", {"--max-failures": max_failures}, "it says how many failures")
     claim = parsed_model(model)
     candidate = load_target(target, arrays, op, style, abi)
     try:
@@ -127,31 +138,50 @@ def verify(  # noqa: PLR0913 - the command's options
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(str(error), param_hint="--supports") from None
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    with progress_bar(console) as progress, _distributed(dask) as executor:
+    with no_fault_of_ours(), progress_bar(console) as progress, _distributed(dask) as executor:
         try:
             settings = Settings(
                 cases=QUICK if quick else cases or CASES, seconds=seconds, seed=seed, model=claim, supports=limits,
                 supported=supported, jobs=jobs, executor=executor, isolate=isolate, time_limit=time_limit,
                 resume=resume, progress=progress, tell=console.print, sets=sets, largest=largest,
                 examples=not quick if examples is None else examples, shrink_seconds=shrink_seconds,
-                max_failures=max_failures, huge=huge, memory=None if memory is None else size("memory", memory),
+                max_failures=1 if exit_first else max_failures, huge=huge,
+                memory=None if memory is None else size("memory", memory),
                 expected=Expected() if expected_failures is None else Expected.read(expected_failures),
             )  # fmt: skip
             outcome = campaign.run(candidate, settings, dtype)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
-    _print(outcome, target)
-    if quick:
-        fixed = ", torch's examples and real images" if op == "conv2d" and not examples else ""
-        typer.echo(f"--quick: the first {QUICK} of {CASES} cases; left out: later ones{fixed}")
+        except WrongUse as error:
+            typer.echo(f"refconv: {error}", err=True)
+            raise typer.Exit(WRONG_USAGE) from None
+    with no_fault_of_ours():
+        _write(outcome, json, pairs, report)
+        _print(outcome, target)
+        if quick:
+            fixed = ", torch's examples and real images" if op == "conv2d" and not examples else ""
+            typer.echo(f"--quick: the first {QUICK} of {CASES} cases; left out: later ones{fixed}")
+    if not outcome.ok:
+        raise typer.Exit(OWN_FAULT if outcome.faults else FAILED)
+
+
+def _refuse_beside(option: str | bool, others: Mapping[str, Any], why: str) -> None:
+    """Refuse an option, if it is given, beside another one that says the same."""
+    for name, value in others.items():
+        if option and value is not None:
+            raise typer.BadParameter(f"must not be given beside {name} {value}: {why}", param_hint=str(option))
+
+
+def _write(outcome: Report, json: Path | None, pairs: Path | None, page: Path | None) -> None:
+    """Write the files that are asked for, before anything is printed: what fails there costs no file."""
     if json is not None:
         outcome.to_json(json)
-    if report is not None:
+    if pairs is not None:
+        outcome.pairs_to_json(pairs)
+    if page is not None:
         from refconv.cli.environment import environment
 
-        outcome.to_html(report, environment())
-    if not outcome.ok:
-        raise typer.Exit(FAILED)
+        outcome.to_html(page, environment())
 
 
 def replay(
@@ -224,23 +254,26 @@ def _first_ones(report: Report) -> Iterator[Failure]:
 
 
 def _print(report: Report, target: str) -> None:
-    """The tables, what was covered, and the smallest case of each property violated, with its program."""
+    """The verdict, the smallest case of each property violated with its program, the tables, and what was covered."""
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    console.print(report.table())
-    console.print(report.property_table())
-    classes = ", ".join(f"{name} {count}" for name, count in report.coverage.items())
-    console.print(f"Generated cases by class: {classes or 'none'}", soft_wrap=False)
-    for line in report.coverage_lines():
-        console.print(line, soft_wrap=False)
-    for result in report.results:
-        if result.skipped:
-            console.print(f"{result.section}, {result.dtype}: skipped: {result.skipped}")
-    for note in report.notes:
-        console.print(f"Note: {note}")
+    ended = f"; {report.ended_early}" if report.ended_early else ""
+    verdict = f"{target}: {'passed' if report.ok else 'FAILED'}, {report.judged}{ended}"
+    console.print(verdict)
+    for fault in report.faults:
+        console.print(fault)
     for failure in _first_ones(report):
         console.print(f"\nFAILED {failure}\n\nThis program shows it:\n")
         console.print(failure.snippet)
         if failure.example:
             console.print(f"For a test of yours: {failure.example}")
-    ended = f"; {report.ended_early}" if report.ended_early else ""
-    console.print(f"{target}: {'passed' if report.ok else 'FAILED'}, {report.n_cases} cases judged{ended}")
+    console.print(report.table())
+    console.print(report.property_table())
+    for line in report.coverage_lines():
+        console.print(line)
+    for result in report.results:
+        if result.skipped:
+            console.print(f"{result.section}, {result.dtype}: skipped: {result.skipped}")
+    for note in report.notes:
+        console.print(f"Note: {note}")
+    if report.failures:  # what stands above may have left the screen
+        console.print(verdict)

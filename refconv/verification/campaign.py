@@ -12,19 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from refconv.cases.huge import huge_cases
+from refconv.cases.recipe import QUANTIZED
 from refconv.cases.supports import Supports
 from refconv.core import formats
 from refconv.core.checks import choice, integer
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
+from refconv.ops.quantized import EIGHT_BITS
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.loading import find
 from refconv.verification.examine.crew import crew
 from refconv.verification.examine.journal import Journal
+from refconv.verification.faults import Faults, OfCaller, described
 from refconv.verification.memory import available, size
 from refconv.verification.report.expected_failures import Expected
 from refconv.verification.report.report import Report
-from refconv.verification.sections import sections
+from refconv.verification.report.results import Result
+from refconv.verification.sections import Section, sections
 from refconv.verification.settings import DEFAULT_DTYPES, LARGEST_SEED, Progress, Settings
 from refconv.verification.setup import Setup
 from refconv.verification.stopwatch import Stopwatch
@@ -101,7 +105,7 @@ def verify(  # noqa: PLR0913 - the contract's options
         Whether the candidate runs in a process of its own, so that a crash or an endless loop is a failure like any
         other. By default, if it can be loaded there: a function that a module has, not one made in a function.
     time_limit : float
-        Seconds that one case may take in such a process; ten times that for the first.
+        Seconds that a call of the candidate may take in such a process; ten times that for the first one.
     resume : path, optional
         A file that what is done is written to; if it is there already, what stands in it is not done again.
     examples : bool
@@ -115,14 +119,15 @@ def verify(  # noqa: PLR0913 - the contract's options
     shrink_seconds : float
         The most time that failing cases, all together, may take to be made small and to be tried around.
     max_failures : int, optional
-        Failures that end a section; 200 if not given.
+        Failures that end the campaign; if not given, 200 end a section.
     huge : bool
         Whether a conv2d is also called with arrays of more than 2**31 and 2**32 bytes and 2**31 elements.
     memory : int or str, optional
         Bytes that these calls may take, or text such as "20G"; what is free, less 1 GiB, if not given. Calls that need
         more are left out, which a note says.
     progress : callable, optional
-        Called with a section's name, the number of cases done and the number of cases in all.
+        Called with a section's name (after a semicolon, what failed so far and how often), the number of cases done and
+        the number of cases in all.
 
     Returns
     -------
@@ -134,6 +139,8 @@ def verify(  # noqa: PLR0913 - the contract's options
     ------
     GeometryError, TypeError, ValueError
         For a wrong argument.
+    TypeError
+        If equal TypeErrors in cases that have nothing in common prove that the candidate is not meant to be called so.
     BackendUnavailable, ModuleNotFoundError
         For a kind of arrays that there can't be here.
 
@@ -192,15 +199,18 @@ def run(candidate: Candidate, settings: Settings, dtypes: Sequence[str] | None =
     names = _checked_dtypes(candidate.op, dtypes)
     _check_settings(settings, candidate)
     settings = _with_memory(settings, candidate, names)
+    if settings.model is not None:  # of other cases it can't say whether a result is right
+        supports = settings.supports.within(settings.model.limits(candidate.op), f"model={str(settings.model)!r}")
+        settings = replace(settings, supports=supports)
     seconds = None if settings.seconds is None else settings.seconds / len(names)
+    faults = Faults()
     with (
         crew(candidate, settings) as examining,
         Journal(settings.resume, (*candidate.identity, settings.identity)) as journal,
     ):
         stopwatch = Stopwatch(settings.shrink_seconds)
-        setups = [Setup(candidate, settings, examining, journal, dtype, stopwatch, seconds) for dtype in names]
-        done = [section for setup in setups for section in sections(setup)]
-        results = tuple(section.result for section in done)
+        setups = [Setup(candidate, settings, examining, journal, dtype, stopwatch, faults, seconds) for dtype in names]
+        done, results = _judged(setups)
         notes = [*examining.notes, *journal.notes, *(note for section in done for note in section.notes)]
     covered = sum((section.classes for section in done), Counter[str]())
     interactions = [section.interactions for section in done if section.interactions is not None]
@@ -209,6 +219,7 @@ def run(candidate: Candidate, settings: Settings, dtypes: Sequence[str] | None =
         dict(covered.most_common()),
         interactions=sum(interactions[1:], interactions[0]) if interactions else None,
         notes=tuple(notes),
+        faults=faults.told,
         op=candidate.op,
         target=candidate.target,
         seconds=time.monotonic() - start,
@@ -225,9 +236,27 @@ def run(candidate: Candidate, settings: Settings, dtypes: Sequence[str] | None =
     return replace(report, notes=(*notes, *settings.expected.unmatched(checked)))
 
 
+def _judged(setups: Sequence[Setup]) -> tuple[list[Section], tuple[Result, ...]]:
+    """The sections that were gone through, with their results: all, or those up to the failure that ends it."""
+    done: list[Section] = []
+    try:
+        for setup in setups:
+            most = setup.settings.max_failures
+            for section in sections(setup):
+                done.append(section)
+                if most is not None and sum(section.unexpected for section in done) >= most:
+                    section.further_notes.append(f"ended after {most} failures; what would come later was not begun")
+                    return done, tuple(section.result for section in done)
+        return done, tuple(section.result for section in done)
+    except OfCaller as error:
+        raise error.__cause__ or error from None
+    except ValueError as error:  # of arguments there was none left to refuse
+        raise RuntimeError(described(error)) from error
+
+
 def _checked_dtypes(op: str, dtypes: Sequence[str] | None) -> tuple[str, ...]:
     """The dtypes to test, without repetition; the operator's default ones if none are named."""
-    supported = tuple(map(str, formats.SUPPORTED))
+    supported = tuple(map(str, EIGHT_BITS if op in QUANTIZED else formats.SUPPORTED))
     names = DEFAULT_DTYPES.get(op, ("float32",)) if dtypes is None else dtypes
     if isinstance(names, str):
         raise TypeError(f"dtypes={names!r}: must be a sequence of names, not one")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from refconv.cases.recipe import Recipe
 from refconv.verification.diagnose.conditions import meets
 from refconv.verification.diagnose.findings import Diagnosis
-from refconv.verification.examine.examiner import Finding
+from refconv.verification.examine.examination import Finding
 from refconv.verification.examine.property_names import RETURNS
 from refconv.verification.report.expected_failures import CRASH, EXCEPTION
 from refconv.verification.report.results import Failure
@@ -19,6 +19,8 @@ from refconv.verification.settings import Source
 MOST = 5  # causes of a property that are shown; other failing cases are counted
 ORDINARY = "ordinary numbers"
 UNUSUAL = {"special": "NaN, infinities, -0", "subnormal": "subnormal numbers", "wide": "the whole range of exponents"}
+
+REFUSALS = tuple(f"{EXCEPTION} {error}" for error in ("AssertionError", "ValueError"))
 
 Failing = Sequence[tuple[Source, Finding]]
 
@@ -39,6 +41,12 @@ def families(findings: Failing) -> list[list[tuple[Source, Finding]]]:
     for source, finding in findings:
         apart.setdefault(family(source, finding), []).append((source, finding))
     return [apart[name] for name in sorted(apart, key=lambda name: (name in UNUSUAL.values(), name))]
+
+
+def refusals(findings: Failing) -> list[Recipe]:
+    """The recipes of calls that the candidate may not have meant to take: all findings are errors of value."""
+    meant = all(family(*pair) in REFUSALS for pair in findings)
+    return [source for source, _ in findings if meant and isinstance(source, Recipe)]
 
 
 def usual_fill(findings: Failing) -> str:

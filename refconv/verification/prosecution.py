@@ -5,8 +5,8 @@ Knows shrinking, diagnosis and reproducers, and puts them together; not how any 
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,12 +15,14 @@ from refconv.cases.huge import Huge
 from refconv.cases.recipe import Recipe
 from refconv.cases.shrink import shrink
 from refconv.cases.variations import roomy, variations
+from refconv.judge.comparison import Comparison
 from refconv.verification import causes
+from refconv.verification.claims import leaving_out
 from refconv.verification.diagnose.conditions import experiment
 from refconv.verification.diagnose.diagnosis import diagnose
-from refconv.verification.diagnose.evidence import Evidence
+from refconv.verification.diagnose.evidence import Evidence, spread
 from refconv.verification.diagnose.findings import Diagnosis
-from refconv.verification.examine.examiner import Finding
+from refconv.verification.examine.examination import Finding
 from refconv.verification.examine.wrong_arguments import Wrong
 from refconv.verification.report import coverage
 from refconv.verification.report.reproducer import example, program
@@ -35,6 +37,7 @@ AROUND = 24  # failing experiments of which the results are looked at
 RESEEDED = 6  # other numbers with which the smallest failing case is tried again
 USUAL = ("integers", "normal", "positions", "uniform")
 BY_CHANCE = 0.02  # what is less probable is no chance
+PICTURED = 16  # fewest outputs of which a map of errors shows anything
 SAME = 4  # cases with unusual numbers that are tried with usual ones
 VARYING = 400  # most calls in experiments around the smallest failing case; with another limit load would tell
 PATIENCE = 3  # they take a third of the time that is left, at most
@@ -60,18 +63,22 @@ class Prosecution:
         The section's name.
     passed
         Cases without any finding, for the diagnosis; None where there is to be no diagnosis.
+    returned
+        Cases of which a result came back, right or wrong.
     """
 
-    def __init__(self, setup: Setup, section: str, passed: Sequence[Source] | None) -> None:
-        self.setup, self.section, self.passed = setup, section, passed
+    def __init__(
+        self, setup: Setup, section: str, passed: Sequence[Source] | None, returned: Sequence[Source] = ()
+    ) -> None:
+        self.setup, self.section, self.passed, self.returned = setup, section, passed, returned
         self.examiner, self.stopwatch = setup.crew.single_examiner, setup.stopwatch
+        self.mistakes: set[str] = set()  # that failures were told to be
 
-    def failures(self, property_: str, findings: Sequence[tuple[Source, Finding]]) -> Iterator[Failure]:
-        """The failures of one property: the smallest of each cause, `causes.MOST` of them at most.
+    def failures(self, property_: str, findings: Sequence[tuple[Source, Finding]], made: list[Failure]) -> None:
+        """Append the failures of one property to those made: the smallest of each cause, `causes.MOST` at most.
 
         As long as all of them are expected there are more, however long that takes: the next one may not be.
         """
-        made: list[Failure] = []
         usual = causes.usual_fill(findings)
         for of_family in causes.families(findings):
             left = list(of_family)
@@ -95,7 +102,6 @@ class Prosecution:
                 else:
                     made[number] = replace(made[number], n_cases=made[number].n_cases + n_cases)
                 left = rest
-        yield from made
 
     def _same_with(self, fill: str, property_: str, findings: Sequence[tuple[Source, Finding]]) -> bool:
         """Whether cases with unusual numbers fail with usual ones as well: then these are not the cause."""
@@ -106,20 +112,47 @@ class Prosecution:
 
     def _failure(self, property_: str, findings: Sequence[tuple[Source, Finding]]) -> Failure:
         """The failure of one cause, from cases on which the property does not hold."""
-        candidate, settings = self.setup.candidate, self.setup.settings
         source, finding = min(findings, key=lambda pair: coverage.size(pair[0]))
-        reliable, experiments = True, _Experiments()
+        reliable, experiments, diagnosis = True, _Experiments(), None
         if isinstance(source, Recipe):
-            with self.stopwatch.running():
+            with self._noted("making small", property_, source), self.stopwatch.running():
                 source, finding, reliable = self._shrunk(property_, source, finding, experiments)
             if self.passed is not None and reliable and not finding.crash:
-                with self.stopwatch.running():
+                with self._noted("trying variations of", property_, source), self.stopwatch.running():
                     self._vary(property_, source, experiments)
+        with self._noted("diagnosing", property_, source):
+            diagnosis = self._diagnosis(property_, findings, experiments)
+        self.mistakes |= {diagnosis.mutant} if diagnosis and diagnosis.mutant else set()
+        if refused := causes.refusals(findings):
+            with self._noted("looking for what leaves out", property_, source):
+                taken = [source for source in self.returned if isinstance(source, Recipe)]
+                if claim := leaving_out(refused, taken, self.setup.settings.supports):
+                    said = f"  if these calls are not meant to be taken: --supports '{claim}'"
+                    finding = replace(finding, text=f"{finding.text}\n{said}")
+        failure = self._told(property_, source, finding, diagnosis, reliable=reliable)
+        return replace(failure, pictured=_pictured(finding, findings))
+
+    def bare(self, property_: str, findings: Sequence[tuple[Source, Finding]]) -> Failure:
+        """The failure as it was met: neither made small, nor diagnosed."""
+        source, finding = min(findings, key=lambda pair: coverage.size(pair[0]))
+        failure = self._told(property_, source, finding, None)
+        return replace(failure, n_cases=len(findings), pictured=finding.comparison)
+
+    def _noted(self, doing: str, property_: str, source: Source) -> AbstractContextManager[None]:
+        """Context in which a fault of refconv's own is noted and costs nothing but what is done in it."""
+        return self.setup.faults.noted(f"{doing} a case that fails {property_!r}: {source}")
+
+    def _told(
+        self, property_: str, source: Source, finding: Finding, diagnosis: Diagnosis | None, *, reliable: bool = True
+    ) -> Failure:
+        candidate, settings = self.setup.candidate, self.setup.settings
+        snippet = line = ""
+        with self._noted("writing a program for", property_, source):
+            snippet, line = program(candidate, source, property_, settings.model), example(source)
         case: Any = source
         if not isinstance(source, Huge):  # which would take its memory here, too
             case = source.misuse() if isinstance(source, Wrong) else source.case()
         recipe = source.recipe if isinstance(source, Wrong) else source
-        diagnosis = self._diagnosis(property_, findings, experiments)
         return Failure(
             property=property_,
             section=self.section,
@@ -127,8 +160,8 @@ class Prosecution:
             case=case,
             comparison=finding.comparison,
             text=finding.text + "\n  (not every call with this case fails)" * (not reliable),
-            snippet=program(candidate, source, property_, settings.model),
-            example=example(source),
+            snippet=snippet,
+            example=line,
             diagnosis=diagnosis,
             recipe=recipe if isinstance(recipe, Recipe) else None,
             cause=(cause := causes.cause(finding, diagnosis)),
@@ -148,12 +181,14 @@ class Prosecution:
 
         with self.examiner.impatient() if finding.crash else nullcontext():
             smallest = shrink(recipe, fails, supports, crash=finding.crash, seconds=self.stopwatch.left)
-            if finding.crash or not self.examiner.forget() or fails(smallest):
-                again = fails(smallest)
+        # As the first call of a process, or with its whole time, it may not fail.
+        if finding.crash or not self.examiner.forget() or fails(smallest):
+            again = fails(smallest)
+            if again or not finding.crash:
                 return smallest, last[smallest], again
-            # As the first call of a process it does not fail. Then the case that failed in the campaign says more.
-            again = fails(recipe)
-            return recipe, last[recipe], again
+        # Then the case that failed in the campaign says more.
+        again = fails(recipe)
+        return recipe, last[recipe], again
 
     def _fails(self, property_: str, recipe: Recipe, experiments: _Experiments) -> bool | None:
         """Whether a case fails in the same way, None if the candidate refuses it; else the experiment is noted."""
@@ -162,6 +197,8 @@ class Prosecution:
         if finding is not None:
             experiments.failing[recipe] = finding
         elif not examination.supported or examination.findings:
+            if examination.fault:
+                self.setup.faults.note(f"judging {recipe}", examination.fault)
             return None
         else:
             experiments.passing.append(recipe)
@@ -210,7 +247,8 @@ class Prosecution:
         crash = any(finding.crash for _, finding in findings)  # then the candidate is not called any more
         sources = [source for source, _ in findings]
         larger = [source for source in sources if LOOKED_AT < source.geometry.products <= LARGER[1]]
-        failing = list(dict.fromkeys((*_spread(sources, EVIDENCE[0]), *_spread(larger, LARGER[0]))))
+        few = spread(sorted(larger, key=coverage.size), LARGER[0])
+        failing = list(dict.fromkeys((*_spread(sources, EVIDENCE[0]), *few)))
         passing = _spread(self.passed, EVIDENCE[1])
         fault = "crash" if crash else property_
         evidence = [
@@ -227,6 +265,7 @@ class Prosecution:
             lambda _case, recipe: None if crash else call(recipe),
             experiments=around,
             others=others,
+            told=self.mistakes,
         )
 
     def _around(self, smallest: Recipe, experiments: _Experiments, fault: str) -> list[Evidence]:
@@ -247,6 +286,15 @@ class Prosecution:
         if crash:
             return None if bad else recipe.case().expected()
         return self.examiner.call(recipe)
+
+
+def _pictured(finding: Finding, findings: Sequence[tuple[Source, Finding]]) -> Comparison | None:
+    """The comparison to be drawn: of the case made small, or of the smallest one that was met with outputs enough."""
+    if finding.comparison is None or finding.comparison.actual.size >= PICTURED:
+        return finding.comparison
+    met = (one.comparison for _, one in sorted(findings, key=lambda pair: coverage.size(pair[0])))
+    larger = (one for one in met if one is not None and one.actual.size >= PICTURED and one.ratio.size)
+    return next(larger, finding.comparison)
 
 
 def _spread(sources: Sequence[Source], number: int) -> list[Source]:

@@ -10,25 +10,24 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from refconv.cases import fills
 from refconv.cases.huge import Huge, huge_cases
 from refconv.cases.layers import NARROW
-from refconv.cases.plan import plan
 from refconv.cases.recipe import Recipe
 from refconv.cases.values import recipe_of, values_of
-from refconv.verification import causes
+from refconv.verification import causes, drawing
+from refconv.verification.drawing import affordable, recipes
 from refconv.verification.examine import property_names
-from refconv.verification.examine.examiner import Examination, Finding
+from refconv.verification.examine.examination import Examination, Finding
 from refconv.verification.examine.worker import MOST_CRASHES
 from refconv.verification.examine.wrong_arguments import wrongs
+from refconv.verification.faults import of_caller
 from refconv.verification.prosecution import EVIDENCE, Prosecution
 from refconv.verification.real_layers import DataUnavailable, digit_layers, documentation_examples
 from refconv.verification.report import coverage
 from refconv.verification.report.results import Failure, Result, Tally
 from refconv.verification.settings import Source
 from refconv.verification.setup import Setup
+from refconv.verification.wrong_use import Watch
 
 GENERATED, HUGE, EXAMPLES, DIGITS, MISUSE = (
     "generated cases", "huge cases", "documentation examples", "handwritten digits", "wrong arguments",
@@ -39,8 +38,9 @@ SMALLEST_ROUND = 100  # cases tried at least in a further round: one in which no
 MOST_REFUSED = 20  # cases refused, for each case asked for, that end the section
 MOST_FAILED = 200  # failures that end the section, if no other number is asked for: more say nothing new
 MEASURED = 50  # cases by which the candidate is measured, before any that is wide
-NOTICEABLE = 0.002  # seconds by which a small case must take longer than a smaller one, to say anything
-BEARABLE, LONGER = 0.1, 4  # what a wide case may take: seconds, or so many times the mean of the others
+MOST_FAULTS = 20  # faults of refconv's own that end the section
+FIXED_SECONDS = 10.0  # that one of the fixed cases may take
+MOST_REFUSALS, LONGEST_REFUSAL = 3, 80  # of the candidate's words for cases that it does not take, and letters
 MISUSED = 300  # recipes that calls with wrong arguments are made from
 KILLED = "exit status -9"
 FRESH = 4  # failing cases that are tried as the first call of a process, to tell wrong values from stale state
@@ -80,10 +80,14 @@ class Section:
     def __init__(self, setup: Setup, name: str, interactions: coverage.Interactions | None = None) -> None:
         self.setup, self.name, self.interactions = setup, name, interactions
         self.n_cases = self.n_unsupported = self.max_ulp = self.total = 0
-        self.crashed = self.unexpected = self.left_out = 0
+        self.asked: int | None = None
+        self.crashed = self.unexpected = self.left_out = self.n_faults = 0
+        self.watch = Watch(setup.candidate, setup.supports, setup.crew.single_examiner.examine)
         self.largest = setup.settings.largest or math.inf
         self.max_bound_ratio = 0.0
         self.classes: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+        self.times: list[tuple[int, float]] = []  # products and seconds of generated cases
         self.checked: Counter[str] = Counter()
         self.failed: dict[str, list[tuple[Source, Finding]]] = {}
         self.passed: list[Source] = []
@@ -97,6 +101,7 @@ class Section:
         """
         settings = self.setup.settings
         seconds = self.setup.seconds
+        self.asked = settings.cases if seconds is None else None
         end = None if seconds is None else time.monotonic() + seconds
         for round_ in itertools.count():
             before = self.n_cases
@@ -117,26 +122,30 @@ class Section:
         """Judge the first cases but for wide ones, to see how fast the candidate is; what is left of the recipes."""
         first = list(itertools.islice(recipes, MEASURED * self.setup.settings.sets))
         narrow = [recipe for recipe in first if recipe.geometry.products <= NARROW]
-        times: list[tuple[int, float]] = []
-        self._judge(filter(self._is_affordable, narrow), self.setup.settings.cases, end, times)
+        self._judge(filter(self._is_affordable, narrow), self.setup.settings.cases, end)
         if self.setup.settings.largest is None:
-            self.largest = affordable(times)
+            self.largest = affordable(self.times)
         return itertools.chain((recipe for recipe in first if recipe.geometry.products > NARROW), recipes)
 
     def _is_affordable(self, recipe: Recipe) -> bool:
-        affordable = recipe.geometry.products <= self.largest
-        self.left_out += not affordable
-        return affordable
+        is_affordable = recipe.geometry.products <= self.largest
+        self.left_out += not is_affordable
+        return bool(is_affordable)
 
     @property
     def notes(self) -> list[str]:
         """What the reader should know of the cases."""
         notes = [f"{self.name}, {self.setup.dtype}: {note}" for note in self.further_notes]
+        if self.n_unsupported > self.n_cases:
+            told = "; ".join(f"{times} times: {words}" for words, times in self.refusals.most_common(MOST_REFUSALS))
+            notes.append(f"{self.name}, {self.setup.dtype}: refused {self.n_unsupported} cases, {told}")
         if not self.left_out:
             return notes
-        left_out = f"{self.left_out} cases of more than {self.largest:,} products were left out"
+        left_out = f"{self.left_out} cases of more than {self.largest:,.0f} products were left out"
         why = "the candidate would take longer for them than for all others (largest= sets another limit)"
-        if self.setup.settings.largest is not None:
+        if self.interactions is None:
+            why = f"largest= says so, or one of them would take the candidate more than {FIXED_SECONDS:g} s"
+        elif self.setup.settings.largest is not None:
             why = "what the candidate supports has no smaller ones"
         return [*notes, f"{self.name}, {self.setup.dtype}: {left_out}: {why}"]
 
@@ -152,41 +161,63 @@ class Section:
             elif self.setup.supports.allows(huge):
                 taken.append(huge)
         self.go_through(taken)
-        if not self.n_cases:
+        if not self.n_cases and not self.n_faults:
             self.skipped = "the candidate takes none of them"
         for name, findings in self.failed.items():
             self.failed[name] = [(source, _explained(source, finding)) for source, finding in findings]
+
+    def go_through_fixed(self, layers_of: Callable[[str, int], Sequence[Source]], largest: float) -> None:
+        """Judge the fixed cases that the candidate takes, and is not too slow for."""
+        setup, self.largest = self.setup, largest
+        try:
+            layers = [layer for layer in layers_of(setup.dtype, setup.settings.seed) if setup.supports.allows(layer)]
+        except DataUnavailable as reason:
+            self.skipped = str(reason)
+            return
+        self.go_through([layer for layer in layers if self._is_affordable(layer)])
+        if not self.n_cases and not self.n_faults:
+            limit = "" if largest == math.inf else f", or none has at most {largest:,} products"
+            self.skipped = f"the candidate takes none of them{limit}"
 
     def go_through(self, sources: Sequence[Source]) -> None:
         """Judge each of the cases."""
         self._judge(iter(sources), len(sources), None)
 
-    def _judge(
-        self, sources: Iterator[Source], total: int, end: float | None, times: list[tuple[int, float]] | None = None
-    ) -> None:
+    def _judge(self, sources: Iterator[Source], total: int, end: float | None) -> None:
         key, self.total = f"{self.name}, {self.setup.dtype}", total
-        journal = self.setup.journal.of(key, self.n_cases + self.n_unsupported)
+        journal = self.setup.journal.of(key, self.n_cases + self.n_unsupported + self.n_faults)
         for source, examination in self.setup.crew.examine(sources, journal):
             self._note(source, examination)
-            if times is not None and examination.supported:
-                times.append((source.geometry.products, examination.seconds))
+            if self.interactions is not None and examination.supported:
+                self.times.append((source.geometry.products, examination.seconds))
             if self.setup.settings.progress:
-                self.setup.settings.progress(key, min(self.n_cases, total), total)
+                failed = ", ".join(f"{name} {len(findings)}" for name, findings in self.failed.items())
+                label = f"{key}; failed: {failed}" if failed else key
+                with of_caller():
+                    self.setup.settings.progress(label, min(self.n_cases, total), total)
             enough = self.n_cases >= total if end is None else time.monotonic() >= end
             if self._ended() or enough:
-                return
+                break
+        self.watch.settle()
 
     def _ended(self) -> bool:
         most = self.setup.settings.max_failures or MOST_FAILED
-        return self.crashed >= MOST_CRASHES or self.unexpected >= most
+        return self.crashed >= MOST_CRASHES or self.unexpected >= most or self.n_faults >= MOST_FAULTS
 
     def _note(self, source: Source, examination: Examination) -> None:
         interactions = self.interactions
+        if examination.fault:
+            self.n_faults += 1
+            self.setup.faults.note(f"judging {source}", examination.fault)
+            return
         if not examination.supported:
             self.n_unsupported += 1
+            words = " ".join(examination.refusal.split())[:LONGEST_REFUSAL]
+            self.refusals[words or "no reason given"] += 1
             if interactions is not None:
                 interactions.add_unsupported(source)
             return
+        self.watch.look(source, examination)
         self.n_cases += 1
         self.checked.update(examination.checked)
         self.max_ulp = max(self.max_ulp, examination.max_ulp)
@@ -195,7 +226,10 @@ class Section:
             if self.setup.settings.tell and finding.property not in self.failed:
                 lines = finding.text.strip().splitlines() or [""]
                 line = lines[-1] if lines[0].startswith("Traceback") else lines[0]  # which says what was raised
-                self.setup.settings.tell(f"{self.name}, {self.setup.dtype}: {finding.property} fails: {line.strip()}")
+                with of_caller():
+                    self.setup.settings.tell(
+                        f"{self.name}, {self.setup.dtype}: {finding.property} fails: {line.strip()}"
+                    )
             self.failed.setdefault(finding.property, []).append((source, finding))
             cause = causes.cause(finding, None)
             known = self.setup.settings.expected.may_be(
@@ -213,9 +247,16 @@ class Section:
     @property
     def result(self) -> Result:
         """The section's result, with the smallest case found for each failure."""
-        self._separate_state()
-        self._separate_parts()
-        prosecution = Prosecution(self.setup, self.name, None if self.name in (MISUSE, HUGE) else self.passed)
+        faults = self.setup.faults
+        with faults.noted(f"telling stale state from wrong values in {self.name}"):
+            self._separate_state()
+        with faults.noted(f"judging images and groups by themselves in {self.name}"):
+            self._separate_parts()
+        wrong = [
+            source for name, findings in self.failed.items() if name != property_names.RETURNS for source, _ in findings
+        ]
+        passed = None if self.name in (MISUSE, HUGE) else self.passed
+        prosecution = Prosecution(self.setup, self.name, passed, [*self.passed, *wrong])
         tallies = {}
         for name in property_names.PROPERTIES:
             reason = "" if self.checked[name] else self._why_not(name)
@@ -231,22 +272,31 @@ class Section:
             self.skipped,
             tallies,
             self._why_ended(),
+            self.asked,
         )
 
     def _failures(self, prosecution: Prosecution) -> Iterator[Failure]:
         """The failures of all properties, with progress: each may take seconds."""
         for done, (name, findings) in enumerate(self.failed.items(), 1):
-            yield from prosecution.failures(name, findings)
+            made: list[Failure] = []
+            faults = self.setup.faults
+            with faults.noted(f"telling causes of {name!r} in {self.name} apart"):
+                prosecution.failures(name, findings, made)
+            if not made:
+                with faults.noted(f"telling what fails {name!r} in {self.name}"):
+                    made.append(prosecution.bare(name, findings))
+            yield from made
             if self.setup.settings.progress:
-                self.setup.settings.progress(
-                    f"{self.name}, {self.setup.dtype}: failures made small", done, len(self.failed)
-                )
+                label = f"{self.name}, {self.setup.dtype}: failures made small"
+                with of_caller():
+                    self.setup.settings.progress(label, done, len(self.failed))
 
     def _why_ended(self) -> str:
         """Why the section ended before its last case, with how many it did not try; empty if it did not."""
         generated = self.interactions is not None  # then a refused case is replaced by another
-        left = self.total - self.n_cases - (0 if generated else self.n_unsupported)
+        left = self.total - self.n_cases - self.n_faults - (0 if generated else self.n_unsupported)
         why = f"{self.crashed} crashes" if self.crashed >= MOST_CRASHES else f"{self.unexpected} failures"
+        why = f"{self.n_faults} faults of refconv's own" if self.n_faults >= MOST_FAULTS else why
         if not self._ended():
             return ""
         if generated and self.setup.seconds is not None:
@@ -308,53 +358,29 @@ class Section:
                     del self.failed[property_]
 
 
-def affordable(times: Sequence[tuple[int, float]]) -> float:
-    """The most products of a case that a candidate can do in a bearable time, by products and seconds of others.
-
-    A fifth of a plan are wide cases: if each takes as long as four others, all of them take as long as the others.
-
-    >>> affordable([(1000 * n, 0.001 * n) for n in range(1, 31)]) == NARROW  # a million products in a second
-    True
-    >>> affordable([(1000, 0.01)] * 9)
-    inf
-    """
-    ordered, third = sorted(times), len(times) // 3
-    if not third:
-        return math.inf
-    (few, short), (many, long) = (np.median(part, axis=0) for part in (ordered[:third], ordered[-third:]))
-    if long - short < NOTICEABLE or many <= few:
-        return math.inf
-    mean = sum(seconds for _, seconds in times) / len(times)
-    return max(NARROW, int((many - few) * max(BEARABLE, LONGER * mean) / (long - short)))
-
-
 def sections(setup: Setup) -> Iterator[Section]:
     """All sections of one dtype; the cases of each have been judged when it is yielded."""
     candidate, supports = setup.candidate, setup.supports
     generated = Section(setup, GENERATED, coverage.Interactions(candidate.op, (setup.dtype,), supports))
-    generated.generate(lambda round_, cases: _recipes(setup, round_, cases))
+    with setup.faults.noted(f"going through {GENERATED}"):
+        generated.generate(lambda round_, cases: recipes(setup, round_, cases))
     yield generated
     if setup.settings.huge:
         huge = Section(setup, HUGE)
-        huge.go_through_huge(generated.largest)
+        with setup.faults.noted(f"going through {HUGE}"):
+            huge.go_through_huge(generated.largest)
         yield huge
     if supports.errors:
         misuse = Section(setup, MISUSE)
-        misuse.go_through(wrongs(_recipes(setup, 0, MISUSED)))
-        if not misuse.n_cases:
+        with setup.faults.noted(f"going through {MISUSE}"):
+            misuse.go_through(wrongs(recipes(setup, 0, MISUSED)))
+        if not misuse.n_cases and not misuse.n_faults:
             misuse.skipped = "there is no such call that it takes"
         yield misuse
     for name, sources in FIXED.items() if candidate.op == "conv2d" and setup.settings.examples else ():
         fixed = Section(setup, name)
-        try:
-            layers = sources(setup.dtype, setup.settings.seed)
-            fixed.go_through([layer for layer in layers if supports.allows(layer)])
-            if not fixed.n_cases:
-                largest = setup.settings.largest
-                limit = "" if largest is None else f", or none has at most {largest:,} products"
-                fixed.skipped = f"the candidate takes none of them{limit}"
-        except DataUnavailable as reason:
-            fixed.skipped = str(reason)
+        with setup.faults.noted(f"going through {name}"):
+            fixed.go_through_fixed(sources, setup.settings.largest or drawing.within(FIXED_SECONDS, generated.times))
         yield fixed
 
 
@@ -366,22 +392,3 @@ def _explained(huge: Huge, finding: Finding) -> Finding:
         f"{finding.text}\n  killed, as where memory runs out; the call's own arrays, and a copy of the largest: {huge}"
     )
     return replace(finding, text=text)
-
-
-def _recipes(setup: Setup, round_: int, cases: int) -> Iterator[Recipe]:
-    """The recipes of a round; the seed of the first round is the campaign's."""
-    seed = setup.settings.seed
-    if round_:  # were it seed + round_, campaigns of neighboring seeds would share cases
-        seed = int(np.random.SeedSequence([seed, round_]).generate_state(1, np.uint64)[0])
-    sets = setup.settings.sets
-    recipes = plan(setup.candidate.op, [setup.dtype], setup.supports, -(-cases // sets), seed)
-    repeated = (_repeated(recipe, number) for recipe in recipes for number in range(sets))
-    return itertools.islice(repeated, cases)
-
-
-def _repeated(recipe: Recipe, number: int) -> Recipe:
-    """The recipe with other numbers, of a fill in turn of those that show most; the first time as it is."""
-    if not number:
-        return recipe
-    known = fills.names(recipe.dtype)
-    return replace(recipe, seed=(recipe.seed + number) % 2**32, fill=known[(recipe.seed + number) % len(known)])

@@ -14,6 +14,7 @@ from refconv.verification.candidate.arrangements import possible
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.examine.crew import Crew
 from refconv.verification.examine.journal import Journal
+from refconv.verification.faults import Faults
 from refconv.verification.settings import Settings
 from refconv.verification.stopwatch import Stopwatch
 
@@ -28,6 +29,7 @@ class Setup:
     journal: Journal
     dtype: str
     stopwatch: Stopwatch
+    faults: Faults
     seconds: float | None = None  # time for the generated cases of this dtype; None for no limit
 
     @cached_property

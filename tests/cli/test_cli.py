@@ -1,8 +1,11 @@
 """The command line: what it prints, where, and with which exit code."""
 
 import json
+import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from paths import ROOT
@@ -39,13 +42,13 @@ def test_a_sound_kernel():
     result = call("verify", GOOD, "--dtype", "float64", "--cases", "100")
     assert result.exit_code == 0
     rows = [line.split() for line in result.stdout.splitlines() if "passed" in line]
-    assert [row[:-3] for row in rows[:-1]] == [
+    assert [row[:-3] for row in rows[1:]] == [
         ["generated", "cases", "float64", "100", "0"],
         ["documentation", "examples", "float64", "3", "0"],
         ["handwritten", "digits", "float64", "40", "0"],
     ]
-    assert "Generated cases by class: " in result.stdout
-    assert "passed, 143 cases judged" in result.stdout
+    assert "generated cases by class: " in result.stdout
+    assert result.stdout.splitlines()[0].endswith("passed, 143 cases judged")
     assert "generated cases, float64: 100 of 100" in result.stderr
 
 
@@ -268,3 +271,76 @@ def test_wrong_usage_of_tolerance(arguments, said):
     result = call("tolerance", *arguments)
     assert result.exit_code == 2
     assert said in words(result.stderr)
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_the_answer_comes_first(tmp_path):
+    """Verdict, failures, tables, coverage in three lines at most; what that leaves out is in files."""
+    pairs = tmp_path / "pairs.json"
+    result = call("verify", WRONG, "--cases", "100", "--pairs", str(pairs))
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    wanted = ("FAILED, 100 cases judged", "FAILED generated cases", "This program shows it:", "section ", "property ",
+              "generated cases by class:", "pairs ", "pairs not covered:")  # fmt: skip
+    places = [next(n for n, line in enumerate(lines) if begun in line) for begun in wanted]
+    assert places == sorted(places)
+    assert lines[0] == lines[-1]
+    assert places[-1] == len(lines) - 2
+    missing = json.loads(pairs.read_text())
+    assert f"pairs not covered: {len(missing['others']):,} others" in result.stdout
+
+
+@pytest.mark.usefixtures("generated_only")
+def test_progress_says_what_failed():
+    result = call("verify", WRONG, "--cases", "400")
+    assert re.search(r"generated cases, float32: 400 of 400; failed: values \d+", result.stderr)
+
+
+def test_exit_first_ends_after_one_failure():
+    result = call("verify", WRONG, "-x", "--dtype", "float32", "--dtype", "float64")
+    assert result.exit_code == 1
+    assert "ended early after 1 failures" in words(result.stdout)
+    assert "what would come later was not begun" in words(result.stdout)
+    assert "handwritten digits" not in result.stdout
+    assert "float64" not in result.stdout
+
+
+def test_asked_to_end(tmp_path):
+    """SIGTERM has an exit code of its own, and no process of the campaign is left."""
+    (tmp_path / "slow.py").write_text("import time\ndef conv2d(*call):\n    time.sleep(60)\n")
+    command = [sys.executable, "-m", "refconv", "verify", "slow.py:conv2d"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(8)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "refconv: interrupted" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ([], 0, "passed, 30 cases judged"),
+        (["--supports", '{"kernel": [3, 5], "stride": 1}'], 0, "passed, 30 cases judged"),
+        (["--supports", '{"kernel": 5}'], 2, "supports['kernel']=(5,): must be 3 or more numbers, for model="),
+        (["--op", "conv2d_input"], 2, "its errors are known of a conv2d only, not of a conv2d_input"),
+    ],
+)
+@pytest.mark.usefixtures("generated_only")
+def test_a_model_is_given_what_it_can_bound(options, code, said):
+    result = call("verify", GOOD, "--cases", "30", "--model", "winograd:2,3", *options)
+    assert result.exit_code == code
+    assert said in words(result.stdout + result.stderr)
+
+
+def test_readme_shows_what_the_command_prints():
+    """Line by line; ... stands for what is left out."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = (
+        readme.partition("$ refconv verify examples/wrong_kernel.py:conv2d\n")[2].split("```text\n")[1].split("```")[0]
+    )
+    command = [sys.executable, "-m", "refconv", "verify", "examples/wrong_kernel.py:conv2d"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    lines = iter(printed.splitlines())
+    for line in shown.splitlines():
+        begun = line.removesuffix("...").rstrip()
+        assert any(other.startswith(begun) if line != begun else other.rstrip() == begun for other in lines), line

@@ -10,6 +10,7 @@ from refconv.core.errors import BackendUnavailable
 from refconv.engine import targets
 from refconv.engine.targets.jit import cfunctions
 from refconv.verification import campaign
+from refconv.verification.faults import WrongUse
 from refconv.verification.report.report import Report
 from refconv.verification.report.results import Failure, Result, Tally
 
@@ -60,10 +61,10 @@ def campaigns(monkeypatch):
         calls.append((candidate.target, candidate.op, dtype, settings))
         if isinstance(results[dtype], Exception):
             raise results[dtype]
-        return Report((results[dtype],), {}, notes=(f"a note on {dtype}",), op=candidate.op)
+        return Report((results[dtype],), {}, notes=(f"a note on {dtype}",), faults=run.faults, op=candidate.op)
 
     monkeypatch.setattr(campaign, "run", run)
-    run.results, run.calls = results, calls
+    run.results, run.calls, run.faults = results, calls, ()
     return run
 
 
@@ -259,6 +260,23 @@ def test_a_fault_of_refconv_is_never_expected(kernels, campaigns):
     assert len(campaigns.calls) == 1
 
 
+def test_a_campaign_with_a_fault_of_refconv_is_not_green(kernels, campaigns):
+    """Whichever property is asked for; and what failed is told too."""
+    campaigns.faults = ("refconv's own fault, while judging: IndexError",)
+    campaigns.results["float32"] = passed("float32", failure())
+    result = verify(kernels, "-k", "values or kind")
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*3 elements are wrong*", "*refconv's own fault, while judging: IndexError*"])
+
+
+def test_wrong_use_is_told_without_a_traceback(kernels, campaigns):
+    campaigns.results["float32"] = WrongUse("right can't be called as it was")
+    result = verify(kernels, "-k", "values")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*right can't be called as it was*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
 # The whole, as a user runs it.
 
 
@@ -273,6 +291,9 @@ def test_a_campaign_that_fails(kernels, workers):
     options = ("--refconv", "their_kernels.py:raises", "--refconv-op", "conv2d_bias", "--refconv-cases", "20")
     result = kernels.runpytest_subprocess(*PLUGIN, *workers, *options)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
+    if not workers:  # those of pytest-xdist have no terminal
+        result.stdout.fnmatch_lines(["refconv: generated cases, float32: returns fails: ZeroDivisionError: kernel"])
+        result.stdout.fnmatch_lines(["refconv: generated cases, float32: 20 of 20; failed: returns 20"])
     result.stdout.fnmatch_lines(["*ZeroDivisionError: kernel*", "*candidate = module.raises*"])
     result.stdout.fnmatch_lines(["FAILED refconv::conv2d_bias::returns?float32?*"])
     result.stdout.fnmatch_lines(["*1 failed*"])

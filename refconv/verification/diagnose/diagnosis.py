@@ -4,7 +4,7 @@ Knows mutants, error models, conditions and positions; not how the cases came ab
 through one function, and not known otherwise.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -43,6 +43,7 @@ def diagnose(
     mutants: Iterable[Mutant] | None = None,
     experiments: Sequence[Evidence] = (),
     others: Sequence[tuple[Recipe, bool]] = (),
+    told: Collection[str] = (),
 ) -> Diagnosis:
     """Say which mistake a failing candidate seems to make.
 
@@ -60,6 +61,8 @@ def diagnose(
         Cases around the smallest failing one, that one first: what is said must hold of it, and conditions of all.
     others : sequence of (Recipe, bool), optional
         Further cases of which nothing is known but whether they failed, for the conditions.
+    told : collection of str
+        Mistakes of other failures of the candidate: of several that explain this one as well such a one is named.
 
     Examples
     --------
@@ -106,7 +109,8 @@ def diagnose(
     sure = [match for match in matches if match.explains(findings) and match.share >= CLAIM and match.is_nearly_all]
     sure = [match for match in sure if confirms(match.mutant, findings)]
     if sure:
-        return _like(told_apart(sure, findings, call)[0], findings)
+        alike = told_apart(sure, findings, call)
+        return _like(next((match for match in alike if match.mutant.name in told), alike[0]), findings)
     model = _sound_under(findings)
     if model:
         return replace(findings.diagnosis("accum_dtype", _option(model)), model=model)

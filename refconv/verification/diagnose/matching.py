@@ -90,8 +90,8 @@ def told_apart(matches: Sequence[Match], findings: "Findings", call: Caller) -> 
     alike = [match for match in matches if match.key("")[:2] >= matches[0].key("")[:2]]
     if len(alike) < 2:
         return list(matches[:1])
-    in_order = sorted(findings.failing, key=lambda case: case.size)
-    base = [case for case in in_order if case.size <= HANDY or case is in_order[0]][-1]
+    handy = [case for case in findings.failing if case.size <= HANDY] or [min(findings.failing, key=lambda c: c.size)]
+    base = max(handy, key=lambda case: (case.recipe.bias, case.size))
     for fill in UNUSUAL if base.recipe.fill in fills.every() else ():
         if fill in fills.known(base.recipe.dtype):
             recipe = replace(base.recipe, fill=fill)
@@ -112,7 +112,7 @@ def predicts(mutant: Suspect, cases: Sequence[Failing]) -> float:
 
 def confirms(mutant: Suspect, findings: "Findings") -> bool:
     """Whether a mutant also has the wrong outputs of larger failing cases, and few others."""
-    larger = [case for case in findings.failing if LARGEST < case.size <= LARGER]
+    larger = [case for case in findings.failing if LARGEST < case.size <= LARGER and case.wrong.any()]
     match = _tried(mutant, spread(sorted(larger, key=lambda case: case.size), CONFIRMING)) if larger else None
     return match is None or (match.is_nearly_all and (match.changed <= CHANGED or bool(findings.regions)))
 

@@ -17,7 +17,7 @@ from typing import Any
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.loading import TargetError, find
 from refconv.verification.examine import in_process, worker
-from refconv.verification.examine.examiner import Examination
+from refconv.verification.examine.examination import Examination
 from refconv.verification.examine.in_process import Examines, Here, Spec
 from refconv.verification.examine.isolated import Isolated
 from refconv.verification.examine.journal import SectionJournal
@@ -101,7 +101,8 @@ class Crew:
                 for source, examination in zip(rest, self.single_examiner.examine_all(rest), strict=True):
                     examinations.append(examination)
                     yield source, examination
-            journal.note(start, examinations)
+            if not any(examination.fault for examination in examinations):  # which may be gone another time
+                journal.note(start, examinations)
 
     def _begin(self, chunk: list[Any]) -> Future[list[Examination]] | None:
         """Hand a chunk to the executor; None if there is none, or if it is broken: `_finish` does the chunk then."""

@@ -17,13 +17,16 @@ import numpy as np
 from refconv.cases.fitting import fitted, size_of
 from refconv.cases.recipe import Recipe
 from refconv.cases.values import values_of
+from refconv.core import formats
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
 from refconv.judge.comparison import Comparison
 from refconv.ops import family
+from refconv.verification.candidate.arrangements import OTHER
 from refconv.verification.candidate.call import Outcome, Unsupported
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.examine import adjoint, parts
+from refconv.verification.examine.examination import Examination, Finding, refused
 from refconv.verification.examine.property_names import (  # fmt: skip
     ADJOINT,
     BATCH,
@@ -42,55 +45,14 @@ from refconv.verification.examine.property_names import (  # fmt: skip
     VIEWS,
     WRITTEN,
 )
+from refconv.verification.faults import WrongUse, described
 
 MANY, LONG = 2**16, 2**22  # outputs, and products, of more than which a sample is judged
 LEAST_SAMPLED, MOST_SAMPLED = 100, 2000
 GATHERED = 2**18  # terms of all sums of a sample, as far as that is possible
+OUTSIDE_READ = "it reads outside its arrays: what lies around them, or between their elements, reached the result"
 ROUNDS = 4  # in which two threads call the candidate at the same time
 TURNS = 8  # each further property is checked in one case of so many, of those that allow it
-
-
-@dataclass(frozen=True, eq=False)
-class Finding:
-    """A property that does not hold; `crash` if the candidate ended its process or its device, or did not end."""
-
-    property: str
-    text: str
-    comparison: Comparison | None = None
-    crash: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Examination:
-    """What was checked on one case, and what does not hold.
-
-    Attributes
-    ----------
-    supported : bool
-        Whether the candidate takes the case at all.
-    checked : tuple of str
-        The properties that were checked.
-    findings : tuple of Finding
-        One for each of them that does not hold.
-    max_ulp, max_bound_ratio
-        As the judge's comparison has them; 0 if the result is the oracle's own to the last bit.
-    seconds : float
-        What the candidate's call took.
-    """
-
-    supported: bool = True
-    checked: tuple[str, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    max_ulp: int = 0
-    max_bound_ratio: float = 0.0
-    seconds: float = 0.0
-
-    def lacks(self, property_: str) -> Finding | None:
-        """The finding about a property, if it does not hold."""
-        return next((finding for finding in self.findings if finding.property == property_), None)
-
-
-UNSUPPORTED = Examination(supported=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,12 +82,21 @@ class Examiner:
     def examine(self, recipe: Recipe, further: str = "") -> Examination:
         """Check all properties that one call shows, and one more: `further`, or one that the recipe's seed chooses."""
         case = recipe.case()
-        if self.candidate.takes_too_long(case) or not (self.supports is None or self.supports(case)):
-            return UNSUPPORTED
+        if self.candidate.takes_too_long(case):
+            return refused("too large for a simulator")
+        if not self.is_supported(case):
+            return refused("its supports says so")
         try:
             return self._examine(recipe, case, further)
-        except Unsupported:
-            return UNSUPPORTED
+        except Unsupported as refusal:
+            return refused(str(refusal))
+
+    def is_supported(self, case: Case) -> bool:
+        """What the caller's function says of a case; True without one."""
+        try:
+            return self.supports is None or bool(self.supports(case))
+        except Exception as error:
+            raise WrongUse(f"supports raised {described(error)}, for {case}") from error
 
     def _examine(self, recipe: Recipe, case: Case, further: str) -> Examination:
         start = time.perf_counter()
@@ -186,15 +157,36 @@ class Examiner:
         if (result.shape, result.dtype) != (case.unwritten.shape, case.unwritten.dtype):
             return Finding(LAYOUT, str(comparison), comparison)
         memory = self.candidate.memory(recipe)
+        text = f"{comparison}\n  {OUTSIDE_READ}" if self._reads_outside(recipe, case, result) else str(comparison)
         if memory and not self._fails(recipe, case, memory=()):
             where = ", ".join(f"{name} {how}" for name, how in memory)
-            return Finding(
-                VIEWS, f"right for contiguous arrays, but for these views ({where}):\n{comparison}", comparison
-            )
-        return Finding(VALUES, str(comparison), comparison)
+            return Finding(VIEWS, f"right for contiguous arrays, but for these views ({where}):\n{text}", comparison)
+        return Finding(VALUES, text, comparison)
+
+    def _reads_outside(self, recipe: Recipe, case: Case, result: np.ndarray) -> bool:
+        """Whether what lies around the arrays reaches the result: then other bytes there, and they alone, change it."""
+        if result.dtype not in formats.INTEGERS and np.isfinite(formats.parts(result)).all():
+            return False  # poison is NaN
+
+        def again(around: int | None) -> np.ndarray | None:
+            memory = self.candidate.memory(recipe)
+            try:
+                return self.candidate.call(case, layout=recipe.layout, memory=memory, around=around).result
+            except Unsupported:  # now and then
+                return None
+
+        # Twice each: what changes from call to call is no sign.
+        other, same, another, once_more = again(OTHER), again(None), again(OTHER), again(None)
+        if other is None or same is None or another is None or once_more is None:
+            return False
+        steady = _same_bits(result, same) and _same_bits(same, once_more) and _same_bits(other, another)
+        return steady and not _same_bits(same, other)
 
     def _fails(self, recipe: Recipe, case: Case, memory: tuple[tuple[str, str], ...]) -> bool:
-        outcome = self.candidate.call(case, layout=recipe.layout, memory=memory)
+        try:
+            outcome = self.candidate.call(case, layout=recipe.layout, memory=memory)
+        except Unsupported:
+            return True
         return outcome.result is None or not self.accepts(case, outcome.result)
 
     def _further(self, recipe: Recipe, case: Case, further: str) -> list[str]:
@@ -250,7 +242,7 @@ def _after_others(by: Examiner, recipe: Recipe, case: Case) -> list[Finding]:
     smaller = v._replace(height=max(1, v.height - 1), width=max(1, v.width - 2))
     other = fitted(recipe.op, smaller, limit=size_of(v))
     other_case = other.case()
-    if other.geometry == recipe.geometry or not (by.supports is None or by.supports(other_case)):
+    if other.geometry == recipe.geometry or not by.is_supported(other_case):
         return []
     try:
         by.call(other, other_case)

@@ -16,7 +16,8 @@ from refconv.judge.comparison import Comparison, compare, misshapen
 from refconv.verification.candidate import array_kinds
 from refconv.verification.candidate.arrangements import Place, poison, reserve
 from refconv.verification.candidate.call import Raised, Unsupported, call_in_place
-from refconv.verification.examine.examiner import UNSUPPORTED, Examination, Examiner, Finding
+from refconv.verification.examine.examination import Examination, Finding, refused
+from refconv.verification.examine.examiner import Examiner
 from refconv.verification.examine.property_names import KIND, LAYOUT, RETURNS, VALUES
 
 RUN = 64  # outputs on each side of a limit
@@ -27,16 +28,16 @@ LINE = 4096  # most channels that are looked at for one pixel
 def examine(examiner: Examiner, huge: Huge) -> Examination:
     """Whether the candidate returns, and whether the chosen outputs are right."""
     candidate = examiner.candidate
-    if array_kinds.simulated(candidate.arrays) or not (examiner.supports is None or examiner.supports(huge.case())):
-        return UNSUPPORTED
+    if array_kinds.simulated(candidate.arrays) or not examiner.is_supported(huge.case()):
+        return refused()
     image, weight = (_filled(huge, name) for name in ("input", "weight"))
     dtype, g = huge.dtypes["output"], huge.geometry
     written = reserve(huge.shapes["output"], dtype, "contiguous", poison(dtype)) if candidate.style == "out" else None
     arguments = (image, weight, None, g.stride, huge.padding, g.dilation, g.groups)
     try:
         result, faults = call_in_place(candidate.function, arguments, written, candidate.arrays, candidate.device)
-    except Unsupported:
-        return UNSUPPORTED
+    except Unsupported as refusal:
+        return refused(str(refusal))
     except Raised as raised:
         return Examination(True, (RETURNS,), (Finding(RETURNS, str(raised)),))
     if result is None:

@@ -14,8 +14,10 @@ from refconv.judge.bounds import ErrorModel
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.loading import load
 from refconv.verification.examine import huge_cases, wrong_arguments
-from refconv.verification.examine.examiner import Examination, Examiner, Finding
+from refconv.verification.examine.examination import Examination, Finding
+from refconv.verification.examine.examiner import Examiner
 from refconv.verification.examine.property_names import BATCH, BATCH_INVARIANT, GROUPS, RETURNS
+from refconv.verification.faults import WrongUse, described
 
 Called: TypeAlias = Recipe | wrong_arguments.Wrong | Huge  # what makes a call to be examined
 
@@ -99,9 +101,11 @@ class Here:
                 examination = huge_cases.examine(self.examiner, recipe)
             else:
                 examination = self.examiner.examine(recipe, further)
-        except Exception as error:
+        except WrongUse:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other cases are judged
             if not candidate.is_stranded():
-                raise
+                return Examination(supported=False, fault=described(error))
             text = f"the device can't be used any more: {type(error).__name__}: {error}"
             return Examination(True, (RETURNS,), (Finding(RETURNS, text, crash=True),))
         if examination.findings and candidate.is_stranded():
@@ -151,5 +155,9 @@ def examine(
     """
     here = Here(examiner(candidate, model))
     names = [property_, *[BATCH_INVARIANT] * (deterministic and property_ in (BATCH, GROUPS))]
-    findings = (here.examine(recipe, name).lacks(name) for name in names)
+    examinations = [(name, here.examine(recipe, name)) for name in names]
+    for _, examination in examinations:
+        if examination.fault:
+            raise RuntimeError(f"refconv's own fault: {examination.fault}; please report it")
+    findings = (examination.lacks(name) for name, examination in examinations)
     return next((finding for finding in findings if finding is not None), None)

@@ -19,8 +19,9 @@ from typing import IO, Any
 
 from refconv.cases.huge import Huge
 from refconv.cases.recipe import Recipe
+from refconv.verification.candidate.clock import Clock
 from refconv.verification.candidate.loading import TargetError
-from refconv.verification.examine.examiner import Examination, Finding
+from refconv.verification.examine.examination import Examination, Finding
 from refconv.verification.examine.in_process import Called, Spec
 from refconv.verification.examine.property_names import RETURNS
 
@@ -29,6 +30,8 @@ LOADING = 120.0  # seconds in which a worker must have imported the candidate
 FIRST = 10  # the first case of a worker, which may compile, and a huge one may take so many times the limit
 SHORTEST = 2.0  # seconds: no limit is lowered below
 IMPATIENCE = 20  # a lowered limit is so many times as long as the slowest case
+PATIENCE = 3  # times the limit that the first call which passes it gets, to see whether it ever ends
+OURS = 600.0  # seconds in which everything but the candidate's calls must be done
 TAIL = 4000  # bytes of a dying worker's last output that the finding tells
 MOST_SAID = 2**20  # bytes of a worker's output that are kept
 LOOK = 0.5  # seconds between two looks whether a worker still lives
@@ -42,16 +45,18 @@ class Isolated:
     spec
         What the process is to examine.
     limit : float
-        Seconds that a case may take.
+        Seconds that a call of the candidate may take. What else a process does, compile and judge, is not its time.
     """
 
     def __init__(self, spec: Spec, limit: float) -> None:
         self.spec, self.limit, self.first_limit = spec, limit, limit
+        self._clock: Clock | None = None  # of the process
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: Connection | None = None
         self._output: IO[bytes] | None = None  # what the process, and the candidate in it, print
-        self._timed_out = False
-        self._slowest = 0.0  # seconds that the slowest case took, of those that were answered
+        self._slow = ""  # why the last answer took too long; empty if it did not
+        self._endless = False  # whether a call has shown that it does not end
+        self._slowest, self._largest = 0.0, 0  # seconds of the slowest case that was answered, products of the largest
         self._sound: Any = None  # a question that was answered: the next process, which may compile, gets it first
         self._ahead: Any = None  # a question that was sent ahead; its answer is still to be received
 
@@ -74,12 +79,16 @@ class Isolated:
     @contextlib.contextmanager
     def impatient(self) -> Iterator[None]:
         """Context in which the limit is lowered to `IMPATIENCE` times the slowest case, for shrinking crashes."""
-        limit = self.limit
-        self.limit = min(limit, max(SHORTEST, IMPATIENCE * self._slowest))
+        limit, endless = self.limit, self._endless
+        self.limit, self._endless = min(limit, self._impatience), True
         try:
             yield
         finally:
-            self.limit = limit
+            self.limit, self._endless = limit, endless
+
+    @property
+    def _impatience(self) -> float:
+        return max(SHORTEST, IMPATIENCE * self._slowest)
 
     def start(self) -> None:
         """Start the process, and wait until it has loaded the candidate.
@@ -104,11 +113,13 @@ class Isolated:
         assert self._process.stdout is not None  # noqa: S101
         with self._process.stdout:  # closed: its buffer might hold an answer that `poll` would not see
             self._answers = Connection(os.dup(self._process.stdout.fileno()), writable=False)
-        answer = self._exchange(self.spec, LOADING)
+        self._clock = Clock()
+        answer = self._exchange((self.spec, self._clock.path), LOADING, begun=time.monotonic())
         if answer != "ready":
             said = self._end()
             self.close()
             raise TargetError(answer if isinstance(answer, str) else f"a worker can't load {self.spec.target}: {said}")
+        self._clock.remove()
 
     def forget(self) -> bool:
         """Always True: the next case goes to a new process, in which the candidate has not been called yet."""
@@ -121,7 +132,7 @@ class Isolated:
         if self._process is not None:
             kill_with_children(self._process)
             self._process.wait()
-            for stream in (self._process.stdin, self._answers, self._output):
+            for stream in (self._process.stdin, self._answers, self._output, self._clock):
                 with contextlib.suppress(OSError):
                     if stream is not None:
                         stream.close()
@@ -140,24 +151,27 @@ class Isolated:
             if self._process is None or self._process.poll() is not None:
                 self.start()
         compiles |= isinstance(question[1], Huge)
-        start, limit = time.monotonic(), self.limit * (FIRST if compiles else 1)
+        start, limit = time.monotonic(), self._limit(question[1]) * (FIRST if compiles else 1)
         answer = self._exchange(question, limit, following)
         if isinstance(answer, BaseException):
             raise answer  # refconv's own fault, not the candidate's
+        if answer is not None and self._slow:
+            return _crashed(self._slow)
         if isinstance(answer, Examination) and any(finding.crash for finding in answer.findings):
             self.close()  # the device is of no use to this process any more, but to another one
             return answer
         if answer is not None:
             self._sound = question
             self._slowest = max(self._slowest, 0 if compiles else time.monotonic() - start)
+            self._largest = max(self._largest, _products(question[1]))
             return answer
-        taken_too_long = self._timed_out
-        said = self._end()
+        slow, said = self._slow, self._end()
         self.close()
-        text = f"it did not return within {limit:g} s" if taken_too_long else f"it ended its process: {said}"
-        if taken_too_long:  # the next case may do so, too: there is no need to wait for so long again
-            self.limit = min(self.limit, max(SHORTEST, IMPATIENCE * self._slowest))
-        return Examination(True, (RETURNS,), (Finding(RETURNS, text, crash=True),))
+        return _crashed(slow or f"it ended its process: {said}")
+
+    def _limit(self, called: Called) -> float:
+        """The limit of a call; once one did not end, a lower one for those no larger than what was quick before."""
+        return min(self.limit, self._impatience) if self._endless and _products(called) <= self._largest else self.limit
 
     def _disregard(self) -> None:
         """Receive the answer to the question that was sent ahead, and drop it."""
@@ -167,35 +181,51 @@ class Isolated:
             self.close()
         self._ahead = None
 
-    def _exchange(self, message: Any, limit: float, following: Any = None) -> Any:
-        """The answer to a message; None if the process dies, or is killed after `limit` seconds.
+    def _exchange(self, message: Any, limit: float, following: Any = None, begun: float | None = None) -> Any:
+        """The answer to a message; None if the process dies, or is killed, as `_answer` says.
 
         The `following` message is sent before the answer is here, so that the process need not wait for it.
         """
         assert self._process is not None and self._process.stdin is not None  # noqa: S101, PT018
         questions = self._process.stdin
-        self._timed_out = False
+        self._slow = ""
         try:
             for question in (message, following):
                 if question is not None and question is not self._ahead:
                     pickle.dump((limit, question), questions)
             questions.flush()
             self._ahead = following
-            answer = self._answer(limit)
+            answer = self._answer(limit, begun)
         except (EOFError, OSError, pickle.UnpicklingError):
             return None
         if self._output is not None and self._output.seek(0, os.SEEK_END) > MOST_SAID:
             self._output.truncate(0)
         return answer
 
-    def _answer(self, limit: float) -> Any:
-        """The next answer; EOFError if none comes within `limit` seconds: the process is dead then."""
-        assert self._process is not None and self._answers is not None  # noqa: S101, PT018
-        end = time.monotonic() + limit
-        while not self._answers.poll(min(LOOK, max(0.0, end - time.monotonic()))):
-            self._timed_out = time.monotonic() >= end
-            if self._timed_out or self._process.poll() is not None:  # what it forked may hold the pipe open
-                kill_with_children(self._process)
+    def _answer(self, limit: float, begun: float | None = None) -> Any:
+        """The next answer; EOFError if none comes, because a call takes longer than `limit`: the process is dead then.
+
+        The first call that does so, unless its limit was long already, is waited for some time more: it may end. What
+        was `begun` at a given time is no call: its time is what passes from then on.
+        """
+        assert self._process is not None and self._answers is not None and self._clock is not None  # noqa: S101, PT018
+        end = time.monotonic() + OURS
+        patient = begun is None and limit <= self.limit and not self._endless
+        longest = PATIENCE * limit if patient else limit
+        while not self._answers.poll(min(LOOK, limit)):
+            running = (self._clock.running() if begun is None else time.monotonic() - begun) or 0.0
+            end = time.monotonic() + OURS if running else end
+            stuck = time.monotonic() > end
+            if running > limit:
+                self._slow = f"too slow: the call took longer than the {limit:g} s that it may take (--time-limit)"
+            if stuck or running > longest or self._process.poll() is not None:
+                kill_with_children(self._process)  # what it forked may hold the pipe open
+                if stuck:
+                    self.close()
+                    raise RuntimeError(f"a worker did not answer within {OURS:g} s")
+                if running > longest:
+                    self._slow = f"{'endless, it seems: ' * patient}it did not return within {longest:g} s"
+                    self._endless |= begun is None
                 raise EOFError
         return self._answers.recv()
 
@@ -207,6 +237,16 @@ class Isolated:
         self._output.seek(max(0, self._output.seek(0, os.SEEK_END) - TAIL))
         said = self._output.read().decode(errors="replace").strip()
         return f"exit status {self._process.returncode}" + (f"\n{said}" if said else "")
+
+
+def _crashed(text: str) -> Examination:
+    return Examination(True, (RETURNS,), (Finding(RETURNS, text, crash=True),))
+
+
+def _products(called: Called) -> int:
+    """Products of a call; of one that must be refused none."""
+    geometry = getattr(called, "geometry", None)
+    return 0 if geometry is None else int(geometry.products)
 
 
 def kill_with_children(process: "subprocess.Popen[bytes]") -> None:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from refconv.core.version import __version__
-from refconv.verification.examine.examiner import Examination, Finding
+from refconv.verification.examine.examination import Examination, Finding
 
 
 class Journal:
@@ -106,12 +106,18 @@ class SectionJournal:
 def _plain(examination: Examination) -> list[Any]:
     """For JSON."""
     findings = [[finding.property, finding.text, finding.crash] for finding in examination.findings]
-    figures = [examination.max_ulp, repr(examination.max_bound_ratio), examination.seconds]
+    figures = [
+        examination.max_ulp,
+        repr(examination.max_bound_ratio),
+        examination.seconds,
+        examination.fault,
+        examination.refusal,
+    ]
     return [examination.supported, examination.checked, findings, *figures]
 
 
 def _examination(plain: list[Any]) -> Examination:
     """The examination that `_plain` wrote; without comparisons: the failure that is reported is examined once more."""
-    supported, checked, findings, ulp, ratio, seconds = plain
+    supported, checked, findings, ulp, ratio, *more = plain
     read = tuple(Finding(property_, text, None, crash) for property_, text, crash in findings)
-    return Examination(supported, tuple(checked), read, ulp, float(ratio), seconds)
+    return Examination(supported, tuple(checked), read, ulp, float(ratio), *more)

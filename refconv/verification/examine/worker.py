@@ -13,10 +13,12 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from refconv.core.errors import BackendUnavailable
+from refconv.verification.candidate import clock
 from refconv.verification.candidate.loading import TargetError
-from refconv.verification.examine.examiner import Examination
+from refconv.verification.examine.examination import Examination
 from refconv.verification.examine.in_process import Called, Examines, Here, Spec
-from refconv.verification.examine.isolated import Isolated
+from refconv.verification.examine.isolated import FIRST, OURS, Isolated
+from refconv.verification.faults import WrongUse
 
 ORPHANED = 30.0  # seconds more than its limit after which a worker ends itself
 MOST_CRASHES = 5  # in a chunk: more say nothing new
@@ -34,13 +36,19 @@ def serve() -> None:
         faulthandler.cancel_dump_traceback_later()
         answers.send(content)
 
+    def end_later(limit: float) -> None:
+        # If nobody is there any more to end this process: this does not need Python to run.
+        faulthandler.dump_traceback_later(max(OURS, FIRST * limit) + ORPHANED, exit=True)
+
     def question() -> Any:
         limit, content = pickle.load(questions)  # noqa: S301 - our own process's
-        # If nobody is there any more to end this process: this does not need Python to run.
-        faulthandler.dump_traceback_later(limit + ORPHANED, exit=True)
+        end_later(limit)
+        clock.between(lambda: end_later(limit))
         return content
 
-    spec: Spec = question()
+    spec: Spec
+    spec, path = question()
+    clock.share(path)
     try:
         here = Here(spec.examiner())
     except (TargetError, ValueError, ModuleNotFoundError, BackendUnavailable) as error:
@@ -54,6 +62,8 @@ def serve() -> None:
             return
         try:
             answer(here.examine(recipe, further) if what == "examine" else (here.call(recipe),))
+        except WrongUse as error:
+            answer(WrongUse(str(error)))
         except Exception as error:  # noqa: BLE001 - told to who asked, who raises it
             answer(RuntimeError("".join(traceback.format_exception(error))))
 

@@ -15,7 +15,7 @@ from refconv.judge.reference import TAKEN
 from refconv.ops.family import OPERATORS
 from refconv.verification.candidate.call import Unsupported
 from refconv.verification.candidate.candidate import Candidate
-from refconv.verification.examine import examiner, property_names
+from refconv.verification.examine import examination, property_names
 
 MOST_CALLS = 3  # calls for each way of being wrong
 Fields = dict[str, Any]  # the arguments of a call, by name
@@ -204,17 +204,17 @@ def wrongs(recipes: Iterator[Recipe]) -> list[Wrong]:
     return [wrong for calls in by_way.values() for wrong in calls]
 
 
-def examine(candidate: Candidate, wrong: Wrong) -> examiner.Examination:
+def examine(candidate: Candidate, wrong: Wrong) -> examination.Examination:
     """Whether a candidate refuses a call, with any exception."""
     misuse = wrong.misuse()
     if misuse is None:
-        return examiner.UNSUPPORTED
+        return examination.refused()
     try:
         outcome = candidate.call(misuse)  # type: ignore[arg-type]  # it looks like a case
-    except Unsupported:
-        return examiner.UNSUPPORTED
+    except Unsupported as refusal:
+        return examination.refused(str(refusal))
     refused = any(name == property_names.RETURNS for name, _ in outcome.faults)
     text = f"{misuse}\n  must be refused, as refconv does: {misuse.reason}\n  but "
     text += "nothing was raised" if outcome.result is None else f"an array of shape {outcome.result.shape} came back"
-    findings = () if refused else (examiner.Finding(property_names.ERRORS, text),)
-    return examiner.Examination(True, (property_names.ERRORS,), findings)
+    findings = () if refused else (examination.Finding(property_names.ERRORS, text),)
+    return examination.Examination(True, (property_names.ERRORS,), findings)

@@ -192,12 +192,12 @@ class Interactions:
         return counts
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: the counts, the matrix of factors, and the first missing pairs by name."""
+        """For JSON: the counts, and the matrix of factors."""
         return {
             "pairs": list(self.pairs),
             "triples": list(self.triples),
             "refused": self.refused,
-            "missing": [_listed(pair) for pair in self.missing_pairs()[:MOST_NAMED]],
+            "missing": len(self.missing_pairs()),
             "shares": [
                 {"factors": list(factors), "covered": covered, "possible": possible}
                 for factors, (covered, possible) in self.shares().items()

@@ -60,7 +60,7 @@ def page(
         report=content,
         dtypes=_dtypes(content),
         verdict=_verdict(content, failures),
-        failures=[_Shown(f"failure-{number}", failure, *_picture(comparison))
+        failures=[_Shown(f"failure-{number}", failure, *_picture(comparison), getattr(comparison, "description", ""))
                   for number, (failure, comparison) in enumerate(_paired(failures, comparisons), 1)],
         properties=_properties(content, failures),
         matrix=_matrix(content["interactions"]),
@@ -98,12 +98,14 @@ def _verdict(content: Mapping[str, Any], failures: Sequence[dict[str, Any]]) -> 
     return _count(failed, "failure") if failed else "not enough judged"
 
 
-def _figure(value: float | str) -> str:
-    """Three digits; JSON has infinities as text.
+def _figure(value: float | None) -> str:
+    """Three digits; in a report read from JSON there is none where it was not finite.
 
-    >>> _figure(0.12345), _figure("inf")
-    ('0.123', 'inf')
+    >>> _figure(0.12345), _figure(None)
+    ('0.123', 'not finite')
     """
+    if value is None:
+        return "not finite"
     return f"{float(value):.3g}"
 
 
@@ -131,6 +133,7 @@ class _Shown:
     failure: Mapping[str, Any]
     picture: str
     no_picture: str
+    pictured: str
 
 
 def _picture(comparison: Comparison | None) -> tuple[str, str]:

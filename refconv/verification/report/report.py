@@ -32,6 +32,8 @@ class Report:
         Which pairs and triples of factor levels these cases cover.
     notes : tuple of str
         What the reader should know of how the cases were examined.
+    faults : tuple of str
+        What refconv itself did wrong: the report lacks what they cost.
     op, target : str
         The operator, and where the candidate is loaded from; empty if from nowhere.
     seconds : float
@@ -48,6 +50,7 @@ class Report:
     coverage: dict[str, int]
     interactions: Interactions | None = None
     notes: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
     op: str = "conv2d"
     target: str = ""
     seconds: float = 0.0
@@ -57,8 +60,11 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed but what was expected to, and something was judged in every section not skipped."""
-        if not self.n_cases or not all(failure.expected for failure in self.failures):
+        """Whether nothing failed but what was expected to, and something was judged in every section not skipped.
+
+        Where refconv had a fault of its own nothing is known for sure.
+        """
+        if self.faults or not self.n_cases or not all(failure.expected for failure in self.failures):
             return False
         return all(result.n_cases or result.skipped for result in self.results)
 
@@ -66,6 +72,13 @@ class Report:
     def n_cases(self) -> int:
         """Number of cases judged."""
         return sum(result.n_cases for result in self.results)
+
+    @property
+    def judged(self) -> str:
+        """How many cases were judged, of how many asked for if these were more, in words."""
+        lacking = sum(max(0, result.n_asked - result.n_cases) for result in self.results if result.n_asked)
+        of_all = f" of {self.n_cases + lacking}" if lacking else ""
+        return f"{self.n_cases}{of_all} cases judged"
 
     @property
     def n_unsupported(self) -> int:
@@ -101,12 +114,12 @@ class Report:
         return tallies
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as JSON has it, but for infinities and NaN."""
+        """The report as JSON has it, but for infinities and NaN: there they are null, with a flag beside them."""
         return {
             "refconv": __version__,
             "ok": self.ok,
             **{name: getattr(self, name) for name in ("op", "target", "seed", "model", "deterministic", "seconds")},
-            **{name: getattr(self, name) for name in ("n_cases", "n_unsupported", "notes", "coverage")},
+            **{name: getattr(self, name) for name in ("n_cases", "n_unsupported", "notes", "faults", "coverage")},
             "ended_early": self.ended_early,
             "results": [_result(result) for result in self.results],
             "interactions": self.interactions and self.interactions.as_dict(),
@@ -116,6 +129,12 @@ class Report:
         """Write the report to a file, for programs; `refconv replay` reads its failures."""
         content = self.as_dict()
         Path(path).write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+    def pairs_to_json(self, path: str | Path) -> None:
+        """Write the pairs of factor levels that were not covered to a file: those refused, and the others."""
+        refused, others = ([as_text(pair) for pair in pairs] for pairs in self.not_covered)
+        content = {"refused": refused, "others": others}
+        Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     def to_html(self, path: str | Path, environment: Mapping[str, str] | None = None) -> None:
         """Write the report to a file, for people: one page that needs nothing else.
@@ -134,7 +153,7 @@ class Report:
         """
         from refconv.verification.report.page import page
 
-        comparisons = [failure.comparison for failure in self.failures]
+        comparisons = [failure.pictured or failure.comparison for failure in self.failures]
         Path(path).write_text(page(self.as_dict(), environment or {}, comparisons, self.not_covered), encoding="utf-8")
 
     def table(self) -> Table:
@@ -167,17 +186,20 @@ class Report:
         return table
 
     def coverage_lines(self) -> list[str]:
-        """The pairs and triples that the judged cases cover, in a line or two; no line if none were counted."""
+        """What the judged generated cases cover, in three lines at most: classes, pairs and triples, pairs missing."""
+        named = [f"{name} {count:,}" for name, count in self.coverage.items()]
+        lines = [f"generated cases by class: {_some(named, ', ')}"] if named else []
         if self.interactions is None:
-            return []
+            return lines
         (done, possible), (triples, at_most) = self.interactions.pairs, self.interactions.triples
         pairs = f"pairs {done:,} of {possible:,} ({percent(done, possible)})"
-        lines = [f"{pairs}, triples {triples:,} of at most {at_most:,} ({percent(triples, at_most)})"]
-        refused, missing = self.not_covered
-        for title, listed in (("pairs that the candidate refuses", refused), ("pairs not covered", missing)):
-            more = f" and {len(listed) - MOST_NAMED:,} more" if len(listed) > MOST_NAMED else ""
-            lines += [f"{title}: {'; '.join(map(as_text, listed[:MOST_NAMED]))}{more}"] if listed else []
-        return lines
+        lines.append(f"{pairs}, triples {triples:,} of at most {at_most:,} ({percent(triples, at_most)})")
+        missing = [
+            f"{len(listed):,} {which} ({_some(list(map(as_text, listed)), '; ')})"
+            for listed, which in zip(self.not_covered, ("that the candidate refuses", "others"), strict=True)
+            if listed
+        ]
+        return [*lines, f"pairs not covered: {', '.join(missing)}"] if missing else lines
 
     @property
     def not_covered(self) -> tuple[list[Any], list[Any]]:
@@ -218,10 +240,21 @@ def _failure(failure: Failure) -> dict[str, Any]:
     }
 
 
+def _some(texts: list[str], separator: str) -> str:
+    """The first of the texts, and how many more there are."""
+    more = f" and {len(texts) - MOST_NAMED:,} more" if len(texts) > MOST_NAMED else ""
+    return separator.join(texts[:MOST_NAMED]) + more
+
+
 def _finite(value: Any) -> Any:
-    """The same value, its infinities and NaN as text: JSON has none."""
+    """The same value, but null for infinities and NaN, which JSON has not: then `NAME_not_finite` says which it is."""
     if isinstance(value, Mapping):
-        return {name: _finite(item) for name, item in value.items()}
+        flags = {f"{name}_not_finite": str(item) for name, item in value.items() if _is_not_finite(item)}
+        return {name: _finite(item) for name, item in value.items()} | flags
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    return None if _is_not_finite(value) else value
+
+
+def _is_not_finite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

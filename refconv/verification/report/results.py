@@ -101,6 +101,8 @@ class Failure:
         What is behind it: "crash", "exception", or a class of bugs as of `refconv.mutants`; empty if unknown.
     n_cases : int
         How many of the cases tried failed by this cause.
+    pictured : Comparison or None
+        What an error map shows: of a case as it was met, where the smallest one has few outputs.
     """
 
     property: str
@@ -116,6 +118,7 @@ class Failure:
     expected: str = ""
     cause: str = ""
     n_cases: int = 1
+    pictured: Comparison | None = None
 
     def __str__(self) -> str:
         lines = [f"{self.section}, {self.dtype}: {self.property}"]
@@ -148,6 +151,8 @@ class Result:
         How often each property was checked.
     ended_early : str
         Why the section ended before its last case; empty if it did not.
+    n_asked : int or None
+        How many cases were asked for; None if that is no number.
     """
 
     section: str
@@ -160,6 +165,7 @@ class Result:
     skipped: str = ""
     tallies: Mapping[str, Tally] = field(default_factory=dict)
     ended_early: str = ""
+    n_asked: int | None = None
 
     @property
     def verdict(self) -> str:

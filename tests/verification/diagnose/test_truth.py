@@ -16,6 +16,8 @@ from refconv.ops.family import OPERATORS
 from refconv.verification.diagnose.altered_calls import alterations
 from refconv.verification.diagnose.arithmetic import functions
 from refconv.verification.diagnose.conditions import conditions
+from refconv.verification.diagnose.diagnosis import diagnose
+from refconv.verification.diagnose.evidence import LARGEST, Evidence
 
 
 def rectified(*arguments):
@@ -214,3 +216,22 @@ def test_fixed_cases_get_a_diagnosis_too():
     sections = {failure.section: str(failure.diagnosis) for failure in report.failures}
     assert {"documentation examples", "handwritten digits"} <= sections.keys()
     assert all("relu" in said for said in sections.values())
+
+
+def test_a_larger_case_that_is_right_when_called_again_confirms_nothing():
+    """It failed once: there are no wrong outputs to compare."""
+
+    def without_bias(input, weight, _bias, *options):
+        return refconv.conv2d(input, weight, None, *options)
+
+    def evidence(recipe, function):
+        case = recipe.case()
+        return Evidence(recipe, case, function(*case.arguments()), failed=True, fault="values")
+
+    small = [fitted("conv2d", Values(bias=True, inputs=n, outputs=3, height=4, width=5, seed=n)) for n in range(1, 6)]
+    layer = Values(inputs=40, outputs=40, height=30, width=30, rows=3, columns=3, bias=True)
+    large = fitted("conv2d", layer, limit=10**8)
+    assert large.geometry.products > LARGEST
+    cases = [*(evidence(recipe, without_bias) for recipe in small), evidence(large, refconv.conv2d)]
+    diagnosis = diagnose(cases, "conv2d", lambda case, _: without_bias(*case.arguments()))
+    assert diagnosis.mutant.startswith("bias-ignored")

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from unittest.mock import Mock
 
+import kernel_beside_a_slow_judge
 import kernels_that_crash as kernels
 import pytest
 import torch
@@ -22,7 +23,7 @@ from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.loading import TargetError, load
 from refconv.verification.examine import worker
 from refconv.verification.examine.crew import Crew
-from refconv.verification.examine.examiner import Examination, Finding
+from refconv.verification.examine.examination import Examination, Finding
 from refconv.verification.examine.in_process import Here, Spec, examiner
 from refconv.verification.examine.isolated import Isolated
 from refconv.verification.examine.journal import Journal
@@ -102,12 +103,33 @@ def test_a_lost_device_is_a_crash(monkeypatch):
 
 def test_an_endless_loop_is_reported_and_shrunk(monkeypatch):
     monkeypatch.setattr(shrink, "CRASH_SECONDS", PATIENCE)
-    report = refconv.verify(kernels.never_returns, cases=40, time_limit=2)
+    report = refconv.verify(kernels.never_returns, cases=20, time_limit=1, examples=False)
     (failure,) = report.failures
     assert failure.property == "returns"
     assert "did not return within" in failure.text
     assert failure.case.dilation[0] > 1
     assert failure.case.input.size + failure.case.weight.size <= 6
+
+
+def test_time_that_is_not_the_candidates_does_not_count():
+    report = refconv.verify(kernel_beside_a_slow_judge.conv2d, cases=2, time_limit=1.5, examples=False)
+    assert report.ok, report.failures[0].text
+    assert report.seconds > 2 * 2
+
+
+def test_too_slow_is_not_endless():
+    """A call that ends within three times the limit is slow; of the next one that does not, nothing is known."""
+    worker = Isolated(Spec("kernels_that_crash:slow_if_dilated", "numpy", "return", "conv2d"), 1.0)
+    plain, dilated = (fitted("conv2d", Values(dilation_h=dilation)) for dilation in (1, 2))
+    assert worker.examine(plain).findings == ()
+    (finding,) = worker.examine(dilated).findings
+    assert finding.text.startswith("too slow: the call took longer than the 1 s that it may take (--time-limit)")
+    worker.close()
+    worker = Isolated(Spec("kernels_that_crash:never_returns", "numpy", "return", "conv2d"), 0.5)
+    assert worker.examine(plain).findings == ()
+    (finding,) = worker.examine(dilated).findings
+    assert finding.text == "endless, it seems: it did not return within 1.5 s"
+    worker.close()
 
 
 def test_a_sound_candidate_passes_there_whatever_it_prints():

@@ -168,11 +168,14 @@ def test_properties_that_were_not_checked_are_named_with_the_reason():
 
 
 def test_coverage_is_not_rounded_up():
-    numbers, refused, missing = full().coverage_lines()
+    classes, numbers, missing = full().coverage_lines()
+    assert classes == "generated cases by class: stride 12, bias 3"
     assert numbers == "pairs 1,999 of 2,000 (99%), triples 5 of at most 5 (100%)"
-    assert refused == "pairs that the candidate refuses: fill special, batch 0"
-    assert missing == "pairs not covered: stride above kernel, memory negative"
-    assert report().coverage_lines() == []
+    assert missing == (
+        "pairs not covered: 1 that the candidate refuses (fill special, batch 0), "
+        "1 others (stride above kernel, memory negative)"
+    )
+    assert Report((), {}).coverage_lines() == []
 
 
 # JSON.
@@ -211,8 +214,9 @@ def test_the_file_is_json_whatever_the_numbers(tmp_path_factory, ratio, coverage
     Report((Result("generated cases", "float32", 1, max_bound_ratio=ratio),), coverage).to_json(path)
     content = json.loads(path.read_text(), parse_constant=refuse)
     assert content["coverage"] == coverage
-    kept = float(content["results"][0]["max_bound_ratio"])
-    assert kept == ratio or (np.isnan(kept) and np.isnan(ratio))
+    result = content["results"][0]
+    assert result["max_bound_ratio"] == (ratio if np.isfinite(ratio) else None)
+    assert result.get("max_bound_ratio_not_finite", "") == ("" if np.isfinite(ratio) else str(ratio))
 
 
 def recipes():

@@ -1,0 +1,74 @@
+"""Claims: what a candidate could say of itself for the calls that it refuses to be left out.
+
+Knows recipes and what may be said of them; not why the candidate refuses.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from refconv.cases.recipe import ARRANGEMENTS, Recipe
+from refconv.cases.supports import DEPTHWISE, NOT_CLAIMED, Supports
+
+FLAGS = ("bias", "empty_batch", "unbatched", "string_padding", "asymmetric_padding")
+NUMBERS: dict[str, Callable[[Recipe], Iterable[int]]] = {
+    "groups": lambda recipe: (recipe.geometry.groups,),
+    "stride": lambda recipe: recipe.geometry.stride,
+    "dilation": lambda recipe: recipe.geometry.dilation,
+    "kernel": lambda recipe: recipe.geometry.kernel,
+    "batch": lambda recipe: (recipe.geometry.batch,),
+}
+NAMES: dict[str, Callable[[Recipe], str]] = {
+    "padding_mode": lambda recipe: recipe.geometry.padding_mode,
+    "layout": lambda recipe: recipe.layout,
+}
+MOST_LISTED = {"groups": 3, "kernel": 3}  # numbers that a claim may list; of others one: several would be a chance
+
+
+def leaving_out(refused: Sequence[Recipe], taken: Sequence[Recipe], supports: Supports) -> str:
+    """The shortest claim, as JSON, that all calls which were taken meet, and none that was refused; empty if none is.
+
+    What is said already stands in it too: one option takes the place of another.
+
+    >>> from refconv.core.geometry import convolution
+    >>> def strided(stride):
+    ...     return Recipe(convolution((1, 2, 8, 8), (2, 2, 3, 3), None, stride, 0, 1, 1, "zeros"), 0)
+    >>> leaving_out([strided(2), strided((1, 3))], [strided(1)], Supports())
+    '{"stride": 1}'
+    """
+    left, chosen = set(refused), {}
+    possible: list[tuple[str, Any, set[Recipe]]] = []
+    for name, value in _claims(taken):
+        narrower = replace(supports, **{name: value})
+        if taken and all(map(narrower.allows, taken)):
+            possible.append((name, value, {recipe for recipe in refused if not narrower.allows(recipe)}))
+    while left and any(without & left for *_, without in possible):
+        name, value, without = max(possible, key=lambda claim: len(claim[-1] & left))
+        left -= without
+        chosen[name] = _said(name, value)
+    said = {
+        field.name: _said(field.name, value)
+        for field in fields(Supports)
+        if field.name not in NOT_CLAIMED and (value := getattr(supports, field.name)) != field.default
+    }
+    return json.dumps(said | chosen) if chosen and not left else ""
+
+
+def _claims(taken: Sequence[Recipe]) -> Iterator[tuple[str, Any]]:
+    """What may be said, as `Supports` has it; what is usual first."""
+    for name, numbers_of in NUMBERS.items():
+        numbers = {number for recipe in taken for number in numbers_of(recipe)}
+        if len(numbers) <= MOST_LISTED.get(name, 1):
+            yield name, tuple(sorted(numbers))
+    yield "groups", DEPTHWISE
+    yield from ((name, False) for name in FLAGS)
+    yield "views", ARRANGEMENTS[:1]
+    yield from ((name, tuple(dict.fromkeys(map(name_of, taken)))) for name, name_of in NAMES.items())
+
+
+def _said(name: str, value: Any) -> Any:
+    """The value as a caller says it."""
+    if name == "views":
+        return list(value) if len(value) > 1 else False
+    return value[0] if isinstance(value, tuple) and len(value) == 1 else value

@@ -1,0 +1,140 @@
+"""Wrong use told from a wrong kernel: calls that can't be meant so, whatever a kernel computes.
+
+Knows findings and recipes; not what is done with cases that fail otherwise.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from refconv.cases.fitting import fitted
+from refconv.cases.recipe import Recipe
+from refconv.cases.supports import Supports
+from refconv.cases.values import Values
+from refconv.ops.family import OPERATORS
+from refconv.verification.candidate.candidate import Candidate
+from refconv.verification.examine.examination import Examination
+from refconv.verification.examine.property_names import KIND, RETURNS
+from refconv.verification.faults import WrongUse
+
+ENOUGH = 3  # equal errors, of cases that differ in all of `DIFFERENT`
+MANY = 10  # of cases that can't differ in something
+
+DIFFERENT: dict[str, Callable[[Recipe], Any]] = {
+    "bias": lambda recipe: recipe.bias,
+    "groups": lambda recipe: recipe.geometry.groups,
+    "pairs": lambda recipe: (recipe.geometry.stride, recipe.geometry.padding, recipe.geometry.dilation),
+    "batch": lambda recipe: recipe.geometry.batch,
+}
+
+
+# Plain calls of which every kernel takes some; they differ in all of that, too.
+_LAYER = {"height": 8, "width": 8, "rows": 3, "columns": 3, "top": 1, "bottom": 1, "left": 1, "right": 1}
+PLAIN: tuple[dict[str, Any], ...] = (
+    {},
+    {"inputs": 64, "outputs": 64, "height": 8, "width": 8, "bias": True},
+    _LAYER | {"inputs": 16, "outputs": 16},
+    _LAYER | {"inputs": 64, "outputs": 64, "bias": True},
+    _LAYER | {"groups": 16},
+    _LAYER | {"inputs": 8, "outputs": 8, "batch": 2, "groups": 2, "stride_h": 2, "stride_w": 2, "bias": True},
+)
+
+
+class Watch:
+    """Watches the calls of a candidate for what proves that it is not meant to be called so.
+
+    Parameters
+    ----------
+    candidate
+        Who is called.
+    supports
+        What it is said to take.
+    examine
+        Examines one case more.
+    """
+
+    def __init__(self, candidate: Candidate, supports: Supports, examine: Callable[[Recipe], Examination]) -> None:
+        self.candidate, self.supports, self.examine = candidate, supports, examine
+        self._seen: list[Recipe] = []
+        self._refused: dict[str, list[Recipe]] = {}
+        self._decided: set[str] = set()  # errors that plain calls do not all raise
+
+    def look(self, recipe: Any, examination: Examination) -> None:
+        """Look at a case that was judged.
+
+        Raises
+        ------
+        WrongUse
+            If it is one of several different ones that raise what every plain call raises too.
+        """
+        if isinstance(recipe, Recipe):
+            self._seen.append(recipe)
+            for error in self._errors(examination):
+                self._refused.setdefault(error, []).append(recipe)
+                if self._are_different(self._refused[error]):
+                    self._decide(error)
+
+    def settle(self) -> None:
+        """Decide, of fewer cases, at the end of all of them.
+
+        Raises
+        ------
+        WrongUse
+            As `look`.
+        """
+        for error in list(self._refused):
+            self._decide(error)
+
+    def _are_different(self, alike: list[Recipe]) -> bool:
+        """Whether cases are as different as can be: whatever a kernel makes of its arguments, it is not that."""
+        constant = [name for name, of in DIFFERENT.items() if len(set(map(of, alike))) == 1]
+        least = MANY if constant else ENOUGH
+        return len(alike) >= least and all(len(set(map(DIFFERENT[name], self._seen))) == 1 for name in constant)
+
+    def _decide(self, error: str) -> None:
+        """Try plain calls: unless all raise the same, it is the kernel that raises it for some."""
+        if error in self._decided:
+            return
+        self._decided.add(error)
+        first = min(self._refused[error], key=lambda recipe: recipe.geometry.products)
+        values = Values(dtype=first.dtype, layout=first.layout)
+        plain = {fitted(first.op, values._replace(**changes), self.supports) for changes in PLAIN}
+        if all(error in self._errors(self.examine(recipe)) for recipe in plain if self.supports.allows(recipe)):
+            raise WrongUse(self._explained(first, error))
+
+    def _errors(self, examination: Examination) -> list[str]:
+        """What was raised, or returned by a class, that may be wrong use."""
+        errors = []
+        for finding in examination.findings:
+            if finding.property == KIND and isinstance(self.candidate.function, type):
+                errors.append(finding.text)
+            elif finding.property == RETURNS and not finding.crash:
+                errors += re.findall(r"^TypeError\b.*", finding.text, re.MULTILINE)[-1:]
+        return errors
+
+    def _explained(self, recipe: Recipe, error: str) -> str:
+        op = self.candidate.op
+        case, names = recipe.case(), OPERATORS[op].parameters
+        keywords = [f"{name}={value!r}" for name, value in case.keywords().items()]
+        keywords += [f"layout={recipe.layout!r}"] * (recipe.layout != "NCHW")
+        told = [*map(_told, case.arguments()), *keywords]
+        out = ["out"] * (self.candidate.style == "out")
+        name = getattr(self.candidate.function, "__name__", "the candidate")
+        lines = [
+            f"{name} can't be called as it was, whatever the case: {error}",
+            f"  it was called as: {name}({', '.join([*told, *out])})",
+            f"  expected: a function of ({', '.join([*names, *out])}), all of them positional",
+        ]
+        if recipe.layout != "NCHW":
+            lines.append("  and of the keyword layout, as several layouts are said to be supported")
+        if isinstance(self.candidate.function, type):
+            lines.append("  it is a class: what is expected is a function, or an object that can be called")
+        return "\n".join(lines)
+
+
+def _told(argument: Any) -> str:
+    if isinstance(argument, np.ndarray):
+        return f"{argument.dtype} {argument.shape}"
+    return repr(argument)
