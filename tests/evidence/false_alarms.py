@@ -24,7 +24,7 @@ from kernels.winograd import winograd
 import refconv
 from refconv import ErrorModel
 from refconv.cases.plan import plan
-from refconv.verification import sections
+from refconv.verification import drawing
 
 direct = ErrorModel.direct
 
@@ -113,7 +113,7 @@ def main():
     for name in options.names or CANDIDATES:
         candidate, dtype, more = CANDIDATES[name]
         start = time.perf_counter()
-        with mock.patch.object(sections, "plan", several_times(TIMES.get(name, 1))):
+        with mock.patch.object(drawing, "plan", several_times(TIMES.get(name, 1))):
             report = refconv.verify(
                 candidate, dtypes=(dtype,), cases=options.cases, seed=options.seed, isolate=False, **more
             )

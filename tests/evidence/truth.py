@@ -141,7 +141,8 @@ def tried(diagnosis, failing, passing, outside):
         yield "mistake", diagnosis.mutant, mistaken_so(diagnosis, failing, passing, outside)
     if diagnosis.model:
         model = refconv.ErrorModel.parse(diagnosis.model)
-        yield "model", diagnosis.model, np.mean([case.case.check(case.actual, model).ok for case in failing]) >= 0.95
+        admitted = [model.supports(c.case.geometry) and c.case.check(c.actual, model).ok for c in failing]
+        yield "model", diagnosis.model, np.mean(admitted) >= 0.95
     for position in diagnosis.positions:
         yield "position", position, lies_there(position, failing)
 

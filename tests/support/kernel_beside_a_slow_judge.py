@@ -1,12 +1,12 @@
 """A candidate that is quick, in a worker process in which the oracle and the judge are not."""
 
-import sys
 import time
 
 import refconv
+from refconv.verification.candidate import clock
 from refconv.verification.examine.examiner import Examiner
 
-if sys.argv[0] == "-c":  # a worker, not the process of the tests
+if clock._clock is not None:  # in a worker, not in the process of the tests
     judged = Examiner.judged
 
     def slowly(examiner, case, result):
