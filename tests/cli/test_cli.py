@@ -309,7 +309,7 @@ def test_asked_to_end(tmp_path):
     (tmp_path / "slow.py").write_text("import time\ndef conv2d(*call):\n    time.sleep(60)\n")
     command = [sys.executable, "-m", "refconv", "verify", "slow.py:conv2d"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        time.sleep(8)
+        time.sleep(5)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=30)
     assert process.returncode == 143

@@ -97,7 +97,6 @@ def test_arrays_are_handed_over_where_they_lie():
 @pytest.mark.usefixtures("small", "generated_only")
 def test_a_campaign_with_huge_cases(monkeypatch):
     monkeypatch.setattr(campaign, "available", lambda: 10**6)
-    monkeypatch.setattr(sections, "available", lambda: 10**6)
     every = list(huge_cases("float32"))
     report = verify(refconv.conv2d, cases=20, huge=True, isolate=False)
     assert report.ok
