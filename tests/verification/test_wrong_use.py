@@ -96,7 +96,7 @@ def test_what_only_some_cases_raise_is_a_failure(candidate):
         assert report.n_cases == 60
 
 
-@pytest.mark.parametrize("options", [(), ("-x",), ("--cases", "1")], ids=str)
+@pytest.mark.parametrize("options", [(), ("-x", "--no-isolate"), ("--cases", "1", "--no-isolate")], ids=str)
 def test_on_the_command_line_it_is_wrong_usage(tmp_path, options):
     (tmp_path / "kernel.py").write_text("def conv2d(x, w):\n    return x\n")
     answer = CliRunner().invoke(app, ["verify", f"{tmp_path}/kernel.py:conv2d", *options])
