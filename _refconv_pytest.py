@@ -80,9 +80,10 @@ class _Plan:
 
     def _progress(self, label: str, done: int, total: int) -> None:
         """A line for each quarter of the cases: a campaign is a minute in which pytest shows nothing else."""
-        if done == total or done % max(1, total // 4) == 0:
-            name, _, failed = label.partition(";")
-            self._tell(f"{name}: {done} of {total}{failed and f';{failed}'}")
+        from refconv.verification.report.text import progress_line
+
+        if line := progress_line(label, done, total):
+            self._tell(line)
 
     def _tell(self, line: str) -> None:
         """Show a line, where there is a terminal: a worker of pytest-xdist has none."""

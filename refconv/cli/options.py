@@ -176,6 +176,7 @@ def progress_bar(console: Console) -> Iterator[Callback]:
 
 
 def _plain_line(console: Console, label: str, done: int, total: int) -> None:
-    if done == total or done % max(1, total // 4) == 0:
-        name, _, failed = label.partition(";")
-        console.print(f"{name}: {done} of {total}{failed and f';{failed}'}", highlight=False)
+    from refconv.verification.report.text import progress_line
+
+    if line := progress_line(label, done, total):
+        console.print(line, highlight=False)

@@ -121,7 +121,7 @@ def verify(  # noqa: PLR0913 - the command's options
 
     TARGET is called as torch's function is, a conv2d with (input, weight, bias, stride, padding, dilation, groups).
     Exit codes: 0 all good, 1 it failed, 2 wrong usage or TARGET can't be loaded or called so, 3 refconv's own fault,
-    130 interrupted.
+    130 or 143 interrupted.
     """
     from refconv.verification import campaign
     from refconv.verification.faults import WrongUse

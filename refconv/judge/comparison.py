@@ -105,6 +105,8 @@ class Comparison:
         """Lines on the elements outside their bound, the statistics, and the distances."""
         bound = f"the error bound of {self.model}" if self.model else "the error bound"
         lines = [f"  {self.n_wrong} of {self.actual.size} elements outside {bound}"]
+        if not_finite := int(np.count_nonzero(~np.isfinite(self.actual) & ~(self.ratio <= 1))):
+            lines.append(f"  {not_finite} of these are NaN or infinite")
         lines += [f"  the {statistic.name} is {statistic.value:.3g}, but at most {statistic.limit:.3g} "
                   "from a sound implementation"
                   for statistic in self.statistics if not statistic.ok and self.verdict == SUSPICIOUS]  # fmt: skip
@@ -112,8 +114,6 @@ class Comparison:
             lines.append(f"  {self.n_free} not judged: a sum may overflow there, and anything may come of it")
         if self.worst is not None:
             lines += self._worst(self.worst)
-        if not_finite := int(np.count_nonzero(~np.isfinite(self.actual) & ~(self.ratio <= 1))):
-            lines.append(f"  {not_finite} of these are NaN or infinite")
         if self.max_ulp or self.verdict != "wrong":
             lines.append(f"  distance: largest {self.max_ulp} ULP, median {self.median_ulp} ULP")
         if self.spread:

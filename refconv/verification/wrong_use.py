@@ -101,7 +101,8 @@ class Watch:
         first = min(self._refused[error], key=lambda recipe: recipe.geometry.products)
         values = Values(dtype=first.dtype, layout=first.layout)
         plain = {fitted(first.op, values._replace(**changes), self.supports) for changes in PLAIN}
-        if all(error in self._errors(self.examine(recipe)) for recipe in plain if self.supports.allows(recipe)):
+        allowed = list(filter(self.supports.allows, plain))
+        if allowed and all(error in self._errors(self.examine(recipe)) for recipe in allowed):
             raise WrongUse(self._explained(first, error))
 
     def _errors(self, examination: Examination) -> list[str]:
