@@ -5,16 +5,18 @@ Knows geometries, fills and cases; not who draws the numbers.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from refconv.cases import fills
-from refconv.core.checks import Padding
+from refconv.cases import fills, geometry_text
+from refconv.core.checks import Padding, choice, integer
+from refconv.core.formats import SUPPORTED
 from refconv.core.geometry import Geometry
 from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS, Call
+from refconv.ops.quantized import EIGHT_BITS
 
 LAYOUTS = ("NCHW", "NHWC")
 
@@ -42,9 +44,9 @@ MIXED = "/mixed"
 _OTHER = {"int8": "uint8", "uint8": "int8"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recipe:
-    """A case before its tensors exist: small, comparable, and the same case every time.
+    """A case before its tensors exist: small, comparable, and the same case every time. Its `repr` is code.
 
     Parameters
     ----------
@@ -74,8 +76,10 @@ class Recipe:
     --------
     >>> from refconv.core.geometry import convolution
     >>> geometry = convolution((1, 2, 5, 5), (3, 2, 2, 2), None, 1, "same", 1, 1, "zeros")
-    >>> Recipe(geometry, "same").case()
+    >>> print(Recipe(geometry, "same").case())
     conv2d(input=float32[1, 2, 5, 5], weight=float32[3, 2, 2, 2], bias=None, stride=(1, 1), padding='same', ...
+    >>> Recipe(geometry, "same", seed=3)
+    refconv.Recipe.parse('1,2,5,5:3,2,2,2:padding=same', seed=3)
     """
 
     geometry: Geometry
@@ -92,15 +96,60 @@ class Recipe:
     quantisation: str = ""
 
     def case(self) -> Case:
-        """The case."""
-        return Case(op=self.op, **self._arrays(), **self._options())
+        """The case. Its `repr` is the recipe's, called."""
+        return Case(op=self.op, **self._arrays(), **self._options()).made_by(self)
+
+    @classmethod
+    def parse(cls, text: str, *, op: str = "conv2d", **others: Any) -> "Recipe":
+        """The recipe of a geometry in text, with numbers from a seed.
+
+        Parameters
+        ----------
+        text : str
+            The shapes of input and weight, of a gradient those of the convolution that it belongs to, and the options
+            that are not usual: `"1,64,56,56:128,64,3,3:stride=2,padding=1x0"`.
+        op, **others
+            As `Recipe` has them.
+
+        Raises
+        ------
+        GeometryError, TypeError
+            For a text of another form, and for shapes and options of no convolution.
+
+        Examples
+        --------
+        >>> case = Recipe.parse("1,2,5,5:3,2,2,2", dtype="float16", fill="normal", seed=7).case()
+        >>> case.unwritten.shape
+        (1, 3, 4, 4)
+        """
+        choice("op", op, tuple(OPERATORS))
+        geometry, padding, output_padding = geometry_text.parsed(text, op)
+        recipe = cls(geometry, padding, op=op, output_padding=output_padding, **others)
+        choice("dtype", recipe.dtype, tuple(map(str, EIGHT_BITS if op in QUANTIZED else SUPPORTED)))
+        choice("fill", recipe.fill, fills.known(recipe.dtype))
+        integer("seed", recipe.seed, 0, 2**63 - 1)
+        return recipe
+
+    def __repr__(self) -> str:
+        """Code that makes the recipe again."""
+        shapes = self.shapes()
+        x = shapes["input"] if self.op == geometry_text.TRANSPOSED else input_shape(self.geometry)
+        options = [repr(geometry_text.written(
+            x, weight_shape(self.geometry), self.geometry, self.padding, self.output_padding, self.op
+        ))]  # fmt: skip
+        options += [
+            f"{field.name}={value!r}"
+            for field in fields(self)
+            if field.name not in ("geometry", "padding", "output_padding")
+            and (value := getattr(self, field.name)) != field.default
+        ]
+        return f"refconv.Recipe.parse({', '.join(options)})"
 
     def code(self) -> list[str]:
         """Lines of Python that make the arrays, each under its name in the call."""
         if self.op != "conv2d":
             return [
-                "from refconv.cases.recipe import Recipe",
-                f"case = Recipe.from_dict({self.as_dict()}).case()",
+                f"case = {self!r}.case()",
                 *(f"{name} = case.arrays[{name!r}]" for name in (*ARRAYS[self.op], *["bias"] * self.bias)),
             ]
         g = self.geometry

@@ -3,7 +3,6 @@
 Knows layers, cases and tolerances, and rich for its tables; not the command line.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,9 +10,10 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
+from refconv.cases import geometry_text
 from refconv.cases.networks import Layer
+from refconv.cases.recipe import input_shape, weight_shape
 from refconv.core.errors import GeometryError
-from refconv.core.geometry import convolution
 from refconv.judge import tolerances
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.tolerances import Tolerances
@@ -27,8 +27,6 @@ TORCH_DEFAULTS = {
     "complex64": (1.3e-6, 1e-5),
     "complex128": (1e-7, 1e-7),
 }
-OPTIONS = ("stride", "padding", "dilation")
-FORM = "N,C,H,W:K,C/groups,R,S[:stride=2,padding=1x0,dilation=1]"
 
 
 @dataclass(frozen=True)
@@ -98,20 +96,12 @@ def parsed(text: str) -> Layer:
     >>> print(parsed("1,64,56,56:128,64,3,3:stride=2,padding=1"))
     64x56x56 -> 128, 3x3 s2
     """
-    shapes, options = text.split(":")[:2], text.split(":")[2:]
-    if len(shapes) < 2 or len(options) > 1 or not all(re.fullmatch(r"\d+(,\d+){3}", shape) for shape in shapes):
-        raise GeometryError(f"case={text!r}: must be like {FORM}")
-    x, w = (tuple(map(int, shape.split(","))) for shape in shapes)
-    pairs = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
-    for option in options[0].split(",") if options else ():
-        name, _, value = option.partition("=")
-        if name not in OPTIONS or not re.fullmatch(r"\d+(x\d+)?", value):
-            raise GeometryError(f"case={text!r}: {option!r} must be one of {', '.join(OPTIONS)} with a number or HxW")
-        first, _, second = value.partition("x")
-        pairs[name] = int(first), int(second or first)
-    groups = x[1] // w[1] if w[1] else 1
-    convolution(x, w, None, pairs["stride"], pairs["padding"], pairs["dilation"], groups, "zeros")
-    return Layer("", "", x, w, pairs["stride"], pairs["padding"], pairs["dilation"], groups)
+    geometry, *_ = geometry_text.parsed(text)
+    if geometry.padding_mode != "zeros" or any(before != after for before, after in geometry.padding):
+        raise GeometryError(f"case={text!r}: must be padded with zeros, by the same number on both sides of an axis")
+    x, w = input_shape(geometry), weight_shape(geometry)
+    padding = tuple(before for before, _ in geometry.padding)
+    return Layer("", "", x, w, geometry.stride, padding, geometry.dilation, geometry.groups)
 
 
 def table(rows: Iterable[Row], dtype: str) -> Table:

@@ -6,7 +6,7 @@ Knows operators, bounds and standards; not how an output is compared with them, 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -16,17 +16,15 @@ from refconv.core.checks import Padding, Pair, choice, per_axis
 from refconv.core.geometry import Geometry
 from refconv.judge import padded_taps, randomness
 from refconv.judge.bounds import ErrorModel, Sums, sums_of
-from refconv.judge.comparison import as_text
+from refconv.judge.case_code import ARRAYS, QUANTIZATION, call_text, literal_case
 from refconv.judge.standard import Standard
 from refconv.ops import options
 from refconv.ops.family import OPERATORS, Call, Operator, compute
 
-ARRAYS = ("input", "weight", "bias", "grad_output")
 TAKEN = {
     name: frozenset({"op", *operator.parameters, *(["padding_mode"] if operator.has_padding_mode else [])})
     for name, operator in OPERATORS.items()
 }
-QUANTIZATION = tuple(f"{array}_{kind}" for array in ("input", "weight", "output") for kind in ("scale", "zero_point"))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -62,9 +60,8 @@ class Reference:
         self._check_given()
         for name in (*ARRAYS, *QUANTIZATION):
             value = getattr(self, name)
-            if value is not None and (
-                name in ARRAYS or (hasattr(value, "shape") and not isinstance(value, np.generic))
-            ):
+            is_array = hasattr(value, "shape") and not isinstance(value, np.generic)
+            if value is not None and (name in ARRAYS or is_array):
                 self._keep(name, _frozen(to_numpy(name, value)))
         if not self._operator.is_quantized:
             options.common_dtype(self._first, self._first if self._second is None else self._second, self.bias)
@@ -175,15 +172,23 @@ class Reference:
         return self._standards[model]
 
     def __str__(self) -> str:
-        arguments = zip(self._operator.parameters, self.arguments(), strict=True)
-        mode = [f"{name}={value!r}" for name, value in self.keywords().items()]
-        return f"{self.op}({', '.join([*(f'{name}={_text(value)}' for name, value in arguments), *mode])})"
+        return call_text(self)
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        """Code that makes the case again; of arrays without a seed that are too many to be written out `<...>`."""
+        return f"{self._recipe!r}.case()" if self._recipe is not None else literal_case(self) or f"<{self}>"
+
+    _recipe: ClassVar[Any] = None
+
+    def made_by(self, recipe: Any) -> Self:
+        """The same case, which shows itself by what made it: a recipe, whose `repr` is code and has a method `case`."""
+        self._keep("_recipe", recipe)
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles run the constructor again, for a copied array could be written to."""
-        return partial(type(self), **{field.name: getattr(self, field.name) for field in fields(self)}), ()
+        made = partial(type(self), **{field.name: getattr(self, field.name) for field in fields(self)})
+        return made, (), None if self._recipe is None else {"_recipe": self._recipe}
 
     # What the fields hold: checked, and kept so that nobody can change it.
 
@@ -365,10 +370,6 @@ def _largest_integer(array: np.ndarray) -> float:
     with np.errstate(invalid="ignore"):  # signalling NaNs
         wide = formats.parts(array).astype(np.float64)
     return float(np.abs(wide).max(initial=0)) if (wide == np.rint(wide)).all() else np.inf
-
-
-def _text(value: Any) -> str:
-    return as_text(value) if isinstance(value, np.ndarray) and value.ndim else repr(value)
 
 
 def _mapped(

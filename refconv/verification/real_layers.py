@@ -61,7 +61,7 @@ def documentation_examples(dtype: str, seed: int) -> list[Source]:
     ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DigitLayer:
     """A layer over one image of a handwritten digit."""
 
@@ -90,13 +90,16 @@ class DigitLayer:
         _, weight, bias = fills.operands(
             fill, (1, 1, 1, 1), self.weight_shape, bias=True, dtype=self.dtype, seed=self.seed
         )
-        return Case(input=digit_images(self.dtype)[self.image], weight=weight, bias=bias)
+        return Case(input=digit_images(self.dtype)[self.image], weight=weight, bias=bias).made_by(self)
+
+    def __repr__(self) -> str:
+        """Code that makes the layer again."""
+        return f"refconv.verification.DigitLayer({self.image}, {self.weight_shape}, {self.dtype!r}, {self.seed})"
 
     def code(self) -> list[str]:
         """Lines of Python that make input, weight and bias."""
         return [
-            "from refconv.verification import DigitLayer",
-            f"layer = {self}.case()",
+            f"layer = {self!r}.case()",
             "input, weight, bias = layer.input, layer.weight, layer.bias",
         ]
 

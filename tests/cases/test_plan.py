@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import refconv
 from refconv.cases.fills import every, known
 from refconv.cases.fitting import MAX_MULTIPLICATIONS, fitted, size_of
 from refconv.cases.layers import NARROW, ORDINARY, network_layers
@@ -118,7 +119,7 @@ def test_a_case_is_what_the_recipe_says(op, values):
 @pytest.mark.parametrize("op", OPS)
 def test_code_makes_the_arrays_of_the_case(op):
     for recipe in plan(op, [dtype_of(op)], ANYTHING, 20, 3):
-        names = {}
+        names = {"refconv": refconv}
         exec("\n".join(recipe.code()), names)  # noqa: S102 - what a report prints
         for name, array in recipe.case().arrays.items():
             assert names[name].tobytes() == array.tobytes()

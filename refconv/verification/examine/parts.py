@@ -11,7 +11,7 @@ import numpy as np
 
 from refconv.cases.recipe import Recipe
 from refconv.judge.case import Case
-from refconv.judge.reference import QUANTIZATION
+from refconv.judge.case_code import QUANTIZATION
 from refconv.verification.candidate.call import IMAGES
 
 

@@ -4,22 +4,17 @@ Knows cases, candidates and properties. A program depends on NumPy, refconv and 
 of the arrays that it takes).
 """
 
-import re
 import textwrap
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from refconv.cases.huge import Huge
-from refconv.cases.recipe import Recipe
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
-from refconv.judge.reference import ARRAYS, QUANTIZATION
-from refconv.ops.family import OPERATORS
+from refconv.judge.case_code import MOST_WRITTEN, arguments_code, literal, literal_case
 from refconv.verification.candidate import array_kinds
 from refconv.verification.candidate.candidate import Candidate
-from refconv.verification.candidate.loading import MODULE_NAME
+from refconv.verification.candidate.loading import module_name
 from refconv.verification.examine import property_names as properties
 from refconv.verification.examine.wrong_arguments import Wrong
 
@@ -53,19 +48,11 @@ def program(candidate: Candidate, source: Any, property_: str, model: ErrorModel
     return _examined(candidate, source, property_, model)
 
 
-def example(source: Any) -> str:
-    """A line for a Hypothesis test of cases; empty for a call that is no case, or too large for a test of cases."""
-    if isinstance(source, Wrong | Huge):
+def example(source: Any, property_: str) -> str:
+    """A line for a Hypothesis test of cases; empty where a plain call, of a case of usual size, would not show it."""
+    if isinstance(source, Wrong | Huge) or property_ not in PLAIN or source.memory or source.layout != "NCHW":
         return ""
-    case = source.case()
-    literals = {name: _literal(array) for name, array in case.arrays.items()}
-    if sum(map(len, literals.values())) <= LITERAL_LINES * LINE_LENGTH:
-        return (
-            f"@example(refconv.Case({', '.join(f'{name}={text}' for name, text in _fields(case, literals).items())}))"
-        )
-    if isinstance(source, Recipe):
-        return f"@example(refconv.Recipe.from_dict({source.as_dict()!r}).case())"
-    return f"@example(refconv.verification.{source!r}.case())"
+    return f"@example({literal_case(source.case()) or f'{source!r}.case()'})"
 
 
 def _plain(candidate: Candidate, source: Any, property_: str, model: ErrorModel | None) -> str:
@@ -93,12 +80,8 @@ def _examined(candidate: Candidate, source: Any, property_: str, model: ErrorMod
     simulated = array_kinds.simulated(candidate.arrays)
     before = ["import os", f'os.environ["{array_kinds.SIMULATOR}"] = "1"'] if simulated else []
     recipe = source.recipe if isinstance(source, Wrong) else source
-    if isinstance(recipe, Recipe):
-        made = f"refconv.Recipe.from_dict({recipe.as_dict()!r})"
-    else:
-        names.append(type(recipe).__name__)
-        names += ["Geometry"] * isinstance(recipe, Huge)
-        made = repr(recipe)
+    made = repr(recipe)
+    names += ["Huge", "Geometry"] * isinstance(recipe, Huge)
     if isinstance(source, Wrong):
         names.append("Wrong")
         made = f"Wrong({made}, {source.way!r})"
@@ -125,7 +108,7 @@ def _load(candidate: Candidate) -> tuple[list[str], list[str]]:
             return [], [f"from {place} import {first} as candidate"]
         return [], [f"from {place} import {first}", f"candidate = {attribute}"]
     return ["import importlib.util", "import sys"], [
-        f"spec = importlib.util.spec_from_file_location({MODULE_NAME!r}, {place!r})",
+        f"spec = importlib.util.spec_from_file_location({module_name(Path(place))!r}, {place!r})",
         f"sys.path.insert(0, {str(Path(place).parent)!r})",
         "module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)",
         "spec.loader.exec_module(module)",
@@ -137,36 +120,14 @@ def _literals(case: Case) -> list[str]:
     """Lines that write the arrays out, to the last bit; `LITERAL_LINES` + 1 empty lines if one is too large."""
     lines = []
     for name, array in case.arrays.items():
-        if array.size > LITERAL_LINES * LINE_LENGTH:
+        if array.size > MOST_WRITTEN:
             return [""] * (LITERAL_LINES + 1)
-        lines += textwrap.wrap(f"{name} = {_literal(array)}", LINE_LENGTH, subsequent_indent="    ")
+        lines += textwrap.wrap(f"{name} = {literal(array)}", LINE_LENGTH, subsequent_indent="    ")
     return lines
 
 
-def _literal(value: Any) -> str:
-    if isinstance(value, np.generic):
-        return f"np.{value.dtype.name}({value!s})"
-    if not isinstance(value, np.ndarray):
-        return repr(value)
-    if not value.size:
-        return f"np.zeros({value.shape}, {value.dtype.name!r})"
-    numbers = re.sub(r"\b(nan|inf)\b", r"np.\1", repr(value.tolist()))  # repr of a float is exact
-    return f"np.array({numbers}, {value.dtype.name!r})"
-
-
-def _fields(case: Case, arrays: dict[str, str]) -> dict[str, str]:
-    """The arguments of `Case`, as text."""
-    texts = {"op": repr(case.op)} if case.op != "conv2d" else {}
-    for name, value in zip(OPERATORS[case.op].parameters, case.arguments(), strict=True):
-        if name in ARRAYS:
-            texts |= {name: arrays[name]} if name in arrays else {}
-        else:
-            texts[name] = _literal(value) if name in QUANTIZATION else repr(value)
-    return texts | {name: repr(value) for name, value in case.keywords().items()}
-
-
 def _case(case: Case) -> list[str]:
-    texts = _fields(case, {name: name for name in case.arrays})
+    texts = arguments_code(case, {name: name for name in case.arrays})
     options = ", ".join(f"{name}={text}" for name, text in texts.items())
     return ["case = refconv.Case(", *(f"    {line}" for line in _wrapped(options)), ")"]
 

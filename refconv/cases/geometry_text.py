@@ -1,0 +1,120 @@
+"""Geometries as text, short enough for a command line or a line of a test: shapes, and the options that are not usual.
+
+Knows geometries; no tensors, no recipes.
+"""
+
+import re
+from typing import Any
+
+from refconv.core.checks import Padding
+from refconv.core.errors import GeometryError
+from refconv.core.geometry import Geometry, convolution
+from refconv.core.transposed_geometry import transposed
+
+FORM = "N,C,H,W:K,C/groups,R,S[:stride=2,padding=1x0,dilation=1]"
+TRANSPOSED = "conv_transpose2d"
+USUAL: dict[str, Any] = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "output_padding": (0, 0),
+                         "groups": None, "padding_mode": "zeros"}  # fmt: skip
+OPTIONS = tuple(USUAL)
+NUMBERS = re.compile(r"\d+(x\d+)?")
+SIDES = re.compile(r"\d+\+\d+x\d+\+\d+")  # top + bottom x left + right
+
+Parsed = tuple[Geometry, Padding, tuple[int, int]]
+
+
+def parsed(text: str, op: str = "conv2d") -> Parsed:
+    """The geometry of a text, the padding as a call has it, and the output padding.
+
+    Parameters
+    ----------
+    text : str
+        The shapes of input and weight, of a gradient those of the convolution that it belongs to, and options: numbers
+        (`2`) or pairs for height and width (`2x1`); padding also by sides (`1+0x2+2`: top, bottom, left, right), `same`
+        or `valid`; `groups`, where the shapes do not say it; `padding_mode`; `output_padding`.
+    op : str
+        The operator.
+
+    Raises
+    ------
+    GeometryError
+        For a text of another form, and for shapes and options of no convolution.
+
+    Examples
+    --------
+    >>> geometry, padding, _ = parsed("1,64,56,56:128,64,3,3:stride=2,padding=1x0")
+    >>> geometry.output_size, padding
+    ((28, 27), (1, 0))
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"case={text!r}: must be a text like {FORM}")
+    shapes, options = text.split(":")[:2], text.split(":")[2:]
+    if len(shapes) < 2 or len(options) > 1 or not all(re.fullmatch(r"\d+(,\d+){3}", shape) for shape in shapes):
+        raise GeometryError(f"case={text!r}: must be like {FORM}")
+    x, w = (tuple(map(int, shape.split(","))) for shape in shapes)
+    values = dict(USUAL)
+    for option in options[0].split(",") if options and options[0] else ():
+        name, _, value = option.partition("=")
+        values[name] = _value(text, option, name, value)
+    groups = values["groups"] or (1 if op == TRANSPOSED or not w[1] else max(1, x[1] // w[1]))
+    if op == TRANSPOSED:
+        used = (values["stride"], values["padding"], values["output_padding"], values["dilation"], groups)
+        return transposed(x, w, None, *used), values["padding"], values["output_padding"]
+    if any(values["output_padding"]):
+        raise GeometryError(f"case={text!r}: output_padding must not be given for {op}")
+    used = (values["stride"], values["padding"], values["dilation"], groups, values["padding_mode"])
+    return convolution(x, w, None, *used), values["padding"], values["output_padding"]
+
+
+def written(
+    x: tuple[int, ...],
+    w: tuple[int, ...],
+    geometry: Geometry,
+    padding: Padding,
+    output_padding: tuple[int, int] = (0, 0),
+    op: str = "conv2d",
+) -> str:
+    """The text of which `parsed` makes a geometry with these shapes and options.
+
+    >>> geometry, padding, _ = parsed(text := "2,4,8,8:6,2,3,3:padding=1x0,dilation=2")
+    >>> written((2, 4, 8, 8), (6, 2, 3, 3), geometry, padding) == text
+    True
+    """
+    implied = 1 if op == TRANSPOSED or not w[1] else max(1, x[1] // w[1])
+    values: dict[str, Any] = {
+        "stride": geometry.stride,
+        "padding": padding if isinstance(padding, str) else geometry.padding,
+        "dilation": geometry.dilation,
+        "output_padding": output_padding,
+        "groups": None if geometry.groups == implied else geometry.groups,
+        "padding_mode": geometry.padding_mode,
+    }
+    texts = {name: _text(value) for name, value in values.items() if value is not None}
+    options = [f"{name}={text}" for name, text in texts.items() if text != _text(USUAL[name])]
+    shapes = ":".join(",".join(map(str, shape)) for shape in (x, w))
+    return f"{shapes}:{','.join(options)}" if options else shapes
+
+
+def _value(text: str, option: str, name: str, value: str) -> Any:
+    """The value of an option, as the operator takes it."""
+    if name == "padding_mode" or (name == "padding" and value in ("same", "valid")):
+        return value
+    if name == "padding" and SIDES.fullmatch(value):
+        return tuple(tuple(map(int, sides.split("+"))) for sides in value.split("x"))
+    if name == "groups" and value.isdecimal():
+        return int(value)
+    if name not in OPTIONS or name == "groups" or not NUMBERS.fullmatch(value):
+        raise GeometryError(f"case={text!r}: {option!r} must be one of {', '.join(OPTIONS)} with a number or HxW")
+    first, _, second = value.partition("x")
+    return int(first), int(second or first)
+
+
+def _text(value: Any) -> str:
+    """A value as the text has it; sides that are equal as one number."""
+    if not isinstance(value, tuple):
+        return str(value)
+    if any(isinstance(sides, tuple) for sides in value):
+        if any(before != after for before, after in value):
+            return "x".join(f"{before}+{after}" for before, after in value)
+        return _text(tuple(before for before, _ in value))
+    first, second = value
+    return str(first) if first == second else f"{first}x{second}"

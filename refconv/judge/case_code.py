@@ -1,0 +1,83 @@
+"""Cases in words and as code: the arguments of a case, its arrays by shape, or written out to the last bit.
+
+Knows the names of arguments; not what they are for.
+"""
+
+import re
+from typing import Any, Protocol
+
+import numpy as np
+
+from refconv.ops.family import OPERATORS
+
+ARRAYS = ("input", "weight", "bias", "grad_output")
+QUANTIZATION = tuple(f"{array}_{kind}" for array in ("input", "weight", "output") for kind in ("scale", "zero_point"))
+MOST_WRITTEN = 550  # characters of arrays that are written out: five lines
+
+
+class Called(Protocol):
+    """A call of an operator with its arrays: what a case is."""
+
+    @property
+    def op(self) -> str:
+        """The operator."""
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The tensors of the call, by name."""
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Its positional arguments."""
+
+    def keywords(self) -> dict[str, Any]:
+        """Its keywords."""
+
+
+def call_text(case: Called) -> str:
+    """The call, in a line."""
+    arguments = zip(OPERATORS[case.op].parameters, case.arguments(), strict=True)
+    mode = [f"{name}={value!r}" for name, value in case.keywords().items()]
+    return f"{case.op}({', '.join([*(f'{name}={_short(value)}' for name, value in arguments), *mode])})"
+
+
+def array_text(value: Any) -> str:
+    """Shape and dtype of an array, short."""
+    return f"{value.dtype}{list(value.shape)}"
+
+
+def _short(value: Any) -> str:
+    return array_text(value) if isinstance(value, np.ndarray) and value.ndim else repr(value)
+
+
+def literal_case(case: Called) -> str:
+    """Code of the case, `refconv.Case(...)`; empty if its arrays are too large to be written out."""
+    if sum(array.size for array in case.arrays.values()) > MOST_WRITTEN:
+        return ""
+    literals = {name: literal(array) for name, array in case.arrays.items()}
+    if sum(map(len, literals.values())) > MOST_WRITTEN:
+        return ""
+    arguments = arguments_code(case, literals)
+    return f"refconv.Case({', '.join(f'{name}={text}' for name, text in arguments.items())})"
+
+
+def literal(value: Any) -> str:
+    """An array, or a number, as code."""
+    if isinstance(value, np.generic):
+        return f"np.{value.dtype.name}({value!s})"
+    if not isinstance(value, np.ndarray):
+        return repr(value)
+    if not value.size:
+        return f"np.zeros({value.shape}, {value.dtype.name!r})"
+    numbers = re.sub(r"\b(nan|inf)\b", r"np.\1", repr(value.tolist()))  # repr of a float is exact
+    return f"np.array({numbers}, {value.dtype.name!r})"
+
+
+def arguments_code(case: Called, arrays: dict[str, str]) -> dict[str, str]:
+    """The arguments of `Case`, as text."""
+    texts = {"op": repr(case.op)} if case.op != "conv2d" else {}
+    for name, value in zip(OPERATORS[case.op].parameters, case.arguments(), strict=True):
+        if name in ARRAYS:
+            texts |= {name: arrays[name]} if name in arrays else {}
+        else:
+            texts[name] = literal(value) if name in QUANTIZATION else repr(value)
+    return texts | {name: repr(value) for name, value in case.keywords().items()}
