@@ -54,6 +54,13 @@ __all__ = [
 ]
 
 
+def _diagnosed(*judged: Any) -> Any:
+    """What `comparison.diagnosis` is, made by what stands above the judge."""
+    return import_module("refconv.verification.diagnose.single_case").diagnosis(*judged)
+
+
+Case.diagnoser = staticmethod(_diagnosed)
+
 _FORMER = ("fills", "recipes", "supports")  # modules of 0.1.0, which the programs that it emitted import
 __path__.append(str(Path(__file__).parent / "verification" / "former" / "of_refconv"))
 

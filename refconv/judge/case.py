@@ -4,8 +4,10 @@ Knows the reference, comparisons and their statistics; not how cases are made, a
 judged.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -48,6 +50,10 @@ class Case(Reference):
     >>> case.check(np.full((1, 1, 1, 1), 4, "float32")).verdict
     'identical'
     """
+
+    # What diagnoses a wrong output stands above the judge, so the package's face says which function does: it is called
+    # with the case, the output, the comparison and the model when a diagnosis is read.
+    diagnoser: ClassVar[Callable[..., Any] | None] = None
 
     def check(
         self,
@@ -193,7 +199,10 @@ class Case(Reference):
             comparison = sampling.check(self, output, model, sample, seed, strict=strict)
         else:
             comparison = self._compare(output, model, strict=strict)
-        return replace(comparison, allow_suspicious=allow_suspicious)
+        comparison = replace(comparison, allow_suspicious=allow_suspicious)
+        if comparison.ok or self.diagnoser is None:
+            return comparison
+        return replace(comparison, diagnose=partial(self.diagnoser, self, output, comparison, model))
 
     def _compare(self, actual: np.ndarray, model: ErrorModel | None, *, strict: bool) -> Comparison:
         """Judge all elements one by one, then all together."""

@@ -4,7 +4,9 @@ Here the verdict is given: by the errors one by one, and by statistics of all of
 largest admissible difference between them and statistics; not how any of them was computed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 SUSPICIOUS = "suspicious"
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Comparison:
     """What the judge found: a verdict, its grounds, and the arrays for a closer look.
 
@@ -77,6 +79,35 @@ class Comparison:
     model: str = ""
     allow_suspicious: bool = False
     notes: tuple[str, ...] = ()
+    diagnose: Callable[[], Any] | None = None
+
+    @cached_property
+    def diagnosis(self) -> Any:
+        """The mistake that the output looks like, found when this is first read: seconds, for a large layer.
+
+        Returns
+        -------
+        Diagnosis or None
+            Its text says what the output is equal to, or where it is wrong, as far as one case can tell; its `kind`
+            and `mutant` name the class and the known bug. None for an output that is ok.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            Without the packages of `refconv[verify]`.
+
+        Examples
+        --------
+        >>> import refconv
+        >>> x, w, bias = (np.arange(1.0, 1 + np.prod(n)).reshape(n) for n in ((1, 2, 4, 4), (3, 2, 2, 2), (3,)))
+        >>> case = refconv.Case(input=x, weight=w, bias=bias)
+        >>> print(case.check(refconv.conv2d(x, w)).diagnosis)
+        behaves like bias ignored: 27 of 27 wrong outputs equal
+        """
+        return None if self.ok or self.diagnose is None else self.diagnose()
+
+    def __repr__(self) -> str:
+        return f"<Comparison {self.verdict}: {self.description}>"
 
     @property
     def ok(self) -> bool:
@@ -221,8 +252,3 @@ def compare(actual: np.ndarray, standard: Standard, description: str = "") -> Co
         description=description,
         model=standard.model,
     )
-
-
-def as_text(value: Any) -> str:
-    """Shape and dtype of an array, short."""
-    return f"{value.dtype}{list(value.shape)}"

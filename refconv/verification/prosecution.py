@@ -148,7 +148,7 @@ class Prosecution:
         candidate, settings = self.setup.candidate, self.setup.settings
         snippet = line = ""
         with self._noted("writing a program for", property_, source):
-            snippet, line = program(candidate, source, property_, settings.model), example(source)
+            snippet, line = program(candidate, source, property_, settings.model), example(source, property_)
         case: Any = source
         if not isinstance(source, Huge):  # which would take its memory here, too
             case = source.misuse() if isinstance(source, Wrong) else source.case()
@@ -158,7 +158,7 @@ class Prosecution:
             section=self.section,
             dtype=self.setup.dtype,
             case=case,
-            comparison=finding.comparison,
+            comparison=finding.comparison and replace(finding.comparison, diagnose=lambda: diagnosis),
             text=finding.text + "\n  (not every call with this case fails)" * (not reliable),
             snippet=snippet,
             example=line,
@@ -250,11 +250,12 @@ class Prosecution:
         few = spread(sorted(larger, key=coverage.size), LARGER[0])
         failing = list(dict.fromkeys((*_spread(sources, EVIDENCE[0]), *few)))
         passing = _spread(self.passed, EVIDENCE[1])
-        fault = "crash" if crash else property_
+        fault, model = "crash" if crash else property_, self.setup.settings.model
         evidence = [
-            Evidence(source, source.case(), self._returned(source, True, crash), True, fault) for source in failing
+            Evidence(source, source.case(), self._returned(source, bad, crash), bad, fault, model)
+            for sources, bad in ((failing, True), (passing, False))
+            for source in sources
         ]
-        evidence += [Evidence(source, source.case(), self._returned(source, False, crash), False) for source in passing]
         looked_at = {*failing, *passing}
         every = [(source, True) for source, _ in findings] + [(source, False) for source in self.passed]
         others = [(source, bad) for source, bad in every if isinstance(source, Recipe) and source not in looked_at]
@@ -270,15 +271,15 @@ class Prosecution:
 
     def _around(self, smallest: Recipe, experiments: _Experiments, fault: str) -> list[Evidence]:
         """The smallest failing case with the candidate's result, then all others that were tried on the way to it."""
-        around = [Evidence(smallest, smallest.case(), self._returned(smallest, True, False), True, fault)]
+        model = self.setup.settings.model
+        around = [Evidence(smallest, smallest.case(), self._returned(smallest, True, False), True, fault, model)]
         others = [(recipe, True) for recipe in experiments.failing if recipe != smallest]
         others += [(recipe, False) for recipe in dict.fromkeys(experiments.passing)]
         called = set(_spread([recipe for recipe, failed in others if failed], AROUND))
         return around + [
-            Evidence(
-                recipe, recipe.case(), self._returned(recipe, True, False) if recipe in called else None, bad, fault
-            )
+            Evidence(recipe, recipe.case(), actual, bad, fault, model)
             for recipe, bad in others
+            for actual in [self._returned(recipe, True, False) if recipe in called else None]
         ]
 
     def _returned(self, recipe: Recipe, bad: bool, crash: bool) -> Any:

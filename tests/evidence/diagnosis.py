@@ -19,6 +19,7 @@ from refconv import mutants
 from refconv.cases.plan import plan
 from refconv.cases.supports import Supports
 from refconv.verification.candidate.candidate import Candidate
+from refconv.verification.diagnose.altered_calls import alterations
 from refconv.verification.diagnose.diagnosis import diagnose
 from refconv.verification.diagnose.evidence import Evidence
 
@@ -66,7 +67,7 @@ def held_out(step):
 
     def named(variant, examined):
         others = [mutant for mutant in mutants.all() if mutant.op == variant.op and mutant.name != variant.name]
-        return diagnose(examined, variant.op, call(variant), mutants=others)
+        return diagnose(examined, variant.op, call(variant), suspects=[*others, *alterations()])
 
     _name(chosen, named)
 

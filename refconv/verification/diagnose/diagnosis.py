@@ -14,7 +14,6 @@ from refconv.core import formats
 from refconv.core.errors import GeometryError
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.comparison import Comparison
-from refconv.mutants import Mutant
 from refconv.mutants import all as all_mutants
 from refconv.verification.diagnose.altered_calls import alterations
 from refconv.verification.diagnose.evidence import Caller, Evidence, Failing, close, spread
@@ -33,14 +32,15 @@ from refconv.verification.diagnose.matching import (
     told_apart,
 )
 from refconv.verification.diagnose.rules import FAULTS, OF_REGIONS, RULES, TOGETHER, gated
+from refconv.verification.examine.property_names import STALE
 
 
 def diagnose(
     evidence: Sequence[Evidence],
     op: str,
-    call: Caller,
+    call: Caller | None,
     *,
-    mutants: Iterable[Mutant] | None = None,
+    suspects: Iterable[Suspect] | None = None,
     experiments: Sequence[Evidence] = (),
     others: Sequence[tuple[Recipe, bool]] = (),
     told: Collection[str] = (),
@@ -53,10 +53,10 @@ def diagnose(
         Failing and passing cases, the more the better.
     op : str
         The operator.
-    call : callable
-        Calls the candidate once more: `call(case, recipe)`, None if it raises.
-    mutants : iterable of Mutant, optional
-        The mutants to compare with; all of the operator if not given.
+    call : callable or None
+        Calls the candidate once more: `call(case, recipe)`, None if it raises. None if it can't be called any more.
+    suspects : iterable of Mutant or Alteration, optional
+        The mistakes to compare with; all mutants of the operator, and all alterations, if not given.
     experiments : sequence of Evidence, optional
         Cases around the smallest failing one, that one first: what is said must hold of it, and conditions of all.
     others : sequence of (Recipe, bool), optional
@@ -89,21 +89,20 @@ def diagnose(
         return Diagnosis("", "", "nothing failed")
     failing.sort(key=lambda case: case.rank)
     fault = failing[0].evidence.fault
-    if all(case.right for case in spread(failing, FAILING)):
+    if fault == STALE or all(case.right for case in spread(failing, FAILING)):
         right = TOGETHER.get(fault, "a single call is right")
         return Diagnosis(FAULTS.get(fault, ""), "", f"{right}; what does not hold is {fault!r}")
-    findings = Findings(op, failing, passing, _repeatable(failing, call), experiments, others)
-    stale = _stale(failing, call) if findings.repeatable else ""
+    repeatable = call is None or _repeatable(failing, call)
+    findings = Findings(op, failing, passing, repeatable, experiments, others)
+    stale = _stale(failing, call) if call is not None and repeatable else ""
     if stale:
         return findings.diagnosis(
             "state_race", f"a call with another {stale} gives the same as before: it keeps the first"
         )
     kind = next((kind for kind, holds in RULES if holds(findings)), "")
-    mutants = all_mutants() if mutants is None else mutants
-    suspects: list[Suspect] = [mutant for mutant in mutants if findings.may_be(mutant)]
-    if not findings.raised:  # an alteration raises where there is no such call: that explains nothing
-        suspects += alterations()
-    matches = matches_of(suspects, findings, kind) if findings.repeatable else []
+    compared: Iterable[Suspect] = [*all_mutants(), *alterations()] if suspects is None else suspects
+    possible = [suspect for suspect in compared if findings.may_be(suspect)]
+    matches = matches_of(possible, findings, kind) if findings.repeatable else []
     shares = {match: predicts(match.mutant, findings.around) for match in matches}
     matches = sorted((match for match in matches if shares[match] >= MOSTLY), key=lambda match: -shares[match])
     sure = [match for match in matches if match.explains(findings) and match.share >= CLAIM and match.is_nearly_all]
@@ -111,7 +110,7 @@ def diagnose(
     if sure:
         alike = told_apart(sure, findings, call)
         return _like(next((match for match in alike if match.mutant.name in told), alike[0]), findings)
-    model = _sound_under(findings)
+    model = _sound_under(findings) if fault not in FAULTS else ""  # numbers of a single call are right there
     if model:
         return replace(findings.diagnosis("accum_dtype", _option(model)), model=model)
     partly = next((match for match in matches if match.share >= PARTLY and match.unlike <= ASIDE), None)
@@ -172,10 +171,11 @@ def _sound_under(findings: Findings) -> str:
         return ""
     chosen = spread(failing, ADMITTED)
     dtype = failing[0].recipe.dtype
+    claimed = str(failing[0].evidence.model or ErrorModel.inferred(np.dtype(dtype)))
     fitting = {
         name: (name not in TRANSFORMS, name == f"direct:{dtype}", tightness)
         for name in dict.fromkeys(_of_dtype(model, dtype) for model in (*MODELS, *TRANSFORMS))
-        if not _changes_nothing(name, dtype)
+        if not _changes_nothing(name, dtype) and name != claimed
         if (tightness := _admits(ErrorModel.parse(name), chosen))
     }
     return max(fitting, key=fitting.__getitem__, default="")
@@ -217,7 +217,7 @@ def _under(model: ErrorModel, failing: Failing) -> Comparison | None:
 
 
 def _option(model: str) -> str:
-    return f"within the bound of {model}: --model {model} accepts it"
+    return f"within the bound of {model} in these cases: --model {model}, if it is meant to compute so"
 
 
 def _like(match: Match, findings: Findings) -> Diagnosis:

@@ -14,6 +14,7 @@ import numpy as np
 from refconv.cases.recipe import Recipe
 from refconv.core import formats
 from refconv.core.geometry import Geometry
+from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
 from refconv.verification.diagnose import regions
 
@@ -39,6 +40,8 @@ class Evidence:
         Whether a property does not hold.
     fault : str
         That property: "values", "deterministic", "returns", ...
+    model : ErrorModel or None
+        By which the candidate is judged; None for the direct one.
     """
 
     recipe: Recipe
@@ -46,6 +49,7 @@ class Evidence:
     actual: np.ndarray | None
     failed: bool
     fault: str = ""
+    model: ErrorModel | None = None
 
 
 class Failing:
@@ -62,7 +66,7 @@ class Failing:
     @cached_property
     def standard(self) -> tuple[np.ndarray, np.ndarray]:
         """The expected result, and how far from it an element may lie."""
-        standard = self.case.standard()
+        standard = self.case.standard(self.evidence.model)
         return standard.expected, standard.bound
 
     @cached_property
@@ -78,7 +82,7 @@ class Failing:
             return np.ones(1, bool)
         if self.misshapen:
             return np.ones(self.actual.shape, bool)
-        return ~(self.case.check(self.actual).ratio <= 1)
+        return ~(self.case.check(self.actual, self.evidence.model).ratio <= 1)
 
     @property
     def n_right(self) -> int:
@@ -88,7 +92,7 @@ class Failing:
     @property
     def right(self) -> bool:
         """Whether the numbers are right, and something else is wrong."""
-        return self.actual is not None and self.case.check(self.actual).ok
+        return self.actual is not None and self.case.check(self.actual, self.evidence.model).ok
 
     @property
     def nonzero(self) -> bool:

@@ -16,6 +16,7 @@ from refconv.verification.diagnose.altered_calls import Alteration
 from refconv.verification.diagnose.conditions import conditions, shared
 from refconv.verification.diagnose.evidence import LARGEST, Evidence, Failing
 from refconv.verification.diagnose.traits import traits
+from refconv.verification.examine.property_names import RETURNS
 
 CLAIM = 0.9  # share of the wrong outputs that a mutant must predict for the candidate to behave like it
 LEANING = 0.3  # share of the passing cases that must lack a condition for the class to be guessed by it
@@ -91,8 +92,13 @@ class Findings:
             around, passing, right, shown=True
         )
 
-    def may_be(self, mutant: Mutant) -> bool:
-        """Whether a mutant is one of the operator, and of the formats that failed."""
+    def may_be(self, mutant: Suspect) -> bool:
+        """Whether a mutant is one of the operator, and of the formats that failed.
+
+        An alteration raises where there is no such call: where nothing was returned that explains nothing.
+        """
+        if not isinstance(mutant, Mutant):
+            return not self.raised
         dtypes = {case.recipe.dtype for case in self.failing}
         if mutant.op != self.op or (mutant.style == "out" and not self.written):
             return False
@@ -187,7 +193,7 @@ class Findings:
         parts = [text]
         if not self.repeatable:
             parts.append("called again it gives another result")
-        if self.raised:
+        if self.raised and self.failing[0].evidence.fault in ("", RETURNS):
             parts.append("raises")
         if self.conditions:
             parts.append("when: " + " and ".join(self.conditions))

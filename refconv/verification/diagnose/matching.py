@@ -85,18 +85,18 @@ def matches_of(mutants: Sequence[Suspect], findings: "Findings", kind: str) -> l
     return sorted(matches, key=lambda match: match.key(kind), reverse=True)
 
 
-def told_apart(matches: Sequence[Match], findings: "Findings", call: Caller) -> list[Match]:
+def told_apart(matches: Sequence[Match], findings: "Findings", call: Caller | None) -> list[Match]:
     """Of mistakes that explain the failing cases equally well those that also explain them with unusual numbers."""
     alike = [match for match in matches if match.key("")[:2] >= matches[0].key("")[:2]]
-    if len(alike) < 2:
-        return list(matches[:1])
+    if len(alike) < 2 or call is None:  # of what can't be told apart the simplest
+        return sorted(alike, key=lambda match: len(match.mutant.summary))[:1]
     handy = [case for case in findings.failing if case.size <= HANDY] or [min(findings.failing, key=lambda c: c.size)]
     base = max(handy, key=lambda case: (case.recipe.bias, case.size))
     for fill in UNUSUAL if base.recipe.fill in fills.every() else ():
         if fill in fills.known(base.recipe.dtype):
             recipe = replace(base.recipe, fill=fill)
             case = recipe.case()
-            tried = Failing(Evidence(recipe, case, call(case, recipe), failed=True))
+            tried = Failing(Evidence(recipe, case, call(case, recipe), failed=True, model=base.evidence.model))
             if tried.actual is not None and not tried.misshapen and tried.wrong.any():
                 alike = [match for match in alike if predicts(match.mutant, [tried]) == 1] or alike
     return alike
@@ -137,11 +137,11 @@ def _tried(mutant: Suspect, failing: Sequence[Failing]) -> Match:
 
 def _compared(match: Match, findings: "Findings", passing: Sequence[Evidence]) -> Match:
     """The match, completed by what the mutant does on passing cases."""
-    unlike = [item for item in passing if not _right(item.case, run(match.mutant, item.case, item.recipe))]
+    unlike = [item for item in passing if not _right(item, run(match.mutant, item.case, item.recipe))]
     tried = [item for item in findings.experiments if work(item.case.geometry) <= LARGER]
     failing = [case.recipe for case in findings.failing] + [item.recipe for item in tried if item.failed]
     sound = spread([item for item in tried if not item.failed], PASSING)
-    gated = [item for item in sound if not _right(item.case, run(match.mutant, item.case, item.recipe))]
+    gated = [item for item in sound if not _right(item, run(match.mutant, item.case, item.recipe))]
     wrong_there = [item.recipe for item in unlike], [item.recipe for item in gated]
     gate = findings.conditions if gated and findings.conditions else conditions(failing, *wrong_there)
     share = len(unlike) / max(1, len(passing))
@@ -151,11 +151,11 @@ def _compared(match: Match, findings: "Findings", passing: Sequence[Evidence]) -
     return replace(match, unlike=share, gate=() if seldom else gate, contradicted=bool(gated))
 
 
-def _right(case: Case, predicted: np.ndarray | None) -> bool:
+def _right(item: Evidence, predicted: np.ndarray | None) -> bool:
     """Whether a mutant's result is right."""
     if predicted is None:
         return False
-    standard = case.standard()
+    standard = item.case.standard(item.model)
     if (predicted.shape, predicted.dtype) != (standard.expected.shape, standard.expected.dtype):
         return False
     return bool(close(predicted, standard.expected, standard.bound).all())

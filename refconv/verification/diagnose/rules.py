@@ -65,6 +65,7 @@ FAULTS = {
 
 # What is right where it is no single call that is.
 TOGETHER = {
+    property_names.STALE: "as the first call it is right: it keeps something from call to call",
     property_names.BATCH: "all images together are right, one of them alone is wrong",
     property_names.GROUPS: "all groups together are right, one of them alone is wrong",
 }
