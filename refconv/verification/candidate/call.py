@@ -255,7 +255,8 @@ def _returned(way: Way, returned: Any) -> tuple[np.ndarray | None, list[tuple[st
     """The result of a function that returns it, and faults of its type."""
     unlike = array_kinds.unlike(returned, way.arrays, way.device)
     if unlike:
-        return None, [(KIND, unlike)]
+        hint = "; one that writes its result to an array of the caller's has style='out' (--style out)"
+        return None, [(KIND, unlike + hint * (returned is None))]
     try:
         return array_kinds.on_host("result", returned, way.arrays), []
     except (TypeError, BackendUnavailable) as error:

@@ -14,11 +14,28 @@ from refconv.ops.family import OPERATORS
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.native import LIBRARIES, Native
 
-MODULE_NAME = "refconv_candidate"  # name that every file is loaded under: a file's own name could hide another module
+OTHER_NAME = "refconv_candidate"  # of a file whose own name would hide another module
 
 
 class TargetError(Exception):
     """A target that can't be loaded: the message says why and what to do."""
+
+
+class _CameToVerify(BaseException):
+    """A script that is loaded for its candidate came to its own campaign; no Exception, which scripts may catch."""
+
+
+_loading: list[Path] = []  # the files that are being loaded
+
+
+def end_loading() -> None:
+    """End the script that is being loaded here, if any, where it begins a campaign: its candidate is defined by then.
+
+    So a script without `if __name__ == "__main__":` is not run again, with all that it goes on to do, by each process
+    that loads a function of it.
+    """
+    if _loading:
+        raise _CameToVerify
 
 
 def load(
@@ -55,7 +72,7 @@ def load(
     if abi is not None:
         choice("abi", abi, ("c",))
         raise TargetError(f"{target!r}: the C ABI is for shared libraries, path/to/lib.so:symbol")
-    module = _file(Path(place)) if place.endswith(".py") else _module(place)
+    module = _file(Path(place), attribute) if place.endswith(".py") else _module(place)
     try:
         function = reduce(getattr, attribute.split("."), module)
     except AttributeError:
@@ -117,17 +134,48 @@ def _check_file(path: Path) -> None:
         raise TargetError(f"no file {path} (looked in {Path.cwd()})")
 
 
-def _file(path: Path) -> Any:
+def module_name(path: Path) -> str:
+    """The name that a file is loaded under: its own, which compiled functions that are kept on disk go by.
+
+    >>> module_name(Path("numpy.py"))
+    'refconv_candidate'
+    """
+    name = path.stem
+    try:
+        known = importlib.util.find_spec(name) if name.isidentifier() else None
+    except ValueError:  # a module without a spec, such as __main__
+        return OTHER_NAME
+    same = known is not None and known.origin is not None and Path(known.origin).resolve() == path.resolve()
+    return name if name.isidentifier() and (known is None or same) else OTHER_NAME
+
+
+def _has(module: Any, attribute: str) -> bool:
+    try:
+        reduce(getattr, attribute.split("."), module)
+    except AttributeError:
+        return False
+    return True
+
+
+def _file(path: Path, attribute: str) -> Any:
     _check_file(path)
     sys.path.insert(0, str(path.parent))  # as for a script: its neighbors can be imported
-    spec = importlib.util.spec_from_file_location(MODULE_NAME, path)
+    name = module_name(path)
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise TargetError(f"{path}: must be a Python file")
-    module = sys.modules[MODULE_NAME] = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    _loading.append(path)
     try:
         spec.loader.exec_module(module)
+    except _CameToVerify:
+        if not _has(module, attribute):
+            why = 'put its campaigns under `if __name__ == "__main__":`'
+            raise TargetError(f"{path} begins a campaign before it defines {attribute}: {why}") from None
     except (Exception, SystemExit) as error:
         raise _import_error(str(path), error) from error
+    finally:
+        _loading.pop()
     return module
 
 

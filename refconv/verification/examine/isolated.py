@@ -145,11 +145,10 @@ class Isolated:
             self._disregard()
         compiles = self._process is None
         if compiles:
-            self.start()
-            if self._sound is not None:
-                compiles = self._exchange(self._sound, self.limit * FIRST) is None
-            if self._process is None or self._process.poll() is not None:
-                self.start()
+            try:
+                compiles = self._renew()
+            except TargetError as error:
+                return _crashed(f"a new process can't load it any more: {error}")
         compiles |= isinstance(question[1], Huge)
         start, limit = time.monotonic(), self._limit(question[1]) * (FIRST if compiles else 1)
         answer = self._exchange(question, limit, following)
@@ -168,6 +167,14 @@ class Isolated:
         slow, said = self._slow, self._end()
         self.close()
         return _crashed(slow or f"it ended its process: {said}")
+
+    def _renew(self) -> bool:
+        """Start a process, in which what was sound is asked for again; whether it may still have to compile."""
+        self.start()
+        compiles = self._sound is None or self._exchange(self._sound, self.limit * FIRST) is None
+        if self._process is None or self._process.poll() is not None:
+            self.start()
+        return compiles
 
     def _limit(self, called: Called) -> float:
         """The limit of a call; once one did not end, a lower one for those no larger than what was quick before."""

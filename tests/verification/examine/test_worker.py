@@ -291,3 +291,25 @@ def test_who_has_expected_crashes_gets_the_whole_chunk(tmp_path):
     assert task.call_count == 2
     with Journal(tmp_path / "journal", "these") as journal:
         assert journal.notes == ["resumed: 40 cases had been examined before"]
+
+
+def test_what_can_not_be_loaded_again_is_a_finding(tmp_path):
+    """A kernel that loads once, a device that it holds for ever, say, is to blame for that; refconv is not."""
+    path = tmp_path / "once.py"
+    path.write_text(
+        "import os, pathlib, refconv\n"
+        "pathlib.Path(__file__).with_suffix('.taken').touch(exist_ok=False)\n"
+        "def conv2d(x, w, b, stride, *others):\n"
+        "    return os._exit(3) if stride[0] > 1 else refconv.conv2d(x, w, b, stride, *others)\n"
+    )
+    candidate = Candidate(None, target=f"{path}:conv2d")
+    isolated = Isolated(Spec(candidate.target, "numpy", "return", "conv2d"), 20.0)
+    try:
+        isolated.start()
+        sound, ends = fitted("conv2d", Values()), fitted("conv2d", Values(stride_h=2, height=3))
+        assert not isolated.examine(sound).findings
+        assert "it ended its process" in isolated.examine(ends).findings[0].text
+        (finding,) = isolated.examine(sound).findings
+        assert finding.text.startswith("a new process can't load it any more: importing")
+    finally:
+        isolated.close()
