@@ -256,8 +256,7 @@ def _first_ones(report: Report) -> Iterator[Failure]:
 def _print(report: Report, target: str) -> None:
     """The verdict, the smallest case of each property violated with its program, the tables, and what was covered."""
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    ended = f"; {report.ended_early}" if report.ended_early else ""
-    verdict = f"{target}: {'passed' if report.ok else 'FAILED'}, {report.judged}{ended}"
+    verdict = f"{target}: {report.verdict}"
     console.print(verdict)
     for fault in report.faults:
         console.print(fault)
@@ -277,3 +276,5 @@ def _print(report: Report, target: str) -> None:
         console.print(f"Note: {note}")
     if report.failures:  # what stands above may have left the screen
         console.print(verdict)
+    else:
+        console.print(report.reach)

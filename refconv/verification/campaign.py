@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
 from refconv.ops.quantized import EIGHT_BITS
 from refconv.verification.candidate.candidate import Candidate
-from refconv.verification.candidate.loading import find
+from refconv.verification.candidate.loading import end_loading, find
 from refconv.verification.examine.crew import crew
 from refconv.verification.examine.journal import Journal
 from refconv.verification.faults import Faults, OfCaller, described
@@ -151,6 +153,7 @@ def verify(  # noqa: PLR0913 - the contract's options
     >>> report.ok, report.failures
     (True, [])
     """
+    end_loading()
     tested = Candidate(candidate, arrays, find(candidate), style, op)
     allowed, supported = limits(candidate, supports)
     settings = Settings(
@@ -217,6 +220,7 @@ def run(candidate: Candidate, settings: Settings, dtypes: Sequence[str] | None =
     report = Report(
         results,
         dict(covered.most_common()),
+        dict(reduce(or_, (section.sizes for section in done), Counter[str]())),
         interactions=sum(interactions[1:], interactions[0]) if interactions else None,
         notes=tuple(notes),
         faults=faults.told,

@@ -44,13 +44,14 @@ def within(seconds: float, times: Sequence[tuple[int, float]]) -> float:
     """The most products of a case that a candidate can do in some seconds, by products and seconds of others.
 
     >>> within(10.0, [(1000 * n, 0.001 * n) for n in range(1, 31)])
-    10000000.0
+    10000000
     >>> within(10.0, [])
     inf
     """
     largest = sorted(times)[-max(1, len(times) // 10) :]  # others take most of their time whatever their size
     # The fastest: a busy machine is no reason to leave anything out.
-    return seconds * max((products / max(time, 1e-9) for products, time in largest), default=math.inf)
+    most = seconds * max((products / max(time, 1e-9) for products, time in largest), default=math.inf)
+    return most if most == math.inf else math.floor(most)
 
 
 def affordable(times: Sequence[tuple[int, float]]) -> float:

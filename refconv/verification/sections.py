@@ -13,8 +13,7 @@ from dataclasses import replace
 from refconv.cases.huge import Huge, huge_cases
 from refconv.cases.layers import NARROW
 from refconv.cases.recipe import Recipe
-from refconv.cases.values import recipe_of, values_of
-from refconv.verification import causes, drawing
+from refconv.verification import causes, drawing, separation
 from refconv.verification.drawing import affordable, recipes
 from refconv.verification.examine import property_names
 from refconv.verification.examine.examination import Examination, Finding
@@ -43,25 +42,6 @@ FIXED_SECONDS = 10.0  # that one of the fixed cases may take
 MOST_REFUSALS, LONGEST_REFUSAL = 3, 80  # of the candidate's words for cases that it does not take, and letters
 MISUSED = 300  # recipes that calls with wrong arguments are made from
 KILLED = "exit status -9"
-FRESH = 4  # failing cases that are tried as the first call of a process, to tell wrong values from stale state
-
-# Properties that a candidate may violate only because of what it was called with before.
-STATEFUL = {
-    property_names.VALUES,
-    property_names.LAYOUT,
-    property_names.VIEWS,
-    property_names.BATCH,
-    property_names.GROUPS,
-}
-
-
-# What makes a recipe that of one of its images, or of one of its groups; a part is called contiguous.
-ALONE: dict[str, Callable[[Recipe], Recipe]] = {
-    property_names.BATCH: lambda recipe: replace(recipe, memory=(), geometry=replace(recipe.geometry, batch=1)),
-    property_names.GROUPS: lambda recipe: recipe_of(
-        recipe.op, values_of(replace(recipe, memory=()))._replace(groups=1)
-    ),
-}
 
 
 class Section:
@@ -86,6 +66,7 @@ class Section:
         self.largest = setup.settings.largest or math.inf
         self.max_bound_ratio = 0.0
         self.classes: Counter[str] = Counter()
+        self.sizes: Counter[str] = Counter()  # the largest of each kind that were judged
         self.refusals: Counter[str] = Counter()
         self.times: list[tuple[int, float]] = []  # products and seconds of generated cases
         self.checked: Counter[str] = Counter()
@@ -190,7 +171,7 @@ class Section:
             self._note(source, examination)
             if self.interactions is not None and examination.supported:
                 self.times.append((source.geometry.products, examination.seconds))
-            if self.setup.settings.progress:
+            if self.setup.settings.progress and (examination.supported or examination.fault):
                 failed = ", ".join(f"{name} {len(findings)}" for name, findings in self.failed.items())
                 label = f"{key}; failed: {failed}" if failed else key
                 with of_caller():
@@ -219,17 +200,15 @@ class Section:
             return
         self.watch.look(source, examination)
         self.n_cases += 1
+        self.sizes |= Counter(coverage.extent(source))
         self.checked.update(examination.checked)
         self.max_ulp = max(self.max_ulp, examination.max_ulp)
         self.max_bound_ratio = max(self.max_bound_ratio, examination.max_bound_ratio)
         for finding in examination.findings:
-            if self.setup.settings.tell and finding.property not in self.failed:
+            if finding.property not in self.failed:
                 lines = finding.text.strip().splitlines() or [""]
                 line = lines[-1] if lines[0].startswith("Traceback") else lines[0]  # which says what was raised
-                with of_caller():
-                    self.setup.settings.tell(
-                        f"{self.name}, {self.setup.dtype}: {finding.property} fails: {line.strip()}"
-                    )
+                self._tell(f"{finding.property} fails: {line.strip()}")
             self.failed.setdefault(finding.property, []).append((source, finding))
             cause = causes.cause(finding, None)
             known = self.setup.settings.expected.may_be(
@@ -244,14 +223,19 @@ class Section:
         if interactions is not None:
             self.classes.update(coverage.classes(source))
 
+    def _tell(self, line: str) -> None:
+        if self.setup.settings.tell:
+            with of_caller():
+                self.setup.settings.tell(f"{self.name}, {self.setup.dtype}: {line}")
+
     @property
     def result(self) -> Result:
         """The section's result, with the smallest case found for each failure."""
         faults = self.setup.faults
         with faults.noted(f"telling stale state from wrong values in {self.name}"):
-            self._separate_state()
+            separation.state(self.setup, self.failed, self.checked)
         with faults.noted(f"judging images and groups by themselves in {self.name}"):
-            self._separate_parts()
+            separation.parts(self.setup, self.failed)
         wrong = [
             source for name, findings in self.failed.items() if name != property_names.RETURNS for source, _ in findings
         ]
@@ -280,11 +264,15 @@ class Section:
         for done, (name, findings) in enumerate(self.failed.items(), 1):
             made: list[Failure] = []
             faults = self.setup.faults
-            with faults.noted(f"telling causes of {name!r} in {self.name} apart"):
-                prosecution.failures(name, findings, made)
+            if name not in self.setup.told:  # one section's smallest cases and causes say it
+                self._tell(f"{name}: made small, and its cause looked for ({self.setup.stopwatch.left:.0f} s at most)")
+                with faults.noted(f"telling causes of {name!r} in {self.name} apart"):
+                    prosecution.failures(name, findings, made)
             if not made:
                 with faults.noted(f"telling what fails {name!r} in {self.name}"):
                     made.append(prosecution.bare(name, findings))
+            if any(failure.diagnosis and not failure.expected for failure in made):
+                self.setup.told.add(name)
             yield from made
             if self.setup.settings.progress:
                 label = f"{self.name}, {self.setup.dtype}: failures made small"
@@ -313,49 +301,6 @@ class Section:
         if name in (property_names.WRITTEN, property_names.OUTSIDE) and style != "out":
             return "it takes no out="
         return "no such case was judged"
-
-    def _separate_state(self) -> None:
-        """Report cases that fail only after other calls under the property `STALE`: the state is wrong, not a value."""
-        examiner, stale = self.setup.crew.single_examiner, property_names.STALE
-        for property_ in sorted(STATEFUL & self.failed.keys()):
-            findings = sorted(self.failed[property_], key=lambda pair: coverage.size(pair[0]))
-            stateful = []
-            for source, finding in findings[:FRESH]:
-                if finding.crash or not examiner.forget() or examiner.examine(source, property_).lacks(property_):
-                    break
-                stateful.append((source, finding))
-            if not stateful:
-                continue
-            kept = [] if len(stateful) == min(FRESH, len(findings)) else findings[len(stateful) :]
-            self.failed[property_] = kept
-            if not kept:
-                del self.failed[property_]
-            source, finding = stateful[0]
-            text = f"right as the first call of a process; wrong after others ({property_}):\n{finding.text}"
-            self.failed.setdefault(stale, [(source, Finding(stale, text, finding.comparison))])
-            self.checked[stale] = max(1, self.checked[stale])
-
-    def _separate_parts(self) -> None:
-        """Report an image or a group that is wrong by itself as wrong values, whatever it was called as a part of."""
-        examiner = self.setup.crew.single_examiner
-        for property_, alone in ALONE.items():
-            left = []
-            findings = sorted(self.failed.get(property_, []), key=lambda pair: coverage.size(pair[0]))
-            for number, (source, finding) in enumerate(findings):
-                part = alone(source) if isinstance(source, Recipe) else None
-                wrong = None
-                if part is not None and self.setup.supports.allows(part):
-                    if number < FRESH:  # as the first call of a process, if that can be, nothing before it is to blame
-                        examiner.forget()
-                    wrong = examiner.examine(part).lacks(property_names.VALUES)
-                if part is None or wrong is None:
-                    left.append((source, finding))
-                else:
-                    self.failed.setdefault(property_names.VALUES, []).append((part, wrong))
-            if findings:
-                self.failed[property_] = left
-                if not left:
-                    del self.failed[property_]
 
 
 def sections(setup: Setup) -> Iterator[Section]:

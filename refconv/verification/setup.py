@@ -3,7 +3,7 @@
 Knows these parts by name; not what is done with them.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -31,6 +31,7 @@ class Setup:
     stopwatch: Stopwatch
     faults: Faults
     seconds: float | None = None  # time for the generated cases of this dtype; None for no limit
+    told: set[str] = field(default_factory=set)  # properties whose failures have a diagnosis, in an earlier section
 
     @cached_property
     def supports(self) -> Supports:

@@ -130,6 +130,8 @@ class Watch:
         ]
         if recipe.layout != "NCHW":
             lines.append("  and of the keyword layout, as several layouts are said to be supported")
+        if self.candidate.arrays == "numpy" and re.search(r"\b(Tensor|torch)\b", error):
+            lines.append("  it seems to take tensors: arrays='torch' (--arrays torch) hands them over")
         if isinstance(self.candidate.function, type):
             lines.append("  it is a class: what is expected is a function, or an object that can be called")
         return "\n".join(lines)

@@ -52,24 +52,6 @@ def test_a_sound_kernel():
     assert "generated cases, float64: 100 of 100" in result.stderr
 
 
-@pytest.fixture(scope="module")
-def of_a_wrong_kernel():
-    """What README's command does."""
-    command = [sys.executable, "-m", "refconv", "verify", "examples/wrong_kernel.py:conv2d"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def test_a_wrong_kernel_as_a_user_runs_it(tmp_path, of_a_wrong_kernel):
-    result = of_a_wrong_kernel
-    assert result.returncode == 1
-    assert "FAILED generated cases, float32: values" in result.stdout
-    shown = tmp_path / "shown.py"
-    shown.write_text(result.stdout.partition("This program shows it:\n\n")[2].rpartition("\n\n")[0])
-    again = subprocess.run([sys.executable, shown], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert again.returncode == 1
-    assert "AssertionError: wrong: conv2d(" in again.stderr
-
-
 @pytest.mark.usefixtures("generated_only")
 def test_each_property_is_shown_once():
     result = call("verify", WRONG, "--dtype", "float32", "--dtype", "float64", "--cases", "100")
@@ -336,15 +318,3 @@ def test_a_model_is_given_what_it_can_bound(options, code, said):
     result = call("verify", GOOD, "--cases", "30", "--no-isolate", "--model", "winograd:2,3", *options)
     assert result.exit_code == code
     assert said in words(result.stdout + result.stderr)
-
-
-def test_readme_shows_what_the_command_prints(of_a_wrong_kernel):
-    """Line by line; ... stands for what is left out."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = (
-        readme.partition("$ refconv verify examples/wrong_kernel.py:conv2d\n")[2].split("```text\n")[1].split("```")[0]
-    )
-    lines = iter(of_a_wrong_kernel.stdout.splitlines())
-    for line in shown.splitlines():
-        begun = line.removesuffix("...").rstrip()
-        assert any(other.startswith(begun) if line != begun else other.rstrip() == begun for other in lines), line

@@ -24,8 +24,8 @@ PLACES = [
     (prosecution, "experiment", "trying variations"),
     (prosecution, "program", "writing a program"),
     (prosecution.causes, "families", "telling causes"),
-    (sections.Section, "_separate_state", "telling stale state"),
-    (sections.Section, "_separate_parts", "judging images and groups"),
+    (sections.separation, "state", "telling stale state"),
+    (sections.separation, "parts", "judging images and groups"),
 ]
 
 

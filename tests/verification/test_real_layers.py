@@ -82,3 +82,10 @@ def test_documentation_examples_are_torchs(dtype):
         assert case.input.dtype == dtype
         assert case.weight.shape == module.weight.shape
         assert case.arguments()[3:] == (module.stride, module.padding, module.dilation, module.groups)
+
+
+@pytest.mark.usefixtures("digits_only")
+@pytest.mark.parametrize("seed", range(8))
+def test_every_further_property_can_be_asked_of_a_digit(seed):
+    """The seed of a case chooses which one is looked at."""
+    assert verify(refconv.conv2d, cases=8, seed=seed, supports={"deterministic": True}).ok

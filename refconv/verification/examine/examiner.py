@@ -236,7 +236,7 @@ def _forgets(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list
 
 def _after_others(by: Examiner, recipe: Recipe, case: Case) -> list[Finding]:
     """The same call after one with another size, all arrays contiguous: what is kept for a size or a layout shows."""
-    if by.repeats:
+    if by.repeats or not isinstance(recipe, Recipe):  # a layer over a real image has its size
         return []
     v = values_of(replace(recipe, memory=()))
     smaller = v._replace(height=max(1, v.height - 1), width=max(1, v.width - 2))

@@ -88,6 +88,20 @@ def size(source: Any) -> int:
     return g.batch * g.in_channels * math.prod(g.size) + weight + output
 
 
+def extent(source: Any) -> dict[str, int]:
+    """The sizes of a case that kernels have limits for.
+
+    >>> from refconv.cases.fitting import fitted
+    >>> from refconv.cases.values import Values
+    >>> extent(fitted("conv2d", Values(height=3, rows=2)))["height"]
+    3
+    """
+    g: Geometry = getattr(source, "recipe", source).geometry
+    (height, width), (rows, columns) = g.size, g.kernel
+    return {"images": g.batch, "channels": g.in_channels, "filters": g.out_channels, "height": height, "width": width,
+            "kernel height": rows, "kernel width": columns, "terms": g.terms, "products": g.products}  # fmt: skip
+
+
 class Interactions:
     """Which pairs and triples of levels the judged cases have, each dtype by itself.
 

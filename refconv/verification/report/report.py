@@ -6,7 +6,7 @@ Knows results; not how they were obtained.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from rich import box
 from rich.table import Table
 
 from refconv.core.version import __version__
+from refconv.verification.report import notebook
 from refconv.verification.report.results import Failure, Interactions, Result, Tally
-from refconv.verification.report.text import MOST_NAMED, as_text, percent
+from refconv.verification.report.text import MOST_NAMED, as_text, percent, summary
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """The results of a campaign.
 
@@ -28,6 +29,8 @@ class Report:
         One for each section and dtype.
     coverage : dict of str to int
         For each class of geometry, the number of generated cases that were judged.
+    sizes : dict of str to int
+        The largest number of images, channels, ... of the cases judged.
     interactions : Interactions or None
         Which pairs and triples of factor levels these cases cover.
     notes : tuple of str
@@ -48,6 +51,7 @@ class Report:
 
     results: tuple[Result, ...]
     coverage: dict[str, int]
+    sizes: dict[str, int] = field(default_factory=dict)
     interactions: Interactions | None = None
     notes: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
@@ -57,6 +61,35 @@ class Report:
     seed: int = 0
     model: str = ""
     deterministic: bool = False
+
+    def __str__(self) -> str:
+        failed = [failure for failure in self.failures if not failure.expected]
+        told = "; ".join(map(summary, failed[:MOST_NAMED])) + f" and {len(failed) - MOST_NAMED} more" * (
+            len(failed) > MOST_NAMED
+        )
+        parts = [f"{self.target or f'a {self.op}'}: {self.verdict} in {self.seconds:.1f} s, seed {self.seed}"]
+        parts += [f"what fails: {told}"] if failed else []
+        return ". ".join([*parts, *self.faults, *([] if failed else [self.reach])])
+
+    def __repr__(self) -> str:
+        return f"<Report of {self.target or f'a {self.op}'}: {self.verdict}>"
+
+    def _repr_html_(self) -> str:
+        """The report in a notebook: verdict, results and failures; `to_html` has all."""
+        return notebook.shown(self)
+
+    @property
+    def verdict(self) -> str:
+        """Whether it passed, how many cases were judged, and why it ended early if it did."""
+        ended = f"; {self.ended_early}" if self.ended_early else ""
+        return f"{'passed' if self.ok else 'FAILED'}, {self.judged}{ended}"
+
+    @property
+    def reach(self) -> str:
+        """How far the cases went, and what goes further, in a sentence or two."""
+        sizes = ", ".join(f"{name} {size:,}" for name, size in self.sizes.items())
+        further = "Another seed tries other conjunctions of options; arrays of more than 2**31 bytes come with `huge`"
+        return f"The largest sizes judged: {sizes or 'none'}. {further}."
 
     @property
     def ok(self) -> bool:
@@ -119,7 +152,8 @@ class Report:
             "refconv": __version__,
             "ok": self.ok,
             **{name: getattr(self, name) for name in ("op", "target", "seed", "model", "deterministic", "seconds")},
-            **{name: getattr(self, name) for name in ("n_cases", "n_unsupported", "notes", "faults", "coverage")},
+            **{name: getattr(self, name) for name in ("n_cases", "n_unsupported", "notes", "faults")},
+            **{name: getattr(self, name) for name in ("coverage", "sizes")},
             "ended_early": self.ended_early,
             "results": [_result(result) for result in self.results],
             "interactions": self.interactions and self.interactions.as_dict(),

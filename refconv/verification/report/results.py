@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from refconv.cases.recipe import Recipe
 from refconv.judge.comparison import Comparison
+from refconv.verification.report.text import summary
 
 if TYPE_CHECKING:
     from refconv.verification.diagnose.findings import Diagnosis
@@ -71,7 +72,7 @@ class Tally:
         return Tally(checked, self.failed + other.failed, "" if checked else self.skipped or other.skipped)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Failure:
     """One property that the candidate violates, on the smallest case found.
 
@@ -119,6 +120,9 @@ class Failure:
     cause: str = ""
     n_cases: int = 1
     pictured: Comparison | None = None
+
+    def __repr__(self) -> str:
+        return f"<Failure of {summary(self)}>"
 
     def __str__(self) -> str:
         lines = [f"{self.section}, {self.dtype}: {self.property}"]

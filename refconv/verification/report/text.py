@@ -16,13 +16,21 @@ def as_text(combination: Iterable[Any]) -> str:
     return ", ".join(level if isinstance(level, str) else " ".join(map(str, level)) for level in combination)
 
 
+def summary(failure: Any) -> str:
+    """A failure in a line: the property, the dtype, how many cases, and what it looks like."""
+    many = f"{failure.n_cases} case{'s' * (failure.n_cases != 1)}"
+    said = str(failure.diagnosis or failure.text).strip().splitlines() or [""]
+    lines = said[-1:] if said[0].startswith("Traceback") else said
+    return f"{failure.property} of {failure.dtype} ({many}: {' '.join(line.strip() for line in lines[:2])})"
+
+
 def progress_line(label: str, done: int, total: int) -> str:
     """A line of progress for a terminal that can't draw bars, at each quarter; empty in between.
 
     >>> progress_line("generated cases; failed: values 3", 50, 200), progress_line("generated cases", 51, 200)
     ('generated cases: 50 of 200; failed: values 3', '')
     """
-    if done != total and done % max(1, total // 4):
+    if done != total and (not done or done % max(1, total // 4)):
         return ""
     name, _, failed = label.partition(";")
     return f"{name}: {done} of {total}{failed and f';{failed}'}"

@@ -87,6 +87,25 @@ def full(**fields):
     return report(*failures, **{**given, **fields})
 
 
+# In a word, in a paragraph, in a notebook.
+
+
+def test_a_report_shows_itself():
+    found = full(sizes={"images": 65_537, "channels": 8})
+    assert repr(found) == "<Report of kernels:conv2d: FAILED, 20 cases judged>"
+    assert str(found).startswith(
+        "kernels:conv2d: FAILED, 20 cases judged in 3.0 s, seed 7. what fails: values of float32"
+    )
+    assert "\n" not in str(found)
+    assert repr(found.failures[0]).startswith("<Failure of values of float32 (1 case: ")
+    page = found._repr_html_()
+    assert "<script" not in page.lower()
+    assert "FAILED, 20 cases judged" in page
+    assert page.count("<details>") == 2
+    good = report(sizes={"images": 65_537, "channels": 8}, target="kernels:conv2d")
+    assert "The largest sizes judged: images 65,537, channels 8. Another seed tries other" in str(good)
+
+
 # Conclusions.
 
 
