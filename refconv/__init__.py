@@ -54,9 +54,9 @@ __all__ = [
 ]
 
 
-def _diagnosed(*judged: Any) -> Any:
+def _diagnosed(*judged: Any, strict: bool) -> Any:
     """What `comparison.diagnosis` is, made by what stands above the judge."""
-    return import_module("refconv.verification.diagnose.single_case").diagnosis(*judged)
+    return import_module("refconv.verification.diagnose.single_case").diagnosis(*judged, strict=strict)
 
 
 Case.diagnoser = staticmethod(_diagnosed)

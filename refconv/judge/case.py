@@ -202,7 +202,7 @@ class Case(Reference):
         comparison = replace(comparison, allow_suspicious=allow_suspicious)
         if comparison.ok or self.diagnoser is None:
             return comparison
-        return replace(comparison, diagnose=partial(self.diagnoser, self, output, comparison, model))
+        return replace(comparison, diagnose=partial(self.diagnoser, self, output, comparison, model, strict=strict))
 
     def _compare(self, actual: np.ndarray, model: ErrorModel | None, *, strict: bool) -> Comparison:
         """Judge all elements one by one, then all together."""

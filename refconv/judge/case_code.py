@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from refconv.core.formats import COMPLEX, parts
 from refconv.ops.family import OPERATORS
 
 ARRAYS = ("input", "weight", "bias", "grad_output")
@@ -68,6 +69,8 @@ def literal(value: Any) -> str:
         return repr(value)
     if not value.size:
         return f"np.zeros({value.shape}, {value.dtype.name!r})"
+    if value.dtype in COMPLEX:  # Python has no complex literal with an infinite or a negative zero part
+        return f"{literal(parts(value))}.view({value.dtype.name!r}).reshape({value.shape})"
     numbers = re.sub(r"\b(nan|inf)\b", r"np.\1", repr(value.tolist()))  # repr of a float is exact
     return f"np.array({numbers}, {value.dtype.name!r})"
 

@@ -176,19 +176,19 @@ class Reference:
 
     def __repr__(self) -> str:
         """Code that makes the case again; of arrays without a seed that are too many to be written out `<...>`."""
-        return f"{self._recipe!r}.case()" if self._recipe is not None else literal_case(self) or f"<{self}>"
+        return f"{self.recipe!r}.case()" if self.recipe is not None else literal_case(self) or f"<{self}>"
 
-    _recipe: ClassVar[Any] = None
+    recipe: ClassVar[Any] = None  # what made the case, if that is known
 
     def made_by(self, recipe: Any) -> Self:
         """The same case, which shows itself by what made it: a recipe, whose `repr` is code and has a method `case`."""
-        self._keep("_recipe", recipe)
+        self._keep("recipe", recipe)
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles run the constructor again, for a copied array could be written to."""
         made = partial(type(self), **{field.name: getattr(self, field.name) for field in fields(self)})
-        return made, (), None if self._recipe is None else {"_recipe": self._recipe}
+        return made, (), None if self.recipe is None else {"recipe": self.recipe}
 
     # What the fields hold: checked, and kept so that nobody can change it.
 

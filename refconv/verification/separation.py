@@ -5,17 +5,18 @@ Knows findings and who examines once more; not how a failure is made of them.
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 
 from refconv.cases.recipe import Recipe
-from refconv.cases.values import recipe_of, values_of
+from refconv.verification.diagnose.evidence import spread
 from refconv.verification.examine import property_names
 from refconv.verification.examine.examination import Finding
+from refconv.verification.examine.parts import one_group, one_image
 from refconv.verification.report import coverage
 from refconv.verification.settings import Source
 from refconv.verification.setup import Setup
 
 FRESH = 4  # failing cases that are tried as the first call of a process
+MORE = 12  # further ones, if all of these are right then
 Failed = dict[str, list[tuple[Source, Finding]]]
 
 # Properties that a candidate may violate only because of what it was called with before.
@@ -27,13 +28,10 @@ STATEFUL = {
     property_names.GROUPS,
 }
 
-
-# What makes a recipe that of one of its images, or of one of its groups; a part is called contiguous.
+# What makes a recipe that of one of its images, or of one of its groups.
 ALONE: dict[str, Callable[[Recipe], Recipe]] = {
-    property_names.BATCH: lambda recipe: replace(recipe, memory=(), geometry=replace(recipe.geometry, batch=1)),
-    property_names.GROUPS: lambda recipe: recipe_of(
-        recipe.op, values_of(replace(recipe, memory=()))._replace(groups=1)
-    ),
+    property_names.BATCH: one_image,
+    property_names.GROUPS: one_group,
 }
 
 
@@ -49,7 +47,13 @@ def state(setup: Setup, failed: Failed, checked: Counter[str]) -> None:
             stateful.append((source, finding))
         if not stateful:
             continue
-        kept = [] if len(stateful) == min(FRESH, len(findings)) else findings[len(stateful) :]
+        kept = findings[len(stateful) :]
+        if len(stateful) == min(FRESH, len(findings)):  # of the others those that fail by themselves
+            kept = [
+                (source, finding)
+                for source, finding in spread(kept, MORE)
+                if finding.crash or (examiner.forget() and examiner.examine(source, property_).lacks(property_))
+            ]
         failed[property_] = kept
         if not kept:
             del failed[property_]
@@ -65,7 +69,7 @@ def parts(setup: Setup, failed: Failed) -> None:
     If none is, and the candidate keeps a state, it is the whole that was called before which makes it wrong.
     """
     for property_, alone in ALONE.items():
-        findings = sorted(failed.pop(property_, []), key=lambda pair: coverage.size(pair[0]))
+        findings = sorted(failed.get(property_, []), key=lambda pair: coverage.size(pair[0]))
         left: list[tuple[Source, Finding]] = []
         wrong_alone: list[tuple[Source, Finding]] = []
         for number, (source, finding) in enumerate(findings):
@@ -81,5 +85,7 @@ def parts(setup: Setup, failed: Failed) -> None:
                 wrong_alone.append((part, wrong))
         if wrong_alone:
             failed.setdefault(property_names.VALUES, []).extend(wrong_alone)
-        if left and not (property_names.STALE in failed and not wrong_alone):
-            failed[property_] = left
+        if findings:
+            failed[property_] = [] if property_names.STALE in failed and not wrong_alone else left
+            if not failed[property_]:
+                del failed[property_]

@@ -1,6 +1,7 @@
 """What one campaign tells of several faults, when it ends, and what its cases are limited to."""
 
 import itertools
+import pickle
 import threading
 import time
 import warnings
@@ -262,3 +263,28 @@ def test_products_are_those_of_the_sums():
     recipe = next(iter(drawing.plan("conv2d", ["float32"], refconv.Supports(), 1)))
     case = recipe.case()
     assert recipe.geometry.products == case.expected().size * case.weight[0].size
+
+
+def test_causes_of_a_later_section_are_told_apart_and_diagnosed():
+    """They are not made small once more, where an earlier section has failures of the same property."""
+
+    def raises(input, weight, bias, stride, padding, dilation, groups):
+        if dilation[0] > 1 and input.shape[2:] != (28, 28):
+            raise ValueError("dilated")
+        if input.shape[2:] == (28, 28) and weight.shape[0] in (20, 3):
+            raise ValueError("wide") if weight.shape[0] == 20 else OverflowError("narrow")
+        return refconv.conv2d(input, weight, bias, stride, padding, dilation, groups)
+
+    report = verify(raises, cases=60, shrink_seconds=2)
+    digits = [failure for failure in report.failures if failure.section == "handwritten digits"]
+    assert {failure.text.strip().splitlines()[-1] for failure in digits} == {
+        "ValueError: wide",
+        "OverflowError: narrow",
+    }
+    assert all(failure.diagnosis for failure in digits)
+
+
+def test_a_report_of_wrong_values_can_be_pickled():
+    report = verify(lambda *call: refconv.conv2d(*call) + 1, cases=20, examples=False, shrink_seconds=1)
+    (failure,) = pickle.loads(pickle.dumps(report.failures))  # noqa: S301
+    assert failure.comparison.diagnosis == failure.diagnosis

@@ -41,6 +41,7 @@ def diagnose(
     call: Caller | None,
     *,
     suspects: Iterable[Suspect] | None = None,
+    models: Sequence[str] | None = None,
     experiments: Sequence[Evidence] = (),
     others: Sequence[tuple[Recipe, bool]] = (),
     told: Collection[str] = (),
@@ -57,6 +58,8 @@ def diagnose(
         Calls the candidate once more: `call(case, recipe)`, None if it raises. None if it can't be called any more.
     suspects : iterable of Mutant or Alteration, optional
         The mistakes to compare with; all mutants of the operator, and all alterations, if not given.
+    models : sequence of str, optional
+        The error models that may admit the results, "{accumulator}" for the usual one; all that are known if not given.
     experiments : sequence of Evidence, optional
         Cases around the smallest failing one, that one first: what is said must hold of it, and conditions of all.
     others : sequence of (Recipe, bool), optional
@@ -110,7 +113,8 @@ def diagnose(
     if sure:
         alike = told_apart(sure, findings, call)
         return _like(next((match for match in alike if match.mutant.name in told), alike[0]), findings)
-    model = _sound_under(findings) if fault not in FAULTS else ""  # numbers of a single call are right there
+    models = (*MODELS, *TRANSFORMS) if models is None else models
+    model = _sound_under(findings, models) if fault not in FAULTS else ""  # numbers of a single call are right there
     if model:
         return replace(findings.diagnosis("accum_dtype", _option(model)), model=model)
     partly = next((match for match in matches if match.share >= PARTLY and match.unlike <= ASIDE), None)
@@ -138,7 +142,7 @@ def _stale(failing: Sequence[Failing], call: Caller) -> str:
     seeded = [item for item in failing if item.recipe.fill != "positions"]
     for item in seeded[:2]:
         again = call(*item.key)
-        other = replace(item.recipe, seed=item.recipe.seed + 1).case()
+        other = item.recipe.reseeded(item.recipe.seed + 1).case()
         operands = list(item.case.arrays)[:2]
         if again is None or not again.size or len(operands) < 2:
             return ""
@@ -162,7 +166,7 @@ OPERANDS = {"tf32": ("float16", "bfloat16"), "float16": ("float16",), "bfloat16"
             "bf16x3": ("float16", "bfloat16")}  # fmt: skip
 
 
-def _sound_under(findings: Findings) -> str:
+def _sound_under(findings: Findings, models: Sequence[str]) -> str:
     """The tightest error model under which no failing case fails; that which sums in the operands' dtype first."""
     failing = findings.judged
     if any(case.actual is None or case.misshapen for case in failing):
@@ -174,7 +178,7 @@ def _sound_under(findings: Findings) -> str:
     claimed = str(failing[0].evidence.model or ErrorModel.inferred(np.dtype(dtype)))
     fitting = {
         name: (name not in TRANSFORMS, name == f"direct:{dtype}", tightness)
-        for name in dict.fromkeys(_of_dtype(model, dtype) for model in (*MODELS, *TRANSFORMS))
+        for name in dict.fromkeys(_of_dtype(model, dtype) for model in models)
         if not _changes_nothing(name, dtype) and name != claimed
         if (tightness := _admits(ErrorModel.parse(name), chosen))
     }

@@ -16,6 +16,7 @@ from refconv.core import formats
 from refconv.core.geometry import Geometry
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
+from refconv.judge.comparison import Comparison
 from refconv.verification.diagnose import regions
 
 CRASH = "crash"  # the fault of a candidate that ended its process, or did not return: no mutant does that
@@ -42,6 +43,8 @@ class Evidence:
         That property: "values", "deterministic", "returns", ...
     model : ErrorModel or None
         By which the candidate is judged; None for the direct one.
+    strict : bool
+        Whether padded taps must be multiplied, as `Case.check` has it.
     """
 
     recipe: Recipe
@@ -50,6 +53,7 @@ class Evidence:
     failed: bool
     fault: str = ""
     model: ErrorModel | None = None
+    strict: bool = False
 
 
 class Failing:
@@ -82,7 +86,7 @@ class Failing:
             return np.ones(1, bool)
         if self.misshapen:
             return np.ones(self.actual.shape, bool)
-        return ~(self.case.check(self.actual, self.evidence.model).ratio <= 1)
+        return ~(self._checked(self.actual).ratio <= 1)
 
     @property
     def n_right(self) -> int:
@@ -92,7 +96,10 @@ class Failing:
     @property
     def right(self) -> bool:
         """Whether the numbers are right, and something else is wrong."""
-        return self.actual is not None and self.case.check(self.actual, self.evidence.model).ok
+        return self.actual is not None and self._checked(self.actual).ok
+
+    def _checked(self, actual: np.ndarray) -> Comparison:
+        return self.case.check(actual, self.evidence.model, strict=self.evidence.strict)
 
     @property
     def nonzero(self) -> bool:
@@ -109,17 +116,21 @@ class Failing:
             return 0, number, 1
         if self.misshapen:
             return int(close(predicted, self.actual, None).sum()), number, 0
+        with np.errstate(all="ignore"):  # bounds and what is predicted may be infinite
+            return self._agreement(predicted, self.actual, inexact=inexact)
+
+    def _agreement(self, predicted: np.ndarray, actual: np.ndarray, *, inexact: bool) -> tuple[int, int, int]:
+        """The same, of a prediction of the right shape and dtype."""
         expected, bound = self.standard
         strays = ~close(predicted, expected, bound / 2)
         tolerance = None if self.exact else bound
         if inexact and expected.dtype in formats.FLOATS:
-            with np.errstate(invalid="ignore"):
-                tolerance = bound + UNITS * formats.unit_roundoff(expected.dtype) * np.abs(predicted.astype(np.float64))
+            tolerance = bound + UNITS * formats.unit_roundoff(expected.dtype) * np.abs(predicted.astype(np.float64))
         # What is off by little more than the bound proves a mistake only where it gives the same bits.
-        equal = (close(predicted, self.actual, tolerance) & strays) | close(predicted, self.actual, None)
+        equal = (close(predicted, actual, tolerance) & strays) | close(predicted, actual, None)
         # A mistake may be made, and cost less than the bound.
-        strays &= ~self.wrong & ~close(predicted, self.actual, bound / 2)
-        return int((equal & self.wrong).sum()), number, int(strays.sum())
+        strays &= ~self.wrong & ~close(predicted, actual, bound / 2)
+        return int((equal & self.wrong).sum()), int(self.wrong.sum()), int(strays.sum())
 
     @cached_property
     def view(self) -> regions.Wrong | None:

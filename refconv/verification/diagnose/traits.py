@@ -96,6 +96,8 @@ OF_CALLS: dict[str, Callable[[Recipe], bool]] = {
     "8-bit integers": lambda recipe: recipe.dtype in ("int8", "uint8"),
     "bias": lambda recipe: recipe.bias,
     "padding 'same'": lambda recipe: recipe.padding == "same",
+    "padding 'same_upper'": lambda recipe: recipe.padding == "same_upper",
+    "padding 'same_lower'": lambda recipe: recipe.padding == "same_lower",
     "output padding": lambda recipe: any(recipe.output_padding),
     "output padding (height)": lambda recipe: recipe.output_padding[0] > 0,
     "output padding (width)": lambda recipe: recipe.output_padding[-1] > 0,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from refconv.cases.recipe import Recipe
+from refconv.cases.values import recipe_of, values_of
 from refconv.judge.case import Case
 from refconv.judge.case_code import QUANTIZATION
 from refconv.verification.candidate.call import IMAGES
@@ -31,9 +32,7 @@ def images_of(recipe: Recipe, case: Case, result: np.ndarray) -> Iterator[tuple[
     if not has_images(recipe, case):
         return
     for n in _ends(images):
-        image = slice(n, n + 1)
-        arrays = {name: getattr(case, name)[image] for name in case.arrays if name in IMAGES}
-        yield f"image {n} of {images} alone", replace(case, **arrays, **_one_image(case)), result[image]
+        yield f"image {n} of {images} alone", *image(case, result, n)
 
 
 def groups_of(recipe: Recipe, case: Case, result: np.ndarray) -> Iterator[tuple[str, Case, np.ndarray]]:
@@ -41,9 +40,31 @@ def groups_of(recipe: Recipe, case: Case, result: np.ndarray) -> Iterator[tuple[
     groups = case.groups
     if not has_groups(recipe, case):
         return
-    axis = 0 if case.op == "conv2d_weight" else 1
     for number in _ends(groups):
-        yield f"group {number} of {groups} alone", _group(case, number), _of_group(result, axis, number, groups)
+        yield f"group {number} of {groups} alone", *group(case, result, number)
+
+
+def image(case: Case, result: np.ndarray, number: int) -> tuple[Case, np.ndarray]:
+    """The call of one image by itself, and its part of the result."""
+    only = slice(number, number + 1)
+    arrays = {name: getattr(case, name)[only] for name in case.arrays if name in IMAGES}
+    return replace(case, **arrays, **_one_image(case)), result[only]
+
+
+def group(case: Case, result: np.ndarray, number: int) -> tuple[Case, np.ndarray]:
+    """The call of one group by itself, and its part of the result."""
+    axis = 0 if case.op == "conv2d_weight" else 1
+    return _group(case, number), _of_group(result, axis, number, case.groups)
+
+
+def one_image(recipe: Recipe) -> Recipe:
+    """The recipe of a call of the same shapes with one image, contiguous, as a part is."""
+    return replace(recipe, memory=(), geometry=replace(recipe.geometry, batch=1))
+
+
+def one_group(recipe: Recipe) -> Recipe:
+    """The recipe of a call of the same shapes with one group, contiguous, as a part is."""
+    return recipe_of(recipe.op, values_of(replace(recipe, memory=()))._replace(groups=1))
 
 
 def _one_image(case: Case) -> dict[str, Any]:

@@ -52,6 +52,61 @@ def test_what_is_like_no_mistake_is_told_by_its_place():
     assert "between: images 1 to 1 of 2, channels 2 to 3 of 6, columns 3 to 3 of 5" in diagnosis.text
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (np.s_[:, 3], "but only there: channels 3 to 3 of 6"),
+        (np.s_[1], "but only there: images 1 to 1 of 2"),
+    ],
+)
+def test_a_mistake_that_is_made_in_a_part_is_said_to_be_made_there(wrong, said):
+    actual = np.array(LAYER.expected())
+    actual[wrong] = MISTAKES["the kernel flipped"](LAYER)[wrong]
+    diagnosis = LAYER.check(actual).diagnosis
+    assert "the kernel flipped" in diagnosis.text
+    assert said in diagnosis.text
+
+
+def test_a_region_of_which_most_is_right_is_not_named():
+    actual = np.array(LAYER.expected())
+    actual[..., 1] = 0
+    assert "every second" not in LAYER.check(actual).diagnosis.text
+    actual[0, 0, 0, 0] += 1
+    one = np.array(LAYER.expected())
+    one[1, 4, 2, 3] += 1
+    assert LAYER.check(one).diagnosis.positions == ()
+
+
+def test_what_is_suspicious_is_given_no_model():
+    case = refconv.Recipe.parse("1,64,12,12:16,64,3,3:padding=1", fill="normal").case()
+    comparison = case.check(case.expected() * np.float32(1.00001))
+    assert comparison.verdict == "suspicious"
+    assert (comparison.diagnosis.model, comparison.diagnosis.kind) == ("", "accum_dtype")
+
+
+def test_padded_taps_that_must_be_multiplied():
+    """Judged strictly, taps in the padding that are left out are wrong: the diagnosis is about the same outputs."""
+    weight = np.array(LAYER.weight)
+    weight[:, :, 0, 0] = np.inf
+    case = refconv.Case(input=LAYER.input, weight=weight, padding=1)
+    g = case.geometry
+    skipped = refconv.conv2d(case.input, np.nan_to_num(weight, posinf=0), padding=1)
+    inner = refconv.conv2d(case.input, weight)
+    skipped[:, :, 1:-1, 1:-1] = inner
+    assert g.padding == ((1, 1), (1, 1))
+    comparison = case.check(skipped, strict=True)
+    if not comparison.ok:
+        assert "a single call is right" not in comparison.diagnosis.text
+
+
+@pytest.mark.filterwarnings("error")
+@given(cases(dtypes=("complex64", "float16"), fills=("special", "wide")))
+def test_nothing_is_warned_of(case):
+    comparison = case.check(np.zeros_like(case.unwritten))
+    if not comparison.ok:
+        assert comparison.diagnosis.text
+
+
 def test_an_output_that_is_ok_has_no_diagnosis():
     assert LAYER.check(LAYER.expected()).diagnosis is None
 
@@ -83,10 +138,10 @@ def test_of_a_large_layer_a_part_is_compared(sample, monkeypatch):
     diagnosis = case.check(conv2d(case, bias=None), sample=sample).diagnosis
     assert diagnosis.text == (
         "behaves like bias ignored: 576 of 576 wrong outputs equal\n"
-        "  (compared with it: 1 of 16 output channels of one image)"
+        "  (compared with it: [1, 1, 24, 24] of [2, 16, 24, 24] outputs)"
     )
     tail = np.array(case.expected())
-    tail[..., 20:] = 0
+    tail[..., 16:] = 0
     assert "columns beyond the last whole block" in case.check(tail, sample=sample).diagnosis.text
 
 
