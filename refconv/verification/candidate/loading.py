@@ -22,10 +22,13 @@ class TargetError(Exception):
 
 
 class _CameToVerify(BaseException):
-    """A script that is loaded for its candidate came to its own campaign; no Exception, which scripts may catch."""
+    """A script that is loaded for its candidate came to its own campaign; no Exception, which scripts may catch.
+
+    Its argument is the module, as far as it was loaded.
+    """
 
 
-_loading: list[Path] = []  # the files that are being loaded
+_loading: list[str] = []  # names of the modules that are being loaded
 
 
 def end_loading() -> None:
@@ -35,7 +38,7 @@ def end_loading() -> None:
     that loads a function of it.
     """
     if _loading:
-        raise _CameToVerify
+        raise _CameToVerify(sys.modules.get(_loading[-1]))
 
 
 def load(
@@ -72,7 +75,18 @@ def load(
     if abi is not None:
         choice("abi", abi, ("c",))
         raise TargetError(f"{target!r}: the C ABI is for shared libraries, path/to/lib.so:symbol")
-    module = _file(Path(place), attribute) if place.endswith(".py") else _module(place)
+    name = module_name(Path(place)) if place.endswith(".py") else place
+    _loading.append(name)
+    try:
+        module = _file(Path(place), name) if place.endswith(".py") else _module(place)
+    except _CameToVerify as ended:
+        module = ended.args[0]
+        if not _has(module, attribute):
+            why = 'put its campaigns under `if __name__ == "__main__":`'
+            raise TargetError(f"{place} begins a campaign before it defines {attribute}: {why}") from None
+        sys.modules[name] = module
+    finally:
+        _loading.pop()
     try:
         function = reduce(getattr, attribute.split("."), module)
     except AttributeError:
@@ -157,25 +171,18 @@ def _has(module: Any, attribute: str) -> bool:
     return True
 
 
-def _file(path: Path, attribute: str) -> Any:
+def _file(path: Path, name: str) -> Any:
     _check_file(path)
     sys.path.insert(0, str(path.parent))  # as for a script: its neighbors can be imported
-    name = module_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise TargetError(f"{path}: must be a Python file")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    _loading.append(path)
     try:
         spec.loader.exec_module(module)
-    except _CameToVerify:
-        if not _has(module, attribute):
-            why = 'put its campaigns under `if __name__ == "__main__":`'
-            raise TargetError(f"{path} begins a campaign before it defines {attribute}: {why}") from None
     except (Exception, SystemExit) as error:
+        del sys.modules[name]  # half of it is of no use to whoever imports it later
         raise _import_error(str(path), error) from error
-    finally:
-        _loading.pop()
     return module
 
 
