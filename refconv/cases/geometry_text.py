@@ -6,7 +6,7 @@ Knows geometries; no tensors, no recipes.
 import re
 from typing import Any
 
-from refconv.core.checks import Padding
+from refconv.core.checks import PADDING_NAMES, Padding
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry, convolution
 from refconv.core.transposed_geometry import transposed
@@ -16,8 +16,8 @@ TRANSPOSED = "conv_transpose2d"
 USUAL: dict[str, Any] = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "output_padding": (0, 0),
                          "groups": None, "padding_mode": "zeros"}  # fmt: skip
 OPTIONS = tuple(USUAL)
-NUMBERS = re.compile(r"\d+(x\d+)?")
-SIDES = re.compile(r"\d+\+\d+x\d+\+\d+")  # top + bottom x left + right
+NUMBERS = re.compile(r"[0-9]+(x[0-9]+)?")
+SIDES = re.compile(r"[0-9]+\+[0-9]+x[0-9]+\+[0-9]+")  # top + bottom x left + right
 
 Parsed = tuple[Geometry, Padding, tuple[int, int]]
 
@@ -48,21 +48,32 @@ def parsed(text: str, op: str = "conv2d") -> Parsed:
     if not isinstance(text, str):
         raise TypeError(f"case={text!r}: must be a text like {FORM}")
     shapes, options = text.split(":")[:2], text.split(":")[2:]
-    if len(shapes) < 2 or len(options) > 1 or not all(re.fullmatch(r"\d+(,\d+){3}", shape) for shape in shapes):
+    if len(shapes) < 2 or len(options) > 1 or not all(re.fullmatch(r"[0-9]+(,[0-9]+){3}", shape) for shape in shapes):
         raise GeometryError(f"case={text!r}: must be like {FORM}")
     x, w = (tuple(map(int, shape.split(","))) for shape in shapes)
     values = dict(USUAL)
+    given: set[str] = set()
     for option in options[0].split(",") if options and options[0] else ():
         name, _, value = option.partition("=")
+        if name in given:
+            raise GeometryError(f"case={text!r}: {name} must be given once")
+        given.add(name)
         values[name] = _value(text, option, name, value)
-    groups = values["groups"] or (1 if op == TRANSPOSED or not w[1] else max(1, x[1] // w[1]))
+    implied = 1 if op == TRANSPOSED or not w[1] else max(1, x[1] // w[1])
+    groups = implied if values["groups"] is None else values["groups"]
+    try:
+        return _geometry(x, w, values, groups, op), values["padding"], values["output_padding"]
+    except GeometryError as error:
+        raise GeometryError(f"case={text!r}: {error}") from None
+
+
+def _geometry(x: tuple[int, ...], w: tuple[int, ...], values: dict[str, Any], groups: int, op: str) -> Geometry:
+    stride, padding, dilation = values["stride"], values["padding"], values["dilation"]
     if op == TRANSPOSED:
-        used = (values["stride"], values["padding"], values["output_padding"], values["dilation"], groups)
-        return transposed(x, w, None, *used), values["padding"], values["output_padding"]
+        return transposed(x, w, None, stride, padding, values["output_padding"], dilation, groups)
     if any(values["output_padding"]):
-        raise GeometryError(f"case={text!r}: output_padding must not be given for {op}")
-    used = (values["stride"], values["padding"], values["dilation"], groups, values["padding_mode"])
-    return convolution(x, w, None, *used), values["padding"], values["output_padding"]
+        raise GeometryError(f"output_padding must not be given for {op}")
+    return convolution(x, w, None, stride, padding, dilation, groups, values["padding_mode"])
 
 
 def written(
@@ -96,11 +107,11 @@ def written(
 
 def _value(text: str, option: str, name: str, value: str) -> Any:
     """The value of an option, as the operator takes it."""
-    if name == "padding_mode" or (name == "padding" and value in ("same", "valid")):
+    if name == "padding_mode" or (name == "padding" and value in PADDING_NAMES):
         return value
     if name == "padding" and SIDES.fullmatch(value):
         return tuple(tuple(map(int, sides.split("+"))) for sides in value.split("x"))
-    if name == "groups" and value.isdecimal():
+    if name == "groups" and re.fullmatch(r"[0-9]+", value):
         return int(value)
     if name not in OPTIONS or name == "groups" or not NUMBERS.fullmatch(value):
         raise GeometryError(f"case={text!r}: {option!r} must be one of {', '.join(OPTIONS)} with a number or HxW")

@@ -14,6 +14,10 @@ from refconv.core.padding import Sides
 Pair: TypeAlias = int | Sequence[int]
 Padding: TypeAlias = int | str | Sequence[int] | Sequence[Sequence[int]]
 LARGEST = 2**31 - 1  # no axis, and no step along one, is longer: indices and their products stay within 64 bits
+# torch's two, and ONNX's auto_pad, which goes with any stride (https://onnx.ai/onnx/operators/onnx__Conv.html); that of
+# TensorFlow and others, "SAME", is "same_upper".
+STRIDED_SAME = ("same_upper", "same_lower")
+PADDING_NAMES = ("same", "valid", *STRIDED_SAME)
 INPUT_AXES = {1: "L", 2: "H, W", 3: "D, H, W"}  # the letters of the spatial axes, by their number
 KERNEL_AXES = {1: "S", 2: "R, S", 3: "Q, R, S"}
 SIDED = {1: "two-sided", 2: "four-sided", 3: "six-sided"}
@@ -48,10 +52,10 @@ def per_axis(name: str, value: Any, minimum: int, axes: int = 2) -> tuple[int, .
 
 
 def padding_sides(padding: Any, axes: int = 2) -> str | Sides:
-    """`"same"` and `"valid"` as they stand, any other form as (before, after) for each spatial axis."""
+    """A name as it stands, any other form as (before, after) for each spatial axis."""
     if isinstance(padding, str):
-        if padding not in ("same", "valid"):
-            raise GeometryError(f"padding={padding!r}: a string must be 'same' or 'valid'")
+        if padding not in PADDING_NAMES:
+            raise GeometryError(f"padding={padding!r}: a string must be one of {', '.join(map(repr, PADDING_NAMES))}")
         return padding
     return integer_sides(padding, axes)
 

@@ -15,7 +15,17 @@ from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from typing import Any, NamedTuple
 
-from refconv.core.checks import LARGEST, check_channels, choice, integer, is_plain, padding_sides, per_axis, sizes
+from refconv.core.checks import (
+    LARGEST,
+    STRIDED_SAME,
+    check_channels,
+    choice,
+    integer,
+    is_plain,
+    padding_sides,
+    per_axis,
+    sizes,
+)
 from refconv.core.errors import GeometryError
 from refconv.core.padding import MODES, Sides
 
@@ -158,6 +168,7 @@ def input_gradient(
     >>> input_gradient((1, 1, 6, 7), (1, 1, 2, 2), (1, 1, 3, 3), 2, 0, 1, 1, "zeros").size
     (6, 7)
     """
+    _check_named(padding)
     shape = sizes("input_size", input_size, len(weight_shape) - 2)
     with _named("input of shape", "input_size"):
         geometry = convolution(shape, weight_shape, None, stride, padding, dilation, groups, padding_mode)
@@ -188,6 +199,7 @@ def weight_gradient(
     >>> weight_gradient((1, 1, 6, 7), [1, 1, 2, 2], (1, 1, 3, 3), 2, 0, 1, 1, "zeros").kernel
     (2, 2)
     """
+    _check_named(padding)
     shape = sizes("weight_size", weight_size, len(input_shape) - 2)
     with _named("weight of shape", "weight_size"), _named("weight with kernel", "weight_size with kernel"):
         geometry = convolution(input_shape, shape, None, stride, padding, dilation, groups, padding_mode)
@@ -227,7 +239,7 @@ def _convolution(
     _check_shapes(input_shape, weight_shape, bias_shape, groups)
     geometry = Geometry(
         batch, in_channels, out_channels, tuple(size), tuple(kernel), stride,
-        _sides(padding, tuple(kernel), stride, dilation), dilation, groups, padding_mode,
+        _sides(padding, tuple(size), tuple(kernel), stride, dilation), dilation, groups, padding_mode,
     )  # fmt: skip
     _check_padding(geometry)
     _check_kernel(geometry)
@@ -269,16 +281,48 @@ def _check_shapes(
         raise GeometryError(f"input of shape {input_shape}: only batch and channels may be empty")
 
 
-def _sides(padding: str | Sides, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> Sides:
+def _sides(
+    padding: str | Sides,
+    size: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> Sides:
     """Padding in numbers; of an odd total, "same" puts the extra element after, as torch does."""
     if not isinstance(padding, str):
         return padding
     if padding == "valid":
         return ((0, 0),) * len(kernel)
+    if padding in STRIDED_SAME:
+        along = zip(size, kernel, stride, dilation, strict=True)
+        return tuple(same_sides(padding, *numbers) for numbers in along)
     if any(step != 1 for step in stride):
         raise GeometryError(f"padding='same' with stride={stride}: the stride must be 1")
     totals = (d * (k - 1) for k, d in zip(kernel, dilation, strict=True))
     return tuple((total // 2, total - total // 2) for total in totals)
+
+
+def same_sides(padding: str, size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    """Padding along an axis by which the output has ceil(size / stride) elements; an odd one comes last, or first.
+
+    References
+    ----------
+    auto_pad of https://onnx.ai/onnx/operators/onnx__Conv.html, with the effective kernel of a dilation.
+
+    Examples
+    --------
+    >>> same_sides("same_upper", 6, 3, 2, 1), same_sides("same_lower", 6, 3, 2, 1), same_sides("same_upper", 5, 1, 3, 1)
+    ((0, 1), (1, 0), (0, 0))
+    """
+    total = max(0, (-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size)
+    less, more = total // 2, total - total // 2
+    return (less, more) if padding == "same_upper" else (more, less)
+
+
+def _check_named(padding: Any) -> None:
+    """Refuse what only a forward convolution may have."""
+    if isinstance(padding, str) and padding in STRIDED_SAME:
+        raise GeometryError(f"padding={padding!r}: must not be given for a gradient: give its numbers")
 
 
 def _check_padding(geometry: Geometry) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from refconv.arrays import interop
 from refconv.core import formats
-from refconv.core.checks import choice, integer, per_axis
+from refconv.core.checks import STRIDED_SAME, choice, integer, per_axis
 from refconv.core.errors import GeometryError
 from refconv.core.optional import optional_module
 from refconv.core.padding import MODES, Sides
@@ -201,6 +201,8 @@ class Layer:
         torch = optional_module("torch", "to_torch()")
         if isinstance(self.padding[0], tuple):
             raise GeometryError(f"padding={self.padding}: torch needs the same on both sides of an axis")
+        if self.padding in STRIDED_SAME:
+            raise GeometryError(f"padding={self.padding!r}: torch has no such padding")
         arguments = {name: getattr(self, name) for name in self._arguments}
         arguments |= {"bias": self.bias is not None}
         # On the device "meta" nothing is allocated or drawn: torch's random state stays as it is.

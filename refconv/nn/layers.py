@@ -27,7 +27,7 @@ class Conv2d(Layer):
         Numbers of channels of input and output.
     kernel_size, stride, dilation : int or (h, w)
         Size of the kernel, steps of the window, and steps between the elements within it.
-    padding : int, (h, w), "same", "valid" or ((top, bottom), (left, right))
+    padding : int, (h, w), ((top, bottom), (left, right)), "same", "valid", "same_upper" or "same_lower"
         Rows and columns added around the input.
     groups : int
         Number of parts into which the channels fall.

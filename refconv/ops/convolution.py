@@ -53,8 +53,10 @@ def conv2d(
         (C_out,), of the input's dtype, or float32 for floats narrower than that.
     stride, dilation : int or (h, w)
         Steps of the window, and between the elements within it.
-    padding : int, (h, w), "same", "valid" or ((top, bottom), (left, right))
-        Rows and columns added around the input. "same" keeps the size (for stride 1), the odd row or column after.
+    padding : int, (h, w), ((top, bottom), (left, right)), "same", "valid", "same_upper" or "same_lower"
+        Rows and columns added around the input. "same" keeps the size (for stride 1), the odd row or column after;
+        "same_upper" and "same_lower" are ONNX's, with any stride: the output has ceil(size / stride) rows or columns,
+        and of an odd total the extra one comes last ("SAME" of TensorFlow), or first.
     groups : int
         Number of parts into which the channels fall; C_in for a depthwise convolution.
     padding_mode : {"zeros", "reflect", "replicate", "circular"}

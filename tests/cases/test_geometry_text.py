@@ -40,17 +40,20 @@ def test_recipes_of_a_campaign_show_themselves_as_code(op):
 @given(st.data())
 def test_a_case_of_few_numbers_without_a_seed_is_written_out(data):
     fills = ("integers", "normal", "special")
-    case = data.draw(refconv.strategies.cases(dtypes=("float32", "bfloat16"), fills=fills, max_multiplications=20))
+    case = data.draw(
+        refconv.strategies.cases(dtypes=("float32", "bfloat16", "complex64"), fills=fills, max_multiplications=20)
+    )
     bare = refconv.Case(**{name: getattr(case, name) for name in ("input", "weight", "bias", "stride", "padding")},
                         dilation=case.dilation, groups=case.groups)  # fmt: skip
     written = repr(bare)
     if written.startswith("<"):
-        assert sum(array.size for array in bare.arrays.values()) > 20
+        assert sum(array.size for array in bare.arrays.values()) > 8
         return
     again = eval(written, SCOPE)  # noqa: S307
     for name, array in bare.arrays.items():
         assert getattr(again, name).dtype == array.dtype
-        np.testing.assert_array_equal(getattr(again, name).astype(float), array.astype(float))
+        wide = np.complex128 if array.dtype.kind == "c" else np.float64
+        np.testing.assert_array_equal(getattr(again, name).astype(wide), array.astype(wide))
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,8 @@ def test_a_case_of_few_numbers_without_a_seed_is_written_out(data):
         ("1,1,5,5:1,1,3,3:output_padding=1", "output_padding must not be given for conv2d"),
         ("1,1,5,5:1,1,3,3:padding_mode=mirror", "padding_mode"),
         ("1,1,5,5:1,1,3,3:padding=same,stride=2", "stride"),
+        ("1,1,5,5:1,1,3,3:stride=1,stride=2", "stride must be given once"),
+        ("1,1,5,5:1,1,3,3:groups=0", "groups=0"),
     ],
 )
 def test_a_text_of_no_convolution_is_refused(text, said):
@@ -73,7 +78,14 @@ def test_a_text_of_no_convolution_is_refused(text, said):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [({"dtype": "float23"}, "dtype"), ({"fill": "ones"}, "fill"), ({"seed": -1}, "seed")]
+    ("options", "said"),
+    [
+        ({"dtype": "float23"}, "dtype"),
+        ({"fill": "ones"}, "fill"),
+        ({"seed": -1}, "seed"),
+        ({"layout": "CHWN"}, "layout"),
+        ({"bias": True, "op": "conv2d_input"}, "bias=True: conv2d_input has none"),
+    ],
 )
 def test_a_recipe_that_can_not_be_made_is_refused(options, said):
     with pytest.raises(ValueError, match=said):

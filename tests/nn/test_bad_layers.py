@@ -29,7 +29,7 @@ WRONG = [
     ({"stride": 1.5}, TypeError, r"stride=1\.5.*integer"),
     ({"padding": -1}, GeometryError, "padding=-1.*at least 0"),
     ({"padding": 2**31}, GeometryError, "padding=2147483648.*at most"),
-    ({"padding": "SAME"}, GeometryError, "padding='SAME'.*'same' or 'valid'"),
+    ({"padding": "SAME"}, GeometryError, "padding='SAME'.*'same', 'valid'"),
     ({"padding": "same", "stride": (1, 2)}, GeometryError, r"padding='same'.*stride=\(1, 2\).*must be 1"),
     ({"padding": "same", "stride": [2]}, GeometryError, r"padding='same'.*stride=\(2, 2\).*must be 1"),
     ({"padding": ((1, 1), (1, -1))}, GeometryError, "padding=-1.*at least 0"),

@@ -18,6 +18,9 @@ from family import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+import refconv
+from refconv.core.checks import STRIDED_SAME
+
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_convolutions_equal_torch(axes):
@@ -42,6 +45,28 @@ def test_float16_equals_onnxruntime(geometry, seed):
     arrays.bias[:] = 0
     theirs = peers.onnx_conv(arrays.input, arrays.weight, **peers.onnx_conv2d_options(geometry))
     assert_equal(arrays.call("conv2d"), theirs)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("name", STRIDED_SAME)
+def test_padding_by_the_stride_equals_onnxruntime(name, axes):
+    """ceil(size / stride) outputs; an odd padding has its extra element last, or first. Gradients have numbers only."""
+
+    @given(small_geometries(axes), SEEDS)
+    def check(geometry, seed):
+        arrays = Arrays(geometry, seed, lambda rng, shape: rng.integers(-3, 4, shape).astype("float32"))
+        g = geometry
+        options = {"stride": g.stride, "dilation": g.dilation, "groups": g.groups}
+        result = getattr(refconv, f"conv{axes}d")(arrays.input, arrays.weight, padding=name, **options)
+        assert result.shape[2:] == tuple(-(-size // step) for size, step in zip(g.size, g.stride, strict=True))
+        attributes = {"strides": g.stride, "dilations": g.dilation, "group": g.groups, "auto_pad": name.upper()}
+        if set(g.dilation) == {1}:  # it refuses others
+            assert_equal(result, peers.onnx_conv(arrays.input, arrays.weight, **attributes))
+        if axes == 2:
+            with pytest.raises(refconv.GeometryError, match="must not be given for a gradient"):
+                refconv.conv2d_input(arrays.input.shape, arrays.weight, result, padding=name, **options)
+
+    check()
 
 
 @FEW
