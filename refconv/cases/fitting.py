@@ -3,11 +3,13 @@
 Knows values, recipes and what is supported; neither Hypothesis nor who is judged.
 """
 
+import itertools
+import math
 from typing import Any
 
 import numpy as np
 
-from refconv.cases import fills
+from refconv.cases.numbers import near, nearest
 from refconv.cases.recipe import MIXED, OFFSETS, QUANTIZATIONS, Recipe
 from refconv.cases.supports import Supports
 from refconv.cases.values import (
@@ -21,8 +23,9 @@ from refconv.cases.values import (
     recipe_of,
     rules,
 )
-from refconv.core.checks import LARGEST
+from refconv.core.checks import LARGEST, PADDING_NAMES, STRIDED_SAME
 from refconv.core.formats import result_dtype
+from refconv.core.geometry import same_sides
 
 MAX_MULTIPLICATIONS = 100_000
 ELEMENTS = 4  # all arrays together have at most so many elements for each multiplication of the limit
@@ -43,6 +46,8 @@ def fitted(op: str, values: Values, supports: Supports = ANYTHING, limit: int = 
 
 def settled(rules: Rules, values: Values, limit: int = MAX_MULTIPLICATIONS) -> Values:
     """The values of the recipe that `fitted` makes; settling them once more changes nothing."""
+    if rules.shapes:
+        return _laid_out(rules, _own(rules, _chosen(rules, values)))
     values = _shaped(rules, _chosen(rules, values))
     while _too_large(rules, values, limit):
         smaller = _halved(rules, values)
@@ -52,6 +57,20 @@ def settled(rules: Rules, values: Values, limit: int = MAX_MULTIPLICATIONS) -> V
     return _laid_out(rules, values)
 
 
+_OF_SHAPE = Values._fields[: Values._fields.index("bias")]  # what a shape of the candidate's own decides
+_SIZES = _OF_SHAPE[: _OF_SHAPE.index("depthwise")]
+
+
+def _own(rules: Rules, v: Values) -> Values:
+    """The values, with the shape among the candidate's own that is nearest, size by size."""
+
+    def distance(shape: Values) -> float:
+        return sum(abs(math.log2((1 + getattr(shape, name)) / (1 + max(0, getattr(v, name))))) for name in _SIZES)
+
+    shape = min(rules.shapes, key=distance)
+    return v._replace(**{name: getattr(shape, name) for name in _OF_SHAPE})
+
+
 def _chosen(rules: Rules, v: Values) -> Values:
     """The values, with an allowed option in place of each that is not."""
     supports = rules.supports
@@ -59,14 +78,14 @@ def _chosen(rules: Rules, v: Values) -> Values:
     if v.mode not in rules.modes:
         changed["mode"] = rules.modes[0]
     if v.padding not in rules.paddings:
-        changed["padding"] = "symmetric"
+        changed["padding"] = rules.paddings[0]
     if v.layout not in supports.layout:
         changed["layout"] = supports.layout[0]
     if v.bias and not rules.bias:
         changed["bias"] = False
     if not (v.batched or rules.unbatched):
         changed["batched"] = True
-    if v.fill not in fills.known(v.dtype):
+    if v.fill not in supports.fills(v.dtype):
         changed["fill"] = "integers"
     return v._replace(**changed) if changed else v
 
@@ -79,16 +98,22 @@ def _shaped(rules: Rules, v: Values) -> Values:
             dilation_h=1, dilation_w=1, padding="symmetric",
         )  # fmt: skip
     elif rules.restricted:
-        v = _allowed(rules.supports, rules.groups, v)
+        v = _allowed(rules, v)
     batch = v.batch if v.batched else 1
     batch = max(batch, 0 if rules.supports.empty_batch else 1)
     if rules.supports.batch is not None:
-        batch = _nearest(batch, rules.supports.batch)
+        batch = nearest(batch, rules.supports.batch)
     groups, inputs, outputs = _channels(rules, v)
-    rows, columns = max(1, v.rows), max(1, v.columns)
+    if rules.fitted_channels:
+        groups, inputs, outputs = _channels_within(rules, v, groups, inputs, outputs)
+    v = v._replace(rows=max(1, v.rows), columns=max(1, v.columns))
+    if rules.fitted_axes:
+        v = _within(rules, v)
+    rows, columns = v.rows, v.columns
     stride_h, stride_w = (1, 1) if v.padding == "same" else (v.stride_h, v.stride_w)
-    height, top, bottom = _axis(v.height, rows, v.dilation_h, (v.top, v.bottom), v.padding, v.mode)
-    width, left, right = _axis(v.width, columns, v.dilation_w, (v.left, v.right), v.padding, v.mode)
+    steps_h, steps_w = (stride_h, v.dilation_h), (stride_w, v.dilation_w)
+    height, top, bottom = _axis(v.height, rows, steps_h, (v.top, v.bottom), v.padding, v.mode)
+    width, left, right = _axis(v.width, columns, steps_w, (v.left, v.right), v.padding, v.mode)
     padding = v.padding
     if padding == "four-sided" and top == bottom and left == right:
         padding = "symmetric"
@@ -103,22 +128,17 @@ def _shaped(rules: Rules, v: Values) -> Values:
     )  # fmt: skip
 
 
-def _nearest(value: int, allowed: tuple[int, ...]) -> int:
-    """The largest allowed number up to `value`; the smallest allowed one if all are above it."""
-    return max((number for number in allowed if number <= value), default=allowed[0])
-
-
-def _allowed(supports: Supports, groups: object, v: Values) -> Values:
+def _allowed(rules: Rules, v: Values) -> Values:
     """The values, with groups, kernel, stride and dilation near them that the candidate takes."""
     changed: dict[str, Any] = {}
-    for names, allowed in (
-        (("groups",), groups),
-        (("rows", "columns"), supports.kernel),
-        (("stride_h", "stride_w"), supports.stride),
-        (("dilation_h", "dilation_w"), supports.dilation),
+    for name, allowed in (
+        ("groups", rules.groups),
+        *zip(("rows", "columns"), rules.kernel, strict=True),
+        *zip(("stride_h", "stride_w"), rules.stride, strict=True),
+        *zip(("dilation_h", "dilation_w"), rules.dilation, strict=True),
     ):
-        if isinstance(allowed, tuple):
-            changed |= {name: _nearest(getattr(v, name), allowed) for name in names}
+        if allowed is not None:
+            changed[name] = nearest(getattr(v, name), allowed)
     return v._replace(**changed)
 
 
@@ -135,8 +155,11 @@ def _channels(rules: Rules, v: Values) -> tuple[int, int, int]:
     return groups, inputs, outputs
 
 
-def _axis(size: int, taps: int, dilation: int, pads: tuple[int, int], padding: str, mode: str) -> tuple[int, int, int]:
-    """Size, and padding before and after, along an axis."""
+def _axis(
+    size: int, taps: int, steps: tuple[int, int], pads: tuple[int, int], padding: str, mode: str
+) -> tuple[int, int, int]:
+    """Size, and padding before and after, along an axis; `steps` are stride and dilation."""
+    stride, dilation = steps
     extent = dilation * (taps - 1) + 1
     size = max(1, size)
     if padding == "valid":
@@ -144,6 +167,10 @@ def _axis(size: int, taps: int, dilation: int, pads: tuple[int, int], padding: s
     if padding == "same":  # extent // 2 is the larger of its two sides
         least = {"reflect": extent // 2 + 1, "circular": max(1, extent // 2)}.get(mode, 1)
         return max(size, least), (extent - 1) // 2, extent // 2
+    if padding in STRIDED_SAME:
+        if mode != "zeros":  # at most the reach of the kernel is padded, so that modes have what they fill with
+            size = max(size, extent + 1)
+        return size, *same_sides(padding, size, taps, stride, dilation)
     largest = LARGEST
     if mode == "reflect":
         size = max(size, (extent + 4) // 3)
@@ -157,6 +184,50 @@ def _axis(size: int, taps: int, dilation: int, pads: tuple[int, int], padding: s
         return size, before, before
     before = min(max(before, missing - largest), largest)
     return size, before, min(max(after, missing - before), largest)
+
+
+def _channels_within(rules: Rules, v: Values, groups: int, inputs: int, outputs: int) -> tuple[int, int, int]:
+    """Groups, and the channels of each, so that all channels and all filters are as many as the candidate takes."""
+    supports = rules.supports
+    for channels in near(groups * inputs, supports.channels) if rules.depthwise or v.depthwise else ():
+        for filters in (channels * count for count in (outputs, 1, 2, 3)):
+            if (supports.filters is None or filters in supports.filters) and _takes(rules, channels):
+                return channels, 1, filters // channels
+    for channels in near(groups * inputs, supports.channels) if not rules.depthwise else ():
+        for filters in near(groups * outputs, supports.filters):
+            common = math.gcd(channels, filters)
+            for number in range(min(groups, common), 0, -1):
+                if common % number == 0 and _takes(rules, number):
+                    return number, channels // number, filters // number
+    return groups, inputs, outputs
+
+
+def _takes(rules: Rules, groups: int) -> bool:
+    return rules.groups is None or groups in rules.groups
+
+
+def _within(rules: Rules, v: Values) -> Values:
+    """The values, with sizes, padding, kernel and dilation that the candidate takes together, near them."""
+    names = (("height", "rows", "dilation_h", "top", "bottom"), ("width", "columns", "dilation_w", "left", "right"))
+    strides = (1, 1) if v.padding == "same" else (v.stride_h, v.stride_w)
+    for axis, (size, taps, dilation, *sides) in enumerate(names):
+        allowed = (rules.supports.height, rules.supports.width)[axis]
+        options = itertools.product(
+            near(getattr(v, taps), rules.kernel[axis]),
+            near(getattr(v, dilation), rules.dilation[axis]),
+            near(getattr(v, sides[0]), rules.pads[axis], 0),
+            near(getattr(v, sides[1]), rules.pads[axis], 0) if v.padding == "four-sided" else [None],
+            near(max(1, getattr(v, size)), allowed),
+        )
+        for rows, steps, before, after, length in options:
+            both = before, before if after is None else after
+            fitting = _axis(length, rows, (strides[axis], steps), both, v.padding, v.mode)
+            kept = v.padding in PADDING_NAMES or fitting[1:] == both
+            if kept and (fitting[0] == length or allowed is None):
+                changed: dict[str, Any] = {size: length, taps: rows, dilation: steps}
+                v = v._replace(**changed | dict(zip(sides, fitting[1:], strict=True)))
+                break
+    return v
 
 
 def _extra(strides: int, padded: int, taps: int, stride: int, dilation: int) -> int:

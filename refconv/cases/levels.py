@@ -22,6 +22,7 @@ from refconv.cases.recipe import (
     Recipe,
 )
 from refconv.cases.values import OF_OUTPUT, OF_VECTORS, Values, output_padding, output_size, values_of
+from refconv.core.checks import PADDING_NAMES
 from refconv.core.formats import SUPPORTED
 from refconv.core.padding import MODES
 
@@ -136,7 +137,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "output height": _OUTPUT,
     "output width": _OUTPUT,
     "output pixels": ("1", "below 8", "8n", "8n + 1", "8n + 2 to 4", "8n + 5 to 7"),
-    "padding": ("none", "symmetric", "one-sided", "four-sided", "same", "valid"),
+    "padding": ("none", "symmetric", "one-sided", "four-sided", *PADDING_NAMES),
     "padding mode": (*MODES, "idle"),
     "output padding (h)": _EXTRA,
     "output padding (w)": _EXTRA,

@@ -39,12 +39,16 @@ class Layer:
     dilation: tuple[int, ...]
     groups: int
 
-    def case(self, dtype: str) -> Case:
+    def recipe(self, dtype: str = "float32") -> Recipe:
         """The layer on normally distributed data: kernels can be faster on zeros and constants."""
         geometry = convolution(
             self.input, self.weight, None, self.stride, self.padding, self.dilation, self.groups, "zeros"
         )
-        return Recipe(geometry, self.padding, dtype=dtype, fill="normal").case()
+        return Recipe(geometry, self.padding, dtype=dtype, fill="normal")
+
+    def case(self, dtype: str) -> Case:
+        """The case of the recipe."""
+        return self.recipe(dtype).case()
 
     def __str__(self) -> str:
         _, *image = self.input

@@ -5,14 +5,15 @@ Knows geometries, fills and cases; not who draws the numbers.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from refconv.cases import fills, geometry_text
-from refconv.core.checks import Padding, choice, integer
-from refconv.core.formats import SUPPORTED
+from refconv.core import formats
+from refconv.core.checks import Padding, choice, integer, per_axis
+from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry
 from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS, Call
@@ -125,10 +126,34 @@ class Recipe:
         choice("op", op, tuple(OPERATORS))
         geometry, padding, output_padding = geometry_text.parsed(text, op)
         recipe = cls(geometry, padding, op=op, output_padding=output_padding, **others)
-        choice("dtype", recipe.dtype, tuple(map(str, EIGHT_BITS if op in QUANTIZED else SUPPORTED)))
+        choice("dtype", recipe.dtype, tuple(map(str, EIGHT_BITS if op in QUANTIZED else formats.SUPPORTED)))
         choice("fill", recipe.fill, fills.known(recipe.dtype))
+        choice("layout", recipe.layout, LAYOUTS)
+        for name in ("bias", "batched"):
+            if not isinstance(getattr(recipe, name), bool):
+                raise TypeError(f"{name}={getattr(recipe, name)!r}: must be True or False")
+        if recipe.bias and op not in BIASED:
+            raise GeometryError(f"bias=True: {op} has none")
         integer("seed", recipe.seed, 0, 2**63 - 1)
         return recipe
+
+    @classmethod
+    def like(cls, case: Case) -> "Recipe":
+        """A recipe of the same call with other numbers, of the kind that the case seems to have.
+
+        >>> Recipe.like(Case(input=np.ones((1, 2, 5, 5)), weight=np.ones((3, 2, 2, 2)), padding=(1, 0)))
+        refconv.Recipe.parse('1,2,5,5:3,2,2,2:padding=1x0', dtype='float64')
+        """
+        arrays = case.arrays
+        dtype = next(iter(arrays.values())).dtype
+        fill = "integers" if dtype in formats.INTEGERS or case.adds_exactly else "normal"
+        if not all(array.dtype in formats.INTEGERS or np.isfinite(formats.parts(array)).all()
+                   for array in arrays.values()):  # fmt: skip
+            fill = "special"
+        batched = all(array.ndim == 4 for name, array in arrays.items() if name in ("input", "grad_output"))
+        extra = per_axis("output_padding", case.output_padding, 0)
+        given = (case.geometry, case.padding, batched, case.bias is not None, str(dtype), fill, 0, case.op)
+        return cls(*given, (extra[0], extra[1]), quantisation="plain" if case.op in QUANTIZED else "")
 
     def __repr__(self) -> str:
         """Code that makes the recipe again."""
@@ -144,6 +169,10 @@ class Recipe:
             and (value := getattr(self, field.name)) != field.default
         ]
         return f"refconv.Recipe.parse({', '.join(options)})"
+
+    def reseeded(self, seed: int) -> "Recipe":
+        """The same call with other numbers."""
+        return replace(self, seed=seed)
 
     def code(self) -> list[str]:
         """Lines of Python that make the arrays, each under its name in the call."""

@@ -13,13 +13,15 @@ import numpy as np
 from refconv.cases import fills
 from refconv.cases.fitting import settled
 from refconv.cases.levels import FACTORS, LARGE, factors_of, large_of, levels_of
+from refconv.cases.numbers import examples_of
 from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MIXED, OFFSETS, OUTPUT, QUANTIZATIONS
 from refconv.cases.supports import Supports
 from refconv.cases.values import OF_OUTPUT, OF_VECTORS, Rules, Values, rules
+from refconv.core.checks import STRIDED_SAME
 from refconv.core.padding import MODES
 
 
-def _weighted(views: Sequence[str]) -> tuple[str, ...]:
+def weighted(views: Sequence[str]) -> tuple[str, ...]:
     """Arrangements to draw from: half are contiguous, and one in a while begins off a power of two."""
     others = [view for view in views if view != "contiguous" for _ in range(1 if view in OFFSETS else 2)]
     return ("contiguous",) * max(len(others), 1) + tuple(others)
@@ -43,8 +45,8 @@ DRAWN: dict[str, Sequence[Any]] = {
     "extra_h": (0, 0, 1), "extra_w": (0, 0, 1), "depthwise": (None, None, None, True),
     "padding": ("symmetric",) * 6 + ("four-sided",) * 4 + ("same", "same", "valid"),
     "mode": MODES, "batched": (True, True, True, False), "bias": (False, True), "layout": LAYOUTS,
-    "first": _weighted(ARRANGEMENTS), "second": _weighted(ARRANGEMENTS), "third": _weighted(OF_VECTORS),
-    "output": _weighted(OF_OUTPUT),
+    "first": weighted(ARRANGEMENTS), "second": weighted(ARRANGEMENTS), "third": weighted(OF_VECTORS),
+    "output": weighted(OF_OUTPUT),
     "quantisation": [kind + mixed for mixed in ("", MIXED) for kind in QUANTIZATIONS],
 }  # fmt: skip
 PLANNED = 30_000  # most multiplications of a case of a plan that is neither large nor like a layer
@@ -165,24 +167,29 @@ class Space:
     def _choices(self) -> dict[str, Sequence[Any]]:
         """What each value is drawn from."""
         supports, choices = self.supports, dict(DRAWN)
-        for names, allowed in (
-            (("batch",), supports.batch),
-            (("groups",), self.rules.groups),
-            (("rows", "columns"), supports.kernel),
-            (("stride_h", "stride_w"), supports.stride),
-            (("dilation_h", "dilation_w"), supports.dilation),
-        ):
+        of = self.rules
+        for name, allowed in (
+            ("batch", supports.batch), ("groups", of.groups), ("height", supports.height), ("width", supports.width),
+            *zip(("rows", "columns"), of.kernel, strict=True), *zip(("stride_h", "stride_w"), of.stride, strict=True),
+            *zip(("dilation_h", "dilation_w"), of.dilation, strict=True),
+            *zip(("top", "left", "bottom", "right"), (*of.pads, *of.pads), strict=True),
+        ):  # fmt: skip
             if allowed is not None:
-                choices |= dict.fromkeys(names, allowed)
-        choices["mode"] = ("zeros",) * (2 * len(self.rules.modes) - 2) + self.rules.modes
-        choices["padding"] = tuple(padding for padding in DRAWN["padding"] if padding in self.rules.paddings)
+                choices[name] = examples_of(allowed, tuple(choices[name]))
+        choices["mode"] = ("zeros",) * (2 * len(of.modes) - 2) + of.modes
+        choices["padding"] = tuple(
+            padding for padding in (*DRAWN["padding"], *2 * STRIDED_SAME) if padding in of.paddings
+        )
         choices["layout"] = supports.layout
-        choices["first"] = choices["second"] = _weighted(supports.views)
+        choices["first"] = choices["second"] = weighted(supports.views)
         if not supports.out:
             choices["output"] = ("contiguous",)
         weights = {"integers": 5, "normal": 2, "positions": 2}
         choices["dtype and fill"] = [
-            (dtype, fill) for dtype in self.dtypes for fill in fills.known(dtype) for _ in range(weights.get(fill, 1))
+            (dtype, fill)
+            for dtype in self.dtypes
+            for fill in supports.fills(dtype)
+            for _ in range(weights.get(fill, 1))
         ]
         return choices
 

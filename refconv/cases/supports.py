@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MODAL
-from refconv.core.checks import choice, integer
+from refconv.cases import fills
+from refconv.cases.numbers import Multiples, Numbers, both
+from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MODAL, Recipe
+from refconv.core.checks import PADDING_NAMES, choice, integer
 from refconv.core.errors import GeometryError
 from refconv.core.padding import MODES
 
 DEPTHWISE = "depthwise"
-NOT_CLAIMED = ("out", "largest")  # what is no claim of the candidate's
+UNUSUAL = ("special", "subnormal", "wide")  # fills of numbers that a candidate may be said not to take
+NOT_CLAIMED = ("out", "largest", "shapes", "padding_names", "numeric_padding")  # what is no claim of the candidate's
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,17 @@ class Supports:
     ----------
     groups : {"depthwise"} or tuple of int, optional
         Only these, or one input channel in each group; any if not given.
-    batch, stride, dilation, kernel : tuple of int, optional
-        Only these (for both axes); any if not given.
+    batch, channels, filters, height, width, stride, dilation, kernel, padding : tuple of int or Multiples, optional
+        Only these (of the last four for both axes); any if not given. Channels are those of the input, filters the
+        output's, height and width the input's; of a gradient, those of the convolution that it belongs to.
+    stride_h, stride_w, dilation_h, dilation_w, kernel_h, kernel_w, padding_h, padding_w : tuple of int or Multiples
+        The same for one axis.
+    padding_names : tuple of {"same", "valid", "same_upper", "same_lower"}
+        Texts that the padding may be. Callers say `padding="valid"`, or several, `"numbers"` for others.
+    numeric_padding : bool
+        Whether padding may be in numbers. Callers say so in `padding`.
+    special, subnormal, wide : bool
+        Whether there may be NaN, infinities and -0, subnormal numbers, and numbers of the whole range of exponents.
     padding_mode, layout : tuple of str
         Only these.
     string_padding, asymmetric_padding, unbatched : bool
@@ -42,6 +54,8 @@ class Supports:
         Whether large sizes may be generated: what is cheap, such as a batch of 65537, and layers of true width.
     largest : int, optional
         The most products of a case. Callers cannot set it: `refconv.verify` has an option for it.
+    shapes : tuple of Recipe, optional
+        The only shapes, with their options. Callers cannot set them here: `refconv.verify` takes them as cases.
     errors, deterministic, batch_invariant, threads : bool
         What the candidate also claims: that wrong arguments raise, that the same call gives the same bits, that an
         image, or a group, gives the same bits alone and with others, and that two threads may call it at the same time.
@@ -53,10 +67,25 @@ class Supports:
     """
 
     groups: str | tuple[int, ...] | None = None
-    batch: tuple[int, ...] | None = None
-    stride: tuple[int, ...] | None = None
-    dilation: tuple[int, ...] | None = None
-    kernel: tuple[int, ...] | None = None
+    batch: Numbers | None = None
+    channels: Numbers | None = None
+    filters: Numbers | None = None
+    height: Numbers | None = None
+    width: Numbers | None = None
+    stride: Numbers | None = None
+    stride_h: Numbers | None = None
+    stride_w: Numbers | None = None
+    dilation: Numbers | None = None
+    dilation_h: Numbers | None = None
+    dilation_w: Numbers | None = None
+    kernel: Numbers | None = None
+    kernel_h: Numbers | None = None
+    kernel_w: Numbers | None = None
+    padding: Numbers | None = None
+    padding_h: Numbers | None = None
+    padding_w: Numbers | None = None
+    padding_names: tuple[str, ...] = ()
+    numeric_padding: bool = True
     padding_mode: tuple[str, ...] = ("zeros",)
     layout: tuple[str, ...] = ("NCHW",)
     string_padding: bool = False
@@ -64,10 +93,14 @@ class Supports:
     unbatched: bool = False
     empty_batch: bool = True
     bias: bool = True
+    special: bool = True
+    subnormal: bool = True
+    wide: bool = True
     views: tuple[str, ...] = ARRANGEMENTS
     out: bool = False
     large: bool = True
     largest: int | None = None
+    shapes: tuple[Recipe, ...] | None = None
     errors: bool = False
     deterministic: bool = False
     batch_invariant: bool = False
@@ -93,12 +126,60 @@ class Supports:
         if not isinstance(supports, Mapping):
             raise TypeError(f"supports={supports!r}: must be a mapping of names to values")
         names = tuple(field.name for field in fields(cls) if field.name not in NOT_CLAIMED)
-        parsed = {choice("supports", name, names): _parsed(name, value) for name, value in supports.items()}
+        given = {choice("supports", name, names): value for name, value in supports.items()}
+        parsed = {name: _parsed(name, value) for name, value in given.items() if name != "padding"}
+        if "padding" in given:
+            parsed |= _parsed_padding(given["padding"])
         if "batch" in parsed and not parsed.get("empty_batch", True):
             parsed["batch"] = tuple(size for size in parsed["batch"] if size)
             if not parsed["batch"]:
                 raise GeometryError(f"supports['batch']={supports['batch']!r}: must not be 0 alone without empty_batch")
-        return cls(**parsed)
+        claimed = cls(**parsed)
+        for name in ("stride", "dilation", "kernel", "padding"):
+            if () in (claimed.along(name, 0), claimed.along(name, 1)):
+                raise GeometryError(f"supports[{name!r}]={given.get(name)!r}: must have a number that its axes have")
+        return claimed
+
+    def along(self, name: str, axis: int) -> Numbers | None:
+        """What may be of stride, dilation, kernel or padding along an axis; None for any number.
+
+        >>> Supports(stride=(1, 2), stride_w=(2, 3)).along("stride", 1)
+        (2,)
+        """
+        return both(getattr(self, name), getattr(self, f"{name}_{'hw'[axis]}"))
+
+    def fills(self, dtype: str) -> tuple[str, ...]:
+        """What arrays of a dtype may be filled with, of what there is for it.
+
+        >>> "special" in Supports(special=False).fills("float32")
+        False
+        """
+        return tuple(filter(self._has, fills.known(dtype)))
+
+    def said(self) -> dict[str, Any]:
+        """What differs from the default, as a caller says it.
+
+        >>> Supports.parse({"stride": 1, "padding": ["valid", 0], "filters": {"multiple_of": 8}}).said()
+        {'filters': {'multiple_of': 8}, 'stride': 1, 'padding': [0, 'valid']}
+        """
+        said = {
+            field.name: said_value(field.name, value)
+            for field in fields(self)
+            if field.name not in NOT_CLAIMED and (value := getattr(self, field.name)) != field.default
+        }
+        if self.padding_names or not self.numeric_padding:
+            numbers = self.padding if isinstance(self.padding, tuple) else ()
+            in_words = [IN_NUMBERS] if self.numeric_padding and self.padding is None else []
+            said["padding"] = [*numbers, *in_words, *self.padding_names]
+        return said
+
+    def _names(self, padding: str) -> bool:
+        """Whether padding may be this text."""
+        return padding in self.padding_names or (self.string_padding and padding in ("same", "valid"))
+
+    def _has(self, fill: str) -> bool:
+        """Whether arrays may hold such numbers."""
+        return fill not in UNUSUAL or getattr(self, fill)
 
     def within(self, limits: Mapping[str, int], why: str) -> "Supports":
         """What is supported of what an error model can bound, say.
@@ -114,48 +195,97 @@ class Supports:
         (3,)
         """
         for name, number in limits.items():
-            allowed = getattr(self, name)
-            if allowed is not None and number not in allowed:
-                raise GeometryError(f"supports[{name!r}]={allowed}: must be {number} or more numbers, for {why}")
+            for allowed in (getattr(self, name), *(self.along(name, axis) for axis in (0, 1))):
+                if allowed is not None and number not in allowed:
+                    raise GeometryError(f"supports[{name!r}]={allowed}: must be {number} or more numbers, for {why}")
         changes: dict[str, Any] = {name: (number,) for name, number in limits.items()}
         return replace(self, **changes)
 
     def allows(self, recipe: Any) -> bool:
         """Whether the call of a recipe, or of what has its attributes, is one that is said to be taken.
 
-        >>> from refconv.core.geometry import convolution
-        >>> from refconv.cases.recipe import Recipe
-        >>> recipe = Recipe(convolution((1, 2, 5, 5), (2, 1, 3, 3), None, 1, 0, 1, 2, "zeros"), (0, 0))
+        >>> recipe = Recipe.parse("1,2,5,5:2,1,3,3")
         >>> Supports().allows(recipe), Supports(groups=(1,)).allows(recipe)
         (True, False)
         """
         g, op = recipe.geometry, getattr(recipe, "op", "conv2d")  # a layer over real images has no op
-        numbers: tuple[tuple[tuple[int, ...] | None, Iterable[int]], ...] = (
-            (self.stride, g.stride),
-            (self.dilation, g.dilation),
-            (self.kernel, g.kernel),
-            (None if isinstance(self.groups, str) else self.groups, (g.groups,)),
-        )
+        of_axes = (("stride", g.stride), ("dilation", g.dilation), ("kernel", g.kernel))
+        numbers: list[tuple[Numbers | None, int]] = [
+            (None if isinstance(self.groups, str) else self.groups, g.groups),
+            (self.channels, g.in_channels), (self.filters, g.out_channels),
+            *zip((self.height, self.width), g.size, strict=True),
+            *((self.along(name, axis), used[axis]) for name, used in of_axes for axis in (0, 1)),
+        ]  # fmt: skip
+        if not isinstance(recipe.padding, str):
+            numbers += [(self.along("padding", axis), side) for axis in (0, 1) for side in g.padding[axis]]
         unequal = any(before != after for before, after in g.padding)
         named = isinstance(recipe.padding, str)
         return (
-            (op == "conv2d_bias" or all(allowed is None or set(used) <= set(allowed) for allowed, used in numbers))
+            (op == "conv2d_bias" or all(allowed is None or number in allowed for allowed, number in numbers))
             and (self.batch is None or g.batch in self.batch)
             and (self.groups != DEPTHWISE or g.groups == g.in_channels)
             and (op not in MODAL or g.padding_mode in self.padding_mode)
             and recipe.layout in self.layout
-            and (self.string_padding or not named)
+            and (self.numeric_padding if not named else self._names(recipe.padding))
+            and self._has(recipe.fill)
             and (self.asymmetric_padding or named or not unequal)
             and (self.unbatched or recipe.batched)
             and (self.largest is None or g.products <= self.largest)
             and (self.empty_batch or g.batch > 0)
             and (self.bias or not recipe.bias)
             and all(arrangement in self.views for _, arrangement in recipe.memory)
+            and (self.shapes is None or any(same_call(recipe, shape) for shape in self.shapes))
         )
 
+    def of_shapes(self, shapes: tuple[Recipe, ...]) -> "Supports":
+        """What is supported of these shapes alone; what they have of padding and axes is taken to be supported.
 
-_LEAST = {"groups": 1, "batch": 0, "stride": 1, "dilation": 1, "kernel": 1}
+        Raises
+        ------
+        GeometryError
+            If another claim leaves out one of them.
+        """
+        wider = replace(
+            self,
+            padding_names=tuple(
+                dict.fromkeys(
+                    (*self.padding_names, *(shape.padding for shape in shapes if isinstance(shape.padding, str)))
+                )
+            ),
+            numeric_padding=True,
+            asymmetric_padding=True,
+            unbatched=self.unbatched or not all(shape.batched for shape in shapes),
+            padding_mode=tuple(dict.fromkeys((*self.padding_mode, *(shape.geometry.padding_mode for shape in shapes)))),
+        )
+        for shape in shapes:
+            if not wider.allows(shape):
+                raise GeometryError(f"cases: {shape} must be one that the candidate and its model are said to take")
+        return replace(wider, shapes=shapes)
+
+
+def said_value(name: str, value: Any) -> Any:
+    """The value of a claim as a caller says it."""
+    if isinstance(value, Multiples):
+        return {"multiple_of": value.multiple_of} | ({"at_least": value.at_least} if value.at_least > 1 else {})
+    if name == "views":
+        return list(value) if len(value) > 1 else False
+    return value[0] if isinstance(value, tuple) and len(value) == 1 else value
+
+
+def same_call(recipe: Any, shape: Recipe) -> bool:
+    """Whether two recipes have the same shapes and options, whatever their numbers are."""
+    names = ("geometry", "padding", "batched", "output_padding")
+    return all(getattr(recipe, name) == getattr(shape, name) for name in names)
+
+
+_LEAST = {"groups": 1, "batch": 0, "channels": 1, "filters": 1, "height": 1, "width": 1} | {
+    f"{name}{axis}": least
+    for name, least in (("stride", 1), ("dilation", 1), ("kernel", 1), ("padding", 0))
+    for axis in ("", "_h", "_w")
+}
 _NAMES = {"padding_mode": MODES, "layout": LAYOUTS, "views": ARRANGEMENTS}
+IN_NUMBERS = "numbers"
+_OF_MULTIPLES = ("multiple_of", "at_least")
 
 
 def _parsed(name: str, value: Any) -> Any:
@@ -163,7 +293,7 @@ def _parsed(name: str, value: Any) -> Any:
     if name == "groups" and isinstance(value, str):
         return choice(label, value, (DEPTHWISE,))
     if name in _LEAST:
-        return tuple(sorted({integer(label, number, _LEAST[name]) for number in _several(label, value)}))
+        return _parsed_numbers(label, value, _LEAST[name])
     if name == "views" and isinstance(value, bool):
         return ARRANGEMENTS if value else ARRANGEMENTS[:1]
     if name in _NAMES:
@@ -175,6 +305,31 @@ def _parsed(name: str, value: Any) -> Any:
     if not isinstance(value, bool):
         raise TypeError(f"{label}={value!r}: must be True or False")
     return value
+
+
+def _parsed_numbers(label: str, value: Any, least: int) -> Numbers:
+    """A number, several, or a mapping with `multiple_of` and `at_least`."""
+    if not isinstance(value, Mapping):
+        return tuple(sorted({integer(label, number, least) for number in _several(label, value)}))
+    for name in value:
+        choice(label, name, _OF_MULTIPLES)
+    of, from_ = (integer(f"{label}[{name!r}]", value.get(name, 1), 1) for name in _OF_MULTIPLES)
+    return Multiples(of, max(from_, least))
+
+
+def _parsed_padding(value: Any) -> dict[str, Any]:
+    """What the claim says of padding in numbers, and of padding in words."""
+    label = "supports['padding']"
+    if isinstance(value, Mapping):
+        return {"padding": _parsed_numbers(label, value, 0)}
+    entries = _several(label, value)
+    words = [choice(label, entry, (IN_NUMBERS, *PADDING_NAMES)) for entry in entries if isinstance(entry, str)]
+    numbers = [entry for entry in entries if not isinstance(entry, str)]
+    return {
+        "padding": _parsed_numbers(label, numbers, 0) if numbers else None,
+        "padding_names": tuple(name for name in PADDING_NAMES if name in words),
+        "numeric_padding": bool(numbers) or IN_NUMBERS in words,
+    }
 
 
 def _several(label: str, value: Any) -> list[Any]:

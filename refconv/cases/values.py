@@ -9,19 +9,21 @@ from typing import NamedTuple
 
 from refconv.cases.recipe import ARRANGEMENTS, ARRAYS, BIASED, LAYOUTS, MODAL, OFFSETS, OUTPUT, QUANTIZED, Recipe
 from refconv.cases.supports import DEPTHWISE, Supports
-from refconv.core.checks import Padding
+from refconv.core.checks import PADDING_NAMES, STRIDED_SAME, Padding
 from refconv.core.formats import SUPPORTED
 from refconv.core.geometry import Geometry
 from refconv.core.padding import MODES, Sides
 
+FORWARD = ("conv2d", *QUANTIZED)  # operators whose padding may be "same_upper" or "same_lower"
 MOST_TERMS = 33_000  # so many products of 8-bit numbers, less any zero points, have a sum that fits into int32
-PADDINGS = ("symmetric", "four-sided", "same", "valid")
+PADDINGS = ("symmetric", "four-sided", *PADDING_NAMES)
 # Arrangements of one axis.
 OF_VECTORS = ("contiguous", *OFFSETS, "offset", "broadcast", "negative", "unaligned", "interleaved")
 OF_OUTPUT = tuple(name for name in ARRANGEMENTS if name != "broadcast")  # its elements share no memory
 ONE_BYTE = frozenset(str(dtype) for dtype in SUPPORTED if dtype.itemsize == 1)
 ANYTHING = Supports(
-    padding_mode=MODES, layout=LAYOUTS, string_padding=True, asymmetric_padding=True, unbatched=True, out=True
+    padding_mode=MODES, layout=LAYOUTS, string_padding=True, padding_names=PADDING_NAMES, asymmetric_padding=True,
+    unbatched=True, out=True,
 )  # fmt: skip
 
 
@@ -72,20 +74,36 @@ class Rules:
         self.quantized = op in QUANTIZED
         self.bias = supports.bias and op in BIASED
         self.depthwise = supports.groups == DEPTHWISE
-        self.groups = None if self.depthwise else supports.groups
+        self.groups = None if isinstance(supports.groups, str) else supports.groups
         modes = tuple(mode for mode in supports.padding_mode if mode == "zeros" or op in MODAL)
         self.modes = modes or ("zeros",)
-        strings = supports.string_padding and not self.transposed and not self.pointwise
+        numeric = supports.numeric_padding or self.transposed or self.pointwise
         sides = supports.asymmetric_padding and not self.pointwise
-        unit = supports.stride is None or 1 in supports.stride  # "same" needs a stride of 1
-        self.paddings = (
-            "symmetric", *["four-sided"] * sides, *["same"] * (strings and unit), *["valid"] * strings,
-        )  # fmt: skip
+        in_numbers = ("symmetric", *["four-sided"] * sides) if numeric else ()
+        self.paddings = (*in_numbers, *self._padding_names()) or ("symmetric",)  # campaigns refuse what is impossible
+        self.pads = supports.along("padding", 0), supports.along("padding", 1)
+        self.kernel = supports.along("kernel", 0), supports.along("kernel", 1)
+        self.stride = supports.along("stride", 0), supports.along("stride", 1)
+        self.dilation = supports.along("dilation", 0), supports.along("dilation", 1)
+        self.fitted_axes = supports.height or supports.width or any(self.pads)
+        self.fitted_channels = supports.channels or supports.filters
         self.unbatched = supports.unbatched and (supports.batch is None or 1 in supports.batch)
+        self.shapes = tuple(map(values_of, supports.shapes or ()))
         self.restricted = any(
-            allowed is not None
-            for allowed in (self.groups, supports.batch, supports.kernel, supports.stride, supports.dilation)
+            allowed is not None for allowed in (self.groups, supports.batch, *self.kernel, *self.stride, *self.dilation)
         )
+
+    def _padding_names(self) -> tuple[str, ...]:
+        """The texts that the padding may be."""
+        if self.transposed or self.pointwise:
+            return ()
+        of_torch = ("same", "valid") if self.supports.string_padding else ()
+        names = tuple(name for name in PADDING_NAMES if name in (*of_torch, *self.supports.padding_names))
+        if self.op not in FORWARD:
+            names = tuple(name for name in names if name not in STRIDED_SAME)
+        strides = (self.supports.along("stride", axis) for axis in (0, 1))
+        unit = all(stride is None or 1 in stride for stride in strides)  # "same" needs a stride of 1
+        return tuple(name for name in names if name != "same" or unit)
 
 
 @lru_cache(maxsize=64)

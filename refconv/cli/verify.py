@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from refconv.cases.geometry_text import FORM
 from refconv.cli.options import (
     FAILED,
     OWN_FAULT,
@@ -59,7 +60,17 @@ def verify(  # noqa: PLR0913 - the command's options
     quick: Annotated[
         bool, typer.Option("--quick", help=f"The first {QUICK} cases, which find most; no fixed ones.")
     ] = False,
-    sets: Annotated[int, typer.Option(min=1, max=LARGEST, help="Cases of each geometry, with other numbers.")] = 1,
+    case: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SHAPES", help=f"The only geometry that TARGET is made for, {FORM}; repeat it."),
+    ] = None,
+    network: Annotated[
+        list[str] | None, typer.Option(help="As --case, for each layer of a network; repeat it.")
+    ] = None,
+    sets: Annotated[
+        int | None,
+        typer.Option(min=1, max=LARGEST, help="Cases of each geometry, with other numbers.", show_default="1, or 24"),
+    ] = None,
     largest: Annotated[int | None, typer.Option(min=1, help="The most products that a case may have.")] = None,
     examples: Annotated[
         bool | None, typer.Option(help="Fixed cases too: torch's examples, and real images; not with --quick.")
@@ -123,14 +134,16 @@ def verify(  # noqa: PLR0913 - the command's options
     Exit codes: 0 all good, 1 it failed, 2 wrong usage or TARGET can't be loaded or called so, 3 refconv's own fault,
     130 or 143 interrupted.
     """
+    from refconv.cases import own
     from refconv.verification import campaign
-    from refconv.verification.faults import WrongUse
     from refconv.verification.memory import size
     from refconv.verification.report.expected_failures import Expected
     from refconv.verification.settings import Settings
 
     _refuse_beside(quick and "--quick", {"--cases": cases, "--seconds": seconds}, "it says how many cases")
     _refuse_beside(exit_first and "-x", {"--max-failures": max_failures}, "it says how many failures")
+    others = {"--seconds": seconds, "--largest": largest, "--huge": huge or None, "--quick": quick or None}
+    _refuse_beside("--case" if case else bool(network) and "--network", others, "all of its cases are judged")
     claim = parsed_model(model)
     candidate = load_target(target, arrays, op, style, abi)
     try:
@@ -138,23 +151,19 @@ def verify(  # noqa: PLR0913 - the command's options
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(str(error), param_hint="--supports") from None
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    with no_fault_of_ours(), progress_bar(console) as progress, _distributed(dask) as executor:
-        try:
-            settings = Settings(
-                cases=QUICK if quick else cases or CASES, seconds=seconds, seed=seed, model=claim, supports=limits,
-                supported=supported, jobs=jobs, executor=executor, isolate=isolate, time_limit=time_limit,
-                resume=resume, progress=progress, tell=console.print, sets=sets, largest=largest,
-                examples=not quick if examples is None else examples, shrink_seconds=shrink_seconds,
-                max_failures=1 if exit_first else max_failures, huge=huge,
-                memory=None if memory is None else size("memory", memory),
-                expected=Expected() if expected_failures is None else Expected.read(expected_failures),
-            )  # fmt: skip
-            outcome = campaign.run(candidate, settings, dtype)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
-        except WrongUse as error:
-            typer.echo(f"refconv: {error}", err=True)
-            raise typer.Exit(WRONG_USAGE) from None
+    with no_fault_of_ours(), progress_bar(console) as progress, _distributed(dask) as executor, _wrong_usage():
+        listed = own.listed([*(case or ()), *own.of_networks(network or (), op)], op)
+        asked, sets = own.numbers(listed, QUICK if quick else cases, sets)
+        settings = Settings(
+            cases=asked or CASES, own=listed, seconds=seconds, seed=seed, model=claim, supports=limits,
+            supported=supported, jobs=jobs, executor=executor, isolate=isolate, time_limit=time_limit,
+            resume=resume, progress=progress, tell=console.print, sets=sets, largest=largest,
+            examples=not quick if examples is None else examples, shrink_seconds=shrink_seconds,
+            max_failures=1 if exit_first else max_failures, huge=huge,
+            memory=None if memory is None else size("memory", memory),
+            expected=Expected() if expected_failures is None else Expected.read(expected_failures),
+        )  # fmt: skip
+        outcome = campaign.run(candidate, settings, dtype)
     with no_fault_of_ours():
         _write(outcome, json, pairs, report)
         _print(outcome, target)
@@ -163,6 +172,20 @@ def verify(  # noqa: PLR0913 - the command's options
             typer.echo(f"--quick: the first {QUICK} of {CASES} cases; left out: later ones{fixed}")
     if not outcome.ok:
         raise typer.Exit(OWN_FAULT if outcome.faults else FAILED)
+
+
+@contextmanager
+def _wrong_usage() -> Iterator[None]:
+    """Context whose errors of arguments, and calls that prove wrong use, end the command as wrong usage does."""
+    from refconv.verification.faults import WrongUse
+
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    except WrongUse as error:
+        typer.echo(f"refconv: {error}", err=True)
+        raise typer.Exit(WRONG_USAGE) from None
 
 
 def _refuse_beside(option: str | bool, others: Mapping[str, Any], why: str) -> None:
@@ -274,7 +297,6 @@ def _print(report: Report, target: str) -> None:
             console.print(f"{result.section}, {result.dtype}: skipped: {result.skipped}")
     for note in report.notes:
         console.print(f"Note: {note}")
+    console.print(report.reach)
     if report.failures:  # what stands above may have left the screen
         console.print(verdict)
-    else:
-        console.print(report.reach)

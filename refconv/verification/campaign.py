@@ -5,7 +5,7 @@ Knows sections, settings and reports, and puts them together; not how any of the
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import reduce
@@ -13,9 +13,12 @@ from operator import or_
 from pathlib import Path
 from typing import Any
 
+from refconv.cases import own
+from refconv.cases.fitting import fitted
 from refconv.cases.huge import huge_cases
-from refconv.cases.recipe import QUANTIZED
+from refconv.cases.recipe import QUANTIZED, Recipe
 from refconv.cases.supports import Supports
+from refconv.cases.values import Values
 from refconv.core import formats
 from refconv.core.checks import choice, integer
 from refconv.judge.bounds import ErrorModel
@@ -41,7 +44,7 @@ def verify(  # noqa: PLR0913 - the contract's options
     op: str = "conv2d",
     *,
     dtypes: Sequence[str] | None = None,
-    cases: int = 1000,
+    cases: int | Sequence[Case | Recipe | str] = 1000,
     seconds: float | None = None,
     seed: int = 0,
     model: ErrorModel | None = None,
@@ -55,7 +58,7 @@ def verify(  # noqa: PLR0913 - the contract's options
     time_limit: float = 20.0,
     resume: str | Path | None = None,
     examples: bool = True,
-    sets: int = 1,
+    sets: int | None = None,
     largest: int | None = None,
     shrink_seconds: float = 60.0,
     max_failures: int | None = None,
@@ -76,8 +79,11 @@ def verify(  # noqa: PLR0913 - the contract's options
         "conv2d_bias", "conv2d_integer" or "conv2d_quantized".
     dtypes : sequence of str, optional
         Dtypes to test; float32 if not given, uint8 and int8 for the last two operators.
-    cases : int
-        Number of generated cases for each dtype.
+    cases : int or sequence of (Case, Recipe or str)
+        Number of generated cases for each dtype; or the only cases, for a candidate that is made for certain shapes:
+        `refconv.Case`s, which are judged as they are, and geometries as text, as `refconv.Recipe.parse` takes them. Of
+        each of their shapes there are `sets` cases more, 24 if that is not given, with other numbers, memory orders
+        and biases; the candidate is called with no other shape, and there are no fixed cases.
     seconds : float, optional
         Time to spend on generated cases, of all dtypes together, however many cases that makes: then `cases` does not
         count.
@@ -112,7 +118,7 @@ def verify(  # noqa: PLR0913 - the contract's options
         A file that what is done is written to; if it is there already, what stands in it is not done again.
     examples : bool
         Whether there are fixed cases, too: torch's examples, and real images.
-    sets : int
+    sets : int, optional
         How many of the cases have the same geometry, each with other numbers: for a candidate that takes long to be
         made ready for a geometry.
     largest : int, optional
@@ -156,8 +162,13 @@ def verify(  # noqa: PLR0913 - the contract's options
     end_loading()
     tested = Candidate(candidate, arrays, find(candidate), style, op)
     allowed, supported = limits(candidate, supports)
+    is_number = hasattr(cases, "__index__")
+    listed = () if is_number else own.listed(_sequence(cases), op)
+    number = integer("cases", cases, 1) if is_number else None
+    asked, sets = own.numbers(listed, number, None if sets is None else integer("sets", sets, 1))
     settings = Settings(
-        cases=integer("cases", cases, 1),
+        cases=asked or Settings.cases,
+        own=listed,
         seconds=seconds,
         seed=integer("seed", seed, 0, LARGEST_SEED),
         model=model,
@@ -170,7 +181,7 @@ def verify(  # noqa: PLR0913 - the contract's options
         time_limit=time_limit,
         resume=None if resume is None else Path(resume),
         examples=examples,
-        sets=integer("sets", sets, 1),
+        sets=sets,
         largest=None if largest is None else integer("largest", largest, 1),
         shrink_seconds=shrink_seconds,
         max_failures=None if max_failures is None else integer("max_failures", max_failures, 1),
@@ -199,12 +210,10 @@ def limits(
 def run(candidate: Candidate, settings: Settings, dtypes: Sequence[str] | None = None) -> Report:
     """Do as `verify`, for a candidate that may have been loaded by its address."""
     start = time.monotonic()
-    names = _checked_dtypes(candidate.op, dtypes)
+    names = _checked_dtypes(candidate.op, dtypes, settings.own)
     _check_settings(settings, candidate)
     settings = _with_memory(settings, candidate, names)
-    if settings.model is not None:  # of other cases it can't say whether a result is right
-        supports = settings.supports.within(settings.model.limits(candidate.op), f"model={str(settings.model)!r}")
-        settings = replace(settings, supports=supports)
+    settings = replace(settings, supports=_possible(settings, candidate.op, names[0]))
     seconds = None if settings.seconds is None else settings.seconds / len(names)
     faults = Faults()
     with (
@@ -240,6 +249,18 @@ def run(candidate: Candidate, settings: Settings, dtypes: Sequence[str] | None =
     return replace(report, notes=(*notes, *settings.expected.unmatched(checked)))
 
 
+def _possible(settings: Settings, op: str, dtype: str) -> Supports:
+    """What may be called under all that is said of the candidate; refused if that is nothing."""
+    supports = settings.supports
+    if settings.model is not None:  # of other cases it can't say whether a result is right
+        supports = supports.within(settings.model.limits(op), f"model={str(settings.model)!r}")
+    if settings.own:
+        return supports.of_shapes(own.shapes_of(settings.own))
+    if not supports.allows(fitted(op, Values(dtype=dtype), supports)):
+        raise ValueError(f"supports={supports.said()}: no call of {op} meets all of it")
+    return supports
+
+
 def _judged(setups: Sequence[Setup]) -> tuple[list[Section], tuple[Result, ...]]:
     """The sections that were gone through, with their results: all, or those up to the failure that ends it."""
     done: list[Section] = []
@@ -258,10 +279,21 @@ def _judged(setups: Sequence[Setup]) -> tuple[list[Section], tuple[Result, ...]]
         raise RuntimeError(described(error)) from error
 
 
-def _checked_dtypes(op: str, dtypes: Sequence[str] | None) -> tuple[str, ...]:
-    """The dtypes to test, without repetition; the operator's default ones if none are named."""
+def _sequence(cases: Any) -> Sequence[Case | Recipe | str]:
+    """The cases of a caller, if they are a sequence of some."""
+    if isinstance(cases, str | Case | Recipe) or not isinstance(cases, Iterable) or not (entries := list(cases)):
+        raise TypeError(f"cases={cases!r}: must be a number, or a sequence of cases that is not empty")
+    return entries
+
+
+def _checked_dtypes(op: str, dtypes: Sequence[str] | None, listed: Sequence[own.Own] = ()) -> tuple[str, ...]:
+    """The dtypes to test, without repetition; if none are named, those of given cases, or the operator's usual ones."""
     supported = tuple(map(str, EIGHT_BITS if op in QUANTIZED else formats.SUPPORTED))
-    names = DEFAULT_DTYPES.get(op, ("float32",)) if dtypes is None else dtypes
+    of_given = tuple(entry.dtype for entry in listed if isinstance(entry, own.GivenCase))
+    names = (of_given or DEFAULT_DTYPES.get(op, ("float32",))) if dtypes is None else dtypes
+    for dtype in of_given:
+        if dtype not in names:
+            raise ValueError(f"dtypes={dtypes!r}: must have {dtype}, which a case of `cases` has")
     if isinstance(names, str):
         raise TypeError(f"dtypes={names!r}: must be a sequence of names, not one")
     if not names:
@@ -295,6 +327,9 @@ def _check_settings(settings: Settings, candidate: Candidate) -> None:
             raise TypeError(f"{name}={value!r}: must be a number")
         if not value > 0:
             raise ValueError(f"{name}={value}: must be positive")
+    for name, value in (("seconds", settings.seconds), ("largest", settings.largest), ("huge", settings.huge)):
+        if settings.own and value:
+            raise ValueError(f"{name}={value!r}: must not be given beside cases of one's own, of which all are judged")
     for name in ("examples", "huge"):
         value = getattr(settings, name)
         if not isinstance(value, bool):

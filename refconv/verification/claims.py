@@ -5,13 +5,14 @@ Knows recipes and what may be said of them; not why the candidate refuses.
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
+from refconv.cases.numbers import Multiples
 from refconv.cases.recipe import ARRANGEMENTS, Recipe
-from refconv.cases.supports import DEPTHWISE, NOT_CLAIMED, Supports
+from refconv.cases.supports import DEPTHWISE, Supports, said_value
 
-FLAGS = ("bias", "empty_batch", "unbatched", "string_padding", "asymmetric_padding")
+FLAGS = ("bias", "empty_batch", "unbatched", "string_padding", "asymmetric_padding", "special", "subnormal", "wide")
 NUMBERS: dict[str, Callable[[Recipe], Iterable[int]]] = {
     "groups": lambda recipe: (recipe.geometry.groups,),
     "stride": lambda recipe: recipe.geometry.stride,
@@ -23,6 +24,14 @@ NAMES: dict[str, Callable[[Recipe], str]] = {
     "padding_mode": lambda recipe: recipe.geometry.padding_mode,
     "layout": lambda recipe: recipe.layout,
 }
+# Of these a claim may say that they are multiples of a number, the largest one that all calls which were taken have.
+SIZES: dict[str, Callable[[Recipe], int]] = {
+    "channels": lambda recipe: recipe.geometry.in_channels,
+    "filters": lambda recipe: recipe.geometry.out_channels,
+    "height": lambda recipe: recipe.geometry.size[0],
+    "width": lambda recipe: recipe.geometry.size[1],
+}
+MULTIPLES = (64, 32, 16, 8, 4, 2)
 MOST_LISTED = {"groups": 3, "kernel": 3}  # numbers that a claim may list; of others one: several would be a chance
 
 
@@ -46,12 +55,8 @@ def leaving_out(refused: Sequence[Recipe], taken: Sequence[Recipe], supports: Su
     while left and any(without & left for *_, without in possible):
         name, value, without = max(possible, key=lambda claim: len(claim[-1] & left))
         left -= without
-        chosen[name] = _said(name, value)
-    said = {
-        field.name: _said(field.name, value)
-        for field in fields(Supports)
-        if field.name not in NOT_CLAIMED and (value := getattr(supports, field.name)) != field.default
-    }
+        chosen[name] = said_value(name, value)
+    said = supports.said()
     return json.dumps(said | chosen) if chosen and not left else ""
 
 
@@ -64,11 +69,7 @@ def _claims(taken: Sequence[Recipe]) -> Iterator[tuple[str, Any]]:
     yield "groups", DEPTHWISE
     yield from ((name, False) for name in FLAGS)
     yield "views", ARRANGEMENTS[:1]
+    for name, size_of in SIZES.items():
+        sizes = list(map(size_of, taken))
+        yield from ((name, Multiples(of)) for of in MULTIPLES if not any(size % of for size in sizes))
     yield from ((name, tuple(dict.fromkeys(map(name_of, taken)))) for name, name_of in NAMES.items())
-
-
-def _said(name: str, value: Any) -> Any:
-    """The value as a caller says it."""
-    if name == "views":
-        return list(value) if len(value) > 1 else False
-    return value[0] if isinstance(value, tuple) and len(value) == 1 else value

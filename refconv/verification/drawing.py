@@ -28,16 +28,16 @@ def recipes(setup: Setup, round_: int, cases: int) -> Iterator[Recipe]:
     sets = setup.settings.sets
     with setup.faults.noted("drawing cases"):  # what was drawn before is judged
         planned = plan(setup.candidate.op, [setup.dtype], setup.supports, -(-cases // sets), seed)
-        repeated = (_repeated(recipe, number) for recipe in planned for number in range(sets))
+        names = [name for name in fills.names(setup.dtype) if name in setup.supports.fills(setup.dtype)]
+        repeated = (_repeated(recipe, number, names) for recipe in planned for number in range(sets))
         yield from itertools.islice(repeated, cases)
 
 
-def _repeated(recipe: Recipe, number: int) -> Recipe:
+def _repeated(recipe: Recipe, number: int, names: Sequence[str]) -> Recipe:
     """The recipe with other numbers, of a fill in turn of those that show most; the first time as it is."""
     if not number:
         return recipe
-    known = fills.names(recipe.dtype)
-    return replace(recipe, seed=(recipe.seed + number) % 2**32, fill=known[(recipe.seed + number) % len(known)])
+    return replace(recipe, seed=(recipe.seed + number) % 2**32, fill=names[(recipe.seed + number) % len(names)])
 
 
 def within(seconds: float, times: Sequence[tuple[int, float]]) -> float:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from refconv.cases.fills import known
@@ -18,11 +19,13 @@ from refconv.cases.variations import roomy, variations
 from refconv.judge.comparison import Comparison
 from refconv.verification import causes
 from refconv.verification.claims import leaving_out
-from refconv.verification.diagnose.conditions import experiment
+from refconv.verification.diagnose import single_case
+from refconv.verification.diagnose.conditions import conditions, experiment
 from refconv.verification.diagnose.diagnosis import diagnose
 from refconv.verification.diagnose.evidence import Evidence, spread
 from refconv.verification.diagnose.findings import Diagnosis
 from refconv.verification.examine.examination import Finding
+from refconv.verification.examine.property_names import VALUES
 from refconv.verification.examine.wrong_arguments import Wrong
 from refconv.verification.report import coverage
 from refconv.verification.report.reproducer import example, program
@@ -114,7 +117,7 @@ class Prosecution:
         """The failure of one cause, from cases on which the property does not hold."""
         source, finding = min(findings, key=lambda pair: coverage.size(pair[0]))
         reliable, experiments, diagnosis = True, _Experiments(), None
-        if isinstance(source, Recipe):
+        if isinstance(source, Recipe) and property_ not in self.setup.told:
             with self._noted("making small", property_, source), self.stopwatch.running():
                 source, finding, reliable = self._shrunk(property_, source, finding, experiments)
             if self.passed is not None and reliable and not finding.crash:
@@ -158,7 +161,7 @@ class Prosecution:
             section=self.section,
             dtype=self.setup.dtype,
             case=case,
-            comparison=finding.comparison and replace(finding.comparison, diagnose=lambda: diagnosis),
+            comparison=finding.comparison and replace(finding.comparison, diagnose=partial(_kept, diagnosis)),
             text=finding.text + "\n  (not every call with this case fails)" * (not reliable),
             snippet=snippet,
             example=line,
@@ -243,6 +246,9 @@ class Prosecution:
     ) -> Diagnosis | None:
         if self.passed is None:
             return None
+        smallest, finding = min(findings, key=lambda pair: coverage.size(pair[0]))
+        if property_ == VALUES and finding.comparison and smallest.geometry.products > single_case.MOST:
+            return self._of_large(smallest, findings)
         call = self.examiner.call
         crash = any(finding.crash for _, finding in findings)  # then the candidate is not called any more
         sources = [source for source, _ in findings]
@@ -269,6 +275,18 @@ class Prosecution:
             told=self.mistakes,
         )
 
+    def _of_large(self, smallest: Source, findings: Sequence[tuple[Source, Finding]]) -> Diagnosis | None:
+        """The diagnosis where all failing cases are large: of the smallest one, and what all of them share."""
+        case, actual = smallest.case(), self.examiner.call(smallest)
+        comparison = None if actual is None else case.check(actual, self.setup.settings.model)
+        if comparison is None or comparison.ok:
+            return None
+        made = single_case.diagnosis(case, actual, comparison, self.setup.settings.model)
+        failing = [source for source, _ in findings if isinstance(source, Recipe)]
+        shared = conditions(failing, [source for source in self.passed or () if isinstance(source, Recipe)])
+        when = f"\n  when: {' and '.join(shared)}" * bool(shared)
+        return replace(made, text=made.text + when, conditions=shared)
+
     def _around(self, smallest: Recipe, experiments: _Experiments, fault: str) -> list[Evidence]:
         """The smallest failing case with the candidate's result, then all others that were tried on the way to it."""
         model = self.setup.settings.model
@@ -287,6 +305,11 @@ class Prosecution:
         if crash:
             return None if bad else recipe.case().expected()
         return self.examiner.call(recipe)
+
+
+def _kept(diagnosis: Diagnosis | None) -> Diagnosis | None:
+    """The diagnosis that a failure's comparison has: that of all cases, not of one. A comparison can be pickled."""
+    return diagnosis
 
 
 def _pictured(finding: Finding, findings: Sequence[tuple[Source, Finding]]) -> Comparison | None:

@@ -4,7 +4,7 @@ Knows recipes and, where they are installed, torchvision and scikit-learn.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +32,9 @@ class Source(Protocol):
 
     def case(self) -> Case:
         """The case."""
+
+    def reseeded(self, seed: int) -> Any:
+        """The same call with other numbers."""
 
     def code(self) -> list[str]:
         """Lines of Python that make its input, weight and bias."""
@@ -95,6 +98,10 @@ class DigitLayer:
     def __repr__(self) -> str:
         """Code that makes the layer again."""
         return f"refconv.verification.DigitLayer({self.image}, {self.weight_shape}, {self.dtype!r}, {self.seed})"
+
+    def reseeded(self, seed: int) -> "DigitLayer":
+        """The same call with other numbers."""
+        return replace(self, seed=seed)
 
     def code(self) -> list[str]:
         """Lines of Python that make input, weight and bias."""

@@ -12,6 +12,8 @@ from dataclasses import replace
 
 from refconv.cases.huge import Huge, huge_cases
 from refconv.cases.layers import NARROW
+from refconv.cases.own import GivenCase
+from refconv.cases.own import drawn as own_recipes
 from refconv.cases.recipe import Recipe
 from refconv.verification import causes, drawing, separation
 from refconv.verification.drawing import affordable, recipes
@@ -28,8 +30,8 @@ from refconv.verification.settings import Source
 from refconv.verification.setup import Setup
 from refconv.verification.wrong_use import Watch
 
-GENERATED, HUGE, EXAMPLES, DIGITS, MISUSE = (
-    "generated cases", "huge cases", "documentation examples", "handwritten digits", "wrong arguments",
+GENERATED, OWN, HUGE, EXAMPLES, DIGITS, MISUSE = (
+    "generated cases", "own cases", "huge cases", "documentation examples", "handwritten digits", "wrong arguments",
 )  # fmt: skip
 FIXED = {EXAMPLES: documentation_examples, DIGITS: digit_layers}
 
@@ -160,6 +162,14 @@ class Section:
             limit = "" if largest == math.inf else f", or none has at most {largest:,} products"
             self.skipped = f"the candidate takes none of them{limit}"
 
+    def go_through_own(self) -> None:
+        """Judge the cases that the caller gave, and others of the same shapes."""
+        setup, settings = self.setup, self.setup.settings
+        given = [entry for entry in settings.own if isinstance(entry, GivenCase) and entry.dtype == setup.dtype]
+        sources = [*given, *own_recipes(setup.candidate.op, setup.dtype, setup.supports, settings.cases, settings.seed)]
+        self.asked = len(sources)
+        self.go_through(sources)
+
     def go_through(self, sources: Sequence[Source]) -> None:
         """Judge each of the cases."""
         self._judge(iter(sources), len(sources), None)
@@ -264,15 +274,14 @@ class Section:
         for done, (name, findings) in enumerate(self.failed.items(), 1):
             made: list[Failure] = []
             faults = self.setup.faults
-            if name not in self.setup.told:  # one section's smallest cases and causes say it
+            if name not in self.setup.told:
                 self._tell(f"{name}: made small, and its cause looked for ({self.setup.stopwatch.left:.0f} s at most)")
-                with faults.noted(f"telling causes of {name!r} in {self.name} apart"):
-                    prosecution.failures(name, findings, made)
+            with faults.noted(f"telling causes of {name!r} in {self.name} apart"):
+                prosecution.failures(name, findings, made)
             if not made:
                 with faults.noted(f"telling what fails {name!r} in {self.name}"):
                     made.append(prosecution.bare(name, findings))
-            if any(failure.diagnosis and not failure.expected for failure in made):
-                self.setup.told.add(name)
+            self.setup.told.update({name} if any(not failure.expected for failure in made) else ())
             yield from made
             if self.setup.settings.progress:
                 label = f"{self.name}, {self.setup.dtype}: failures made small"
@@ -306,6 +315,12 @@ class Section:
 def sections(setup: Setup) -> Iterator[Section]:
     """All sections of one dtype; the cases of each have been judged when it is yielded."""
     candidate, supports = setup.candidate, setup.supports
+    if setup.settings.own:
+        section = Section(setup, OWN)
+        with setup.faults.noted(f"going through {OWN}"):
+            section.go_through_own()
+        yield section
+        return
     generated = Section(setup, GENERATED, coverage.Interactions(candidate.op, (setup.dtype,), supports))
     with setup.faults.noted(f"going through {GENERATED}"):
         generated.generate(lambda round_, cases: recipes(setup, round_, cases))

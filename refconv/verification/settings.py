@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from refconv.cases.own import Own
 from refconv.cases.supports import Supports
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
@@ -24,6 +25,7 @@ class Settings:
     """What is asked of a campaign."""
 
     cases: int = 1000
+    own: tuple[Own, ...] = ()  # cases and shapes of the caller's, in place of generated ones
     seconds: float | None = None
     seed: int = 0
     model: ErrorModel | None = None
@@ -51,7 +53,13 @@ class Settings:
         return claims_of(self.supports)
 
     @property
+    def repeats(self) -> bool:
+        """Whether the candidate is to see few geometries."""
+        return self.sets > 1 or bool(self.own)
+
+    @property
     def identity(self) -> tuple[Any, ...]:
         """All that the cases and their examinations depend on."""
         supported = None if self.supported is None else find(self.supported)
-        return self.cases, self.seed, str(self.model), self.supports, supported, self.sets, self.largest, self.huge
+        asked = self.cases, repr(self.own), self.seed, str(self.model)
+        return *asked, self.supports, supported, self.sets, self.largest, self.huge

@@ -31,7 +31,7 @@ class Setup:
     stopwatch: Stopwatch
     faults: Faults
     seconds: float | None = None  # time for the generated cases of this dtype; None for no limit
-    told: set[str] = field(default_factory=set)  # properties whose failures have a diagnosis, in an earlier section
+    told: set[str] = field(default_factory=set)  # properties whose failures an earlier section has made small
 
     @cached_property
     def supports(self) -> Supports:

@@ -167,11 +167,15 @@ def crew(candidate: Candidate, settings: Settings) -> Iterator[Crew]:
         claims=settings.claims,
         supported=find(settings.supported) if settings.supported else "",
         threads=1 if settings.jobs > 1 else 0,
-        repeats=settings.sets > 1,
+        repeats=settings.repeats,
+        allowed=settings.supports,
     )  # fmt: skip
     here = Here(
-        in_process.examiner(candidate, settings.model, settings.claims, settings.supported, repeats=settings.sets > 1)
-    )
+        in_process.examiner(
+            candidate, settings.model, settings.claims, settings.supported,
+            repeats=settings.repeats, allowed=settings.supports,
+        )
+    )  # fmt: skip
     # One more than there are jobs: shrinking must not wait for a worker that is busy with the next cases.
     single_examiner, *workers = (Isolated(spec, settings.time_limit) for _ in range(settings.jobs + 1))
     with contextlib.ExitStack() as stack:

@@ -16,7 +16,8 @@ import numpy as np
 
 from refconv.cases.fitting import fitted, size_of
 from refconv.cases.recipe import Recipe
-from refconv.cases.values import values_of
+from refconv.cases.supports import Supports
+from refconv.cases.values import ANYTHING, values_of
 from refconv.core import formats
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case
@@ -71,6 +72,8 @@ class Examiner:
         Says of a case whether the candidate takes it; None if it takes all.
     repeats
         Whether the candidate is to see few geometries: then no other one is made up.
+    allowed
+        What the candidate may be called with besides the recipes: with a part of a case, say.
     """
 
     candidate: Candidate
@@ -78,6 +81,7 @@ class Examiner:
     claims: tuple[str, ...] = ()
     supports: Callable[[Case], bool] | None = None
     repeats: bool = False
+    allowed: Supports = ANYTHING
 
     def examine(self, recipe: Recipe, further: str = "") -> Examination:
         """Check all properties that one call shows, and one more: `further`, or one that the recipe's seed chooses."""
@@ -131,9 +135,10 @@ class Examiner:
     def judged(self, case: Case, result: np.ndarray) -> Comparison | None:
         """The judge's verdict, of many outputs on a sample; None on the oracle's own output, which needs none."""
         sample = self._sample(case)
-        if sample is not None:
-            return case.check(result, self.model, sample=sample)
-        return None if case.is_expected(result) else case.check(result, self.model)
+        if sample is None and case.is_expected(result):
+            return None
+        # Without what would diagnose it, which keeps the case: a campaign has many.
+        return replace(case.check(result, self.model, sample=sample), diagnose=None)
 
     def _sample(self, case: Case) -> int | None:
         """How many outputs are judged one by one; None for all.
@@ -196,7 +201,16 @@ class Examiner:
             names = [further] if further in _CHECKS else []
         else:
             names = [name for name in tuple(_CHECKS)[recipe.seed % TURNS :][:1] if self.is_checked(name)]
-        return [name for name in names if _APPLIES[name](recipe, case)]
+        return [name for name in names if _APPLIES[name](recipe, case) and self._takes_parts(name, recipe)]
+
+    def _takes_parts(self, property_: str, recipe: Recipe) -> bool:
+        """Whether the candidate takes one of the parts that the property is about, if it is about parts."""
+        kinds = _PARTS.get(property_)
+        if kinds is None or not isinstance(
+            recipe, Recipe
+        ):  # an image has no parts, and a given case is not taken apart
+            return kinds is None
+        return any(self.allowed.allows(alone(recipe)) for _, alone in kinds)
 
     def is_checked(self, property_: str) -> bool:
         """Whether a property is checked unasked: always, or because the candidate claims it."""
@@ -228,7 +242,7 @@ def _forgets(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list
     changed = operator.second if recipe.seed // TURNS % 2 == 0 else operator.first
     followed = [(case, "made again")]
     if changed and getattr(case, changed).size:
-        other = replace(case, **{changed: getattr(replace(recipe, seed=recipe.seed ^ 1).case(), changed)})
+        other = replace(case, **{changed: getattr(recipe.reseeded(recipe.seed ^ 1).case(), changed)})
         followed.append((other, f"with other numbers in {changed}, of the same shape"))
     faults = (_forgotten(by, recipe, case, outcome, *following) for following in followed)
     return next(filter(None, faults), None) or _after_others(by, recipe, case)
@@ -242,7 +256,7 @@ def _after_others(by: Examiner, recipe: Recipe, case: Case) -> list[Finding]:
     smaller = v._replace(height=max(1, v.height - 1), width=max(1, v.width - 2))
     other = fitted(recipe.op, smaller, limit=size_of(v))
     other_case = other.case()
-    if other.geometry == recipe.geometry or not by.is_supported(other_case):
+    if other.geometry == recipe.geometry or not (by.allowed.allows(other) and by.is_supported(other_case)):
         return []
     try:
         by.call(other, other_case)
@@ -279,7 +293,7 @@ def _forgotten(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome, follo
 
 def _in_threads(by: Examiner, recipe: Recipe, case: Case, _outcome: Outcome) -> list[Finding]:
     """The call from two threads at the same time, with other numbers in one of them, a few times."""
-    calls = [(recipe, case), (other := replace(recipe, seed=recipe.seed ^ 1), other.case())]
+    calls = [(recipe, case), (other := recipe.reseeded(recipe.seed ^ 1), other.case())]
     begun = threading.Barrier(len(calls))
 
     def together(call: tuple[Recipe, Case]) -> np.ndarray | None:
@@ -300,11 +314,18 @@ def _in_threads(by: Examiner, recipe: Recipe, case: Case, _outcome: Outcome) -> 
     return []
 
 
-def _check_of_parts(property_: str, *parts_of: Callable[[Recipe, Case, np.ndarray], Iterator[Any]]) -> Check:
-    """The check of a property of all parts: their first fault, if there is one."""
+PartsOf: TypeAlias = Callable[[Recipe, Case, np.ndarray], Iterator[Any]]
+_IMAGES: tuple[PartsOf, Callable[[Recipe], Recipe]] = (parts.images_of, parts.one_image)
+_ONE_BY_ONE: tuple[PartsOf, Callable[[Recipe], Recipe]] = (parts.groups_of, parts.one_group)
+_PARTS = {BATCH: (_IMAGES,), GROUPS: (_ONE_BY_ONE,), BATCH_INVARIANT: (_IMAGES, _ONE_BY_ONE)}
+
+
+def _check_of_parts(property_: str) -> Check:
+    """The check of a property of all parts that the candidate takes: their first fault, if there is one."""
 
     def check(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
-        for which, part, whole in chain.from_iterable(of(recipe, case, _result(outcome)) for of in parts_of):
+        taken = (of for of, alone in _PARTS[property_] if by.allowed.allows(alone(recipe)))
+        for which, part, whole in chain.from_iterable(of(recipe, case, _result(outcome)) for of in taken):
             fault = _part(by, property_, which, recipe, part, whole)
             if fault:
                 return [fault]
@@ -319,7 +340,9 @@ def _result(outcome: Outcome) -> np.ndarray:
 
 
 def _part(by: Examiner, property_: str, which: str, recipe: Recipe, part: Case, whole: np.ndarray) -> Finding | None:
-    """Judge a part by itself, or by the bits that it has in the whole."""
+    """Judge a part by itself, if the candidate takes it, or by the bits that it has in the whole."""
+    if not by.is_supported(part):
+        return None
     alone = by.candidate.call(part, layout=recipe.layout).result
     if alone is None:
         return Finding(property_, f"{which}: nothing comes back")
@@ -360,10 +383,10 @@ def _has_output(_recipe: Recipe, case: Case) -> bool:
 _CHECKS: Mapping[str, Check] = {
     DETERMINISTIC: _deterministic,
     STALE: _forgets,
-    BATCH: _check_of_parts(BATCH, parts.images_of),
-    GROUPS: _check_of_parts(GROUPS, parts.groups_of),
+    BATCH: _check_of_parts(BATCH),
+    GROUPS: _check_of_parts(GROUPS),
     ADJOINT: _adjoint,
-    BATCH_INVARIANT: _check_of_parts(BATCH_INVARIANT, parts.images_of, parts.groups_of),
+    BATCH_INVARIANT: _check_of_parts(BATCH_INVARIANT),
     THREADS: _in_threads,
 }
 _APPLIES: Mapping[str, Callable[[Recipe, Case], bool]] = {

@@ -10,6 +10,8 @@ from typing import Any, Protocol, TypeAlias
 
 from refconv.cases.huge import Huge
 from refconv.cases.recipe import Recipe
+from refconv.cases.supports import Supports
+from refconv.cases.values import ANYTHING
 from refconv.judge.bounds import ErrorModel
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.loading import load
@@ -35,6 +37,7 @@ class Spec:
     supported: str = ""  # target of the function of a case that says whether it is supported
     threads: int = 0  # that refconv may use in the process; 0 for as many as it likes
     repeats: bool = False  # whether the candidate is to see few geometries
+    allowed: Supports = ANYTHING  # what else it may be called with, for a part of a case, say
 
     def examiner(self) -> Examiner:
         """The examiner, its candidate loaded.
@@ -47,7 +50,7 @@ class Spec:
         candidate = load(self.target, self.arrays, op=self.op, style=self.style)
         model = None if self.model is None else ErrorModel.parse(self.model)
         supported = load(self.supported, "numpy").function if self.supported else None
-        return examiner(candidate, model, self.claims, supported, repeats=self.repeats)
+        return examiner(candidate, model, self.claims, supported, repeats=self.repeats, allowed=self.allowed)
 
 
 def examiner(
@@ -57,10 +60,12 @@ def examiner(
     supports: Any = None,
     *,
     repeats: bool = False,
+    allowed: Supports = ANYTHING,
 ) -> Examiner:
     """The examiner of a candidate; without `supports`, the candidate's own method of this name counts."""
     own = getattr(candidate.function, "supports", None)
-    return Examiner(candidate, model, claims, supports or (own if callable(own) else None), repeats)
+    supported = supports or (own if callable(own) else None)
+    return Examiner(candidate, model, claims, supported, repeats, allowed)
 
 
 class Examines(Protocol):

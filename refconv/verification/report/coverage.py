@@ -97,8 +97,12 @@ def extent(source: Any) -> dict[str, int]:
     3
     """
     g: Geometry = getattr(source, "recipe", source).geometry
-    (height, width), (rows, columns) = g.size, g.kernel
-    return {"images": g.batch, "channels": g.in_channels, "filters": g.out_channels, "height": height, "width": width,
+    (rows, columns), filters = g.kernel, g.out_channels
+    shape = (g.batch, g.in_channels, *g.size)
+    if getattr(source, "op", "") == "conv_transpose2d":
+        shape, filters = source.shapes()["input"], g.in_channels
+    images, channels, height, width = shape
+    return {"images": images, "channels": channels, "filters": filters, "height": height, "width": width,
             "kernel height": rows, "kernel width": columns, "terms": g.terms, "products": g.products}  # fmt: skip
 
 

@@ -69,7 +69,7 @@ class Report:
         )
         parts = [f"{self.target or f'a {self.op}'}: {self.verdict} in {self.seconds:.1f} s, seed {self.seed}"]
         parts += [f"what fails: {told}"] if failed else []
-        return ". ".join([*parts, *self.faults, *([] if failed else [self.reach])])
+        return ". ".join([*parts, *self.faults, self.reach])
 
     def __repr__(self) -> str:
         return f"<Report of {self.target or f'a {self.op}'}: {self.verdict}>"
