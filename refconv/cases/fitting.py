@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from refconv.cases.numbers import near, nearest
+from refconv.cases.numbers import Numbers, at_least_near, multiple_near, near, nearest
 from refconv.cases.recipe import MIXED, OFFSETS, QUANTIZATIONS, Recipe
 from refconv.cases.supports import Supports
 from refconv.cases.values import (
@@ -49,10 +49,12 @@ def settled(rules: Rules, values: Values, limit: int = MAX_MULTIPLICATIONS) -> V
     if rules.shapes:
         return _laid_out(rules, _own(rules, _chosen(rules, values)))
     values = _shaped(rules, _chosen(rules, values))
+    tried = {values}
     while _too_large(rules, values, limit):
         smaller = _halved(rules, values)
-        if smaller is None:
+        if smaller is None or smaller in tried:  # what the candidate takes may be no smaller, but other
             break
+        tried.add(smaller)
         values = smaller
     return _laid_out(rules, values)
 
@@ -188,22 +190,26 @@ def _axis(
 
 def _channels_within(rules: Rules, v: Values, groups: int, inputs: int, outputs: int) -> tuple[int, int, int]:
     """Groups, and the channels of each, so that all channels and all filters are as many as the candidate takes."""
-    supports = rules.supports
-    for channels in near(groups * inputs, supports.channels) if rules.depthwise or v.depthwise else ():
-        for filters in (channels * count for count in (outputs, 1, 2, 3)):
-            if (supports.filters is None or filters in supports.filters) and _takes(rules, channels):
-                return channels, 1, filters // channels
-    for channels in near(groups * inputs, supports.channels) if not rules.depthwise else ():
-        for filters in near(groups * outputs, supports.filters):
-            common = math.gcd(channels, filters)
-            for number in range(min(groups, common), 0, -1):
-                if common % number == 0 and _takes(rules, number):
-                    return number, channels // number, filters // number
+    channels, filters = rules.supports.channels, rules.supports.filters
+    if rules.depthwise or v.depthwise:
+        divisors = (n for number in filters or () for n in range(number, 0, -1) if number % n == 0) if isinstance(
+            filters, tuple) else ()  # fmt: skip
+        for number in itertools.chain(near(groups * inputs, channels), divisors):
+            many = multiple_near(number, number * outputs, filters)
+            if many is not None and _in(number, channels) and _in(number, rules.groups):
+                return number, 1, many // number
+    for number in near(groups, rules.groups) if rules.groups is not None else range(groups, 0, -1):
+        some, many = (
+            multiple_near(number, number * of_group, allowed)
+            for of_group, allowed in ((inputs, channels), (outputs, filters))
+        )
+        if some is not None and many is not None:
+            return number, some // number, many // number
     return groups, inputs, outputs
 
 
-def _takes(rules: Rules, groups: int) -> bool:
-    return rules.groups is None or groups in rules.groups
+def _in(number: int, allowed: Numbers | None) -> bool:
+    return allowed is None or number in allowed
 
 
 def _within(rules: Rules, v: Values) -> Values:
@@ -217,17 +223,24 @@ def _within(rules: Rules, v: Values) -> Values:
             near(getattr(v, dilation), rules.dilation[axis]),
             near(getattr(v, sides[0]), rules.pads[axis], 0),
             near(getattr(v, sides[1]), rules.pads[axis], 0) if v.padding == "four-sided" else [None],
-            near(max(1, getattr(v, size)), allowed),
         )
-        for rows, steps, before, after, length in options:
+        for rows, steps, before, after in options:
             both = before, before if after is None else after
-            fitting = _axis(length, rows, (strides[axis], steps), both, v.padding, v.mode)
-            kept = v.padding in PADDING_NAMES or fitting[1:] == both
-            if kept and (fitting[0] == length or allowed is None):
+            along = rows, (strides[axis], steps), both, v.padding, v.mode
+            length = at_least_near(max(1, getattr(v, size)), _least(*along), allowed)
+            if length is not None:
                 changed: dict[str, Any] = {size: length, taps: rows, dilation: steps}
-                v = v._replace(**changed | dict(zip(sides, fitting[1:], strict=True)))
+                v = v._replace(**changed | dict(zip(sides, _axis(length, *along)[1:], strict=True)))
                 break
     return v
+
+
+def _least(taps: int, steps: tuple[int, int], pads: tuple[int, int], padding: str, mode: str) -> int:
+    """The smallest size with which an axis of a convolution has this padding."""
+    if padding in PADDING_NAMES:
+        return _axis(1, taps, steps, pads, padding, mode)[0]
+    modes = {"reflect": max(pads) + 1, "circular": max(pads)}
+    return max(1, steps[1] * (taps - 1) + 1 - sum(pads), modes.get(mode, 1))
 
 
 def _extra(strides: int, padded: int, taps: int, stride: int, dilation: int) -> int:

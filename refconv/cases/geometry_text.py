@@ -6,13 +6,14 @@ Knows geometries; no tensors, no recipes.
 import re
 from typing import Any
 
-from refconv.core.checks import PADDING_NAMES, Padding
+from refconv.core.checks import PADDING_NAMES, STRIDED_SAME, Padding
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry, convolution
 from refconv.core.transposed_geometry import transposed
 
 FORM = "N,C,H,W:K,C/groups,R,S[:stride=2,padding=1x0,dilation=1]"
 TRANSPOSED = "conv_transpose2d"
+FORWARD = ("conv2d", "conv2d_integer", "conv2d_quantized")  # whose padding may depend on the stride
 USUAL: dict[str, Any] = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "output_padding": (0, 0),
                          "groups": None, "padding_mode": "zeros"}  # fmt: skip
 OPTIONS = tuple(USUAL)
@@ -71,6 +72,8 @@ def _geometry(x: tuple[int, ...], w: tuple[int, ...], values: dict[str, Any], gr
     stride, padding, dilation = values["stride"], values["padding"], values["dilation"]
     if op == TRANSPOSED:
         return transposed(x, w, None, stride, padding, values["output_padding"], dilation, groups)
+    if isinstance(padding, str) and padding in STRIDED_SAME and op not in FORWARD:
+        raise GeometryError(f"padding={padding}: must not be given for {op}: give its numbers")
     if any(values["output_padding"]):
         raise GeometryError(f"output_padding must not be given for {op}")
     return convolution(x, w, None, stride, padding, dilation, groups, values["padding_mode"])

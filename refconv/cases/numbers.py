@@ -54,9 +54,34 @@ def near(number: int, allowed: Numbers | None, least: int = 1) -> Iterator[int]:
     if isinstance(allowed, Multiples):
         first, step = nearest(number, allowed), allowed.multiple_of
         steps = (*range(0, -FEW, -1), *range(1, FEW))
-        yield from (other for other in (first + n * step for n in steps) if other in allowed)
+        some = (first + n * step for n in steps)
+        yield from dict.fromkeys(other for other in (*some, allowed.first) if other in allowed)
         return
     yield from sorted(allowed, key=lambda other: (other > number, abs(other - number)))
+
+
+def at_least_near(number: int, least: int, allowed: Numbers | None) -> int | None:
+    """The allowed number nearest to this one that is not below the least; None if there is none.
+
+    >>> at_least_near(5, 9, None), at_least_near(20, 9, Multiples(8)), at_least_near(2, 9, (7, 14))
+    (9, 16, 14)
+    """
+    if allowed is None:
+        return max(number, least)
+    if isinstance(allowed, Multiples):
+        below = nearest(number, allowed)
+        return below if below >= least else Multiples(allowed.multiple_of, max(least, allowed.at_least)).first
+    return min((other for other in allowed if other >= least), key=lambda other: abs(other - number), default=None)
+
+
+def multiple_near(of: int, number: int, allowed: Numbers | None) -> int | None:
+    """The allowed multiple of a number that is nearest to another one; None if there is none.
+
+    >>> multiple_near(6, 13, None), multiple_near(6, 13, Multiples(4)), multiple_near(5, 5, (3,))
+    (12, 12, None)
+    """
+    multiples = both(Multiples(of, of), allowed)
+    return nearest(number, multiples) if multiples else None
 
 
 def both(left: Numbers | None, right: Numbers | None) -> Numbers | None:

@@ -3,6 +3,7 @@
 Knows recipes, values and what is supported; not who names the shapes.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -11,7 +12,7 @@ import numpy as np
 
 from refconv.cases import networks
 from refconv.cases.fitting import fitted
-from refconv.cases.recipe import Recipe
+from refconv.cases.recipe import QUANTIZED, Recipe
 from refconv.cases.space import DRAWN, weighted
 from refconv.cases.supports import Supports
 from refconv.cases.values import recipe_of, values_of
@@ -19,29 +20,38 @@ from refconv.core.errors import GeometryError
 from refconv.judge.case import Case
 
 EACH = 24  # cases of each shape, if no other number is asked for: each fill comes, contiguous and not
+BYTES = 16  # of an element of a call's arrays, and of what it is judged by
 ORDINARY = ("integers", "normal", "positions")  # every second case has such numbers, of which each term is seen
 
 
 @dataclass(frozen=True, eq=False)
 class GivenCase:
-    """A case with arrays of its author's, as campaigns have recipes: `call` is a recipe of the same call."""
+    """A case of its author's, as campaigns have recipes; `call` is a recipe of the same call, or that which made it."""
 
     given: Case
     call: Recipe
+    is_given: bool = True  # else it has other numbers
 
     def case(self) -> Case:
-        """The case; with another seed, the same call with its numbers in another order."""
-        if not self.call.seed:
+        """The case; with another seed, the same call with other numbers, or with these in another order."""
+        if self.is_given:
             return self.given
+        if self.made:
+            return self.call.case()
         rng = np.random.default_rng(self.call.seed)
         shuffled: dict[str, Any] = {
             name: rng.permutation(array.reshape(-1)).reshape(array.shape) for name, array in self.given.arrays.items()
         }
         return replace(self.given, **shuffled)
 
+    @property
+    def made(self) -> bool:
+        """Whether a recipe made the case."""
+        return isinstance(self.given.recipe, Recipe)
+
     def reseeded(self, seed: int) -> "GivenCase":
         """The same call with other numbers."""
-        return replace(self, call=self.call.reseeded(seed))
+        return GivenCase(self.given, self.call.reseeded(seed), is_given=False)
 
     def code(self) -> list[str]:
         """Lines of Python that make the arrays: those of a case that can't be written out are its author's."""
@@ -80,14 +90,31 @@ def listed(cases: Iterable[Case | Recipe | str], op: str) -> tuple[Own, ...]:
 
 def _listed(case: Case | Recipe | str, op: str) -> Own:
     if isinstance(case, str):
-        return Recipe.parse(case, op=op)
+        return Recipe.parse(case, op=op, dtype="uint8" if op in QUANTIZED else "float32")
     if not isinstance(case, Case | Recipe):
         raise TypeError(f"cases: {case!r} must be a Case, a Recipe or a text")
     if case.op != op:
         raise GeometryError(f"cases: {case} is of {case.op}: must be of {op}")
-    if isinstance(case, Recipe):
-        return case
-    return case.recipe if isinstance(case.recipe, Recipe) else GivenCase(case, Recipe.like(case))
+    whole = case.case() if isinstance(case, Recipe) else case
+    return GivenCase(whole, whole.recipe if isinstance(whole.recipe, Recipe) else Recipe.like(whole))
+
+
+def fitting(own: Sequence[Own], memory: int) -> tuple[Recipe, ...]:
+    """The different shapes, if their arrays fit into memory.
+
+    Raises
+    ------
+    GeometryError
+        If some need more bytes.
+    """
+    shapes = shapes_of(own)
+    for shape in shapes:
+        elements = sum(map(math.prod, shape.shapes().values())) + math.prod(shape.geometry.output_shape)
+        if elements * BYTES > memory:
+            raise GeometryError(
+                f"cases: {shape} needs {elements * BYTES:,} bytes: must be at most {memory:,}, what is free"
+            )
+    return shapes
 
 
 def of_networks(names: Iterable[str], op: str) -> list[Recipe]:
@@ -114,7 +141,7 @@ def shapes_of(own: Sequence[Own]) -> tuple[Recipe, ...]:
     calls = (entry.call if isinstance(entry, GivenCase) else entry for entry in own)
     plain = (
         replace(recipe, bias=False, dtype="float32", fill="integers", seed=0, layout="NCHW", memory=(), quantisation="")
-        for recipe in calls
+        for recipe in (recipe_of(recipe.op, values_of(recipe)) for recipe in calls)
     )
     return tuple(dict.fromkeys(plain))
 

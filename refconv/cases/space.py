@@ -104,7 +104,7 @@ class Space:
         self.rules: Rules = rules(op, supports)
         self.op, self.dtypes, self.supports = op, dtypes, supports
         self.factors = tuple(name for name in factors_of(op) if supports.out or name != f"memory of {OUTPUT}")
-        names = [[(factor, level) for level in _offered(factor, dtypes)] for factor in self.factors]
+        names = [[(factor, level) for level in _offered(factor, dtypes, supports)] for factor in self.factors]
         starts = np.cumsum([0, *map(len, names)])
         self.names = list(itertools.chain.from_iterable(names))
         self.factor_of = np.repeat(np.arange(len(names)), np.diff(starts))
@@ -247,12 +247,14 @@ def space(op: str, dtypes: tuple[str, ...], supports: Supports) -> Space:
     return Space(op, dtypes, supports)
 
 
-def _offered(factor: str, dtypes: tuple[str, ...]) -> tuple[str, ...]:
-    """Levels of a factor that the dtypes leave."""
+def _offered(factor: str, dtypes: tuple[str, ...], supports: Supports) -> tuple[str, ...]:
+    """Levels of a factor that the dtypes leave, and the names that padding is said to have beyond torch's."""
     if factor == "dtype":
         return dtypes
     if factor == "fill":
         return tuple(fill for fill in FACTORS[factor] if any(fill in fills.known(dtype) for dtype in dtypes))
+    if factor == "padding":
+        return tuple(level for level in FACTORS[factor] if level not in STRIDED_SAME or level in supports.padding_names)
     return FACTORS[factor]
 
 

@@ -15,6 +15,8 @@ from refconv.core.errors import GeometryError
 from refconv.core.padding import MODES
 
 DEPTHWISE = "depthwise"
+SIZES = ("channels", "filters", "height", "width")
+UNSIZED = ("conv_transpose2d", "conv2d_bias")  # operators of which these claims say nothing: shapes are named as cases
 UNUSUAL = ("special", "subnormal", "wide")  # fills of numbers that a candidate may be said not to take
 NOT_CLAIMED = ("out", "largest", "shapes", "padding_names", "numeric_padding")  # what is no claim of the candidate's
 
@@ -29,7 +31,8 @@ class Supports:
         Only these, or one input channel in each group; any if not given.
     batch, channels, filters, height, width, stride, dilation, kernel, padding : tuple of int or Multiples, optional
         Only these (of the last four for both axes); any if not given. Channels are those of the input, filters the
-        output's, height and width the input's; of a gradient, those of the convolution that it belongs to.
+        output's, height and width the input's; of a gradient, those of the convolution that it belongs to. Transposed
+        convolutions and bias gradients have no claims of sizes.
     stride_h, stride_w, dilation_h, dilation_w, kernel_h, kernel_w, padding_h, padding_w : tuple of int or Multiples
         The same for one axis.
     padding_names : tuple of {"same", "valid", "same_upper", "same_lower"}
@@ -131,7 +134,7 @@ class Supports:
         if "padding" in given:
             parsed |= _parsed_padding(given["padding"])
         if "batch" in parsed and not parsed.get("empty_batch", True):
-            parsed["batch"] = tuple(size for size in parsed["batch"] if size)
+            parsed["batch"] = both(parsed["batch"], Multiples(1, 1))
             if not parsed["batch"]:
                 raise GeometryError(f"supports['batch']={supports['batch']!r}: must not be 0 alone without empty_batch")
         claimed = cls(**parsed)
@@ -258,7 +261,7 @@ class Supports:
             padding_mode=tuple(dict.fromkeys((*self.padding_mode, *(shape.geometry.padding_mode for shape in shapes)))),
         )
         for shape in shapes:
-            if not wider.allows(shape):
+            if not wider.allows(replace(shape, layout=self.layout[0])):
                 raise GeometryError(f"cases: {shape} must be one that the candidate and its model are said to take")
         return replace(wider, shapes=shapes)
 
@@ -266,7 +269,9 @@ class Supports:
 def said_value(name: str, value: Any) -> Any:
     """The value of a claim as a caller says it."""
     if isinstance(value, Multiples):
-        return {"multiple_of": value.multiple_of} | ({"at_least": value.at_least} if value.at_least > 1 else {})
+        return {"multiple_of": value.multiple_of} | (
+            {"at_least": value.at_least} if value.at_least > _LEAST.get(name, 1) else {}
+        )
     if name == "views":
         return list(value) if len(value) > 1 else False
     return value[0] if isinstance(value, tuple) and len(value) == 1 else value
@@ -274,7 +279,8 @@ def said_value(name: str, value: Any) -> Any:
 
 def same_call(recipe: Any, shape: Recipe) -> bool:
     """Whether two recipes have the same shapes and options, whatever their numbers are."""
-    names = ("geometry", "padding", "batched", "output_padding")
+    named = isinstance(recipe.padding, str) or isinstance(shape.padding, str)  # else the geometry has it
+    names = ("geometry", "batched", "output_padding", *["padding"] * named)
     return all(getattr(recipe, name) == getattr(shape, name) for name in names)
 
 
@@ -313,8 +319,8 @@ def _parsed_numbers(label: str, value: Any, least: int) -> Numbers:
         return tuple(sorted({integer(label, number, least) for number in _several(label, value)}))
     for name in value:
         choice(label, name, _OF_MULTIPLES)
-    of, from_ = (integer(f"{label}[{name!r}]", value.get(name, 1), 1) for name in _OF_MULTIPLES)
-    return Multiples(of, max(from_, least))
+    of = integer(f"{label}['multiple_of']", value.get("multiple_of", 1), 1)
+    return Multiples(of, integer(f"{label}['at_least']", value.get("at_least", least), least))
 
 
 def _parsed_padding(value: Any) -> dict[str, Any]:

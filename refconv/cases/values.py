@@ -7,6 +7,7 @@ not how numbers that contradict each other are fitted.
 from functools import lru_cache
 from typing import NamedTuple
 
+from refconv.cases.geometry_text import FORWARD
 from refconv.cases.recipe import ARRANGEMENTS, ARRAYS, BIASED, LAYOUTS, MODAL, OFFSETS, OUTPUT, QUANTIZED, Recipe
 from refconv.cases.supports import DEPTHWISE, Supports
 from refconv.core.checks import PADDING_NAMES, STRIDED_SAME, Padding
@@ -14,7 +15,6 @@ from refconv.core.formats import SUPPORTED
 from refconv.core.geometry import Geometry
 from refconv.core.padding import MODES, Sides
 
-FORWARD = ("conv2d", *QUANTIZED)  # operators whose padding may be "same_upper" or "same_lower"
 MOST_TERMS = 33_000  # so many products of 8-bit numbers, less any zero points, have a sum that fits into int32
 PADDINGS = ("symmetric", "four-sided", *PADDING_NAMES)
 # Arrangements of one axis.

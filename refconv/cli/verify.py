@@ -152,7 +152,7 @@ def verify(  # noqa: PLR0913 - the command's options
         raise typer.BadParameter(str(error), param_hint="--supports") from None
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     with no_fault_of_ours(), progress_bar(console) as progress, _distributed(dask) as executor, _wrong_usage():
-        listed = own.listed([*(case or ()), *own.of_networks(network or (), op)], op)
+        listed = (*own.listed(case or (), op), *own.of_networks(network or (), op))
         asked, sets = own.numbers(listed, QUICK if quick else cases, sets)
         settings = Settings(
             cases=asked or CASES, own=listed, seconds=seconds, seed=seed, model=claim, supports=limits,
@@ -192,7 +192,8 @@ def _refuse_beside(option: str | bool, others: Mapping[str, Any], why: str) -> N
     """Refuse an option, if it is given, beside another one that says the same."""
     for name, value in others.items():
         if option and value is not None:
-            raise typer.BadParameter(f"must not be given beside {name} {value}: {why}", param_hint=str(option))
+            shown = name if value is True else f"{name} {value}"
+            raise typer.BadParameter(f"must not be given beside {shown}: {why}", param_hint=str(option))
 
 
 def _write(outcome: Report, json: Path | None, pairs: Path | None, page: Path | None) -> None:

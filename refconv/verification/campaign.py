@@ -17,7 +17,7 @@ from refconv.cases import own
 from refconv.cases.fitting import fitted
 from refconv.cases.huge import huge_cases
 from refconv.cases.recipe import QUANTIZED, Recipe
-from refconv.cases.supports import Supports
+from refconv.cases.supports import SIZES, UNSIZED, Supports
 from refconv.cases.values import Values
 from refconv.core import formats
 from refconv.core.checks import choice, integer
@@ -254,8 +254,11 @@ def _possible(settings: Settings, op: str, dtype: str) -> Supports:
     supports = settings.supports
     if settings.model is not None:  # of other cases it can't say whether a result is right
         supports = supports.within(settings.model.limits(op), f"model={str(settings.model)!r}")
+    for name in SIZES if op in UNSIZED else ():
+        if getattr(supports, name) is not None:
+            raise ValueError(f"supports[{name!r}]: must not be given for {op}: give its shapes as cases")
     if settings.own:
-        return supports.of_shapes(own.shapes_of(settings.own))
+        return supports.of_shapes(own.fitting(settings.own, available()))
     if not supports.allows(fitted(op, Values(dtype=dtype), supports)):
         raise ValueError(f"supports={supports.said()}: no call of {op} meets all of it")
     return supports

@@ -10,7 +10,7 @@ from typing import Any
 
 from refconv.cases.numbers import Multiples
 from refconv.cases.recipe import ARRANGEMENTS, Recipe
-from refconv.cases.supports import DEPTHWISE, Supports, said_value
+from refconv.cases.supports import DEPTHWISE, UNSIZED, Supports, said_value
 
 FLAGS = ("bias", "empty_batch", "unbatched", "string_padding", "asymmetric_padding", "special", "subnormal", "wide")
 NUMBERS: dict[str, Callable[[Recipe], Iterable[int]]] = {
@@ -24,14 +24,14 @@ NAMES: dict[str, Callable[[Recipe], str]] = {
     "padding_mode": lambda recipe: recipe.geometry.padding_mode,
     "layout": lambda recipe: recipe.layout,
 }
-# Of these a claim may say that they are multiples of a number, the largest one that all calls which were taken have.
+# Of these a claim may say that they are multiples of a number, the smallest one that leaves out what was refused.
 SIZES: dict[str, Callable[[Recipe], int]] = {
     "channels": lambda recipe: recipe.geometry.in_channels,
     "filters": lambda recipe: recipe.geometry.out_channels,
     "height": lambda recipe: recipe.geometry.size[0],
     "width": lambda recipe: recipe.geometry.size[1],
 }
-MULTIPLES = (64, 32, 16, 8, 4, 2)
+MULTIPLES = (2, 3, 4, 8, 16, 32, 64)
 MOST_LISTED = {"groups": 3, "kernel": 3}  # numbers that a claim may list; of others one: several would be a chance
 
 
@@ -48,7 +48,8 @@ def leaving_out(refused: Sequence[Recipe], taken: Sequence[Recipe], supports: Su
     """
     left, chosen = set(refused), {}
     possible: list[tuple[str, Any, set[Recipe]]] = []
-    for name, value in _claims(taken):
+    sized = supports.shapes is None and not (taken and taken[0].op in UNSIZED)
+    for name, value in _claims(taken, sized=sized):
         narrower = replace(supports, **{name: value})
         if taken and all(map(narrower.allows, taken)):
             possible.append((name, value, {recipe for recipe in refused if not narrower.allows(recipe)}))
@@ -56,11 +57,11 @@ def leaving_out(refused: Sequence[Recipe], taken: Sequence[Recipe], supports: Su
         name, value, without = max(possible, key=lambda claim: len(claim[-1] & left))
         left -= without
         chosen[name] = said_value(name, value)
-    said = supports.said()
+    said = {} if supports.shapes is not None else supports.said()
     return json.dumps(said | chosen) if chosen and not left else ""
 
 
-def _claims(taken: Sequence[Recipe]) -> Iterator[tuple[str, Any]]:
+def _claims(taken: Sequence[Recipe], *, sized: bool) -> Iterator[tuple[str, Any]]:
     """What may be said, as `Supports` has it; what is usual first."""
     for name, numbers_of in NUMBERS.items():
         numbers = {number for recipe in taken for number in numbers_of(recipe)}
@@ -69,7 +70,7 @@ def _claims(taken: Sequence[Recipe]) -> Iterator[tuple[str, Any]]:
     yield "groups", DEPTHWISE
     yield from ((name, False) for name in FLAGS)
     yield "views", ARRANGEMENTS[:1]
-    for name, size_of in SIZES.items():
+    for name, size_of in SIZES.items() if sized else ():
         sizes = list(map(size_of, taken))
         yield from ((name, Multiples(of)) for of in MULTIPLES if not any(size % of for size in sizes))
     yield from ((name, tuple(dict.fromkeys(map(name_of, taken)))) for name, name_of in NAMES.items())

@@ -165,7 +165,11 @@ class Section:
     def go_through_own(self) -> None:
         """Judge the cases that the caller gave, and others of the same shapes."""
         setup, settings = self.setup, self.setup.settings
-        given = [entry for entry in settings.own if isinstance(entry, GivenCase) and entry.dtype == setup.dtype]
+        given = [
+            entry.call if entry.made else entry
+            for entry in settings.own
+            if isinstance(entry, GivenCase) and entry.dtype == setup.dtype
+        ]
         sources = [*given, *own_recipes(setup.candidate.op, setup.dtype, setup.supports, settings.cases, settings.seed)]
         self.asked = len(sources)
         self.go_through(sources)
@@ -320,6 +324,8 @@ def sections(setup: Setup) -> Iterator[Section]:
         with setup.faults.noted(f"going through {OWN}"):
             section.go_through_own()
         yield section
+        if supports.errors:
+            yield _misused(setup, own_recipes(candidate.op, setup.dtype, supports, MISUSED, setup.settings.seed))
         return
     generated = Section(setup, GENERATED, coverage.Interactions(candidate.op, (setup.dtype,), supports))
     with setup.faults.noted(f"going through {GENERATED}"):
@@ -331,17 +337,22 @@ def sections(setup: Setup) -> Iterator[Section]:
             huge.go_through_huge(generated.largest)
         yield huge
     if supports.errors:
-        misuse = Section(setup, MISUSE)
-        with setup.faults.noted(f"going through {MISUSE}"):
-            misuse.go_through(wrongs(recipes(setup, 0, MISUSED)))
-        if not misuse.n_cases and not misuse.n_faults:
-            misuse.skipped = "there is no such call that it takes"
-        yield misuse
+        yield _misused(setup, recipes(setup, 0, MISUSED))
     for name, sources in FIXED.items() if candidate.op == "conv2d" and setup.settings.examples else ():
         fixed = Section(setup, name)
         with setup.faults.noted(f"going through {name}"):
             fixed.go_through_fixed(sources, setup.settings.largest or drawing.within(FIXED_SECONDS, generated.times))
         yield fixed
+
+
+def _misused(setup: Setup, sound: Iterator[Recipe]) -> Section:
+    """The section of calls that must be refused, each made of a sound one."""
+    misuse = Section(setup, MISUSE)
+    with setup.faults.noted(f"going through {MISUSE}"):
+        misuse.go_through(wrongs(sound))
+    if not misuse.n_cases and not misuse.n_faults:
+        misuse.skipped = "there is no such call that it takes"
+    return misuse
 
 
 def _explained(huge: Huge, finding: Finding) -> Finding:

@@ -67,9 +67,32 @@ def test_a_given_case_keeps_its_arrays(case):
         assert other.case().input.tobytes() == case.input.tobytes()
 
 
-def test_a_case_that_a_recipe_made_is_that_recipe():
-    recipe = Recipe.parse(SHAPES[0], seed=7, fill="normal")
-    assert own.listed([recipe.case(), recipe, SHAPES[0]], "conv2d") == (recipe, recipe, Recipe.parse(SHAPES[0]))
+def test_a_case_that_a_recipe_made_is_judged_with_its_numbers():
+    recipe = Recipe.parse(SHAPES[0], seed=7, fill="normal", dtype="float64")
+    by_case, by_recipe, by_text = own.listed([recipe.case(), recipe, SHAPES[0]], "conv2d")
+    assert by_text == Recipe.parse(SHAPES[0])
+    for source in (by_case, by_recipe):
+        assert (source.call, source.made, source.dtype) == (recipe, True, "float64")
+        assert source.case().input.tobytes() == recipe.case().input.tobytes()
+        assert source.reseeded(8).case().input.tobytes() == recipe.reseeded(8).case().input.tobytes()
+
+
+@pytest.mark.parametrize("op", ["conv2d_integer", "conv2d_quantized"])
+def test_shapes_of_quantized_operators(op):
+    (shape,) = own.listed(SHAPES[:1], op)
+    assert shape.case().op == op
+
+
+def test_padding_in_one_number_is_the_same_shape_as_in_two():
+    x, w = np.ones((1, 1, 4, 4)), np.ones((1, 1, 3, 3))
+    listed = own.listed([refconv.Case(input=x, weight=w, padding=1), "1,1,4,4:1,1,3,3:padding=1"], "conv2d")
+    assert len(own.shapes_of(listed)) == 1
+
+
+def test_what_does_not_fit_into_memory_is_refused():
+    listed = own.listed(["1,4,1000000,1000000:4,4,3,3"], "conv2d")
+    with pytest.raises(ValueError, match=r"needs .* bytes: must be at most 1,000,000"):
+        own.fitting(listed, 10**6)
 
 
 @pytest.mark.parametrize("op", ["conv2d", "conv_transpose2d", "conv2d_input", "conv2d_weight"])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from marks import sampled
 
 from refconv import GeometryError
-from refconv.cases.fitting import fitted
+from refconv.cases.fitting import fitted, size_of
 from refconv.cases.plan import plan
 from refconv.cases.recipe import ARRANGEMENTS, ARRAYS, LAYOUTS, QUANTIZED
 from refconv.cases.shrink import smaller
@@ -90,7 +90,8 @@ def test_sizes_are_fitted_together(op, mapping, values, limit):
     assume(supports.allows(fitted(op, Values(dtype=values.dtype), supports, limit)))  # else campaigns refuse it
     recipe = fitted(op, values, supports, limit)
     assert supports.allows(recipe)
-    assert fitted(op, values_of(recipe), supports, limit) == recipe
+    if size_of(values_of(recipe)) <= limit:  # else what is taken may be no smaller, and several are as small
+        assert fitted(op, values_of(recipe), supports, limit) == recipe
     assert Supports.parse(supports.said()) == supports
 
 

@@ -272,7 +272,8 @@ def test_the_answer_comes_first(tmp_path):
     places = [next(n for n, line in enumerate(lines) if begun in line) for begun in wanted]
     assert places == sorted(places)
     assert lines[0] == lines[-1]
-    assert places[-1] == len(lines) - 2
+    assert places[-1] == len(lines) - 3
+    assert lines[-2].startswith("The largest sizes judged: images ")
     missing = json.loads(pairs.read_text())
     assert f"pairs not covered: {len(missing['others']):,} others" in result.stdout
 

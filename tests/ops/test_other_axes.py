@@ -60,7 +60,9 @@ def test_padding_by_the_stride_equals_onnxruntime(name, axes):
         result = getattr(refconv, f"conv{axes}d")(arrays.input, arrays.weight, padding=name, **options)
         assert result.shape[2:] == tuple(-(-size // step) for size, step in zip(g.size, g.stride, strict=True))
         attributes = {"strides": g.stride, "dilations": g.dilation, "group": g.groups, "auto_pad": name.upper()}
-        if set(g.dilation) == {1}:  # it refuses others
+        reach = ((-(-axis.size // axis.stride) - 1) * axis.stride + axis.kernel - axis.size for axis in g.axes)
+        # It refuses dilations, and leaves elements out where a stride beyond the kernel asks for no padding.
+        if set(g.dilation) == {1} and min(reach) >= 0:
             assert_equal(result, peers.onnx_conv(arrays.input, arrays.weight, **attributes))
         if axes == 2:
             with pytest.raises(refconv.GeometryError, match="must not be given for a gradient"):

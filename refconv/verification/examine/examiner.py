@@ -137,8 +137,7 @@ class Examiner:
         sample = self._sample(case)
         if sample is None and case.is_expected(result):
             return None
-        # Without what would diagnose it, which keeps the case: a campaign has many.
-        return replace(case.check(result, self.model, sample=sample), diagnose=None)
+        return replace(case.check(result, self.model, sample=sample), diagnose=None)  # which would keep the case
 
     def _sample(self, case: Case) -> int | None:
         """How many outputs are judged one by one; None for all.
@@ -205,12 +204,13 @@ class Examiner:
 
     def _takes_parts(self, property_: str, recipe: Recipe) -> bool:
         """Whether the candidate takes one of the parts that the property is about, if it is about parts."""
-        kinds = _PARTS.get(property_)
-        if kinds is None or not isinstance(
-            recipe, Recipe
-        ):  # an image has no parts, and a given case is not taken apart
-            return kinds is None
-        return any(self.allowed.allows(alone(recipe)) for _, alone in kinds)
+        if property_ not in _PARTS or not isinstance(recipe, Recipe):  # a given case is not taken apart
+            return property_ not in _PARTS
+        return any(self.takes_part(recipe, one(recipe)) for _, one in _PARTS[property_])
+
+    def takes_part(self, recipe: Recipe, part: Recipe) -> bool:
+        """Whether a part is one, and allowed: one image or group is asked for whatever is said of their numbers."""
+        return part.geometry != recipe.geometry and replace(self.allowed, batch=None, groups=None).allows(part)
 
     def is_checked(self, property_: str) -> bool:
         """Whether a property is checked unasked: always, or because the candidate claims it."""
@@ -324,7 +324,7 @@ def _check_of_parts(property_: str) -> Check:
     """The check of a property of all parts that the candidate takes: their first fault, if there is one."""
 
     def check(by: Examiner, recipe: Recipe, case: Case, outcome: Outcome) -> list[Finding]:
-        taken = (of for of, alone in _PARTS[property_] if by.allowed.allows(alone(recipe)))
+        taken = (of for of, alone in _PARTS[property_] if by.takes_part(recipe, alone(recipe)))
         for which, part, whole in chain.from_iterable(of(recipe, case, _result(outcome)) for of in taken):
             fault = _part(by, property_, which, recipe, part, whole)
             if fault:

@@ -52,7 +52,8 @@ def example(source: Any, property_: str) -> str:
     """A line for a Hypothesis test of cases; empty where a plain call, of a case of usual size, would not show it."""
     if isinstance(source, Wrong | Huge) or property_ not in PLAIN or source.memory or source.layout != "NCHW":
         return ""
-    return f"@example({literal_case(source.case()) or f'{source!r}.case()'})"
+    code = literal_case(source.case()) or repr(source.case())
+    return "" if code.startswith("<") else f"@example({code})"
 
 
 def _plain(candidate: Candidate, source: Any, property_: str, model: ErrorModel | None) -> str:

@@ -302,8 +302,7 @@ def test_what_can_not_be_loaded_again_is_a_finding(tmp_path):
         "def conv2d(x, w, b, stride, *others):\n"
         "    return os._exit(3) if stride[0] > 1 else refconv.conv2d(x, w, b, stride, *others)\n"
     )
-    candidate = Candidate(None, target=f"{path}:conv2d")
-    isolated = Isolated(Spec(candidate.target, "numpy", "return", "conv2d"), 20.0)
+    isolated = Isolated(Spec(f"{path}:conv2d", "numpy", "return", "conv2d"), 20.0)
     try:
         isolated.start()
         sound, ends = fitted("conv2d", Values()), fitted("conv2d", Values(stride_h=2, height=3))
