@@ -136,7 +136,10 @@ def test_a_file_is_loaded_under_its_own_name(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["json", "typer", "not-a-name"])
-def test_a_file_hides_no_module(name, tmp_path):
+def test_a_file_hides_no_module(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        sys, "path", list(sys.path)
+    )  # workers that are started later would take the file for the module
     (tmp_path / f"{name}.py").write_text("def conv2d(*_): pass")
     before = sys.modules.get(name)
     assert load(f"{tmp_path}/{name}.py:conv2d").function.__module__ == OTHER_NAME
