@@ -66,12 +66,13 @@ def state(setup: Setup, failed: Failed, checked: Counter[str]) -> None:
 def parts(setup: Setup, failed: Failed) -> None:
     """Report an image or a group that is wrong by itself as wrong values, whatever it was called as a part of.
 
-    If none is, and the candidate keeps a state, it is the whole that was called before which makes it wrong.
+    If those that were called alone are right, and the candidate keeps a state, what was called before makes it wrong.
     """
     for property_, alone in ALONE.items():
         findings = sorted(failed.get(property_, []), key=lambda pair: coverage.size(pair[0]))
         left: list[tuple[Source, Finding]] = []
         wrong_alone: list[tuple[Source, Finding]] = []
+        is_right_alone = False
         for number, (source, finding) in enumerate(findings):
             part = alone(source) if isinstance(source, Recipe) else None
             wrong = None
@@ -79,6 +80,7 @@ def parts(setup: Setup, failed: Failed) -> None:
                 if number < FRESH:  # as the first call of a process, if that can be, nothing before it is to blame
                     setup.crew.single_examiner.forget()
                 wrong = setup.crew.single_examiner.examine(part).lacks(property_names.VALUES)
+                is_right_alone |= wrong is None
             if part is None or wrong is None:
                 left.append((source, finding))
             else:
@@ -86,6 +88,7 @@ def parts(setup: Setup, failed: Failed) -> None:
         if wrong_alone:
             failed.setdefault(property_names.VALUES, []).extend(wrong_alone)
         if findings:
-            failed[property_] = [] if property_names.STALE in failed and not wrong_alone else left
+            is_state = property_names.STALE in failed and is_right_alone and not wrong_alone
+            failed[property_] = [] if is_state else left
             if not failed[property_]:
                 del failed[property_]

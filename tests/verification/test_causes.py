@@ -288,3 +288,20 @@ def test_a_report_of_wrong_values_can_be_pickled():
     report = verify(lambda *call: refconv.conv2d(*call) + 1, cases=20, examples=False, shrink_seconds=1)
     (failure,) = pickle.loads(pickle.dumps(report.failures))  # noqa: S301
     assert failure.comparison.diagnosis == failure.diagnosis
+
+
+def test_a_state_takes_no_blame_for_groups_that_were_not_called_alone():
+    """One group is not what the candidate is said to take: so nothing shows that it would be right by itself."""
+    kept = {}
+
+    def keeps_weights_and_is_wrong_for_one_group(input, weight, bias, stride, padding, dilation, groups):
+        key = (input.shape, weight.shape, stride, padding, dilation, groups)
+        weight = kept.setdefault(key, weight.copy()) if groups > 1 else weight
+        out = refconv.conv2d(input, weight, bias, stride, padding, dilation, groups)
+        return out if groups > 1 else out + 1
+
+    report = verify(
+        keeps_weights_and_is_wrong_for_one_group, cases=200, examples=False, shrink_seconds=2,
+        supports={"groups": [2, 3], "large": False},
+    )  # fmt: skip
+    assert {"groups", "no stale state"} <= {failure.property for failure in report.failures}
