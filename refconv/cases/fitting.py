@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from refconv.cases import fills
 from refconv.cases.numbers import Numbers, at_least_near, multiple_near, near, nearest
 from refconv.cases.recipe import MIXED, OFFSETS, QUANTIZATIONS, Recipe
 from refconv.cases.supports import Supports
@@ -49,12 +50,12 @@ def settled(rules: Rules, values: Values, limit: int = MAX_MULTIPLICATIONS) -> V
     if rules.shapes:
         return _laid_out(rules, _own(rules, _chosen(rules, values)))
     values = _shaped(rules, _chosen(rules, values))
-    tried = {values}
+    tried = set()
     while _too_large(rules, values, limit):
         smaller = _halved(rules, values)
         if smaller is None or smaller in tried:  # what the candidate takes may be no smaller, but other
             break
-        tried.add(smaller)
+        tried.add(values)
         values = smaller
     return _laid_out(rules, values)
 
@@ -87,7 +88,7 @@ def _chosen(rules: Rules, v: Values) -> Values:
         changed["bias"] = False
     if not (v.batched or rules.unbatched):
         changed["batched"] = True
-    if v.fill not in supports.fills(v.dtype):
+    if v.fill not in fills.known(v.dtype) or not supports.has(v.fill):
         changed["fill"] = "integers"
     return v._replace(**changed) if changed else v
 
@@ -108,10 +109,9 @@ def _shaped(rules: Rules, v: Values) -> Values:
     groups, inputs, outputs = _channels(rules, v)
     if rules.fitted_channels:
         groups, inputs, outputs = _channels_within(rules, v, groups, inputs, outputs)
-    v = v._replace(rows=max(1, v.rows), columns=max(1, v.columns))
     if rules.fitted_axes:
         v = _within(rules, v)
-    rows, columns = v.rows, v.columns
+    rows, columns = max(1, v.rows), max(1, v.columns)
     stride_h, stride_w = (1, 1) if v.padding == "same" else (v.stride_h, v.stride_w)
     steps_h, steps_w = (stride_h, v.dilation_h), (stride_w, v.dilation_w)
     height, top, bottom = _axis(v.height, rows, steps_h, (v.top, v.bottom), v.padding, v.mode)
@@ -169,7 +169,7 @@ def _axis(
     if padding == "same":  # extent // 2 is the larger of its two sides
         least = {"reflect": extent // 2 + 1, "circular": max(1, extent // 2)}.get(mode, 1)
         return max(size, least), (extent - 1) // 2, extent // 2
-    if padding in STRIDED_SAME:
+    if padding != "symmetric" and padding in STRIDED_SAME:  # in this order, for it is asked a million times
         if mode != "zeros":  # at most the reach of the kernel is padded, so that modes have what they fill with
             size = max(size, extent + 1)
         return size, *same_sides(padding, size, taps, stride, dilation)
@@ -219,7 +219,7 @@ def _within(rules: Rules, v: Values) -> Values:
     for axis, (size, taps, dilation, *sides) in enumerate(names):
         allowed = (rules.supports.height, rules.supports.width)[axis]
         options = itertools.product(
-            near(getattr(v, taps), rules.kernel[axis]),
+            near(max(1, getattr(v, taps)), rules.kernel[axis]),
             near(getattr(v, dilation), rules.dilation[axis]),
             near(getattr(v, sides[0]), rules.pads[axis], 0),
             near(getattr(v, sides[1]), rules.pads[axis], 0) if v.padding == "four-sided" else [None],

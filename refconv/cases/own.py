@@ -99,7 +99,7 @@ def _listed(case: Case | Recipe | str, op: str) -> Own:
     return GivenCase(whole, whole.recipe if isinstance(whole.recipe, Recipe) else Recipe.like(whole))
 
 
-def fitting(own: Sequence[Own], memory: int) -> tuple[Recipe, ...]:
+def shapes_within(own: Sequence[Own], memory: int) -> tuple[Recipe, ...]:
     """The different shapes, if their arrays fit into memory.
 
     Raises

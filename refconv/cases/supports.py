@@ -157,7 +157,7 @@ class Supports:
         >>> "special" in Supports(special=False).fills("float32")
         False
         """
-        return tuple(filter(self._has, fills.known(dtype)))
+        return tuple(filter(self.has, fills.known(dtype)))
 
     def said(self) -> dict[str, Any]:
         """What differs from the default, as a caller says it.
@@ -180,7 +180,7 @@ class Supports:
         """Whether padding may be this text."""
         return padding in self.padding_names or (self.string_padding and padding in ("same", "valid"))
 
-    def _has(self, fill: str) -> bool:
+    def has(self, fill: str) -> bool:
         """Whether arrays may hold such numbers."""
         return fill not in UNUSUAL or getattr(self, fill)
 
@@ -230,7 +230,7 @@ class Supports:
             and (op not in MODAL or g.padding_mode in self.padding_mode)
             and recipe.layout in self.layout
             and (self.numeric_padding if not named else self._names(recipe.padding))
-            and self._has(recipe.fill)
+            and self.has(recipe.fill)
             and (self.asymmetric_padding or named or not unequal)
             and (self.unbatched or recipe.batched)
             and (self.largest is None or g.products <= self.largest)

@@ -41,13 +41,9 @@ def call_text(case: Called) -> str:
     return f"{case.op}({', '.join([*(f'{name}={_short(value)}' for name, value in arguments), *mode])})"
 
 
-def array_text(value: Any) -> str:
-    """Shape and dtype of an array, short."""
-    return f"{value.dtype}{list(value.shape)}"
-
-
 def _short(value: Any) -> str:
-    return array_text(value) if isinstance(value, np.ndarray) and value.ndim else repr(value)
+    """Dtype and shape of an array, any other argument as it is."""
+    return f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) and value.ndim else repr(value)
 
 
 def literal_case(case: Called) -> str:

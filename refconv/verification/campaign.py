@@ -258,7 +258,7 @@ def _possible(settings: Settings, op: str, dtype: str) -> Supports:
         if getattr(supports, name) is not None:
             raise ValueError(f"supports[{name!r}]: must not be given for {op}: give its shapes as cases")
     if settings.own:
-        return supports.of_shapes(own.fitting(settings.own, available()))
+        return supports.of_shapes(own.shapes_within(settings.own, available()))
     if not supports.allows(fitted(op, Values(dtype=dtype), supports)):
         raise ValueError(f"supports={supports.said()}: no call of {op} meets all of it")
     return supports

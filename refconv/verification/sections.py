@@ -285,7 +285,8 @@ class Section:
             if not made:
                 with faults.noted(f"telling what fails {name!r} in {self.name}"):
                     made.append(prosecution.bare(name, findings))
-            self.setup.told.update({name} if any(not failure.expected for failure in made) else ())
+            if any(not failure.expected for failure in made):
+                self.setup.told.add(name)
             yield from made
             if self.setup.settings.progress:
                 label = f"{self.name}, {self.setup.dtype}: failures made small"

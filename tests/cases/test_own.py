@@ -92,7 +92,7 @@ def test_padding_in_one_number_is_the_same_shape_as_in_two():
 def test_what_does_not_fit_into_memory_is_refused():
     listed = own.listed(["1,4,1000000,1000000:4,4,3,3"], "conv2d")
     with pytest.raises(ValueError, match=r"needs .* bytes: must be at most 1,000,000"):
-        own.fitting(listed, 10**6)
+        own.shapes_within(listed, 10**6)
 
 
 @pytest.mark.parametrize("op", ["conv2d", "conv_transpose2d", "conv2d_input", "conv2d_weight"])

@@ -71,7 +71,6 @@ def test_a_region_of_which_most_is_right_is_not_named():
     actual = np.array(LAYER.expected())
     actual[..., 1] = 0
     assert "every second" not in LAYER.check(actual).diagnosis.text
-    actual[0, 0, 0, 0] += 1
     one = np.array(LAYER.expected())
     one[1, 4, 2, 3] += 1
     assert LAYER.check(one).diagnosis.positions == ()
@@ -95,8 +94,8 @@ def test_padded_taps_that_must_be_multiplied():
     skipped[:, :, 1:-1, 1:-1] = inner
     assert g.padding == ((1, 1), (1, 1))
     comparison = case.check(skipped, strict=True)
-    if not comparison.ok:
-        assert "a single call is right" not in comparison.diagnosis.text
+    assert not comparison.ok
+    assert "a single call is right" not in comparison.diagnosis.text
 
 
 @pytest.mark.filterwarnings("error")
@@ -147,7 +146,7 @@ def test_of_a_large_layer_a_part_is_compared(sample, monkeypatch):
 
 @pytest.mark.parametrize("op", OPERATORS)
 def test_every_mutant_gets_an_answer(op):
-    """And hardly any is taken for a mistake of another class, unless it makes the same one in this case."""
+    """Whatever it computes: on the first case that it gets wrong."""
     dtype = "int8" if OPERATORS[op].is_quantized else "float32"
     generated = [(recipe, recipe.case()) for recipe in plan(op, [dtype], Supports(), 40)]
     some = [mutant for mutant in mutants.all() if (mutant.op, mutant.style) == (op, "return") and not mutant.supports]
