@@ -26,7 +26,7 @@ def half_of_least(dtype):
 
 def formula(sums, at, model, out):
     """The bound of a direct sum as a rational number, as docs/numerics.md has it, over operands that are normal."""
-    u, operands = Fraction(unit_roundoff(model.accumulator)), FORMATS[model.algorithm.operands]
+    u, operands = Fraction(unit_roundoff(model.accumulator)), FORMATS[model.algorithm.inputs]
     absolute, magnitude, oracle = (
         Fraction(float(sum_[at])) for sum_ in (sums.absolute, sums.magnitude, sums.value_error)
     )
@@ -34,13 +34,13 @@ def formula(sums, at, model, out):
         lost, least = 2 * Fraction(smallest_normal(model.accumulator)), Fraction(smallest_normal(out))
     else:
         lost, least = half_of_least(model.accumulator), half_of_least(out)
-    n, t = operands.copies * sums.terms, Fraction(operands.unit)
+    n, t = operands.copies * sums.terms, Fraction(operands.x.unit)
     if operands.copies == 1:
         error = n * u * (1 + t) ** 2 * absolute + (2 * t + t**2) * absolute + n * lost
     else:
         lacking = t**2 * ((1 + t) ** 2 + 2 + t**2) * absolute
         error = n * u * ((1 + t) ** 2 * (1 + 2 * t) * absolute + lacking) + lacking + n * lost
-    if model.bias_after_rounding and sums.bias is not None:
+    if model.output.bias_after_rounding and sums.bias is not None:
         before = min(magnitude + Fraction(float(sums.bias_magnitude[at])), absolute)
         error = (1 + Fraction(unit_roundoff(out))) * error + max(Fraction(unit_roundoff(out)) * before, least)
     return (1 + Fraction(unit_roundoff(out))) * error + max(Fraction(unit_roundoff(out)) * magnitude, least) + oracle

@@ -148,6 +148,8 @@ def test_texts_and_models(text):
         ("winograd:11,3", "m=11: m + r - 1 must be at most 12"),
         ("fft:sized=3", "unexpected keyword argument 'sized'"),
         ("exact:now", "too many positional arguments"),
+        ("direct:float32,store=truncate,store=nearest", "store is given twice"),
+        ("direct:float32,flush_to_zero,flush_to_zero=inputs", "flush_to_zero is given twice"),
     ],
 )
 def test_texts_of_no_model(text, message):

@@ -13,58 +13,109 @@ import numpy.typing as npt
 from refconv.core.checks import choice, integer
 from refconv.core.errors import GeometryError
 from refconv.core.formats import unit_roundoff
-from refconv.judge.bounds.algorithm import ANYTHING, Estimate, accumulator_dtype
-from refconv.judge.bounds.operands import EXACT, FORMATS, Operands
-from refconv.judge.bounds.rounding import OUTWARDS, direct_sum, lost
+from refconv.judge.bounds.algorithm import ANYTHING, Estimate, Unrounded, accumulator_dtype
+from refconv.judge.bounds.flush import NOTHING, Flush
+from refconv.judge.bounds.operands import EXACT, FORMATS, PARTS, Operands, of_call
+from refconv.judge.bounds.rounding import OUTWARDS, direct_sum, lost, smallest_normal
 from refconv.judge.bounds.sums import Sums
 
 
 @dataclass(frozen=True)
-class Direct:
+class Direct(Unrounded):
     """Products and sums in an accumulator, in any order, of operands that may be rounded first."""
 
     accumulator: np.dtype
-    operands: str = "exact"
+    inputs: str = "exact"
+    weights: str = "exact"
+    sums: str = "nearest"
 
     forward_only = False
     limits: ClassVar[Mapping[str, int]] = ANYTHING
 
+    @classmethod
+    def of(cls, accumulator: npt.DTypeLike, operands: str, inputs: str | None, weights: str | None, sums: str) -> Self:
+        """Direct sums of operands that are rounded to one format, or to one each.
+
+        Raises
+        ------
+        GeometryError, TypeError
+            For an unknown format, one for all operands beside one for some, an accumulator of no floating format.
+        """
+        choice("operands", operands, tuple(FORMATS))
+        choice("sums", sums, ROUNDINGS)
+        for name, value in (("inputs", inputs), ("weights", weights)):
+            if value is not None and choice(name, value, tuple(PARTS)) and operands != "exact":
+                raise GeometryError(f"{name}={value!r}: must not be given with operands={operands!r}, which has both")
+        inputs, weights = operands if inputs is None else inputs, operands if weights is None else weights
+        return cls(accumulator_dtype(accumulator), inputs, weights, sums)
+
     @property
     def statistical(self) -> bool:
         """Whether roundings are to nearest, so that their errors have mean 0."""
-        return self.operands != "tf32_truncated"
+        return "tf32_truncated" not in (self.inputs, self.weights) and self.sums == "nearest"
 
     @property
     def unit(self) -> float:
         """Largest error of one product and its addition, relative to |x w|, but for terms of higher order."""
-        return self._format.copies * unit_roundoff(self.accumulator) + self._format.product_error
+        operands = self._operands("conv2d")
+        return operands.copies * self._roundoff + operands.product_error
 
     @property
-    def _format(self) -> Operands:
-        return FORMATS[self.operands]
+    def operand_deviation(self) -> float:
+        """Standard deviation of the error that rounding the operands makes in one product, relative to |x w|."""
+        return self._operands("conv2d").deviation
 
-    def estimate(self, sums: Sums, *, flush_to_zero: bool = False) -> Estimate:
-        """n u (S + d) + d, and what underflow loses, where d is the error of all products of rounded operands."""
-        operands = self._format
-        products = operands.error(sums, flush_to_zero=flush_to_zero)
+    @property
+    def _roundoff(self) -> float:
+        return unit_roundoff(self.accumulator) * (1 if self.sums == "nearest" else 2)
+
+    def _operands(self, op: str) -> Operands:
+        return of_call(self.inputs, self.weights, op)
+
+    def least(self, dtype: np.dtype) -> float:
+        """Operands that are smaller lose more than a relative error by their own rounding; or 0."""
+        least = self._operands("conv2d").least
+        return max(least, smallest_normal(self.accumulator), smallest_normal(dtype)) if least else 0.0
+
+    def operand_loss(self, sums: Sums) -> np.ndarray:
+        """What the sums lose by operands that are so small, at most."""
+        return self._operands(sums.call.op).lost(sums)
+
+    def estimate(self, sums: Sums, flush: Flush = NOTHING) -> Estimate:
+        """n u (S + d) + d, and what underflow loses, where d is the error of all products of rounded operands.
+
+        Where operations are truncated, 2 n u (S + d).
+        """
+        operands = self._operands(sums.call.op)
+        products = operands.error(sums, flush)
         peak = OUTWARDS * (operands.growth * sums.absolute if operands.copies > 1 else sums.absolute) + products
-        terms = operands.copies * sums.terms
-        error = direct_sum(terms, peak, self.accumulator, flush_to_zero=flush_to_zero) + products
-        return Estimate(error, peak, operands.free(sums))
+        error = direct_sum(
+            operands.copies * sums.terms,
+            peak,
+            self.accumulator,
+            flush_to_zero=flush.sums,
+            truncated=self.sums == "truncate",
+        )
+        return Estimate(error + products, peak, operands.free(sums))
 
     def exact(self, sums: Sums) -> np.ndarray:
         """Where no order of summation rounds: sums of small integers."""
-        return _small(sums, self._format, 1 / unit_roundoff(self.accumulator))
+        return _small(sums, self._operands(sums.call.op), 1 / unit_roundoff(self.accumulator))
 
     def __str__(self) -> str:
-        plain = self.accumulator == np.float32
-        if self.operands in ("tf32", "tf32_truncated", "bf16x3") and plain:
-            return self.operands.replace("_truncated", ":truncate")
-        return f"direct:{self.accumulator}" + (f",{self.operands}" if self.operands != "exact" else "")
+        plain = self.accumulator == np.float32 and self.sums == "nearest"
+        if self.inputs == self.weights and self.inputs in ("tf32", "tf32_truncated", "bf16x3") and plain:
+            return self.inputs.replace("_truncated", ":truncate")
+        named = {"inputs": self.inputs, "weights": self.weights, "sums": self.sums}
+        operands = [self.inputs] if self.inputs == self.weights != "exact" else []
+        if self.inputs == self.weights:
+            del named["inputs"], named["weights"]
+        shown = [f"{name}={value}" for name, value in named.items() if value not in ("exact", "nearest")]
+        return ",".join([f"direct:{self.accumulator}", *operands, *shown])
 
 
 @dataclass(frozen=True)
-class TensorCore:
+class TensorCore(Unrounded):
     """Blocks of exact products and the sum so far, aligned to the largest of these, truncated and added."""
 
     accumulator: np.dtype
@@ -93,6 +144,7 @@ class TensorCore:
         GeometryError, TypeError
             For an unknown GPU, sizes below 1 or in addition to a GPU, an accumulator of no floating format.
         """
+        choice("operands", operands, tuple(FORMATS))
         if block is None and fraction_bits is None:
             gpu = choice("gpu", gpu or "A100", tuple(GPUS))
             size, tf32_size, bits = GPUS[gpu]
@@ -110,7 +162,12 @@ class TensorCore:
         truncation = 2 * unit_roundoff(self.accumulator) + 2.0**-self.fraction_bits
         return truncation + FORMATS[self.operands].product_error
 
-    def estimate(self, sums: Sums, *, flush_to_zero: bool = False) -> Estimate:
+    def least(self, dtype: np.dtype) -> float:
+        """Operands that are smaller lose more than a relative error by their own rounding; or 0."""
+        least = FORMATS[self.operands].least
+        return max(least, smallest_normal(self.accumulator), smallest_normal(dtype)) if least else 0.0
+
+    def estimate(self, sums: Sums, flush: Flush = NOTHING) -> Estimate:
         """t (S + d) / (1 - t) + d, and what underflow loses, where d is the error of the products of rounded operands.
 
         t has 2^-fraction_bits for every product: of a block's addends, all but the largest may lose what lies below
@@ -119,11 +176,11 @@ class TensorCore:
         sum, which is at most S + d and the error itself.
         """
         operands = FORMATS[self.operands]
-        products = operands.error(sums, flush_to_zero=flush_to_zero)
+        products = operands.error(sums, flush)
         peak = OUTWARDS * (operands.growth * sums.absolute if operands.copies > 1 else sums.absolute) + products
         n = operands.copies * sums.terms
         loss = n * 2.0**-self.fraction_bits + self._blocks(sums, n) * 3 * unit_roundoff(self.accumulator)
-        underflow = 2 * lost(n, self.accumulator, flush_to_zero=flush_to_zero)
+        underflow = 2 * lost(n, self.accumulator, flush_to_zero=flush.sums)
         worst = OUTWARDS * loss / (1 - loss) if loss < 1 else np.inf
         return Estimate(OUTWARDS * (worst * peak + underflow + products), peak, operands.free(sums))
 
@@ -145,7 +202,7 @@ class TensorCore:
 
 
 @dataclass(frozen=True)
-class Exact:
+class Exact(Unrounded):
     """The exact value, rounded once."""
 
     accumulator = np.dtype("float64")
@@ -154,9 +211,9 @@ class Exact:
     forward_only = False
     limits: ClassVar[Mapping[str, int]] = ANYTHING
 
-    def estimate(self, sums: Sums, *, flush_to_zero: bool = False) -> Estimate:
+    def estimate(self, sums: Sums, flush: Flush = NOTHING) -> Estimate:
         """No error, but for operands that are flushed to zero."""
-        error = EXACT.error(sums, flush_to_zero=flush_to_zero)
+        error = EXACT.error(sums, flush)
         return Estimate(error, np.zeros(()), np.zeros((), bool))
 
     def exact(self, sums: Sums) -> np.ndarray:
@@ -172,6 +229,8 @@ def _small(sums: Sums, operands: Operands, most: float) -> np.ndarray:
     small: np.ndarray = sums.absolute < (most if sums.integral and operands.exact(sums) else 0)
     return small
 
+
+ROUNDINGS = ("nearest", "truncate")
 
 # Products in a block of float16 or bfloat16 operands, products in a block of TF32, bits kept below the leading one.
 GPUS = {

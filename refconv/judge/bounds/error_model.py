@@ -3,10 +3,9 @@
 Knows algorithms and the sums of a call; not the call itself, and nothing of how outputs are judged.
 """
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +14,12 @@ from refconv.core import formats
 from refconv.core.checks import choice
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry
-from refconv.judge.bounds.algorithm import Algorithm, accumulator_dtype, refusal
-from refconv.judge.bounds.direct import Direct, Exact, TensorCore
+from refconv.judge.bounds.algorithm import Algorithm, accumulator_dtype, dtype_refusal, refusal
+from refconv.judge.bounds.complex3 import Complex3
+from refconv.judge.bounds.direct import ROUNDINGS, Direct, Exact, TensorCore
 from refconv.judge.bounds.fft import FFT
-from refconv.judge.bounds.model_text import FLAGS, parts_of, with_flags
-from refconv.judge.bounds.operands import FORMATS
-from refconv.judge.bounds.rounding import OUTWARDS, rounded
+from refconv.judge.bounds.model_text import parsed, with_arguments
+from refconv.judge.bounds.output import PLAIN, Options, Output
 from refconv.judge.bounds.sums import Sums
 from refconv.judge.bounds.winograd import Winograd
 
@@ -37,8 +36,7 @@ class ErrorModel:
     """
 
     algorithm: Algorithm
-    flush_to_zero: bool = False
-    bias_after_rounding: bool = False
+    output: Output = PLAIN
 
     @classmethod
     def direct(
@@ -46,8 +44,10 @@ class ErrorModel:
         accumulator: npt.DTypeLike = "float32",
         operands: str = "exact",
         *,
-        flush_to_zero: bool = False,
-        bias_after_rounding: bool = False,
+        inputs: str | None = None,
+        weights: str | None = None,
+        sums: str = "nearest",
+        **options: Unpack[Options],
     ) -> Self:
         """Products and sums in an accumulator, in any order, with or without fused multiply-adds.
 
@@ -57,10 +57,20 @@ class ErrorModel:
             A floating format.
         operands : {"exact", "tf32", "tf32_truncated", "bfloat16", "float16", "bf16x3"}
             What input and weight are rounded to before they are multiplied.
-        flush_to_zero : bool
-            Whether subnormal operands, partial sums and outputs may become zero.
+        inputs, weights : str, optional
+            The same for one of them, where they differ; not "bf16x3". A gradient of the output counts as an input.
+        sums : {"nearest", "truncate"}
+            Whether products and sums are rounded to the nearest number, or toward zero, which costs twice as much.
+        flush_to_zero : bool, str or sequence of str
+            Whether subnormal operands, partial sums and outputs may become zero; or which of them, of "inputs",
+            "weights" (and the bias), "sums" and "results".
         bias_after_rounding : bool
             Whether the bias is added to the sum that is already rounded to the output's format.
+        results : dtype, optional
+            A floating format that results are rounded to before they are stored as numbers of the output's format,
+            which must not have fewer significant bits. Past its largest number anything goes.
+        store : {"nearest", "truncate"}
+            Whether results are rounded to the nearest number, or toward zero.
 
         References
         ----------
@@ -69,22 +79,21 @@ class ErrorModel:
 
         Examples
         --------
-        >>> str(ErrorModel.direct("float16", flush_to_zero=True))
-        'direct:float16,flush_to_zero'
+        >>> str(ErrorModel.direct(weights="float16", results="bfloat16", flush_to_zero="inputs"))
+        'direct:float32,weights=float16,results=bfloat16,flush_to_zero=inputs'
         """
-        choice("operands", operands, tuple(FORMATS))
-        return cls(Direct(accumulator_dtype(accumulator), operands), flush_to_zero, bias_after_rounding)
+        return cls(Direct.of(accumulator, operands, inputs, weights, sums), Output.of(options))
 
     @classmethod
-    def tf32(cls, rounding: str = "nearest", *, flush_to_zero: bool = False, bias_after_rounding: bool = False) -> Self:
+    def tf32(cls, rounding: str = "nearest", **options: Unpack[Options]) -> Self:
         """Operands in TensorFloat-32 (11 significant bits), rounded or truncated; exact products, float32 sums.
 
         Parameters
         ----------
         rounding : {"nearest", "truncate"}
             How operands become TF32.
-        flush_to_zero, bias_after_rounding
-            As in `direct`.
+        **options
+            `flush_to_zero`, `bias_after_rounding`, `results` and `store`, as in `direct`.
 
         References
         ----------
@@ -96,16 +105,11 @@ class ErrorModel:
         'tf32:truncate'
         """
         operands = {"nearest": "tf32", "truncate": "tf32_truncated"}[choice("rounding", rounding, ROUNDINGS)]
-        return cls.direct("float32", operands, flush_to_zero=flush_to_zero, bias_after_rounding=bias_after_rounding)
+        return cls.direct("float32", operands, **options)
 
     @classmethod
-    def bf16x3(cls, *, flush_to_zero: bool = False, bias_after_rounding: bool = False) -> Self:
-        """Operands as sums of two bfloat16, three products of their four, float32 sums.
-
-        Parameters
-        ----------
-        flush_to_zero, bias_after_rounding
-            As in `direct`.
+    def bf16x3(cls, **options: Unpack[Options]) -> Self:
+        """Operands as sums of two bfloat16, three products of their four, float32 sums; options as in `tf32`.
 
         References
         ----------
@@ -117,7 +121,30 @@ class ErrorModel:
         >>> ErrorModel.bf16x3().unit < ErrorModel.tf32().unit
         True
         """
-        return cls.direct("float32", "bf16x3", flush_to_zero=flush_to_zero, bias_after_rounding=bias_after_rounding)
+        return cls.direct("float32", "bf16x3", **options)
+
+    @classmethod
+    def complex3(cls, accumulator: npt.DTypeLike = "float32", **options: Unpack[Options]) -> Self:
+        """Three real sums for a complex one, in any order (Gauss, Karatsuba); of complex dtypes only.
+
+        Parameters
+        ----------
+        accumulator : dtype
+            Format of the parts' sums.
+        **options
+            As in `tf32`.
+
+        References
+        ----------
+        Higham, "Stability of a method for multiplying complex matrices with three real matrix multiplications", SIAM
+        J. Matrix Anal. Appl. 13 (1992).
+
+        Examples
+        --------
+        >>> str(ErrorModel.complex3())
+        'complex3'
+        """
+        return cls(Complex3(accumulator_dtype(accumulator)), Output.of(options))
 
     @classmethod
     def tensor_core(
@@ -128,8 +155,7 @@ class ErrorModel:
         block: int | None = None,
         fraction_bits: int | None = None,
         accumulator: npt.DTypeLike = "float32",
-        flush_to_zero: bool = False,
-        bias_after_rounding: bool = False,
+        **options: Unpack[Options],
     ) -> Self:
         """Blocks of exact products, aligned to the largest, truncated, and added without rounding in between.
 
@@ -145,8 +171,8 @@ class ErrorModel:
             Number of bits that are kept below the leading one of the largest addend: float32's 23 and any extra ones.
         accumulator : dtype
             Format of the sums.
-        flush_to_zero, bias_after_rounding
-            As in `direct`.
+        **options
+            As in `tf32`.
 
         References
         ----------
@@ -159,9 +185,7 @@ class ErrorModel:
         >>> str(ErrorModel.tensor_core("A100", "tf32")), str(ErrorModel.tensor_core(block=32, fraction_bits=13))
         ('tensor_core:A100,tf32', 'tensor_core:block=32,fraction_bits=13')
         """
-        choice("operands", operands, tuple(FORMATS))
-        algorithm = TensorCore.of(gpu, operands, block, fraction_bits, accumulator)
-        return cls(algorithm, flush_to_zero, bias_after_rounding)
+        return cls(TensorCore.of(gpu, operands, block, fraction_bits, accumulator), Output.of(options))
 
     @classmethod
     def winograd(
@@ -170,8 +194,9 @@ class ErrorModel:
         r: int,
         accumulator: npt.DTypeLike = "float32",
         *,
-        flush_to_zero: bool = False,
-        bias_after_rounding: bool = False,
+        points: Any = None,
+        transforms: npt.DTypeLike | None = None,
+        **options: Unpack[Options],
     ) -> Self:
         """Winograd's minimal filtering F(m x m, r x r), tiles wherever they may lie.
 
@@ -181,13 +206,18 @@ class ErrorModel:
             Sizes of the tiles of the output and of the kernel.
         accumulator : dtype
             Format of transforms and sums.
-        flush_to_zero, bias_after_rounding
-            As in `direct`.
+        points : sequence of numbers or str, or str, optional
+            The m + r - 2 points, infinity left out, that make the transforms: numbers, or texts such as "-1/2"; or one
+            text, "0;1;-1". The customary ones, 0, 1, -1, 2, -2, 1/2, ..., if not given.
+        transforms : dtype, optional
+            Format of the transforms of input and weight and of what becomes of these; that of the sums if not given.
+        **options
+            As in `tf32`.
 
         Raises
         ------
         GeometryError
-            For m and r that have no customary transform.
+            For m and r that have no customary transform, if no points are given; for points that make none.
 
         References
         ----------
@@ -197,27 +227,21 @@ class ErrorModel:
 
         Examples
         --------
-        >>> str(ErrorModel.winograd(4, 3))
-        'winograd:4,3'
+        >>> str(ErrorModel.winograd(4, 3)), str(ErrorModel.winograd(4, 3, points=(0, 1, -1, 3, "-1/3")))
+        ('winograd:4,3', 'winograd:4,3,points=0;1;-1;3;-1/3')
         """
-        return cls(Winograd(accumulator_dtype(accumulator), m, r), flush_to_zero, bias_after_rounding)
+        return cls(Winograd.of(m, r, accumulator, points, transforms), Output.of(options))
 
     @classmethod
-    def fft(
-        cls,
-        accumulator: npt.DTypeLike = "float32",
-        *,
-        flush_to_zero: bool = False,
-        bias_after_rounding: bool = False,
-    ) -> Self:
+    def fft(cls, accumulator: npt.DTypeLike = "float32", **options: Unpack[Options]) -> Self:
         """Fast Fourier transforms of input and filters, their products added, and transformed back.
 
         Parameters
         ----------
         accumulator : dtype
             Format of the real and the imaginary parts.
-        flush_to_zero, bias_after_rounding
-            As in `direct`.
+        **options
+            As in `tf32`.
 
         References
         ----------
@@ -228,23 +252,18 @@ class ErrorModel:
         >>> str(ErrorModel.fft())
         'fft'
         """
-        return cls(FFT(accumulator_dtype(accumulator)), flush_to_zero, bias_after_rounding)
+        return cls(FFT(accumulator_dtype(accumulator)), Output.of(options))
 
     @classmethod
-    def exact(cls, *, flush_to_zero: bool = False, bias_after_rounding: bool = False) -> Self:
-        """The exact value, rounded once: what is not the oracle's own output is wrong.
-
-        Parameters
-        ----------
-        flush_to_zero, bias_after_rounding
-            As in `direct`.
+    def exact(cls, **options: Unpack[Options]) -> Self:
+        """The exact value, rounded once: what is not the oracle's own output is wrong; options as in `tf32`.
 
         Examples
         --------
         >>> str(ErrorModel.exact())
         'exact'
         """
-        return cls(Exact(), flush_to_zero, bias_after_rounding)
+        return cls(Exact(), Output.of(options))
 
     @classmethod
     def inferred(cls, dtype: npt.DTypeLike) -> Self:
@@ -274,24 +293,18 @@ class ErrorModel:
         Raises
         ------
         GeometryError
-            For a name or arguments that no model has.
+            For a name or arguments that no model has; a text that is nearly a model's is told which.
 
         Examples
         --------
         >>> ErrorModel.parse("winograd:2,3") == ErrorModel.winograd(2, 3)
         True
         """
-        kind, positional, named = parts_of(name)
-        make = getattr(cls, choice("model", kind, KINDS))
-        try:
-            inspect.signature(make).bind(*positional, **named)
-            model: Self = make(*positional, **named)
-        except (TypeError, GeometryError) as error:
-            raise GeometryError(f"model={name!r}: {error}") from None
+        model: Self = parsed(cls, name)
         return model
 
     def __str__(self) -> str:
-        return with_flags(str(self.algorithm), [flag for flag in FLAGS if getattr(self, flag)])
+        return with_arguments(str(self.algorithm), self.output.arguments())
 
     @property
     def accumulator(self) -> np.dtype:
@@ -300,10 +313,7 @@ class ErrorModel:
 
     @property
     def unit(self) -> float:
-        """Largest error of one product and its addition, relative to ``|x w|``, but for terms of higher order.
-
-        0 where no error belongs to one product: transforms, and no errors at all.
-        """
+        """Largest error of one product and its addition, as `Algorithm.unit`; 0 where none belongs to one product."""
         return self.algorithm.unit
 
     @property
@@ -312,7 +322,12 @@ class ErrorModel:
 
         Not if something is truncated, transformed, flushed to zero, or rounded to the output's format on the way.
         """
-        return self.algorithm.statistical and not self.flush_to_zero and not self.bias_after_rounding
+        return self.algorithm.statistical and self.output.statistical
+
+    @property
+    def flush_to_zero(self) -> bool:
+        """Whether any subnormal numbers may become zero."""
+        return bool(self.output.flush)
 
     def supports(self, geometry: Geometry) -> bool:
         """Whether the algorithm can compute such a convolution at all.
@@ -324,13 +339,13 @@ class ErrorModel:
         """
         return not refusal(self.algorithm, geometry)
 
-    def limits(self, op: str = "conv2d") -> Mapping[str, int]:
+    def limits(self, op: str = "conv2d", dtype: npt.DTypeLike | None = None) -> Mapping[str, int]:
         """What convolutions its errors are known of: the numbers that these options must have on both axes.
 
         Raises
         ------
         GeometryError
-            If it knows nothing of an operator.
+            If it knows nothing of an operator, or of a dtype of outputs, if one is named.
 
         Examples
         --------
@@ -339,9 +354,11 @@ class ErrorModel:
         """
         if self.algorithm.forward_only and op != "conv2d":
             raise GeometryError(f"model={str(self)!r}: its errors are known of a conv2d only, not of a {op}")
+        if dtype is not None and (why := dtype_refusal(self.algorithm, dtype) or self.output.refusal(dtype)):
+            raise GeometryError(f"model={str(self)!r}: {why}")
         return self.algorithm.limits
 
-    def bound(self, sums: Sums, out: npt.DTypeLike) -> np.ndarray:
+    def bound(self, sums: Sums, out: npt.DTypeLike, *, saturates: bool = False) -> np.ndarray:
         """Largest admissible error ``|actual - e|`` of each output against the exact, unrounded value e.
 
         Rounding to the output's format is included. All is rounded outwards: the bound never undershoots.
@@ -352,6 +369,8 @@ class ErrorModel:
             The sums behind the outputs.
         out : dtype
             Floating format of the output (of complex numbers, of the parts).
+        saturates : bool
+            Whether the largest number of that format stands for what is larger; the bound is of outputs before that.
 
         Returns
         -------
@@ -364,34 +383,17 @@ class ErrorModel:
         Raises
         ------
         GeometryError
-            If the algorithm can't compute such a convolution.
+            If the algorithm can't compute such a convolution, or no such outputs.
         """
-        self.limits(sums.call.op)
+        self.limits(sums.call.op, np.result_type(out, np.complex64) if sums.is_complex else out)
         if why := refusal(self.algorithm, sums.geometry):
             raise GeometryError(f"model={str(self)!r}: {why}")
         with np.errstate(all="ignore"):
-            error, peak, free = self.algorithm.estimate(sums, flush_to_zero=self.flush_to_zero)
+            error, peak, free = self.algorithm.estimate(sums, self.output.flush)
             overflow = ~(peak + error < formats.largest(self.accumulator))
-            if self.bias_after_rounding and sums.bias is not None:
-                before = np.minimum(sums.magnitude + sums.bias_magnitude, sums.absolute)
-                error = rounded(error, before, out, flush_to_zero=self.flush_to_zero)
-                overflow = overflow | ~(before + error < formats.largest(out))
-            bound = rounded(error, sums.magnitude, out, flush_to_zero=self.flush_to_zero)
-            bound = OUTWARDS * (bound + sums.value_error)
-            overflow = overflow | sums.at_the_edge(bound, out)
-        exact = self._rounds_once(sums, out)
+            without_rounding = self.algorithm.exact(sums)
+            error = np.where(without_rounding & sums.certain, 0, error)  # small integers, if not all are representable
+            stored = self.output.stored(error, without_rounding, sums, out, saturates=saturates)
+            bound, overflow, exact = stored.bound, overflow | stored.free, stored.exact
         bound = np.where(exact | ~np.isfinite(sums.value), 0, bound)
         return np.where(free | (overflow & ~exact & ~np.isnan(sums.special)), np.inf, bound)
-
-    def _rounds_once(self, sums: Sums, out: npt.DTypeLike) -> np.ndarray:
-        """Where nothing may be rounded but the exact value, once."""
-        exact = self.algorithm.exact(sums)
-        if self.flush_to_zero:
-            exact = exact & sums.integral
-        if self.bias_after_rounding and sums.bias is not None:
-            exact = exact & sums.integral & (sums.absolute < 1 / formats.unit_roundoff(out))
-        return exact
-
-
-ROUNDINGS = ("nearest", "truncate")
-KINDS = ("direct", "tf32", "bf16x3", "tensor_core", "winograd", "fft", "exact")

@@ -13,7 +13,8 @@ import numpy as np
 from refconv.core.formats import unit_roundoff
 from refconv.core.geometry import Geometry
 from refconv.core.padding import pad
-from refconv.judge.bounds.algorithm import ANYTHING, Estimate
+from refconv.judge.bounds.algorithm import ANYTHING, Estimate, Unrounded
+from refconv.judge.bounds.flush import NOTHING, Flush
 from refconv.judge.bounds.rounding import OUTWARDS, exact_sum, growth, lost, smallest_normal
 from refconv.judge.bounds.sums import Sums
 
@@ -31,7 +32,7 @@ def stage_error(u: float) -> float:
 
 
 @dataclass(frozen=True)
-class FFT:
+class FFT(Unrounded):
     """Transforms of image and filter, their products added over the channels, transformed back, and scaled.
 
     Of sizes that powers of 2, 3, 5 and 7 make, at most the double of the next power of two.
@@ -44,7 +45,7 @@ class FFT:
     forward_only = True
     limits: ClassVar[Mapping[str, int]] = ANYTHING
 
-    def estimate(self, sums: Sums, *, flush_to_zero: bool = False) -> Estimate:
+    def estimate(self, sums: Sums, flush: Flush = NOTHING) -> Estimate:
         """Forward errors by Cauchy and Schwarz, those of the way back by the norm of the outputs.
 
         With norms of an image's and a filter's channel c, of transforms with relative error f and N elements, and with
@@ -59,8 +60,11 @@ class FFT:
         x, (w, absolute) = _norms(sums.x, sums.geometry), _filter_norms(sums.w)
         weights = ((1 + f) ** 2 * (1 + k) - 1) * w + f * (1 + f) * (1 + k) * (absolute + f * math.sqrt(size) * w)
         # What underflow loses: 8 operations in every element of every stage, amplified by the stages after it.
-        once = 16 * (doublings + 1) * lost(1, self.accumulator, flush_to_zero=flush_to_zero)
-        lost_x, lost_w, lost_b = (once + flush_to_zero * smallest_normal(dtype) for dtype in sums.dtypes)
+        once = 16 * (doublings + 1) * lost(1, self.accumulator, flush_to_zero=flush.sums)
+        lost_x, lost_w, lost_b = (
+            once + flushed * smallest_normal(dtype)
+            for flushed, dtype in zip(flush.of_operands(sums.call.op), sums.dtypes, strict=True)
+        )
         constant = lost_x * math.sqrt(size) * w.sum(axis=1) + lost_b + channels * once
         error = sums.over_channels(x, OUTWARDS * (weights + lost_w * math.sqrt(size))) + sums.of_filters(constant)
         # Scaling the outputs and adding the bias are two roundings more.

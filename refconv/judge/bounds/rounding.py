@@ -47,12 +47,21 @@ def lost(operations: int, accumulator: npt.DTypeLike, *, flush_to_zero: bool = F
 
 
 def direct_sum(
-    terms: int, absolute_sum: np.ndarray, accumulator: npt.DTypeLike, *, flush_to_zero: bool = False
+    terms: int,
+    absolute_sum: np.ndarray,
+    accumulator: npt.DTypeLike,
+    *,
+    flush_to_zero: bool = False,
+    truncated: bool = False,
 ) -> np.ndarray:
     """Largest error of a sum of products in `accumulator`: in any order, with or without fused multiply-adds.
 
     n * u * S, without higher-order terms, and what underflow loses: Jeannerod and Rump, "Improved error bounds for
     inner products in floating-point arithmetic", SIAM J. Matrix Anal. Appl. 34 (2013), theorem 3.1.
+
+    Truncated, every operation is wrong by 2u of its exact result at most, and no result is larger than the exact one.
+    By induction no partial sum is larger than the sum of its terms' magnitudes, which is at most S: 2 n u S has no
+    higher-order terms either. Sums of terms of one sign are never too large; that is not made use of.
 
     Parameters
     ----------
@@ -64,6 +73,8 @@ def direct_sum(
         Format of the sums.
     flush_to_zero
         Whether the accumulator's subnormal numbers become zero.
+    truncated
+        Whether operations round toward zero, not to nearest.
 
     Examples
     --------
@@ -71,18 +82,27 @@ def direct_sum(
     array([ True])
     """
     underflow = lost(terms, accumulator, flush_to_zero=flush_to_zero)
-    bound: np.ndarray = OUTWARDS * (terms * unit_roundoff(accumulator) * absolute_sum + underflow)
+    directed = 1 + truncated
+    bound: np.ndarray = directed * OUTWARDS * (terms * unit_roundoff(accumulator) * absolute_sum + underflow)
     return bound
 
 
-def rounded(sum_error: np.ndarray, value: np.ndarray, out: npt.DTypeLike, *, flush_to_zero: bool = False) -> np.ndarray:
-    """Largest error once a sum with error `sum_error` and exact value `value` is rounded to `out`, to nearest.
+def rounded(
+    sum_error: np.ndarray,
+    value: np.ndarray,
+    out: npt.DTypeLike,
+    *,
+    flush_to_zero: bool = False,
+    truncated: bool = False,
+) -> np.ndarray:
+    """Largest error once a sum with error `sum_error` and exact value `value` is rounded to `out`: to nearest, or cut.
 
     >>> rounded(np.array([0.0]), np.array([1.0]), "float16") >= 2.0**-11
     array([ True])
     """
-    u = unit_roundoff(out)
-    least = smallest_normal(out) if flush_to_zero else underflow_unit(out)
+    directed = 1 + truncated
+    u = directed * unit_roundoff(out)
+    least = smallest_normal(out) if flush_to_zero else directed * underflow_unit(out)
     bound: np.ndarray = OUTWARDS * ((1 + u) * sum_error + np.maximum(u * np.abs(value), least))
     return bound
 

@@ -57,6 +57,11 @@ class Sums:
         The oracle: computes the sums in float64 for other operands of these shapes, none negative.
     arrange : callable
         Brings an array of the shape of a batched output into the shape of `value`.
+    is_complex : bool
+        Whether the operands are complex numbers.
+    doubled : bool
+        Whether `call` is a real call of twice as many channels; else magnitudes of complex numbers are those of both
+        parts together, and stand for both parts of the outputs.
     """
 
     value: np.ndarray
@@ -75,6 +80,8 @@ class Sums:
     run: int
     correlate: Correlate
     arrange: Callable[[np.ndarray], np.ndarray]
+    is_complex: bool = False
+    doubled: bool = False
 
     @property
     def geometry(self) -> Geometry:
@@ -152,6 +159,20 @@ class Sums:
     def bias_magnitude(self) -> np.ndarray:
         """|bias| for each output, or 0."""
         return np.zeros(self.value.shape) if self.bias is None else self.of_filters(self.bias)
+
+    @cached_property
+    def certain(self) -> np.ndarray:
+        """Where `value` is the exact value: sums of integers that float64 adds without rounding."""
+        certain: np.ndarray = self.integral & (self.absolute < 1 / formats.unit_roundoff("float64"))
+        return certain
+
+    @cached_property
+    def modulus(self) -> np.ndarray:
+        """Of complex operands, sums of (|a| + |b|)(|c| + |d|) over products of a + ib and c + id, for both parts."""
+        if not self.doubled:
+            return self.absolute
+        both = self.absolute[..., ::2] + self.absolute[..., 1::2]
+        return np.repeat(both, 2, axis=-1)
 
     @cached_property
     def magnitude(self) -> np.ndarray:

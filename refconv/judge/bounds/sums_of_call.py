@@ -81,6 +81,8 @@ def sums_of(
         run=call.run,
         correlate=real.correlate,
         arrange=real.arrange,
+        is_complex=is_complex,
+        doubled=doubled,
     )
 
 

@@ -4,7 +4,9 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from kernels.complex_products import by_parts
 from kernels.lowered import lowered, quiet
+from kernels.narrow import cut
 from kernels.operands import bfloat16, tf32, with_operands
 from kernels.sums import running
 
@@ -12,13 +14,10 @@ from refconv.core.formats import rounded
 
 
 def _cut(values):
-    """float64 numbers cut off to float32, toward zero."""
-    nearest = values.astype("float32")
-    nearest.view(np.int32)[...] -= np.abs(nearest) > np.abs(values)
-    return nearest.astype(float)
+    return cut(values, "float32").astype(float)
 
 
-@quiet
+@by_parts
 def truncating(case):
     """Every sum is cut off to float32, toward zero; products are exact."""
     low = lowered(case)
@@ -29,6 +28,7 @@ def truncating(case):
     return low.image(rounded(total, case.input.dtype))
 
 
+@by_parts
 @quiet
 def float16_sums(case):
     """Products and sums rounded to float16."""

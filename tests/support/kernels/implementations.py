@@ -6,16 +6,19 @@ from functools import partial
 
 import numpy as np
 import torch
+from kernels.complex_products import gauss
 from kernels.fft import fft
-from kernels.flushing import flushing
+from kernels.flushing import flushed, flushing
 from kernels.libraries import jax_conv2d, onnx_conv2d, torch_conv2d
 from kernels.lowered import by_products
+from kernels.narrow import chopping, cut, in_format, of_one, stored
 from kernels.operands import bf16x3, bfloat16, of_operands, tf32
 from kernels.sums import _pairwise, _split, bias_after_rounding, im2col, running, sequential, skipping
 from kernels.tensor_core import tensor_core
-from kernels.winograd import winograd, winograd_supports
+from kernels.winograd import six_by_six, winograd, winograd_by_points, winograd_supports
 
 from refconv import Case, ErrorModel
+from refconv.core.formats import rounded
 
 Run = Callable[[Case], np.ndarray]
 
@@ -35,6 +38,7 @@ class Implementation:
 
 
 DIRECT = ErrorModel.direct("float32")
+POINTS = ("0", "1", "-1", "2", "-2", "1/2", "4")  # for F(6x6, 3x3): errors are 20 times as large as usual
 SOUND = {
     "torch, oneDNN": Implementation(torch_conv2d, DIRECT),
     "torch without oneDNN": Implementation(partial(torch_conv2d, mkldnn=False), DIRECT),
@@ -64,5 +68,27 @@ SOUND = {
     ),
     "Winograd F(2x2, 3x3)": Implementation(partial(winograd, 2), ErrorModel.winograd(2, 3), winograd_supports),
     "Winograd F(4x4, 3x3)": Implementation(partial(winograd, 4), ErrorModel.winograd(4, 3), winograd_supports),
+    "Winograd F(6x6, 3x3)": Implementation(six_by_six(), ErrorModel.winograd(6, 3), winograd_supports),
+    "Winograd F(6x6, 3x3), other points": Implementation(
+        six_by_six(POINTS), ErrorModel.winograd(6, 3, points=POINTS), winograd_supports
+    ),
+    "Winograd F(2x2, 3x3), float16 transforms": Implementation(
+        partial(winograd_by_points, m=2, r=3, narrow="float16"),
+        ErrorModel.winograd(2, 3, transforms="float16"),
+        winograd_supports,
+    ),
     "FFT": Implementation(fft, ErrorModel.fft()),
+    "float16 weights": Implementation(of_one("weight", in_format("float16")), ErrorModel.direct(weights="float16")),
+    "bfloat16 results": Implementation(stored(rounded, "bfloat16"), ErrorModel.direct(results="bfloat16")),
+    "bfloat16 results, truncated": Implementation(
+        stored(cut, "bfloat16"), ErrorModel.direct(results="bfloat16", store="truncate")
+    ),
+    "float16 sums, truncated": Implementation(
+        partial(chopping, dtype="float16"), ErrorModel.direct("float16", sums="truncate"), dtype="float16"
+    ),
+    "weights flushed to zero": Implementation(of_one("weight", flushed), ErrorModel.direct(flush_to_zero="weights")),
+    "results flushed to zero": Implementation(
+        lambda case: flushed(im2col(case)), ErrorModel.direct(flush_to_zero="results")
+    ),
+    "complex, three products": Implementation(gauss, ErrorModel.complex3(), dtype="complex64"),
 }

@@ -1,5 +1,6 @@
 """Convolutions by torch, JAX and onnxruntime, of a case."""
 
+import numpy as np
 import peers
 import torch
 from kernels.lowered import lowered, quiet
@@ -25,6 +26,26 @@ def jax_conv2d(case):
     out = peers.jax_conv(images, case.weight, g.stride, g.padding, g.dilation, g.groups)
     out = out if case.bias is None else out + case.bias[:, None, None]
     return out if low.batched else out[0]
+
+
+def jax_as_tensorflow(input, weight, bias, stride, padding, dilation, groups):
+    """lax.conv_general_dilated of NHWC with HWIO, both of which it has, of one dtype in and out: int8 wraps."""
+    import jax
+
+    sides = padding.removesuffix("_upper").upper() if isinstance(padding, str) else [(pad, pad) for pad in padding]
+    result = jax.lax.conv_general_dilated(
+        input, weight, stride, sides, None, dilation, ("NHWC", "HWIO", "NHWC"), feature_group_count=groups
+    )
+    return np.asarray(result if bias is None else result + bias)
+
+
+def onnx_auto_pad(input, weight, bias, stride, padding, dilation, groups):
+    """onnxruntime's Conv, which pads itself: SAME_UPPER, SAME_LOWER, VALID."""
+    if any(step > taps for step, taps in zip(stride, weight.shape[2:], strict=True)):
+        raise NotImplementedError("a stride above the kernel, where it drops elements: see docs/findings.md")
+    names = {"strides": stride, "auto_pad": padding.upper(), "dilations": dilation, "group": groups}
+    result = peers.onnx_conv(input, weight, **names)
+    return result if bias is None else result + bias[:, None, None]
 
 
 @quiet

@@ -6,13 +6,13 @@ import numpy as np
 from kernels.lowered import lowered, quiet
 from kernels.sums import im2col
 
-from refconv.core.formats import rounded
+from refconv.core.formats import part, parts, rounded
 
 
 def with_operands(change, case):
     """The case with other numbers in input and weight."""
     with np.errstate(all="ignore"):
-        x, w = (change(array).astype(array.dtype) for array in (case.input, case.weight))
+        x, w = (change(parts(array)).astype(part(array.dtype)).view(array.dtype) for array in (case.input, case.weight))
         return replace(case, input=x, weight=w)
 
 
