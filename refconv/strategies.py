@@ -6,7 +6,8 @@ factors that are worth trying; none of the libraries that are judged.
 """
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 
 import hypothesis.strategies as st
@@ -18,8 +19,9 @@ from refconv.cases.fills import known, names, operands
 from refconv.cases.fitting import MAX_MULTIPLICATIONS, fitted
 from refconv.cases.recipe import QUANTIZED, Recipe, input_shape, weight_shape
 from refconv.cases.supports import Supports
-from refconv.cases.values import Values
+from refconv.cases.values import Values, rules
 from refconv.core.checks import choice, integer
+from refconv.core.errors import GeometryError
 from refconv.core.formats import SUPPORTED
 from refconv.core.geometry import Geometry
 from refconv.core.padding import MODES
@@ -48,16 +50,22 @@ class _Limits(NamedTuple):
     string_padding: bool = False
     asymmetric_padding: bool = False
     max_multiplications: int = MAX_MULTIPLICATIONS
+    claims: Supports | None = None
 
     def checked(self) -> "_Limits":
         """These limits, or an error that names a wrong one."""
         modes = tuple(choice("padding_modes", mode, MODES) for mode in self.padding_modes)
         integer("max_multiplications", self.max_multiplications, 1)
+        for name in ("padding_modes", "string_padding", "asymmetric_padding"):
+            if self.claims is not None and getattr(self, name) != self._field_defaults[name]:
+                raise GeometryError(f"{name}={getattr(self, name)!r}: must not be given beside supports")
         return self._replace(padding_modes=modes)
 
     @property
     def supports(self) -> Supports:
         """The limits as what a candidate takes; whether the input is a single image is left to the draw."""
+        if self.claims is not None:
+            return replace(self.claims, unbatched=True)
         return Supports(
             padding_mode=tuple(self.padding_modes),
             string_padding=self.string_padding,
@@ -152,6 +160,7 @@ def cases(
     dtypes: Sequence[str] | None = None,
     fills: Sequence[str] | None = None,
     unbatched: bool = False,
+    supports: Mapping[str, Any] | None = None,
     **limits: Unpack[Limits],
 ) -> SearchStrategy[Case]:
     """Calls of an operator, with their arrays; by default as `refconv.verify` makes them.
@@ -167,8 +176,12 @@ def cases(
         What the arrays may be filled with (`refconv.cases.fills.operands`); `refconv.cases.fills.names` if not given.
     unbatched : bool
         Whether the input may be a single image (C_in, H, W).
+    supports : mapping, optional
+        What the kernel takes, see `refconv.Supports`: multiples of channels, layouts, kinds of numbers, ... A case in
+        other layouts than torch's has its arguments, and judges outputs, in these.
     **limits
-        As `geometries` takes them, of the forward convolution concerned; what the operator has not is not drawn.
+        As `geometries` takes them, of the forward convolution concerned; what the operator has not is not drawn. Of
+        padding not beside `supports`, which says what there is.
 
     Returns
     -------
@@ -186,7 +199,8 @@ def cases(
     ...     refconv.assert_close(refconv.conv2d(*case.arguments()), case)
     >>> test_kernel()
     """
-    return st.builds(Recipe.case, recipes(op, dtypes=dtypes, fills=fills, unbatched=unbatched, **limits))
+    drawn = recipes(op, dtypes=dtypes, fills=fills, unbatched=unbatched, supports=supports, **limits)
+    return st.builds(_case, drawn)
 
 
 def recipes(
@@ -195,17 +209,18 @@ def recipes(
     dtypes: Sequence[str] | None = None,
     fills: Sequence[str] | None = None,
     unbatched: bool = False,
+    supports: Mapping[str, Any] | None = None,
     **limits: Unpack[Limits],
 ) -> SearchStrategy[Recipe]:
     """As `cases`, but before the tensors are made."""
     choice("op", op, tuple(OPERATORS))
-    checked = _Limits(**limits).checked()
+    checked = _Limits(**limits, claims=None if supports is None else Supports.parse(supports)).checked()
     dtype_names = [_dtype(op, dtype) for dtype in dtypes or (("uint8", "int8") if op in QUANTIZED else ("float32",))]
     rest = st.fixed_dictionaries(
         {
             # One draw for both: which fills there are depends on the dtype.
             "dtype and fill": st.sampled_from(
-                [(dtype, fill) for dtype in dtype_names for fill in _fills(dtype, fills)]
+                [(dtype, fill) for dtype in dtype_names for fill in _fills(dtype, fills) if checked.supports.has(fill)]
             ),
             "bias": st.booleans(),
             "batched": st.sampled_from((True, True, True, False)) if unbatched else st.just(True),
@@ -221,6 +236,11 @@ def _dtype(op: str, name: str) -> str:
 
 def _fills(dtype: str, fills: Sequence[str] | None) -> tuple[str, ...]:
     return names(dtype) if fills is None else tuple(choice("fills", fill, known(dtype)) for fill in fills)
+
+
+def _case(recipe: Recipe) -> Case:
+    """The case of a recipe, in its layout."""
+    return recipe.case().given_in(recipe.layout)
 
 
 _SEEDS = st.integers(0, 2**32 - 1)
@@ -239,6 +259,9 @@ def _shapes(op: str, limits: _Limits) -> SearchStrategy[Values]:
     """Numbers drawn independently, so that each shrinks by itself; `_recipe` fits them to each other."""
     paddings = ["symmetric"] * 6 + ["four-sided"] * 4 * limits.asymmetric_padding
     paddings += ["same", "same", "valid"] * limits.string_padding
+    modes = limits.padding_modes
+    if limits.claims is not None:
+        paddings, modes = list(rules(op, limits.claims).paddings), limits.claims.padding_mode
     drawn: dict[str, Sequence[Any]] = {
         name: space.DRAWN[name]
         for name in (
@@ -246,12 +269,12 @@ def _shapes(op: str, limits: _Limits) -> SearchStrategy[Values]:
             "right", "stride_h", "stride_w", "dilation_h", "dilation_w", "extra_h", "extra_w", "quantisation",
         )
     }  # fmt: skip
-    left_out = [] if limits.asymmetric_padding else ["bottom", "right"]
+    left_out = [] if "four-sided" in paddings else ["bottom", "right"]
     left_out += [] if op == "conv_transpose2d" else ["extra_h", "extra_w"]
     left_out += [] if op in QUANTIZED else ["quantisation"]
     drawn = {name: values for name, values in drawn.items() if name not in left_out}
     drawn["depthwise"] = space.DRAWN["depthwise"] if limits.depthwise is None else (limits.depthwise,)
-    drawn["padding"], drawn["mode"] = paddings, limits.padding_modes
+    drawn["padding"], drawn["mode"] = paddings, modes
     return st.builds(_values, **{name: _one_of(number, values) for number, (name, values) in enumerate(drawn.items())})
 
 

@@ -29,6 +29,7 @@ from refconv.core.formats import result_dtype
 from refconv.core.geometry import same_sides
 
 MAX_MULTIPLICATIONS = 100_000
+_IN_NUMBERS = ("symmetric", "four-sided")
 ELEMENTS = 4  # all arrays together have at most so many elements for each multiplication of the limit
 
 
@@ -77,7 +78,7 @@ def _own(rules: Rules, v: Values) -> Values:
 def _chosen(rules: Rules, v: Values) -> Values:
     """The values, with an allowed option in place of each that is not."""
     supports = rules.supports
-    changed: dict[str, Any] = {}
+    changed: dict[str, Any] = dict(rules.of_every_call)
     if v.mode not in rules.modes:
         changed["mode"] = rules.modes[0]
     if v.padding not in rules.paddings:
@@ -102,6 +103,8 @@ def _shaped(rules: Rules, v: Values) -> Values:
         )  # fmt: skip
     elif rules.restricted:
         v = _allowed(rules, v)
+    if rules.supports.square:
+        v = _squared(v, rules.supports.square)
     batch = v.batch if v.batched else 1
     batch = max(batch, 0 if rules.supports.empty_batch else 1)
     if rules.supports.batch is not None:
@@ -116,6 +119,10 @@ def _shaped(rules: Rules, v: Values) -> Values:
     steps_h, steps_w = (stride_h, v.dilation_h), (stride_w, v.dilation_w)
     height, top, bottom = _axis(v.height, rows, steps_h, (v.top, v.bottom), v.padding, v.mode)
     width, left, right = _axis(v.width, columns, steps_w, (v.left, v.right), v.padding, v.mode)
+    if rules.square_padding and v.padding in _IN_NUMBERS and (top, bottom) != (left, right):
+        both = (max(top, left, bottom, right),) * 2
+        height, top, bottom = _axis(height, rows, steps_h, both, "symmetric", v.mode)
+        width, left, right = _axis(width, columns, steps_w, both, "symmetric", v.mode)
     padding = v.padding
     if padding == "four-sided" and top == bottom and left == right:
         padding = "symmetric"
@@ -128,6 +135,18 @@ def _shaped(rules: Rules, v: Values) -> Values:
         columns=columns, top=top, left=left, bottom=bottom, right=right, stride_h=stride_h, stride_w=stride_w,
         extra_h=extra_h, extra_w=extra_w, padding=padding,
     )  # fmt: skip
+
+
+def _squared(v: Values, names: tuple[str, ...]) -> Values:
+    """The values, with one number for both axes of what is the same for both."""
+    changed: dict[str, Any] = {}
+    for name, of_height, of_width in (
+        ("kernel", "rows", "columns"), ("stride", "stride_h", "stride_w"), ("dilation", "dilation_h", "dilation_w"),
+        ("padding", "top", "left"), ("padding", "bottom", "right"),
+    ):  # fmt: skip
+        if name in names:
+            changed[of_width] = getattr(v, of_height)
+    return v._replace(**changed) if changed else v
 
 
 def _allowed(rules: Rules, v: Values) -> Values:
@@ -190,7 +209,7 @@ def _axis(
 
 def _channels_within(rules: Rules, v: Values, groups: int, inputs: int, outputs: int) -> tuple[int, int, int]:
     """Groups, and the channels of each, so that all channels and all filters are as many as the candidate takes."""
-    channels, filters = rules.supports.channels, rules.supports.filters
+    channels, filters = rules.channels
     if rules.depthwise or v.depthwise:
         divisors = (n for number in filters or () for n in range(number, 0, -1) if number % n == 0) if isinstance(
             filters, tuple) else ()  # fmt: skip

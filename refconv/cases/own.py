@@ -17,7 +17,9 @@ from refconv.cases.space import DRAWN, weighted
 from refconv.cases.supports import Supports
 from refconv.cases.values import recipe_of, values_of
 from refconv.core.errors import GeometryError
+from refconv.core.layouts import USUAL
 from refconv.judge.case import Case
+from refconv.judge.given import RESULTS
 
 EACH = 24  # cases of each shape, if no other number is asked for: each fill comes, contiguous and not
 BYTES = 16  # of an element of a call's arrays, and of what it is judged by
@@ -43,6 +45,12 @@ class GivenCase:
             name: rng.permutation(array.reshape(-1)).reshape(array.shape) for name, array in self.given.arrays.items()
         }
         return replace(self.given, **shuffled)
+
+    def called_as(self, supports: Supports) -> "GivenCase":
+        """The case as the candidate is called with it."""
+        told = {name: value for name in RESULTS if (value := getattr(supports, name))}
+        given = replace(self.given, **told) if told or self.given.layouts != USUAL else self.given
+        return GivenCase(given, supports.of_every_call(self.call), self.is_given)
 
     @property
     def made(self) -> bool:
@@ -140,7 +148,18 @@ def shapes_of(own: Sequence[Own]) -> tuple[Recipe, ...]:
     """The different shapes, each as the plainest recipe of it."""
     calls = (entry.call if isinstance(entry, GivenCase) else entry for entry in own)
     plain = (
-        replace(recipe, bias=False, dtype="float32", fill="integers", seed=0, layout="NCHW", memory=(), quantisation="")
+        replace(
+            recipe,
+            bias=False,
+            dtype="float32",
+            fill="integers",
+            seed=0,
+            layout="NCHW",
+            memory=(),
+            quantisation="",
+            out_dtype="",
+            overflow="",
+        )
         for recipe in (recipe_of(recipe.op, values_of(recipe)) for recipe in calls)
     )
     return tuple(dict.fromkeys(plain))

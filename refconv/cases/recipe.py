@@ -15,7 +15,9 @@ from refconv.core import formats
 from refconv.core.checks import Padding, choice, integer, per_axis
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry
+from refconv.core.layouts import Layouts
 from refconv.judge.case import Case
+from refconv.judge.given import RESULTS
 from refconv.ops.family import OPERATORS, Call
 from refconv.ops.quantized import EIGHT_BITS
 
@@ -65,13 +67,16 @@ class Recipe:
         The operator.
     output_padding
         Of a transposed convolution, whose result is of the geometry's size.
-    layout : {"NCHW", "NHWC"}
-        In which the arrays are handed over; those of the case are always NCHW.
+    layout : str
+        In which the arrays are handed over; those of the case are always NCHW. "NCHW", "NHWC", or those of input,
+        weight and output, which the candidate is made for: "NHWC,HWIO,NHWC" (`refconv.core.layouts`).
     memory
         Pairs of an array's name and its arrangement in memory; arrays without a pair are contiguous. An array to be
         broadcast has the same values all along its first axis. `OUTPUT` names the array that a result is written to.
     quantisation
         Which zero points and scales there are: one of `QUANTIZATIONS`, perhaps with `MIXED` after it.
+    out_dtype, overflow
+        As `Case` takes them; empty for its defaults.
 
     Examples
     --------
@@ -95,10 +100,13 @@ class Recipe:
     layout: str = "NCHW"
     memory: tuple[tuple[str, str], ...] = ()
     quantisation: str = ""
+    out_dtype: str = ""
+    overflow: str = ""
 
     def case(self) -> Case:
         """The case. Its `repr` is the recipe's, called."""
-        return Case(op=self.op, **self._arrays(), **self._options()).made_by(self)
+        results = {name: value for name in RESULTS if (value := getattr(self, name))}
+        return Case(op=self.op, **self._arrays(), **self._options(), **results).made_by(self)
 
     @classmethod
     def parse(cls, text: str, *, op: str = "conv2d", **others: Any) -> "Recipe":
@@ -128,7 +136,7 @@ class Recipe:
         recipe = cls(geometry, padding, op=op, output_padding=output_padding, **others)
         choice("dtype", recipe.dtype, tuple(map(str, EIGHT_BITS if op in QUANTIZED else formats.SUPPORTED)))
         choice("fill", recipe.fill, fills.known(recipe.dtype))
-        choice("layout", recipe.layout, LAYOUTS)
+        Layouts.parse(recipe.layout)
         for name in ("bias", "batched"):
             if not isinstance(getattr(recipe, name), bool):
                 raise TypeError(f"{name}={getattr(recipe, name)!r}: must be True or False")
@@ -153,7 +161,8 @@ class Recipe:
         batched = all(array.ndim == 4 for name, array in arrays.items() if name in ("input", "grad_output"))
         extra = per_axis("output_padding", case.output_padding, 0)
         given = (case.geometry, case.padding, batched, case.bias is not None, str(dtype), fill, 0, case.op)
-        return cls(*given, (extra[0], extra[1]), quantisation="plain" if case.op in QUANTIZED else "")
+        quantisation = "plain" if case.op in QUANTIZED else ""
+        return cls(*given, (extra[0], extra[1]), quantisation=quantisation, **case.results)
 
     def __repr__(self) -> str:
         """Code that makes the recipe again."""

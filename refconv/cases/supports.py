@@ -3,22 +3,25 @@
 Knows geometries' options and recipes; not how cases are made, nor who is judged.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from refconv.cases import fills
 from refconv.cases.numbers import Multiples, Numbers, both
-from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MODAL, Recipe
-from refconv.core.checks import PADDING_NAMES, choice, integer
+from refconv.cases.recipe import ARRANGEMENTS, MODAL, Recipe
+from refconv.cases.said import DEPTHWISE, FIXED_LAYOUTS, IN_NUMBERS, from_layouts, parsed, parsed_padding, said_value
+from refconv.core.checks import choice
 from refconv.core.errors import GeometryError
-from refconv.core.padding import MODES
+from refconv.core.geometry import Geometry
 
-DEPTHWISE = "depthwise"
 SIZES = ("channels", "filters", "height", "width")
-UNSIZED = ("conv_transpose2d", "conv2d_bias")  # operators of which these claims say nothing: shapes are named as cases
+# Operators of which some of these claims say nothing: their shapes are named as cases.
+UNSIZED = {"conv_transpose2d": ("height", "width"), "conv2d_bias": SIZES}
+OPERAND = "operand"  # for the dtype of results: that of the operands
 UNUSUAL = ("special", "subnormal", "wide")  # fills of numbers that a candidate may be said not to take
-NOT_CLAIMED = ("out", "largest", "shapes", "padding_names", "numeric_padding")  # what is no claim of the candidate's
+# What callers say elsewhere, or in other words.
+NOT_CLAIMED = ("out", "largest", "shapes", "padding_names", "numeric_padding", "out_dtype", "overflow")
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,12 @@ class Supports:
         Only these, or one input channel in each group; any if not given.
     batch, channels, filters, height, width, stride, dilation, kernel, padding : tuple of int or Multiples, optional
         Only these (of the last four for both axes); any if not given. Channels are those of the input, filters the
-        output's, height and width the input's; of a gradient, those of the convolution that it belongs to. Transposed
-        convolutions and bias gradients have no claims of sizes.
+        output's, height and width the input's; of a gradient, those of the convolution that it belongs to. Bias
+        gradients have no claims of sizes, transposed convolutions none of height and width.
     stride_h, stride_w, dilation_h, dilation_w, kernel_h, kernel_w, padding_h, padding_w : tuple of int or Multiples
         The same for one axis.
+    square : tuple of {"kernel", "stride", "padding", "dilation"}
+        What is the same for both axes. Callers may also say True, for all of them.
     padding_names : tuple of {"same", "valid", "same_upper", "same_lower"}
         Texts that the padding may be. Callers say `padding="valid"`, or several, `"numbers"` for others.
     numeric_padding : bool
@@ -43,6 +48,9 @@ class Supports:
         Whether there may be NaN, infinities and -0, subnormal numbers, and numbers of the whole range of exponents.
     padding_mode, layout : tuple of str
         Only these.
+    input_layout, weight_layout, output_layout : str
+        The layouts that the candidate is made for: the letters of "NCHW" and "OIHW" in any order, or "HWCM", which goes
+        with depthwise groups alone. Empty if `layout` says which there are.
     string_padding, asymmetric_padding, unbatched : bool
         Whether padding "same" and "valid", padding unequal on the sides of an axis, and input without a batch axis may
         be generated.
@@ -59,6 +67,8 @@ class Supports:
         The most products of a case. Callers cannot set it: `refconv.verify` has an option for it.
     shapes : tuple of Recipe, optional
         The only shapes, with their options. Callers cannot set them here: `refconv.verify` takes them as cases.
+    out_dtype, overflow : str
+        Of every call, as `Recipe` has them. Callers cannot set them here: `refconv.verify` has options for them.
     errors, deterministic, batch_invariant, threads : bool
         What the candidate also claims: that wrong arguments raise, that the same call gives the same bits, that an
         image, or a group, gives the same bits alone and with others, and that two threads may call it at the same time.
@@ -87,10 +97,14 @@ class Supports:
     padding: Numbers | None = None
     padding_h: Numbers | None = None
     padding_w: Numbers | None = None
+    square: tuple[str, ...] = ()
     padding_names: tuple[str, ...] = ()
     numeric_padding: bool = True
     padding_mode: tuple[str, ...] = ("zeros",)
     layout: tuple[str, ...] = ("NCHW",)
+    input_layout: str = ""
+    weight_layout: str = ""
+    output_layout: str = ""
     string_padding: bool = False
     asymmetric_padding: bool = False
     unbatched: bool = False
@@ -104,6 +118,8 @@ class Supports:
     large: bool = True
     largest: int | None = None
     shapes: tuple[Recipe, ...] | None = None
+    out_dtype: str = ""
+    overflow: str = ""
     errors: bool = False
     deterministic: bool = False
     batch_invariant: bool = False
@@ -130,14 +146,15 @@ class Supports:
             raise TypeError(f"supports={supports!r}: must be a mapping of names to values")
         names = tuple(field.name for field in fields(cls) if field.name not in NOT_CLAIMED)
         given = {choice("supports", name, names): value for name, value in supports.items()}
-        parsed = {name: _parsed(name, value) for name, value in given.items() if name != "padding"}
+        claims = {name: parsed(name, value) for name, value in given.items() if name != "padding"}
         if "padding" in given:
-            parsed |= _parsed_padding(given["padding"])
-        if "batch" in parsed and not parsed.get("empty_batch", True):
-            parsed["batch"] = both(parsed["batch"], Multiples(1, 1))
-            if not parsed["batch"]:
+            claims |= parsed_padding(given["padding"])
+        if "batch" in claims and not claims.get("empty_batch", True):
+            claims["batch"] = both(claims["batch"], Multiples(1, 1))
+            if not claims["batch"]:
                 raise GeometryError(f"supports['batch']={supports['batch']!r}: must not be 0 alone without empty_batch")
-        claimed = cls(**parsed)
+        claims |= from_layouts(given, claims)
+        claimed = cls(**claims)
         for name in ("stride", "dilation", "kernel", "padding"):
             if () in (claimed.along(name, 0), claimed.along(name, 1)):
                 raise GeometryError(f"supports[{name!r}]={given.get(name)!r}: must have a number that its axes have")
@@ -150,6 +167,35 @@ class Supports:
         (2,)
         """
         return both(getattr(self, name), getattr(self, f"{name}_{'hw'[axis]}"))
+
+    @property
+    def layouts(self) -> str:
+        """All layouts that the candidate is made for, as a recipe has them; empty if it is made for none.
+
+        >>> Supports(input_layout="NHWC", weight_layout="HWIO").layouts
+        'NHWC,HWIO,NCHW'
+        """
+        said = [getattr(self, name) for name in FIXED_LAYOUTS]
+        names = [layout or usual for layout, usual in zip(said, FIXED_LAYOUTS.values(), strict=True)]
+        return ",".join(names) if any(said) else ""
+
+    def of_every_call(self, recipe: Any) -> Any:
+        """A recipe, or what has its fields, as the candidate is called with it: in its layouts, with its results."""
+        return replace(recipe, **self.of_calls) if self.of_calls else recipe
+
+    def of_dtype(self, dtype: str) -> "Supports":
+        """What is supported of operands of a dtype: `OPERAND` stands for theirs as that of the results.
+
+        >>> Supports(out_dtype=OPERAND).of_dtype("int8").out_dtype
+        'int8'
+        """
+        return replace(self, out_dtype=dtype) if self.out_dtype == OPERAND else self
+
+    @property
+    def of_calls(self) -> dict[str, str]:
+        """What all calls have in common, as fields of a recipe."""
+        common = {"layout": self.layouts, "out_dtype": self.out_dtype, "overflow": self.overflow}
+        return {name: value for name, value in common.items() if value}
 
     def fills(self, dtype: str) -> tuple[str, ...]:
         """What arrays of a dtype may be filled with, of what there is for it.
@@ -184,7 +230,7 @@ class Supports:
         """Whether arrays may hold such numbers."""
         return fill not in UNUSUAL or getattr(self, fill)
 
-    def within(self, limits: Mapping[str, int], why: str) -> "Supports":
+    def within(self, limits: Mapping[str, int | tuple[int, ...]], why: str) -> "Supports":
         """What is supported of what an error model can bound, say.
 
         Raises
@@ -197,11 +243,15 @@ class Supports:
         >>> Supports(stride=(1, 2)).within({"stride": 1, "kernel": 3}, "model='winograd:4,3'").kernel
         (3,)
         """
-        for name, number in limits.items():
+        changes: dict[str, Any] = {}
+        for name, limit in limits.items():
+            numbers = limit if isinstance(limit, tuple) else (limit,)
             for allowed in (getattr(self, name), *(self.along(name, axis) for axis in (0, 1))):
-                if allowed is not None and number not in allowed:
-                    raise GeometryError(f"supports[{name!r}]={allowed}: must be {number} or more numbers, for {why}")
-        changes: dict[str, Any] = {name: (number,) for name, number in limits.items()}
+                if allowed is not None and not any(number in allowed for number in numbers):
+                    required = " or ".join(map(str, numbers))
+                    raise GeometryError(f"supports[{name!r}]={allowed}: must be {required} or more numbers, for {why}")
+            claimed = getattr(self, name)
+            changes[name] = tuple(number for number in numbers if claimed is None or number in claimed)
         return replace(self, **changes)
 
     def allows(self, recipe: Any) -> bool:
@@ -213,9 +263,10 @@ class Supports:
         """
         g, op = recipe.geometry, getattr(recipe, "op", "conv2d")  # a layer over real images has no op
         of_axes = (("stride", g.stride), ("dilation", g.dilation), ("kernel", g.kernel))
+        pairs = dict(of_axes, padding=g.padding)
         numbers: list[tuple[Numbers | None, int]] = [
             (None if isinstance(self.groups, str) else self.groups, g.groups),
-            (self.channels, g.in_channels), (self.filters, g.out_channels),
+            *zip((self.channels, self.filters), channels_of(op, g), strict=True),
             *zip((self.height, self.width), g.size, strict=True),
             *((self.along(name, axis), used[axis]) for name, used in of_axes for axis in (0, 1)),
         ]  # fmt: skip
@@ -228,11 +279,12 @@ class Supports:
             and (self.batch is None or g.batch in self.batch)
             and (self.groups != DEPTHWISE or g.groups == g.in_channels)
             and (op not in MODAL or g.padding_mode in self.padding_mode)
-            and recipe.layout in self.layout
+            and recipe.layout in ((self.layouts,) if self.layouts else self.layout)
             and (self.numeric_padding if not named else self._names(recipe.padding))
             and self.has(recipe.fill)
             and (self.asymmetric_padding or named or not unequal)
             and (self.unbatched or recipe.batched)
+            and all(pairs[name][0] == pairs[name][1] for name in self.square if name != "padding" or not named)
             and (self.largest is None or g.products <= self.largest)
             and (self.empty_batch or g.batch > 0)
             and (self.bias or not recipe.bias)
@@ -261,20 +313,14 @@ class Supports:
             padding_mode=tuple(dict.fromkeys((*self.padding_mode, *(shape.geometry.padding_mode for shape in shapes)))),
         )
         for shape in shapes:
-            if not wider.allows(replace(shape, layout=self.layout[0])):
+            if not wider.allows(replace(shape, layout=self.layouts or self.layout[0])):
                 raise GeometryError(f"cases: {shape} must be one that the candidate and its model are said to take")
         return replace(wider, shapes=shapes)
 
 
-def said_value(name: str, value: Any) -> Any:
-    """The value of a claim as a caller says it."""
-    if isinstance(value, Multiples):
-        return {"multiple_of": value.multiple_of} | (
-            {"at_least": value.at_least} if value.at_least > _LEAST.get(name, 1) else {}
-        )
-    if name == "views":
-        return list(value) if len(value) > 1 else False
-    return value[0] if isinstance(value, tuple) and len(value) == 1 else value
+def channels_of(op: str, g: Geometry) -> tuple[int, int]:
+    """Input and output channels of an operator, of a gradient those of the convolution that it belongs to."""
+    return (g.out_channels, g.in_channels) if op == "conv_transpose2d" else (g.in_channels, g.out_channels)
 
 
 def same_call(recipe: Any, shape: Recipe) -> bool:
@@ -282,69 +328,3 @@ def same_call(recipe: Any, shape: Recipe) -> bool:
     named = isinstance(recipe.padding, str) or isinstance(shape.padding, str)  # else the geometry has it
     names = ("geometry", "batched", "output_padding", *["padding"] * named)
     return all(getattr(recipe, name) == getattr(shape, name) for name in names)
-
-
-_LEAST = {"groups": 1, "batch": 0, "channels": 1, "filters": 1, "height": 1, "width": 1} | {
-    f"{name}{axis}": least
-    for name, least in (("stride", 1), ("dilation", 1), ("kernel", 1), ("padding", 0))
-    for axis in ("", "_h", "_w")
-}
-_NAMES = {"padding_mode": MODES, "layout": LAYOUTS, "views": ARRANGEMENTS}
-IN_NUMBERS = "numbers"
-_OF_MULTIPLES = ("multiple_of", "at_least")
-
-
-def _parsed(name: str, value: Any) -> Any:
-    label = f"supports[{name!r}]"
-    if name == "groups" and isinstance(value, str):
-        return choice(label, value, (DEPTHWISE,))
-    if name in _LEAST:
-        return _parsed_numbers(label, value, _LEAST[name])
-    if name == "views" and isinstance(value, bool):
-        return ARRANGEMENTS if value else ARRANGEMENTS[:1]
-    if name in _NAMES:
-        allowed = _NAMES[name]
-        chosen = [choice(label, option, allowed) for option in _several(label, value)]
-        if name == "views":
-            chosen.append(ARRANGEMENTS[0])  # every candidate takes contiguous arrays
-        return tuple(option for option in allowed if option in chosen)
-    if not isinstance(value, bool):
-        raise TypeError(f"{label}={value!r}: must be True or False")
-    return value
-
-
-def _parsed_numbers(label: str, value: Any, least: int) -> Numbers:
-    """A number, several, or a mapping with `multiple_of` and `at_least`."""
-    if not isinstance(value, Mapping):
-        return tuple(sorted({integer(label, number, least) for number in _several(label, value)}))
-    for name in value:
-        choice(label, name, _OF_MULTIPLES)
-    of = integer(f"{label}['multiple_of']", value.get("multiple_of", 1), 1)
-    return Multiples(of, integer(f"{label}['at_least']", value.get("at_least", least), least))
-
-
-def _parsed_padding(value: Any) -> dict[str, Any]:
-    """What the claim says of padding in numbers, and of padding in words."""
-    label = "supports['padding']"
-    if isinstance(value, Mapping):
-        return {"padding": _parsed_numbers(label, value, 0)}
-    entries = _several(label, value)
-    words = [choice(label, entry, (IN_NUMBERS, *PADDING_NAMES)) for entry in entries if isinstance(entry, str)]
-    numbers = [entry for entry in entries if not isinstance(entry, str)]
-    return {
-        "padding": _parsed_numbers(label, numbers, 0) if numbers else None,
-        "padding_names": tuple(name for name in PADDING_NAMES if name in words),
-        "numeric_padding": bool(numbers) or IN_NUMBERS in words,
-    }
-
-
-def _several(label: str, value: Any) -> list[Any]:
-    """One value or several, as a list."""
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        return [value]
-    if isinstance(value, Mapping):
-        raise TypeError(f"{label}={value!r}: must be one value or a list of them, not a mapping")
-    values = list(value)
-    if not values:
-        raise ValueError(f"{label}={value!r}: must name one at least")
-    return values

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from refconv.cases.geometry_text import FORWARD
 from refconv.cases.recipe import ARRANGEMENTS, ARRAYS, BIASED, LAYOUTS, MODAL, OFFSETS, OUTPUT, QUANTIZED, Recipe
-from refconv.cases.supports import DEPTHWISE, Supports
+from refconv.cases.said import DEPTHWISE
+from refconv.cases.supports import Supports
 from refconv.core.checks import PADDING_NAMES, STRIDED_SAME, Padding
 from refconv.core.formats import SUPPORTED
 from refconv.core.geometry import Geometry
@@ -62,6 +63,9 @@ class Values(NamedTuple):
     dtype: str = "float32"
     fill: str = "integers"
     seed: int = 0
+    layouts: str = ""  # that the candidate is made for; these three are the same in all cases of a campaign
+    out_dtype: str = ""
+    overflow: str = ""
 
 
 class Rules:
@@ -86,7 +90,11 @@ class Rules:
         self.stride = supports.along("stride", 0), supports.along("stride", 1)
         self.dilation = supports.along("dilation", 0), supports.along("dilation", 1)
         self.fitted_axes = supports.height or supports.width or any(self.pads)
-        self.fitted_channels = supports.channels or supports.filters
+        # Of the forward convolution that a geometry describes.
+        self.channels = (supports.channels, supports.filters)[:: -1 if self.transposed else 1]
+        self.fitted_channels = any(self.channels)
+        self.of_every_call = {{"layout": "layouts"}.get(name, name): value for name, value in supports.of_calls.items()}
+        self.square_padding = "padding" in supports.square
         self.unbatched = supports.unbatched and (supports.batch is None or 1 in supports.batch)
         self.shapes = tuple(map(values_of, supports.shapes or ()))
         self.restricted = any(
@@ -129,9 +137,9 @@ def recipe_of(op: str, v: Values) -> Recipe:
     arrangements = zip(names, (v.first, v.second, v.third, v.output), strict=True)
     return Recipe(
         geometry, padding, v.batched, v.bias, v.dtype, v.fill, v.seed, op,
-        output_padding(v) if op == "conv_transpose2d" else (0, 0), v.layout,
+        output_padding(v) if op == "conv_transpose2d" else (0, 0), v.layouts or v.layout,
         tuple((name, arrangement) for name, arrangement in arrangements if arrangement != "contiguous"),
-        v.quantisation if op in QUANTIZED else "",
+        v.quantisation if op in QUANTIZED else "", v.out_dtype, v.overflow,
     )  # fmt: skip
 
 
@@ -157,7 +165,8 @@ def values_of(recipe: Recipe) -> Values:
         height=height, width=width, rows=rows, columns=columns, top=top, left=left, bottom=bottom, right=right,
         stride_h=stride_h, stride_w=stride_w, dilation_h=dilation_h, dilation_w=dilation_w,
         extra_h=extra_h, extra_w=extra_w, depthwise=None, padding=padding, mode=g.padding_mode,
-        batched=recipe.batched, bias=recipe.bias, layout=recipe.layout,
+        batched=recipe.batched, bias=recipe.bias, layout="NCHW" if recipe.layout not in LAYOUTS else recipe.layout,
+        layouts="" if recipe.layout in LAYOUTS else recipe.layout, out_dtype=recipe.out_dtype, overflow=recipe.overflow,
         first=first, second=second if len(names) > 1 else "contiguous", third=third, output=output,
         quantisation=recipe.quantisation or "plain", dtype=recipe.dtype, fill=recipe.fill, seed=recipe.seed,
     )  # fmt: skip

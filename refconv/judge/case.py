@@ -5,23 +5,29 @@ judged.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, replace
 from functools import partial
+from itertools import starmap
 from typing import Any, ClassVar
 
 import numpy as np
 
 from refconv.arrays.interop import to_numpy
-from refconv.core import formats
+from refconv.core import formats, layouts
 from refconv.core.checks import integer
 from refconv.core.errors import GeometryError
+from refconv.core.layouts import IMAGES, USUAL, WEIGHTS, Layouts, result_name
 from refconv.core.receptive_field import receptive_field
 from refconv.judge import error_statistics, padded_taps, sampling, tolerances
-from refconv.judge.bounds import ErrorModel
+from refconv.judge.bounds import ErrorModel, Model
 from refconv.judge.bounds.rounding import OUTWARDS
+from refconv.judge.case_code import ARRAYS
 from refconv.judge.comparison import Comparison, compare, mismatch, misshapen
 from refconv.judge.reference import Reference
 from refconv.judge.standard import either, errors
+from refconv.ops.family import OPERATORS
+
+SIZES = ("input_size", "weight_size")  # arguments that are shapes of arrays
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -36,6 +42,13 @@ class Case(Reference):
     input, weight, bias, stride, padding, dilation, groups, ...
         As the operator of `refconv` takes them; arrays of any kind, held as NumPy arrays. What it does not take must
         not be given.
+    out_dtype, overflow : str
+        As `refconv.conv2d` takes them; of results in float16, bfloat16 or float8, `overflow="saturate"` puts the
+        largest number in place of what is larger, infinity included.
+    layout, weight_layout : str
+        In which input, output and their sizes, and the weight, are given, and outputs are judged: the letters of "NCHW"
+        and "OIHW" in any order, or "HWCM" for a depthwise weight (`groups` must be given). The attributes, and a
+        copy by `dataclasses.replace`, hold the arrays in NCHW and OIHW; `arguments()` returns them as they were given.
 
     Raises
     ------
@@ -54,11 +67,95 @@ class Case(Reference):
     # What diagnoses a wrong output stands above the judge, so the package's face says which function does: it is called
     # with the case, the output, the comparison and the model when a diagnosis is read.
     diagnoser: ClassVar[Callable[..., Any] | None] = None
+    layouts: ClassVar[Layouts] = USUAL  # of one that is given in others
+
+    layout: InitVar[str] = IMAGES
+    weight_layout: InitVar[str] = WEIGHTS
+
+    def __post_init__(self, layout: str, weight_layout: str) -> None:
+        """Keep what is given in torch's layout: a copy of the case, or of a part of it, is in that layout."""
+        images = layouts.checked("layout", layout, IMAGES)
+        given = Layouts(images, layouts.checked("weight_layout", weight_layout, WEIGHTS), images)
+        if given != USUAL:
+            self._restore(given)
+        super().__post_init__()
+
+    def _restore(self, given: Layouts) -> None:
+        """Bring what is given in other layouts into torch's."""
+        for name in ARRAYS:
+            if getattr(self, name) is not None:
+                self._keep(name, given.restored(name, to_numpy(name, getattr(self, name))))
+        for name in SIZES:
+            if getattr(self, name) is not None:
+                self._keep(name, given.restored_size(name, tuple(map(int, getattr(self, name)))))
+        self._keep("layouts", given)
+
+    def given_in(self, layout: str) -> "Case":
+        """The same case, as if it had been given in layouts that a recipe names: "NHWC", or "NHWC,HWIO,NHWC"."""
+        case = replace(self)
+        object.__setattr__(case, "layouts", Layouts.parse(layout))
+        return case if self.recipe is None else case.made_by(self.recipe)
+
+    def _usual(self, output: np.ndarray) -> np.ndarray:
+        """An output in torch's layout."""
+        return self.layouts.restored(result_name(self.op), output)
+
+    def _stored(self, output: np.ndarray) -> np.ndarray:
+        """An array like the output in the layout of the case."""
+        return self.layouts.stored(result_name(self.op), output, self.geometry.groups)
+
+    def arguments(self) -> tuple[Any, ...]:
+        """The positional arguments of a candidate, in the case's layout; else as `Reference.arguments`."""
+        arguments = zip(OPERATORS[self.op].parameters, super().arguments(), strict=True)
+        return tuple(starmap(self._given, arguments))
+
+    def _given(self, name: str, value: Any) -> Any:
+        """An argument in the case's layout."""
+        if name in SIZES:
+            return self.layouts.size(name, value, self.geometry.groups)
+        return self.layouts.stored(name, value, self.geometry.groups) if isinstance(value, np.ndarray) else value
+
+    def expected(self, precision: str = "exact") -> np.ndarray:
+        """The oracle's output, rounded, in the case's layout; `precision` as `refconv.conv2d` has it."""
+        return self._stored(super().expected(precision))
+
+    def is_expected(self, actual: np.ndarray) -> bool:
+        """Whether an output is the oracle's own to the last bit: then `check` finds it "identical".
+
+        No bounds are computed, so this is several times as fast as `check`.
+
+        Parameters
+        ----------
+        actual : ndarray
+            Of any shape and dtype.
+
+        Raises
+        ------
+        OverflowError
+            If the expected integers do not fit.
+
+        Examples
+        --------
+        >>> case = Case(input=np.ones((1, 1, 1)), weight=np.ones((1, 1, 1, 1)))
+        >>> case.is_expected(np.ones((1, 1, 1))), case.is_expected(np.ones((1, 1, 1), "float32"))
+        (True, False)
+        """
+        return super().is_expected(self._usual(actual))
+
+    def __str__(self) -> str:
+        shown = f" (in {self.layouts.input} and {self.layouts.weight}; indices are in {IMAGES})"
+        return super().__str__() + shown * (self.layouts != USUAL)
+
+    def __repr__(self) -> str:
+        if self.layouts == USUAL:
+            return super().__repr__()
+        usual = super().__repr__() if self.recipe is not None else repr(replace(self))
+        return f"<{self}>" if usual.startswith("<") else f"{usual}.given_in({str(self.layouts)!r})"
 
     def check(
         self,
         actual: Any,
-        model: ErrorModel | None = None,
+        model: Model | None = None,
         *,
         strict: bool = False,
         allow_suspicious: bool = False,
@@ -71,7 +168,7 @@ class Case(Reference):
         ----------
         actual : array
             What a candidate returned; any kind of array that `refconv.conv2d` takes. Anything else is wrong.
-        model : ErrorModel, optional
+        model : ErrorModel, str or callable, optional
             What the implementation says of how it computes; as in `bound`.
         strict : bool
             Whether taps that lie in a padding of zeros must be multiplied by these: 0 times infinity is NaN. By default
@@ -109,14 +206,15 @@ class Case(Reference):
                 actual, self._model(model), sample, seed, strict=strict, allow_suspicious=allow_suspicious
             )
 
-    def bound(self, model: ErrorModel | None = None) -> np.ndarray:
+    def bound(self, model: Model | None = None) -> np.ndarray:
         """Largest admissible error of each element against the exact, unrounded value.
 
         Parameters
         ----------
-        model : ErrorModel, optional
-            What the implementation says of how it computes; by default that it sums directly, in any order, in float32
-            (or float64 for float64 and complex128), and rounds once.
+        model : ErrorModel, str or callable, optional
+            What the implementation says of how it computes: a model, the text of one, several with "|" between them
+            (the first that can be, of such a call), or a function of the case that returns any of these. By default
+            that it sums directly, in any order, in float32 (or float64 for float64 and complex128), and rounds once.
 
         Returns
         -------
@@ -137,19 +235,21 @@ class Case(Reference):
         >>> bool(case.bound() < case.bound(ErrorModel.direct("float16")))
         True
         """
-        bounds = self._limits(self._model(model))
+        with np.errstate(all="ignore"):
+            standard = self.standard(model)
+        bounds = standard.bound
         if self._dtype in formats.INTEGERS:
-            return bounds
-        limits, value = formats.parts(bounds), formats.parts(self._value)
+            return self._stored(bounds)
+        limits, value = formats.parts(bounds), formats.parts(standard.exact)
         # Where float64 adds integers exactly, the oracle's own sum has no error.
         certain = self.sums.integral & (self.sums.absolute < 1 / formats.unit_roundoff("float64"))
         with np.errstate(all="ignore"):
             once = np.abs(formats.parts(self._expected).astype(np.float64) - value)
             once = OUTWARDS * (once + np.where(certain, 0, self.sums.value_error))
         limits = np.where((limits == 0) & np.isfinite(once), once, limits)
-        return limits.view(bounds.dtype)
+        return self._stored(limits.view(bounds.dtype))
 
-    def tolerances(self, model: ErrorModel | None = None) -> tolerances.Tolerances:
+    def tolerances(self, model: Model | None = None) -> tolerances.Tolerances:
         """The rtol and atol to write into an assert_close for this call: tight, and safe.
 
         The pair with the smallest mean of ``atol + rtol * |expected|`` among those that accept every output that the
@@ -157,7 +257,7 @@ class Case(Reference):
 
         Parameters
         ----------
-        model : ErrorModel, optional
+        model : ErrorModel, str or callable, optional
             As in `bound`.
 
         Returns
@@ -190,11 +290,13 @@ class Case(Reference):
         """Judge chosen elements if `sample` asks for fewer than there are, else all."""
         try:
             # A copy, for an array that is written to meanwhile would be judged in parts.
-            output = np.array(to_numpy("actual", actual))
+            output = np.array(self._usual(to_numpy("actual", actual)), order="C")
         except TypeError as error:
             return mismatch(np.empty(0), self.unwritten, str(error), str(self))
         if sample is not None and self.op != "conv2d":
             raise GeometryError(f"sample={sample}: must not be given for {self.op}")
+        if sample is not None and self.overflow != "raise":  # checksums add the outputs
+            raise GeometryError(f"sample={sample}: must not be given with overflow={self.overflow!r}")
         if sample is not None and integer("sample", sample, 1) < self.unwritten.size:
             comparison = sampling.check(self, output, model, sample, seed, strict=strict)
         else:
@@ -202,7 +304,9 @@ class Case(Reference):
         comparison = replace(comparison, allow_suspicious=allow_suspicious)
         if comparison.ok or self.diagnoser is None:
             return comparison
-        return replace(comparison, diagnose=partial(self.diagnoser, self, output, comparison, model, strict=strict))
+        return replace(
+            comparison, diagnose=partial(self.diagnoser, replace(self), output, comparison, model, strict=strict)
+        )
 
     def _compare(self, actual: np.ndarray, model: ErrorModel | None, *, strict: bool) -> Comparison:
         """Judge all elements one by one, then all together."""
@@ -224,7 +328,7 @@ class Case(Reference):
         return comparison.with_statistics(statistics)
 
 
-def assert_close(actual: Any, case: Case, model: ErrorModel | None = None, **options: Any) -> None:
+def assert_close(actual: Any, case: Case, model: Model | None = None, **options: Any) -> None:
     """Raise AssertionError, with the whole story, unless `actual` may come from a sound implementation of `case`.
 
     Parameters

@@ -27,6 +27,10 @@ class Called(Protocol):
     def arrays(self) -> dict[str, np.ndarray]:
         """The tensors of the call, by name."""
 
+    @property
+    def results(self) -> dict[str, Any]:
+        """Dtype and overflow of its results, where they are not the usual ones."""
+
     def arguments(self) -> tuple[Any, ...]:
         """Its positional arguments."""
 
@@ -37,7 +41,7 @@ class Called(Protocol):
 def call_text(case: Called) -> str:
     """The call, in a line."""
     arguments = zip(OPERATORS[case.op].parameters, case.arguments(), strict=True)
-    mode = [f"{name}={value!r}" for name, value in case.keywords().items()]
+    mode = [f"{name}={value!r}" for name, value in (case.keywords() | case.results).items()]
     return f"{case.op}({', '.join([*(f'{name}={_short(value)}' for name, value in arguments), *mode])})"
 
 
@@ -79,4 +83,4 @@ def arguments_code(case: Called, arrays: dict[str, str]) -> dict[str, str]:
             texts |= {name: arrays[name]} if name in arrays else {}
         else:
             texts[name] = literal(value) if name in QUANTIZATION else repr(value)
-    return texts | {name: repr(value) for name, value in case.keywords().items()}
+    return texts | {name: repr(value) for name, value in (case.keywords() | case.results).items()}

@@ -14,7 +14,6 @@ import numpy as np
 from refconv.core import formats
 from refconv.core.formats import parts
 from refconv.judge.bounds import ErrorModel
-from refconv.judge.bounds.operands import FORMATS
 from refconv.judge.bounds.rounding import OUTWARDS, smallest_normal
 from refconv.judge.error_statistics import LARGEST_UNITS, SUM
 from refconv.judge.reference import Reference
@@ -118,7 +117,7 @@ class Checksums:
             judged &= ~(np.repeat(reached, 2, axis=-1) if self.wide.kind == "c" else reached)
         with np.errstate(invalid="ignore"):
             close = all_finite & (np.abs(checksums - expected) <= bound)
-        likely = np.minimum(bound, self._likely(absolute))
+        likely = np.minimum(bound, self._likely(absolute) + 2 * g.out_channels // g.groups * self._lost(x))
         with np.errstate(invalid="ignore"):
             suspicious = int(np.count_nonzero(judged & close & (np.abs(checksums - expected) > likely)))
         size, least = (float(np.median(2 * limit[judged])) if judged.any() else np.inf for limit in (bound, likely))
@@ -128,7 +127,8 @@ class Checksums:
 
     def _likely(self, absolute: np.ndarray) -> np.ndarray:
         """What a checksum may be off if its roundings are mean-independent; infinite where nothing is known of them."""
-        model, g, out = self._claim(), self.case.geometry, formats.part(self.case.unwritten.dtype)
+        model, g = self._claim(), self.case.geometry
+        out = model.output.coarsest(formats.part(self.case.unwritten.dtype))
         n = g.terms * (2 if self.wide.kind == "c" else 1) + 1
         if not (
             self.case.random and model.statistical and n * formats.unit_roundoff(model.accumulator) <= LARGEST_UNITS
@@ -162,11 +162,12 @@ class Checksums:
     def _lost(self, x: np.ndarray) -> float:
         """What operands below a format's normal numbers may add to a bound: the largest weights do not show them."""
         model = self._claim()
-        operands = getattr(model.algorithm, "operands", "exact")
-        if operands == "exact" and not model.flush_to_zero:
+        dtype = formats.part(self.case.input.dtype)
+        least = model.algorithm.least(dtype)
+        if model.flush_to_zero:
+            least = max(least, smallest_normal(model.accumulator), smallest_normal(dtype))
+        if not least:
             return 0.0
-        least = max(smallest_normal(dtype) for dtype in (model.accumulator, formats.part(self.case.input.dtype)))
-        least = max(least, FORMATS[operands].least)
         sizes = [float(np.abs(parts(operand)).max(initial=0)) for operand in (x, self.largest[0])]
         g = self.case.geometry
         return 4 * g.groups * (2 * g.terms + 1) * least * (1 + sum(sizes))

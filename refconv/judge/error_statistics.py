@@ -84,11 +84,12 @@ def statistics(
     n, u = sums.terms, formats.unit_roundoff(model.accumulator)
     if not model.statistical or n * u > LARGEST_UNITS:
         return ()
+    out = model.output.coarsest(out)
     size = np.maximum(np.abs(sums.value), sums.squares) if random_signs else sums.absolute
     rounding = formats.unit_roundoff(out) * np.abs(sums.value) + sums.value_error
     underflow = n * formats.underflow_unit(model.accumulator) + formats.underflow_unit(out)
     scale = u * np.minimum(sums.absolute, sums.squares)  # the latter is not quite 0 where all terms are
-    usable = underflow < NEGLIGIBLE * scale
+    usable = (underflow < NEGLIGIBLE * scale) & (model.algorithm.operand_loss(sums) < NEGLIGIBLE * scale)
     for array in (errors, sums.value, sums.absolute, sums.squares):
         usable &= np.isfinite(array)
     if not usable.any():
@@ -97,9 +98,8 @@ def statistics(
     absolute, squares = sums.absolute[usable], sums.squares[usable]
     operands = model.unit - u  # the operands' own rounding, if any
     limit = min(n, PER_ELEMENT * math.sqrt(n) + 4) * model.unit * absolute + rounding
-    # Two operands are rounded, and each error is uniform between -operands / 2 and operands / 2 at its largest.
     deviation = np.hypot(math.sqrt(n / 3) * u * size, rounding / math.sqrt(3))
-    deviation = np.hypot(deviation, operands * squares / math.sqrt(6))
+    deviation = np.hypot(deviation, model.algorithm.operand_deviation * squares)
     # Outputs that repeat one another err alike. And where operands are rounded, all outputs of a filter share the
     # errors of its weights, all outputs of a place the errors of its inputs: then they count as one.
     _, repeats = np.unique(value, return_counts=True)

@@ -3,7 +3,7 @@
 Knows operators, bounds and standards; not how an output is compared with them, and nothing of verdicts.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from typing import Any, ClassVar, Self
@@ -14,17 +14,14 @@ from refconv.arrays.interop import to_numpy
 from refconv.core import formats
 from refconv.core.checks import Padding, Pair, choice, per_axis
 from refconv.core.geometry import Geometry
-from refconv.judge import padded_taps, randomness
-from refconv.judge.bounds import ErrorModel, Sums, sums_of
+from refconv.judge import given, numbers, padded_taps, randomness
+from refconv.judge.bounds import ErrorModel, Model, Sums, model_of, sums_of
 from refconv.judge.case_code import ARRAYS, QUANTIZATION, call_text, literal_case
 from refconv.judge.standard import Standard
 from refconv.ops import options
 from refconv.ops.family import OPERATORS, Call, Operator, compute
 
-TAKEN = {
-    name: frozenset({"op", *operator.parameters, *(["padding_mode"] if operator.has_padding_mode else [])})
-    for name, operator in OPERATORS.items()
-}
+WIDEST = 8  # bytes of a float64: a result that is no narrower is the exact value as `sums` have it
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -54,17 +51,21 @@ class Reference:
     weight_zero_point: Any = 0
     output_scale: Any = None
     output_zero_point: Any = 0
+    out_dtype: Any = None
+    overflow: str = "raise"
 
     def __post_init__(self) -> None:
         choice("op", self.op, tuple(OPERATORS))
-        self._check_given()
+        self._keep("overflow", given.said_overflow(self.overflow))
+        given.check_fields(self)
         for name in (*ARRAYS, *QUANTIZATION):
             value = getattr(self, name)
             is_array = hasattr(value, "shape") and not isinstance(value, np.generic)
             if value is not None and (name in ARRAYS or is_array):
-                self._keep(name, _frozen(to_numpy(name, value)))
+                self._keep(name, numbers.frozen(to_numpy(name, value)))
         if not self._operator.is_quantized:
             options.common_dtype(self._first, self._first if self._second is None else self._second, self.bias)
+            self._keep("out_dtype", given.result_name(self._first.dtype, self.out_dtype, self.overflow))
         self._keep_tuples()
         if self._operator.is_quantized:
             _ = self._expected  # computed now, so that wrong zero points and scales are refused here
@@ -79,6 +80,12 @@ class Reference:
         """
         arrays = {name: getattr(self, name) for name in self._operator.parameters if name in ARRAYS}
         return {name: array for name, array in arrays.items() if array is not None}
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """`out_dtype` and `overflow`, where they are not the usual ones."""
+        results: dict[str, Any] = {"out_dtype": self.out_dtype, "overflow": self.overflow.removeprefix("raise")}
+        return {name: value for name, value in results.items() if value}
 
     @cached_property
     def geometry(self) -> Geometry:
@@ -116,12 +123,14 @@ class Reference:
     @cached_property
     def random(self) -> bool:
         """Whether the operands look random, so that the errors of roundings have mean 0."""
-        return all(randomness.random_significands(_real(array)) for array in self._operands[:2] if array is not None)
+        return all(
+            randomness.random_significands(numbers.real(array)) for array in self._operands[:2] if array is not None
+        )
 
     @cached_property
     def random_signs(self) -> bool:
         """Whether the weights' signs are random, so that partial sums are not much larger than the sums."""
-        signs = _real(self._first if self._second is None else self._second)
+        signs = numbers.real(self._first if self._second is None else self._second)
         if self.op == "conv2d":
             return randomness.random_signs(signs)
         signs = signs[None] if self._second is not self.weight and self._first.ndim == 3 else signs
@@ -131,30 +140,10 @@ class Reference:
         """The oracle's output, rounded; `precision` as `refconv.conv2d` has it."""
         if precision == "exact":
             return self._expected.copy()
-        return compute(self.op, self.arguments(), self.padding_mode, precision)
+        return self._result(self._computed(precision, self._dtype))
 
     def is_expected(self, actual: np.ndarray) -> bool:
-        """Whether an output is the oracle's own to the last bit: then `check` finds it "identical".
-
-        No bounds are computed, so this is several times as fast as `check`.
-
-        Parameters
-        ----------
-        actual : ndarray
-            Of any shape and dtype.
-
-        Raises
-        ------
-        OverflowError
-            If the expected integers do not fit.
-
-        Examples
-        --------
-        >>> from refconv.judge.case import Case
-        >>> case = Case(input=np.ones((1, 1, 1)), weight=np.ones((1, 1, 1, 1)))
-        >>> case.is_expected(np.ones((1, 1, 1))), case.is_expected(np.ones((1, 1, 1), "float32"))
-        (True, False)
-        """
+        """As `Case.is_expected`, in torch's layout."""
         expected = self._expected
         alike = actual.shape == expected.shape and actual.dtype == expected.dtype
         return alike and actual.tobytes() == expected.tobytes()
@@ -164,7 +153,7 @@ class Reference:
         """The sums behind the outputs, for floats and complex numbers: what error models look at."""
         return sums_of(self.call, self._operands, self._value, self._special, exact=self._is_double)
 
-    def standard(self, model: ErrorModel | None = None) -> Standard:
+    def standard(self, model: Model | None = None) -> Standard:
         """What outputs are judged by, element by element, under a model; kept for the next output."""
         model = self._model(model)
         if model not in self._standards:
@@ -188,20 +177,9 @@ class Reference:
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles run the constructor again, for a copied array could be written to."""
         made = partial(type(self), **{field.name: getattr(self, field.name) for field in fields(self)})
-        return made, (), None if self.recipe is None else {"recipe": self.recipe}
+        return made, (), {name: self.__dict__[name] for name in ("recipe", "layouts") if name in self.__dict__} or None
 
     # What the fields hold: checked, and kept so that nobody can change it.
-
-    def _check_given(self) -> None:
-        """Refuse what the operator does not take, and insist on what it must have."""
-        taken = self._taken
-        for field in fields(self):
-            name, default, value = field.name, field.default, getattr(self, field.name)
-            if name in taken:
-                if value is None and name != "bias":
-                    raise TypeError(f"{name}=None: must be given for {self.op}")
-            elif value is not default and (type(value) is not type(default) or value != default):
-                raise TypeError(f"{name}={value!r}: {self.op} does not take it")
 
     def _keep_tuples(self) -> None:
         """Keep numbers and sizes as tuples of our own: what the caller holds may change."""
@@ -222,7 +200,7 @@ class Reference:
     @property
     def _taken(self) -> frozenset[str]:
         """Names of the fields that the operator takes."""
-        return TAKEN[self.op]
+        return given.TAKEN[self.op]
 
     def _argument(self, name: str) -> Any:
         value = getattr(self, name)
@@ -249,7 +227,7 @@ class Reference:
         return getattr(self, self._operator.second) if self._operator.second else None
 
     @property
-    def _operands(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    def _operands(self) -> numbers.Operands:
         """First array, second array and bias, as `Call.apply` takes them."""
         return self._first, self._second, self.bias
 
@@ -262,16 +240,38 @@ class Reference:
     @cached_property
     def _dtype(self) -> np.dtype:
         """Dtype of the output."""
-        return self._expected.dtype if self._operator.is_quantized else formats.result_dtype(self._first.dtype)
+        if self._operator.is_quantized:
+            return self._expected.dtype
+        return formats.result_dtype(self._first.dtype) if self.out_dtype is None else np.dtype(self.out_dtype)
 
     @cached_property
     def _expected(self) -> np.ndarray:
+        """What must come out: the exact value rounded once, and saturated if that is asked for."""
+        return self._result(self._rounded)
+
+    @property
+    def _saturates(self) -> bool:
+        """Whether floats that are too large become the largest number."""
+        return self.overflow == "saturate" and self._dtype not in formats.INTEGERS
+
+    @cached_property
+    def _rounded(self) -> np.ndarray:
         """The exact value rounded once; computed from the float64 sum where the error of that sum can't matter."""
         if not self._operator.is_quantized and self._dtype not in formats.INTEGERS:
             rounded = self._certainly_rounded()
             if rounded is not None:
                 return rounded
-        return compute(self.op, self.arguments(), self.padding_mode, "exact")
+        return self._computed("exact", None if self._operator.is_quantized else self._dtype)
+
+    def _computed(self, precision: str, dtype: np.dtype | None) -> np.ndarray:
+        """The oracle's result in a dtype."""
+        return compute(self.op, Reference.arguments(self), self.padding_mode, precision, dtype, self.overflow)
+
+    def _result(self, rounded: np.ndarray, value: np.ndarray | None = None) -> np.ndarray:
+        """Rounded sums as they must come out, where `overflow` says what becomes of floats that are too large."""
+        if not self._saturates:
+            return rounded
+        return numbers.saturated(rounded, self._value if value is None else value)
 
     def _certainly_rounded(self) -> np.ndarray | None:
         """The float64 sums rounded, if the exact sums are certainly rounded to the same; else None."""
@@ -290,24 +290,26 @@ class Reference:
     @cached_property
     def adds_exactly(self) -> bool:
         """Whether the operands are integers so small that float64 rounds no sum of their products, in any order."""
-        x, w, bias = (0.0 if operand is None else _largest_integer(operand) for operand in self._operands)
+        x, w, bias = (0.0 if operand is None else numbers.largest_integer(operand) for operand in self._operands)
         products = self.call.products * (2 if self._dtype in formats.COMPLEX else 1)
         return products * x * (w if self._second is not None else 1) + bias < 1 / formats.unit_roundoff("float64")
 
     @cached_property
     def _value(self) -> np.ndarray:
         """The exact values in float64 (complex128), up to `sums.value_error`, the error of the oracle's own sums."""
-        if self._dtype in formats.INTEGERS or (self._is_double and not self.adds_exactly):
+        if self._dtype in formats.INTEGERS:
             return self._expected
-        return self.call.apply(*_mapped(_widened, self._operands))
+        if self._is_double and not self.adds_exactly:
+            return self._rounded if formats.part(self._dtype).itemsize >= WIDEST else self._computed("exact", None)
+        return self.call.apply(*numbers.mapped(numbers.widened, self._operands))
 
     @cached_property
     def _special(self) -> np.ndarray:
         """NaN and infinity where they must come out, whatever the finite numbers are; elsewhere any number."""
-        wide = _mapped(_widened, self._operands)
+        wide = numbers.mapped(numbers.widened, self._operands)
         if all(operand is None or np.isfinite(operand).all() for operand in wide):
             return np.zeros(())
-        return self.call.apply(*_mapped(_signs, wide))
+        return self.call.apply(*numbers.mapped(numbers.signs, wide))
 
     # What outputs are judged by.
 
@@ -315,17 +317,16 @@ class Reference:
     def _standards(self) -> dict[ErrorModel | None, Standard]:
         return {}
 
-    def _model(self, model: ErrorModel | None) -> ErrorModel | None:
-        """The model to judge by: that passed, or one inferred from the dtype; None for integers, which are exact."""
-        if model is not None and not isinstance(model, ErrorModel):
-            raise TypeError(f"model={model!r}: must be an ErrorModel")
-        return None if self._dtype in formats.INTEGERS else model or ErrorModel.inferred(self._dtype)
+    def _model(self, model: Model | None) -> ErrorModel | None:
+        """The model to judge by: that claimed, or one inferred from the dtype; None for integers, which are exact."""
+        claimed = model_of(model, self)
+        return None if self._dtype in formats.INTEGERS else claimed or ErrorModel.inferred(self._first.dtype)
 
     def _limits(self, model: ErrorModel | None) -> np.ndarray:
         """The bounds as `ErrorModel.bound` has them: 0 where only the exact value rounded once will do."""
         if model is None:
             return np.zeros(self._expected.shape)
-        bounds = model.bound(self.sums, formats.part(self._dtype))
+        bounds = model.bound(self.sums, formats.part(self._dtype), saturates=self._saturates)
         return bounds.view(np.complex128) if self._dtype in formats.COMPLEX else bounds
 
     def _make_standard(
@@ -337,6 +338,8 @@ class Reference:
                 expected=expected, exact=exact, bound=bound, unit=np.zeros(exact.shape), mean=ones, typical=ones.copy
             )
         terms = max(1, self.sums.terms)
+        if self._saturates:
+            exact, bound = numbers.clipped(exact, bound, formats.largest(self._dtype))
 
         def arranged(array: np.ndarray) -> np.ndarray:
             return np.ascontiguousarray(array).view(exact.dtype) if exact.dtype in formats.COMPLEX else array
@@ -355,46 +358,8 @@ class Reference:
     def _skipping(self, standard: Standard, model: ErrorModel) -> Standard:
         """The standard for an implementation that skips padded taps."""
         value, special = padded_taps.outputs(self.call, *self._operands)
-        bound = model.bound(replace(self.sums, value=value, special=special), formats.part(standard.expected.dtype))
+        sums = replace(self.sums, value=value, special=special)
+        bound = model.bound(sums, formats.part(standard.expected.dtype), saturates=self._saturates)
         value, bound = value.view(standard.exact.dtype), bound.view(standard.bound.dtype)
-        return self._make_standard(model, formats.rounded(value, standard.expected.dtype), value, bound)
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    """A copy over bytes: memory that nobody can write to, whatever flags are set."""
-    return np.ndarray(array.shape, array.dtype, array.tobytes())
-
-
-def _largest_integer(array: np.ndarray) -> float:
-    """The largest magnitude (complex numbers: of a part) in an array of integers; infinite if not all are integers."""
-    with np.errstate(invalid="ignore"):  # signalling NaNs
-        wide = formats.parts(array).astype(np.float64)
-    return float(np.abs(wide).max(initial=0)) if (wide == np.rint(wide)).all() else np.inf
-
-
-def _mapped(
-    function: Callable[[np.ndarray], np.ndarray], operands: tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """The operands with a function applied to them, where they are not None."""
-    x, w, bias = operands
-    return function(x), None if w is None else function(w), None if bias is None else function(bias)
-
-
-def _widened(array: np.ndarray) -> np.ndarray:
-    """Floats as float64, complex numbers as complex128, integers as they are."""
-    if array.dtype in formats.INTEGERS:
-        return array
-    with np.errstate(invalid="ignore"):  # signalling NaNs
-        return np.asarray(array, np.complex128 if array.dtype in formats.COMPLEX else np.float64)
-
-
-def _real(array: np.ndarray) -> np.ndarray:
-    """Complex numbers as pairs of real ones, along a last axis."""
-    return array[..., None].view(formats.part(array.dtype)) if array.dtype in formats.COMPLEX else array
-
-
-def _signs(wide: np.ndarray) -> np.ndarray:
-    """Finite numbers as -1, 0 or 1, so that no sum of them overflows; complex numbers part by part."""
-    values = formats.parts(wide)
-    signs: np.ndarray = np.where(np.isfinite(values), np.sign(values), values).view(wide.dtype)
-    return signs
+        expected = self._result(formats.rounded(value, standard.expected.dtype), value)
+        return self._make_standard(model, expected, value, bound)

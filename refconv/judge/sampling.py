@@ -109,4 +109,4 @@ def gathered(case: Reference, index: tuple[np.ndarray, ...], *, skip: bool = Fal
     if skip:
         filters = np.where(outside, filters.dtype.type(0), filters)
     bias = None if case.bias is None else case.bias[k]
-    return type(case)(input=fields.reshape(1, -1, *g.kernel), weight=filters, bias=bias, groups=len(k))
+    return type(case)(input=fields.reshape(1, -1, *g.kernel), weight=filters, bias=bias, groups=len(k), **case.results)

@@ -237,9 +237,18 @@ class Call:
         return self.op != "conv2d_bias"  # the border of zeros that a gradient is lowered to
 
 
-def compute(op: str, arguments: tuple[Any, ...], padding_mode: str, precision: str) -> np.ndarray:
+def compute(
+    op: str,
+    arguments: tuple[Any, ...],
+    padding_mode: str,
+    precision: str,
+    out_dtype: np.dtype | None = None,
+    overflow: str = "raise",
+) -> np.ndarray:
     """The oracle's result of a call as it stands."""
-    options = {} if OPERATORS[op].is_quantized else {"precision": precision}
+    options: dict[str, Any] = {}
+    if not OPERATORS[op].is_quantized:
+        options |= {"precision": precision, "out_dtype": out_dtype, "overflow": overflow}
     if OPERATORS[op].has_padding_mode:
         options["padding_mode"] = padding_mode
     result: np.ndarray = getattr(ops, op)(*arguments, **options)

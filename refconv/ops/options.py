@@ -113,10 +113,11 @@ def _arithmetic(options: Options, target: Any, bias: np.dtype | None, *operands:
     _check_dtypes(bias, *operands)
     dtype = operands[0][1]
     accumulator = formats.accumulator(dtype, options.precision)
-    return Arithmetic(target, accumulator, _result_dtype(dtype, options.out_dtype), options.overflow)
+    return Arithmetic(target, accumulator, checked_result(dtype, options.out_dtype), options.overflow)
 
 
-def _result_dtype(dtype: np.dtype, out_dtype: np.dtype | None) -> np.dtype:
+def checked_result(dtype: np.dtype, out_dtype: np.dtype | None) -> np.dtype:
+    """The dtype of a result over operands of `dtype`: what is asked for, if it is of their kind, or the usual one."""
     for kind in (formats.FLOATS, formats.COMPLEX, formats.INTEGERS):
         if out_dtype is not None and dtype in kind and out_dtype not in kind:
             raise TypeError(f"out_dtype={out_dtype}: must be one of {', '.join(map(str, kind))} for {dtype} arrays")

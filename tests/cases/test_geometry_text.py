@@ -83,7 +83,7 @@ def test_a_text_of_no_convolution_is_refused(text, said):
         ({"dtype": "float23"}, "dtype"),
         ({"fill": "ones"}, "fill"),
         ({"seed": -1}, "seed"),
-        ({"layout": "CHWN"}, "layout"),
+        ({"layout": "CHW"}, "layout"),
         ({"bias": True, "op": "conv2d_input"}, "bias=True: conv2d_input has none"),
     ],
 )

@@ -9,8 +9,9 @@ from common import ALL, FLOATS, MODES
 from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
 
-from refconv import GeometryError, conv2d
+from refconv import GeometryError, assert_close, conv2d
 from refconv.cases.fills import LARGEST_INTEGER, names, operands
+from refconv.cases.supports import Supports
 from refconv.core.formats import result_dtype
 from refconv.core.geometry import Geometry
 from refconv.ops.family import OPERATORS
@@ -205,3 +206,30 @@ def test_by_default_as_verify_makes_them(case):
         assert name not in arguments or arguments[name].ndim == 4
     for name in ("stride", "padding", "dilation"):
         assert name not in arguments or all(isinstance(number, int) for number in arguments[name])
+
+
+CLAIMS = {
+    "channels": {"multiple_of": 4},
+    "kernel": [1, 3],
+    "square": True,
+    "padding": ["numbers", "same_upper"],
+    "input_layout": "NHWC",
+    "weight_layout": "HWIO",
+    "output_layout": "NHWC",
+    "special": False,
+}
+
+
+@given(cases(supports=CLAIMS), recipes(supports=CLAIMS))
+def test_what_a_kernel_takes_is_all_that_is_drawn(case, recipe):
+    assert Supports.parse(CLAIMS).allows(recipe)
+    input, weight, bias, *options = case.arguments()
+    assert input.shape[-1] % 4 == 0
+    assert weight.shape[:2] in ((1, 1), (3, 3))
+    result = conv2d(input, np.ascontiguousarray(weight.transpose(3, 2, 0, 1)), bias, *options, layout="NHWC")
+    assert_close(result, case)
+
+
+def test_padding_is_said_once():
+    with pytest.raises(GeometryError, match="string_padding=True: must not be given beside supports"):
+        cases(supports=CLAIMS, string_padding=True)

@@ -10,6 +10,7 @@ from refconv import GeometryError
 from refconv.cases.fitting import fitted, size_of
 from refconv.cases.plan import plan
 from refconv.cases.recipe import ARRANGEMENTS, ARRAYS, LAYOUTS, QUANTIZED
+from refconv.cases.said import SQUARE
 from refconv.cases.shrink import smaller
 from refconv.cases.space import space
 from refconv.cases.supports import Supports
@@ -28,6 +29,7 @@ MAPPINGS = st.fixed_dictionaries(
         "kernel": NUMBERS,
         "padding_mode": st.sampled_from(["zeros", "circular", ("zeros", "reflect"), ["replicate", "zeros"]]),
         "layout": st.sampled_from(["NCHW", "NHWC", LAYOUTS]),
+        "square": st.one_of(st.booleans(), st.lists(st.sampled_from(SQUARE), min_size=1)),
         "views": st.one_of(st.booleans(), st.lists(st.sampled_from(ARRANGEMENTS), min_size=1)),
         **dict.fromkeys(FLAGS, st.booleans()),
     },
@@ -46,6 +48,8 @@ SIZED = st.fixed_dictionaries(
         "padding_w": st.integers(0, 3),
         "stride_h": NUMBERS,
         "kernel_w": NUMBERS,
+        "weight_layout": st.sampled_from(["HWIO", "OHWI"]),
+        "output_layout": st.sampled_from(["NHWC", "CHWN"]),
         "dilation_h": NUMBERS,
         "groups": st.one_of(st.just("depthwise"), st.just([1, 2]), st.just({"multiple_of": 2})),
         **dict.fromkeys(("special", "subnormal", "wide", "asymmetric_padding"), st.booleans()),
@@ -129,6 +133,9 @@ def test_a_plan_keeps_to_it(op, mapping):
         ({"kernel": [1, 3]}, Values(rows=2, height=2)),
         ({}, Values(mode="reflect")),
         ({}, Values(layout="NHWC")),
+        ({"input_layout": "NHWC"}, Values()),
+        ({"square": True}, Values(rows=2, height=2)),
+        ({"square": ["stride"]}, Values(stride_w=2)),
         ({}, Values(padding="same")),
         ({}, Values(padding="four-sided", top=1)),
         ({}, Values(batched=False)),
