@@ -61,6 +61,7 @@ class _Plan:
     target: str
     dtypes: dict[str, tuple[str, ...]]  # of each operator
     settings: Settings
+    supports: dict[str, Any]
     expected: Expected
     properties: tuple[str, ...]
     config: pytest.Config | None = None
@@ -73,10 +74,14 @@ class _Plan:
 
     def run(self, op: str, dtype: str) -> Report:
         """All cases of one operator and dtype."""
-        from refconv.verification import campaign
+        from refconv.verification import asked, campaign
 
-        settings = replace(self.settings, progress=self._progress, tell=self._tell)
-        return campaign.run(self.candidate(op), settings, [dtype])
+        candidate = self.candidate(op)
+        limits, supported = asked.limits(candidate, self.supports)
+        settings = replace(
+            self.settings, supports=limits, supported=supported, progress=self._progress, tell=self._tell
+        )
+        return campaign.run(candidate, settings, [dtype])
 
     def _progress(self, label: str, done: int, total: int) -> None:
         """A line for each quarter of the cases: a campaign is a minute in which pytest shows nothing else."""
@@ -95,12 +100,12 @@ class _Plan:
 
 def _plan(config: pytest.Config) -> _Plan:
     """The plan of the options, all of them checked and the target loaded: what is wrong is wrong usage."""
-    from refconv.cases.supports import Supports
     from refconv.core import formats
     from refconv.core.checks import integer
     from refconv.core.errors import BackendUnavailable
-    from refconv.judge.bounds.error_model import ErrorModel
+    from refconv.judge.bounds import claimed
     from refconv.ops.family import OPERATORS
+    from refconv.verification.asked import limits
     from refconv.verification.candidate.loading import TargetError
     from refconv.verification.examine.property_names import PROPERTIES
     from refconv.verification.report.expected_failures import Expected
@@ -111,20 +116,21 @@ def _plan(config: pytest.Config) -> _Plan:
         settings = Settings(
             cases=integer("--refconv-cases", option("refconv_cases"), 1),
             seed=integer("--refconv-seed", option("refconv_seed"), 0, LARGEST_SEED),
-            supports=Supports.parse(json.loads(option("refconv_supports"))),
-            model=ErrorModel.parse(option("refconv_model")) if option("refconv_model") else None,
+            model=claimed(option("refconv_model") or None),
         )
+        supports = json.loads(option("refconv_supports"))
         ops = _choices("--refconv-op", option("refconv_op") or ["conv2d"], OPERATORS)
         dtypes = _choices("--refconv-dtype", option("refconv_dtype") or [], tuple(map(str, formats.SUPPORTED)))
         plan = _Plan(
             target=option("refconv"),
             dtypes={op: dtypes or DEFAULT_DTYPES.get(op, ("float32",)) for op in ops},
             settings=settings,
+            supports=supports,
             expected=Expected.read(option("refconv_expected")) if option("refconv_expected") else Expected(),
             properties=PROPERTIES,
         )
         for op in ops:
-            plan.candidate(op)
+            limits(plan.candidate(op), supports)
     except (TargetError, ValueError, TypeError, OSError, ImportError, BackendUnavailable) as error:
         raise pytest.UsageError(f"--refconv: {error}") from error
     return plan

@@ -16,6 +16,7 @@ from refconv.verification.campaign import verify
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.loading import load
 from refconv.verification.examine.in_process import examine
+from refconv.verification.examine.model_runs import ModelRun
 from refconv.verification.examine.property_names import PROPERTIES
 from refconv.verification.examine.wrong_arguments import Wrong
 from refconv.verification.real_layers import DigitLayer
@@ -29,6 +30,7 @@ __all__ = [
     "Failure",
     "Geometry",
     "Huge",
+    "ModelRun",
     "Report",
     "Result",
     "Wrong",

@@ -14,43 +14,43 @@ from pathlib import Path
 from typing import Any
 
 from refconv.cases import own
-from refconv.cases.fitting import fitted
-from refconv.cases.huge import huge_cases
-from refconv.cases.recipe import QUANTIZED, Recipe
-from refconv.cases.supports import SIZES, UNSIZED, Supports
-from refconv.cases.values import Values
-from refconv.core import formats
-from refconv.core.checks import choice, integer
-from refconv.judge.bounds import ErrorModel
+from refconv.cases.recipe import Recipe
+from refconv.core.checks import integer
+from refconv.judge.bounds import Model, claimed
 from refconv.judge.case import Case
-from refconv.ops.quantized import EIGHT_BITS
+from refconv.verification.asked import limits, settled
+from refconv.verification.candidate.call import Arrange
 from refconv.verification.candidate.candidate import Candidate
-from refconv.verification.candidate.loading import end_loading, find
+from refconv.verification.candidate.loading import candidate_of, end_loading, find, load, targets_of
+from refconv.verification.claim_text import text_of
 from refconv.verification.examine.crew import crew
 from refconv.verification.examine.journal import Journal
 from refconv.verification.faults import Faults, OfCaller, described
-from refconv.verification.memory import available, size
+from refconv.verification.memory import size
 from refconv.verification.report.expected_failures import Expected
 from refconv.verification.report.report import Report
 from refconv.verification.report.results import Result
 from refconv.verification.sections import Section, sections
-from refconv.verification.settings import DEFAULT_DTYPES, LARGEST_SEED, Progress, Settings
+from refconv.verification.settings import LARGEST_SEED, Progress, Settings
 from refconv.verification.setup import Setup
 from refconv.verification.stopwatch import Stopwatch
 
 
 def verify(  # noqa: PLR0913 - the contract's options
-    candidate: Callable[..., Any],
+    candidate: Callable[..., Any] | str,
     op: str = "conv2d",
     *,
     dtypes: Sequence[str] | None = None,
     cases: int | Sequence[Case | Recipe | str] = 1000,
     seconds: float | None = None,
     seed: int = 0,
-    model: ErrorModel | None = None,
-    arrays: str = "numpy",
+    model: Model | None = None,
+    arrays: str | None = None,
     style: str = "return",
     supports: Mapping[str, Any] | Callable[[Case], bool] | None = None,
+    out_dtype: str | None = None,
+    overflow: str | None = None,
+    arrange: Arrange | None = None,
     expected_failures: str | Path | None = None,
     jobs: int = 1,
     executor: Executor | None = None,
@@ -70,10 +70,12 @@ def verify(  # noqa: PLR0913 - the contract's options
 
     Parameters
     ----------
-    candidate : callable
+    candidate : callable or str
         Called as torch's function is, positionally: for a conv2d `candidate(input, weight, bias, stride, padding,
         dilation, groups)`, where the bias may be None, and stride, padding and dilation are pairs (h, w). It may raise
-        NotImplementedError for what it does not support: such cases are counted, and count as nothing else.
+        NotImplementedError for what it does not support: such cases are counted, and count as nothing else. A class
+        whose constructor takes what torch.nn.Conv2d's does is built for each case, and given weight and bias; an
+        object like a torch.nn.Conv2d is given these, and images. Text names a target as the command line has it.
     op : str
         The operator that the candidate claims to be: "conv2d", "conv_transpose2d", "conv2d_input", "conv2d_weight",
         "conv2d_bias", "conv2d_integer" or "conv2d_quantized".
@@ -90,11 +92,13 @@ def verify(  # noqa: PLR0913 - the contract's options
     seed : int
         From 0 to 2**63 - 1; the same one gives the same cases, whatever examines them, but for wide ones that a slow
         candidate is spared (see `largest`).
-    model : ErrorModel, optional
-        What the candidate says of how it computes; by default that it sums directly, in float32 or wider. Outputs that
-        are suspicious under it count as failures.
-    arrays : {"numpy", "torch", "cupy", "numba", "jax"}
-        The kind of arrays that the candidate takes and returns. "numba" is Numba's device arrays, which without a GPU
+    model : ErrorModel, str or callable, optional
+        What the candidate says of how it computes: a model, the text of one, several with "|" between them (the first
+        that can be, for each call), or a function of a case that returns any of these. By default that it sums
+        directly, in float32 or wider. Outputs that are suspicious under it count as failures.
+    arrays : {"numpy", "torch", "cupy", "numba", "jax"}, optional
+        The kind of arrays that the candidate takes and returns; if not given, what its attribute `arrays` says, torch
+        for what comes from torch, else NumPy. "numba" is Numba's device arrays, which without a GPU
         need the environment variable NUMBA_ENABLE_CUDASIM=1: Numba's simulator, for which large cases count as
         unsupported.
     style : {"return", "out"}
@@ -102,6 +106,15 @@ def verify(  # noqa: PLR0913 - the contract's options
     supports : mapping or callable, optional
         What may be generated, see `refconv.Supports`; or a function of a case, True for what is supported. A
         method `supports` of the candidate does the same. All that torch's function takes, if not given.
+    out_dtype, overflow : str, optional
+        Of the results, as `refconv.Case` takes them: a kernel that returns int8 for int8 says `out_dtype="int8"`, or
+        `"operand"` for the dtype of the operands, and whether sums that do not fit `"wrap"` or `"saturate"`. The
+        operator's usual dtype if not given.
+    arrange : pair of callables, optional
+        Lays arrays out as no layout of `supports` says, in blocks for instance: the first function takes the name of an
+        array ("input", "weight", "grad_output"; "output" for what is written to) and the array in torch's order, and
+        returns what the candidate gets. The second takes the name, a result, and the shape that it has in torch's
+        order, and returns it in that order. An attribute `arrange` of the candidate does the same.
     expected_failures : path, optional
         A file of failures that are known: they do not count. docs/verify.md has its form.
     jobs : int
@@ -160,8 +173,11 @@ def verify(  # noqa: PLR0913 - the contract's options
     (True, [])
     """
     end_loading()
-    tested = Candidate(candidate, arrays, find(candidate), style, op)
-    allowed, supported = limits(candidate, supports)
+    if isinstance(candidate, str):
+        tested = replace(load(candidate, arrays, op=op, style=style), arrange=arrange)
+    else:
+        tested = candidate_of(candidate, find(candidate), arrays, op, style, arrange)
+    allowed, supported = limits(tested, supports, out_dtype, overflow)
     is_number = hasattr(cases, "__index__")
     listed = () if is_number else own.listed(_sequence(cases), op)
     number = integer("cases", cases, 1) if is_number else None
@@ -171,7 +187,7 @@ def verify(  # noqa: PLR0913 - the contract's options
         own=listed,
         seconds=seconds,
         seed=integer("seed", seed, 0, LARGEST_SEED),
-        model=model,
+        model=claimed(model),
         supports=allowed,
         supported=supported,
         expected=Expected() if expected_failures is None else Expected.read(expected_failures),
@@ -192,33 +208,15 @@ def verify(  # noqa: PLR0913 - the contract's options
     return run(tested, settings, dtypes)
 
 
-def limits(
-    candidate: Any, supports: Mapping[str, Any] | Callable[[Case], bool] | None
-) -> tuple[Supports, Callable[[Case], bool] | None]:
-    """What may be generated, and a function that says of a case whether it is supported.
-
-    An attribute `supports` of the candidate says either; what the argument `supports` says counts more.
-    """
-    own = getattr(candidate, "supports", None)
-    mappings = [claim for claim in (own, supports) if isinstance(claim, Mapping)]
-    parsed = Supports.parse({name: value for mapping in mappings for name, value in mapping.items()})
-    if supports is not None and not callable(supports) and not isinstance(supports, Mapping):
-        raise TypeError(f"supports={supports!r}: must be a mapping, or a function of a case")
-    return parsed, next((claim for claim in (supports, own) if callable(claim)), None)
-
-
 def run(candidate: Candidate, settings: Settings, dtypes: Sequence[str] | None = None) -> Report:
     """Do as `verify`, for a candidate that may have been loaded by its address."""
     start = time.monotonic()
-    names = _checked_dtypes(candidate.op, dtypes, settings.own)
-    _check_settings(settings, candidate)
-    settings = _with_memory(settings, candidate, names)
-    settings = replace(settings, supports=_possible(settings, candidate.op, names[0]))
+    settings, names = settled(settings, candidate, dtypes)
     seconds = None if settings.seconds is None else settings.seconds / len(names)
     faults = Faults()
     with (
         crew(candidate, settings) as examining,
-        Journal(settings.resume, (*candidate.identity, settings.identity)) as journal,
+        Journal(settings.resume, (*candidate.identity, *targets_of(candidate), settings.identity)) as journal,
     ):
         stopwatch = Stopwatch(settings.shrink_seconds)
         setups = [Setup(candidate, settings, examining, journal, dtype, stopwatch, faults, seconds) for dtype in names]
@@ -237,7 +235,8 @@ def run(candidate: Candidate, settings: Settings, dtypes: Sequence[str] | None =
         target=candidate.target,
         seconds=time.monotonic() - start,
         seed=settings.seed,
-        model="" if settings.model is None else str(settings.model),
+        model=text_of(settings.model),
+        arrange=targets_of(candidate),
         deterministic=settings.supports.deterministic,
     )
     checked: dict[tuple[str, str, str], list[str]] = {
@@ -247,21 +246,6 @@ def run(candidate: Candidate, settings: Settings, dtypes: Sequence[str] | None =
     for failure in report.failures:
         checked.setdefault((candidate.op, failure.dtype, failure.property), []).append(failure.cause)
     return replace(report, notes=(*notes, *settings.expected.unmatched(checked)))
-
-
-def _possible(settings: Settings, op: str, dtype: str) -> Supports:
-    """What may be called under all that is said of the candidate; refused if that is nothing."""
-    supports = settings.supports
-    if settings.model is not None:  # of other cases it can't say whether a result is right
-        supports = supports.within(settings.model.limits(op), f"model={str(settings.model)!r}")
-    for name in SIZES if op in UNSIZED else ():
-        if getattr(supports, name) is not None:
-            raise ValueError(f"supports[{name!r}]: must not be given for {op}: give its shapes as cases")
-    if settings.own:
-        return supports.of_shapes(own.shapes_within(settings.own, available()))
-    if not supports.allows(fitted(op, Values(dtype=dtype), supports)):
-        raise ValueError(f"supports={supports.said()}: no call of {op} meets all of it")
-    return supports
 
 
 def _judged(setups: Sequence[Setup]) -> tuple[list[Section], tuple[Result, ...]]:
@@ -287,55 +271,3 @@ def _sequence(cases: Any) -> Sequence[Case | Recipe | str]:
     if isinstance(cases, str | Case | Recipe) or not isinstance(cases, Iterable) or not (entries := list(cases)):
         raise TypeError(f"cases={cases!r}: must be a number, or a sequence of cases that is not empty")
     return entries
-
-
-def _checked_dtypes(op: str, dtypes: Sequence[str] | None, listed: Sequence[own.Own] = ()) -> tuple[str, ...]:
-    """The dtypes to test, without repetition; if none are named, those of given cases, or the operator's usual ones."""
-    supported = tuple(map(str, EIGHT_BITS if op in QUANTIZED else formats.SUPPORTED))
-    of_given = tuple(entry.dtype for entry in listed if isinstance(entry, own.GivenCase))
-    names = (of_given or DEFAULT_DTYPES.get(op, ("float32",))) if dtypes is None else dtypes
-    for dtype in of_given:
-        if dtype not in names:
-            raise ValueError(f"dtypes={dtypes!r}: must have {dtype}, which a case of `cases` has")
-    if isinstance(names, str):
-        raise TypeError(f"dtypes={names!r}: must be a sequence of names, not one")
-    if not names:
-        raise ValueError(f"dtypes={dtypes!r}: must name one at least of {', '.join(supported)}")
-    return tuple(dict.fromkeys(choice("dtype", dtype, supported) for dtype in names))
-
-
-def _with_memory(settings: Settings, candidate: Candidate, dtypes: Sequence[str]) -> Settings:
-    """The settings with the memory for huge cases; those that there can't be are refused."""
-    if settings.memory is not None and not settings.huge:
-        raise ValueError(f"memory={settings.memory}: must not be given without huge=True, whose cases it is for")
-    if not settings.huge:
-        return settings
-    if candidate.op != "conv2d":
-        raise ValueError(f"huge=True: must be False for op={candidate.op!r}: there are huge cases of conv2d only")
-    least = min(huge.bytes for dtype in dtypes for huge in huge_cases(dtype))
-    memory = available() if settings.memory is None else settings.memory
-    if memory < least:
-        free = " (what is free, less 1 GiB)" if settings.memory is None else ""
-        raise ValueError(f"memory={memory}{free}: must be at least {least}, which the smallest huge case takes")
-    return replace(settings, memory=memory)
-
-
-def _check_settings(settings: Settings, candidate: Candidate) -> None:
-    """Refuse a time that is not positive, and a journal for a candidate that has no address to be known by again."""
-    for name in ("seconds", "shrink_seconds"):
-        value = getattr(settings, name)
-        if value is None and name == "seconds":
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{name}={value!r}: must be a number")
-        if not value > 0:
-            raise ValueError(f"{name}={value}: must be positive")
-    for name, value in (("seconds", settings.seconds), ("largest", settings.largest), ("huge", settings.huge)):
-        if settings.own and value:
-            raise ValueError(f"{name}={value!r}: must not be given beside cases of one's own, of which all are judged")
-    for name in ("examples", "huge"):
-        value = getattr(settings, name)
-        if not isinstance(value, bool):
-            raise TypeError(f"{name}={value!r}: must be True or False")
-    if settings.resume is not None and not candidate.target:
-        raise ValueError(f"resume={str(settings.resume)!r}: must not be given for what no module has at its top level")

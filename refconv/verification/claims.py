@@ -10,7 +10,8 @@ from typing import Any
 
 from refconv.cases.numbers import Multiples
 from refconv.cases.recipe import ARRANGEMENTS, Recipe
-from refconv.cases.supports import DEPTHWISE, UNSIZED, Supports, said_value
+from refconv.cases.said import DEPTHWISE, SQUARE, said_value
+from refconv.cases.supports import UNSIZED, Supports, channels_of
 
 FLAGS = ("bias", "empty_batch", "unbatched", "string_padding", "asymmetric_padding", "special", "subnormal", "wide")
 NUMBERS: dict[str, Callable[[Recipe], Iterable[int]]] = {
@@ -26,8 +27,8 @@ NAMES: dict[str, Callable[[Recipe], str]] = {
 }
 # Of these a claim may say that they are multiples of a number, the smallest one that leaves out what was refused.
 SIZES: dict[str, Callable[[Recipe], int]] = {
-    "channels": lambda recipe: recipe.geometry.in_channels,
-    "filters": lambda recipe: recipe.geometry.out_channels,
+    "channels": lambda recipe: channels_of(recipe.op, recipe.geometry)[0],
+    "filters": lambda recipe: channels_of(recipe.op, recipe.geometry)[1],
     "height": lambda recipe: recipe.geometry.size[0],
     "width": lambda recipe: recipe.geometry.size[1],
 }
@@ -48,8 +49,8 @@ def leaving_out(refused: Sequence[Recipe], taken: Sequence[Recipe], supports: Su
     """
     left, chosen = set(refused), {}
     possible: list[tuple[str, Any, set[Recipe]]] = []
-    sized = supports.shapes is None and not (taken and taken[0].op in UNSIZED)
-    for name, value in _claims(taken, sized=sized):
+    unsized = tuple(SIZES) if supports.shapes is not None or not taken else UNSIZED.get(taken[0].op, ())
+    for name, value in _claims(taken, unsized):
         narrower = replace(supports, **{name: value})
         if taken and all(map(narrower.allows, taken)):
             possible.append((name, value, {recipe for recipe in refused if not narrower.allows(recipe)}))
@@ -61,7 +62,7 @@ def leaving_out(refused: Sequence[Recipe], taken: Sequence[Recipe], supports: Su
     return json.dumps(said | chosen) if chosen and not left else ""
 
 
-def _claims(taken: Sequence[Recipe], *, sized: bool) -> Iterator[tuple[str, Any]]:
+def _claims(taken: Sequence[Recipe], unsized: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """What may be said, as `Supports` has it; what is usual first."""
     for name, numbers_of in NUMBERS.items():
         numbers = {number for recipe in taken for number in numbers_of(recipe)}
@@ -70,7 +71,10 @@ def _claims(taken: Sequence[Recipe], *, sized: bool) -> Iterator[tuple[str, Any]
     yield "groups", DEPTHWISE
     yield from ((name, False) for name in FLAGS)
     yield "views", ARRANGEMENTS[:1]
-    for name, size_of in SIZES.items() if sized else ():
+    yield from (("square", (name,)) for name in SQUARE)
+    for name, size_of in SIZES.items():
+        if name in unsized:
+            continue
         sizes = list(map(size_of, taken))
         yield from ((name, Multiples(of)) for of in MULTIPLES if not any(size % of for size in sizes))
     yield from ((name, tuple(dict.fromkeys(map(name_of, taken)))) for name, name_of in NAMES.items())

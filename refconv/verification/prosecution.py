@@ -156,13 +156,15 @@ class Prosecution:
         if not isinstance(source, Huge):  # which would take its memory here, too
             case = source.misuse() if isinstance(source, Wrong) else source.case()
         recipe = source.recipe if isinstance(source, Wrong) else source
+        layout = getattr(recipe, "layout", "NCHW")
+        handed = f"\n  (arrays were handed over in {layout}; shapes and indices are NCHW's)" if layout != "NCHW" else ""
         return Failure(
             property=property_,
             section=self.section,
             dtype=self.setup.dtype,
             case=case,
             comparison=finding.comparison and replace(finding.comparison, diagnose=partial(_kept, diagnosis)),
-            text=finding.text + "\n  (not every call with this case fails)" * (not reliable),
+            text=finding.text + handed + "\n  (not every call with this case fails)" * (not reliable),
             snippet=snippet,
             example=line,
             diagnosis=diagnosis,

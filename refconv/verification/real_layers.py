@@ -17,6 +17,7 @@ from refconv.cases.recipe import Recipe
 from refconv.core.formats import FLOATS
 from refconv.core.geometry import Geometry, convolution
 from refconv.judge.case import Case
+from refconv.judge.given import RESULTS
 
 DIGITS_PER_CLASS = 2
 LARGEST_PIXEL = 16  # of an integer image, so that 8 bits hold it
@@ -72,10 +73,13 @@ class DigitLayer:
     weight_shape: tuple[int, ...]
     dtype: str
     seed: int
+    layout: str = "NCHW"
+    out_dtype: str = ""
+    overflow: str = ""
 
     # As a recipe has them.
     op: ClassVar[str] = "conv2d"
-    padding, batched, bias, fill, layout, memory = (0, 0), True, True, "digits", "NCHW", ()
+    padding, batched, bias, fill, memory = (0, 0), True, True, "digits", ()
     quantisation, output_padding = "", (0, 0)
 
     @property
@@ -93,11 +97,14 @@ class DigitLayer:
         _, weight, bias = fills.operands(
             fill, (1, 1, 1, 1), self.weight_shape, bias=True, dtype=self.dtype, seed=self.seed
         )
-        return Case(input=digit_images(self.dtype)[self.image], weight=weight, bias=bias).made_by(self)
+        results = {name: value for name in RESULTS if (value := getattr(self, name))}
+        return Case(input=digit_images(self.dtype)[self.image], weight=weight, bias=bias, **results).made_by(self)
 
     def __repr__(self) -> str:
         """Code that makes the layer again."""
-        return f"refconv.verification.DigitLayer({self.image}, {self.weight_shape}, {self.dtype!r}, {self.seed})"
+        called = self.layout, self.out_dtype, self.overflow
+        said = "" if called == ("NCHW", "", "") else f", {', '.join(map(repr, called))}"
+        return f"refconv.verification.DigitLayer({self.image}, {self.weight_shape}, {self.dtype!r}, {self.seed}{said})"
 
     def reseeded(self, seed: int) -> "DigitLayer":
         """The same call with other numbers."""

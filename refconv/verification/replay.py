@@ -5,10 +5,12 @@ Knows saved failures and processes that examine; not how the failures were found
 
 from dataclasses import dataclass
 
-from refconv.judge.bounds import ErrorModel
+from refconv.judge.bounds import Claim
 from refconv.verification.candidate.candidate import Candidate
-from refconv.verification.examine.in_process import Spec
+from refconv.verification.claim_text import text_of
+from refconv.verification.examine.in_process import Called, Spec
 from refconv.verification.examine.isolated import Isolated
+from refconv.verification.examine.model_runs import ModelRun
 from refconv.verification.examine.wrong_arguments import Wrong
 from refconv.verification.report.saved_failures import Saved
 
@@ -22,16 +24,17 @@ class Again:
     text: str = ""
 
 
-def again(candidate: Candidate, failure: Saved, model: ErrorModel | None = None, limit: float = 20.0) -> Again:
+def again(candidate: Candidate, failure: Saved, model: Claim | None = None, limit: float = 20.0) -> Again:
     """Try a failure again, in a process of its own, for at most `limit` seconds; `model` replaces the saved one."""
-    if failure.recipe is None:
+    if not all(failure.arrange):
+        return Again("not tried, for the functions that lay arrays out have no address", failed=False)
+    if failure.recipe is None and failure.run is None:
         return Again("not tried, for no recipe makes it", failed=False)
-    claim = failure.model or None if model is None else str(model)
-    spec = Spec(candidate.target, candidate.arrays, candidate.style, candidate.op, claim)
+    claim = failure.model if model is None else text_of(model)
+    spec = Spec(candidate.target, candidate.arrays, candidate.style, candidate.op, claim, arrange=failure.arrange)
     worker = Isolated(spec, limit)
     try:
-        case = Wrong(failure.recipe, failure.way) if failure.way else failure.recipe
-        examination = worker.examine(case, failure.property)
+        examination = worker.examine(_called(failure), failure.property)
     finally:
         worker.close()
     if not examination.supported:
@@ -43,3 +46,10 @@ def again(candidate: Candidate, failure: Saved, model: ErrorModel | None = None,
     if failure.property not in examination.checked:
         return Again("not tried, for there is no such thing about this candidate", failed=False)
     return Again("passes", failed=False)
+
+
+def _called(failure: Saved) -> Called:
+    """What makes the call of a failure."""
+    if failure.recipe is None:
+        return ModelRun(failure.run or 0)
+    return Wrong(failure.recipe, failure.way) if failure.way else failure.recipe

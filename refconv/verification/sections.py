@@ -9,19 +9,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from refconv.cases.huge import Huge, huge_cases
 from refconv.cases.layers import NARROW
-from refconv.cases.own import GivenCase
+from refconv.cases.own import GivenCase, listed, shapes_within
 from refconv.cases.own import drawn as own_recipes
 from refconv.cases.recipe import Recipe
+from refconv.core.errors import GeometryError
 from refconv.verification import causes, drawing, separation
+from refconv.verification.candidate.kernelbench import Unbounded
 from refconv.verification.drawing import affordable, recipes
 from refconv.verification.examine import property_names
 from refconv.verification.examine.examination import Examination, Finding
+from refconv.verification.examine.model_runs import NO_BOUND, ModelRun
 from refconv.verification.examine.worker import MOST_CRASHES
 from refconv.verification.examine.wrong_arguments import wrongs
 from refconv.verification.faults import of_caller
+from refconv.verification.memory import available
 from refconv.verification.prosecution import EVIDENCE, Prosecution
 from refconv.verification.real_layers import DataUnavailable, digit_layers, documentation_examples
 from refconv.verification.report import coverage
@@ -30,8 +35,9 @@ from refconv.verification.settings import Source
 from refconv.verification.setup import Setup
 from refconv.verification.wrong_use import Watch
 
-GENERATED, OWN, HUGE, EXAMPLES, DIGITS, MISUSE = (
+GENERATED, OWN, HUGE, EXAMPLES, DIGITS, MISUSE, RUNS = (
     "generated cases", "own cases", "huge cases", "documentation examples", "handwritten digits", "wrong arguments",
+    "runs of the model",
 )  # fmt: skip
 FIXED = {EXAMPLES: documentation_examples, DIGITS: digit_layers}
 
@@ -43,6 +49,8 @@ MOST_FAULTS = 20  # faults of refconv's own that end the section
 FIXED_SECONDS = 10.0  # that one of the fixed cases may take
 MOST_REFUSALS, LONGEST_REFUSAL = 3, 80  # of the candidate's words for cases that it does not take, and letters
 MISUSED = 300  # recipes that calls with wrong arguments are made from
+RUNS_OF_MODEL = 10  # of a model that is no convolution alone: its inputs are large, and none is made for it
+OF_OWN = 4  # cases of each shape that a candidate's file names
 KILLED = "exit status -9"
 
 
@@ -153,11 +161,11 @@ class Section:
         """Judge the fixed cases that the candidate takes, and is not too slow for."""
         setup, self.largest = self.setup, largest
         try:
-            layers = [layer for layer in layers_of(setup.dtype, setup.settings.seed) if setup.supports.allows(layer)]
+            layers = list(map(setup.supports.of_every_call, layers_of(setup.dtype, setup.settings.seed)))
         except DataUnavailable as reason:
             self.skipped = str(reason)
             return
-        self.go_through([layer for layer in layers if self._is_affordable(layer)])
+        self.go_through([layer for layer in layers if setup.supports.allows(layer) and self._is_affordable(layer)])
         if not self.n_cases and not self.n_faults:
             limit = "" if largest == math.inf else f", or none has at most {largest:,} products"
             self.skipped = f"the candidate takes none of them{limit}"
@@ -166,7 +174,7 @@ class Section:
         """Judge the cases that the caller gave, and others of the same shapes."""
         setup, settings = self.setup, self.setup.settings
         given = [
-            entry.call if entry.made else entry
+            setup.supports.of_every_call(entry.call) if entry.made else entry.called_as(setup.supports)
             for entry in settings.own
             if isinstance(entry, GivenCase) and entry.dtype == setup.dtype
         ]
@@ -253,7 +261,7 @@ class Section:
         wrong = [
             source for name, findings in self.failed.items() if name != property_names.RETURNS for source, _ in findings
         ]
-        passed = None if self.name in (MISUSE, HUGE) else self.passed
+        passed = None if self.name in (MISUSE, HUGE, RUNS) else self.passed
         prosecution = Prosecution(self.setup, self.name, passed, [*self.passed, *wrong])
         tallies = {}
         for name in property_names.PROPERTIES:
@@ -320,6 +328,13 @@ class Section:
 def sections(setup: Setup) -> Iterator[Section]:
     """All sections of one dtype; the cases of each have been judged when it is yielded."""
     candidate, supports = setup.candidate, setup.supports
+    if isinstance(candidate.function, Unbounded):
+        runs = Section(setup, RUNS)
+        with setup.faults.noted(f"going through {RUNS}"):
+            runs.go_through([ModelRun(setup.settings.seed + number) for number in range(RUNS_OF_MODEL)])
+        runs.further_notes.append(NO_BOUND)
+        yield runs
+        return
     if setup.settings.own:
         section = Section(setup, OWN)
         with setup.faults.noted(f"going through {OWN}"):
@@ -339,11 +354,27 @@ def sections(setup: Setup) -> Iterator[Section]:
         yield huge
     if supports.errors:
         yield _misused(setup, recipes(setup, 0, MISUSED))
+    if candidate.shapes:
+        own = Section(setup, OWN)
+        with setup.faults.noted(f"going through {OWN}"):
+            own.go_through_fixed(partial(_of_own_shapes, setup), setup.settings.largest or math.inf)
+        yield own
     for name, sources in FIXED.items() if candidate.op == "conv2d" and setup.settings.examples else ():
         fixed = Section(setup, name)
         with setup.faults.noted(f"going through {name}"):
             fixed.go_through_fixed(sources, setup.settings.largest or drawing.within(FIXED_SECONDS, generated.times))
         yield fixed
+
+
+def _of_own_shapes(setup: Setup, dtype: str, seed: int) -> list[Recipe]:
+    """A few cases of each shape that the candidate's file names, if memory holds it."""
+    op, shapes = setup.candidate.op, setup.candidate.shapes
+    try:
+        within = shapes_within(listed(shapes, op), available())
+        supports = replace(setup.supports, largest=None).of_shapes(within)
+    except GeometryError as why:
+        raise DataUnavailable(str(why)) from why
+    return list(own_recipes(op, dtype, supports, OF_OWN * len(shapes), seed))
 
 
 def _misused(setup: Setup, sound: Iterator[Recipe]) -> Section:

@@ -8,9 +8,10 @@ from typing import Any
 
 from refconv.cases.own import Own
 from refconv.cases.supports import Supports
-from refconv.judge.bounds import ErrorModel
+from refconv.judge.bounds import Claim
 from refconv.judge.case import Case
 from refconv.verification.candidate.loading import find
+from refconv.verification.claim_text import text_of
 from refconv.verification.examine.property_names import claims_of
 from refconv.verification.report.expected_failures import Expected
 
@@ -28,7 +29,7 @@ class Settings:
     own: tuple[Own, ...] = ()  # cases and shapes of the caller's, in place of generated ones
     seconds: float | None = None
     seed: int = 0
-    model: ErrorModel | None = None
+    model: Claim | None = None
     supports: Supports = field(default_factory=Supports)
     supported: Callable[[Case], bool] | None = None
     expected: Expected = field(default_factory=Expected)
@@ -61,5 +62,5 @@ class Settings:
     def identity(self) -> tuple[Any, ...]:
         """All that the cases and their examinations depend on."""
         supported = None if self.supported is None else find(self.supported)
-        asked = self.cases, repr(self.own), self.seed, str(self.model)
+        asked = self.cases, repr(self.own), self.seed, text_of(self.model) or "None"
         return *asked, self.supports, supported, self.sets, self.largest, self.huge

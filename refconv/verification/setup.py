@@ -36,8 +36,9 @@ class Setup:
     @cached_property
     def supports(self) -> Supports:
         """The settings' limits, without the views that arrays of the candidate's kind can't be."""
-        supports = self.settings.supports
+        supports = self.settings.supports.of_dtype(self.dtype)
         # The result's numbers may be wider than the operands'. What these can't be is left to each case.
         widest = max(np.dtype(self.dtype), result_dtype(np.dtype(self.dtype)), key=lambda dtype: dtype.itemsize)
         views = tuple(view for view in supports.views if possible(view, self.candidate.arrays, widest))
+        views = views if self.candidate.arrange is None else ("contiguous",)
         return replace(supports, views=views, out=self.candidate.style == "out", largest=self.settings.largest)

@@ -14,9 +14,10 @@ from refconv.cases.recipe import Recipe
 from refconv.cases.supports import Supports
 from refconv.cases.values import Values
 from refconv.ops.family import OPERATORS
+from refconv.verification.candidate.array_kinds import NO_GPU
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.examine.examination import Examination
-from refconv.verification.examine.property_names import KIND, RETURNS
+from refconv.verification.examine.property_names import RETURNS
 from refconv.verification.faults import WrongUse
 
 ENOUGH = 3  # equal errors, of cases that differ in all of `DIFFERENT`
@@ -106,13 +107,13 @@ class Watch:
             raise WrongUse(self._explained(first, error))
 
     def _errors(self, examination: Examination) -> list[str]:
-        """What was raised, or returned by a class, that may be wrong use."""
+        """What was raised that may be wrong use."""
         errors = []
         for finding in examination.findings:
-            if finding.property == KIND and isinstance(self.candidate.function, type):
-                errors.append(finding.text)
-            elif finding.property == RETURNS and not finding.crash:
-                errors += re.findall(r"^TypeError\b.*", finding.text, re.MULTILINE)[-1:]
+            if finding.property == RETURNS and not finding.crash:
+                raised = re.findall(rf"^TypeError\b.*|^.*(?:{NO_GPU}).*", finding.text, re.MULTILINE)[-1:]
+                # torch tells the types that it got, of which that of the bias differs.
+                errors += [re.sub(r"got \(.*?\)", "got (...)", error) for error in raised]
         return errors
 
     def _explained(self, recipe: Recipe, error: str) -> str:
@@ -130,10 +131,12 @@ class Watch:
         ]
         if recipe.layout != "NCHW":
             lines.append("  and of the keyword layout, as several layouts are said to be supported")
-        if self.candidate.arrays == "numpy" and re.search(r"\b(Tensor|torch)\b", error):
+        if self.candidate.arrays == "numpy" and re.search(
+            r"\b(Tensor|torch)\b|invalid combination of arguments", error
+        ):
             lines.append("  it seems to take tensors: arrays='torch' (--arrays torch) hands them over")
-        if isinstance(self.candidate.function, type):
-            lines.append("  it is a class: what is expected is a function, or an object that can be called")
+        if re.search(NO_GPU, error):
+            lines.append("  it needs a GPU, and torch has none here")
         return "\n".join(lines)
 
 

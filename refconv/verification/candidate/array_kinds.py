@@ -16,6 +16,8 @@ from refconv.core.errors import BackendUnavailable
 from refconv.verification.candidate.arrangements import GUARD, Place
 
 KINDS = ("numpy", "torch", "cupy", "numba", "jax")
+# What torch says where there is no GPU.
+NO_GPU = "Torch not compiled with CUDA enabled|Found no NVIDIA driver|No CUDA GPUs are available"
 SIMULATOR = "NUMBA_ENABLE_CUDASIM"  # the environment variable that asks for Numba's simulator
 
 

@@ -7,12 +7,13 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from refconv.cases.recipe import OUTPUT
 from refconv.core.errors import BackendUnavailable
+from refconv.core.layouts import DEPTHWISE, USUAL, Layouts, result_name
 from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS
 from refconv.verification.candidate import array_kinds
@@ -20,10 +21,23 @@ from refconv.verification.candidate.arrangements import OTHER, Place, bits, plac
 from refconv.verification.candidate.array_kinds import Handed
 from refconv.verification.candidate.clock import calling
 from refconv.verification.examine.property_names import INPUTS, KIND, LAYOUT, OUTSIDE, RETURNS, WRITTEN
+from refconv.verification.faults import WrongUse, described
 
-# Arguments whose channels are where the layout says; weights always are (C_out, C_in // groups, R, S).
-IMAGES, IMAGE_SIZES = ("input", "grad_output"), ("input_size",)
-OTHER_RESULTS = ("conv2d_weight", "conv2d_bias")  # operators whose result is no image
+# Arguments that have a batch axis, and those that are shapes of arrays.
+IMAGES, SIZES = ("input", "grad_output"), ("input_size", "weight_size")
+ARRANGED = ("input", "weight", "grad_output", "output")  # what a caller's own arrangement is for
+
+
+# How a caller lays arrays out: (name, array in torch's order) -> array for the candidate; and back, of a result
+# (name, array of the candidate, shape in torch's order) -> array.
+Arrange: TypeAlias = tuple[Callable[[str, np.ndarray], np.ndarray], Callable[..., np.ndarray]]
+
+
+def check_arrange(arrange: Any) -> None:
+    """Refuse what is no pair of functions."""
+    is_pair = isinstance(arrange, tuple | list) and len(arrange) == 2
+    if arrange is not None and not (is_pair and all(map(callable, arrange))):
+        raise TypeError(f"arrange={arrange!r}: must be two functions, one for what is handed over, one for results")
 
 
 class Unsupported(Exception):
@@ -61,8 +75,12 @@ class Way:
     ----------
     arrays, device, style
         As `Candidate` has them.
-    layout : {"NCHW", "NHWC"}
-        Of images.
+    layouts : Layouts
+        Of the arrays.
+    layout : str
+        The keyword that says so; empty if there is none.
+    arrange : Arrange or None
+        The caller's own way to lay arrays out, in place of layouts.
     memory : mapping of str to str
         Arrangements by the names of arrays; others are contiguous.
     around : int or None
@@ -72,9 +90,27 @@ class Way:
     arrays: str = "numpy"
     device: str = "cpu"
     style: str = "return"
-    layout: str = "NCHW"
+    layouts: Layouts = USUAL
+    layout: str = ""
+    arrange: Arrange | None = None
     memory: Mapping[str, str] = field(default_factory=dict)
     around: int | None = None
+
+    def stored(self, name: str, array: np.ndarray, groups: int = 1) -> np.ndarray:
+        """An array of the call as it is handed over; `"output"` is what is written to."""
+        if self.arrange is None or name not in ARRANGED:
+            return self.layouts.stored(name, array, groups)
+        try:
+            return np.asarray(self.arrange[0](name, array))
+        except Exception as error:
+            raise WrongUse(f"arrange raised {described(error)}, for {name} of shape {array.shape}") from error
+
+    def usual(self, case: Case, result: np.ndarray) -> np.ndarray:
+        """A result in torch's order; of another number of axes, as it is."""
+        name = result_name(case.op)
+        if self.arrange is None or name not in ARRANGED:
+            return self.layouts.restored(name, result)
+        return np.asarray(self.arrange[1](name, result, case.unwritten.shape))
 
 
 def call_function(function: Callable[..., Any], case: Case, way: Way) -> Outcome:
@@ -92,10 +128,15 @@ def call_function(function: Callable[..., Any], case: Case, way: Way) -> Outcome
             faults += _unwritten(function, case, way, made)
         except Raised as raised:
             faults.append((RETURNS, f"the same call again: {raised}"))
-    if result is not None and way.layout == "NHWC" and case.op not in OTHER_RESULTS and result.ndim >= 3:
-        result = np.moveaxis(result, -1, -3)
+    if result is None:
+        return Outcome(None, tuple(faults))
+    try:
+        usual = way.usual(case, result)
+    except Exception as error:  # noqa: BLE001 - the caller's function, on a result of any shape
+        fault = LAYOUT, f"the result of shape {result.shape} can't be brought back: {_traceback(error)}"
+        return Outcome(None, (*faults, fault), result)
     # A copy: a function may return the same memory every time.
-    return Outcome(None if result is None else np.array(result, order="C"), tuple(faults), result)
+    return Outcome(np.array(usual, order="C"), tuple(faults), usual)
 
 
 def call_in_place(
@@ -154,7 +195,7 @@ class Arguments:
     """
 
     def __init__(self, case: Case, way: Way, fill: int | None = None) -> None:
-        self._way = way
+        self._way, self._groups = way, case.geometry.groups if way.layouts.weight == DEPTHWISE else 1
         self._inputs: dict[str, tuple[np.ndarray, Handed, np.ndarray]] = {}
         self.output: Handed | None = None
         self.positional = [
@@ -162,7 +203,7 @@ class Arguments:
             for name, value in zip(OPERATORS[case.op].parameters, case.arguments(), strict=True)
         ]
         self.keywords: dict[str, Any] = case.keywords()
-        if way.layout == "NHWC":
+        if way.layout:
             self.keywords["layout"] = way.layout
         if way.style == "out":
             self._fill = poison(case.unwritten.dtype) if fill is None else fill
@@ -203,22 +244,17 @@ class Arguments:
         return untouched
 
     def _argument(self, name: str, value: Any) -> Any:
-        last = self._way.layout == "NHWC"
-        if last and name in IMAGE_SIZES:
-            return (*value[:-3], *value[-2:], value[-3])
+        if name in SIZES:
+            return self._way.layouts.size(name, value, self._groups)
         if not isinstance(value, np.ndarray) and (self._way.arrays == "numpy" or not isinstance(value, np.generic)):
             return value
-        original = np.asarray(value)
-        if last and name in IMAGES:
-            original = np.moveaxis(original, -3, -1)
+        original = self._way.stored(name, np.asarray(value), self._groups)
         handed = self._handed(name, place(original, self._way.memory.get(name, "contiguous"), self._way.around))
         self._inputs[name] = original, handed, handed.bytes.copy()
         return handed.array
 
     def _output(self, case: Case) -> Any:
-        shape = case.unwritten.shape
-        if self._way.layout == "NHWC" and case.op not in OTHER_RESULTS:
-            shape = (*shape[:-3], *shape[-2:], shape[-3])
+        shape = self._way.stored(result_name(case.op), case.unwritten, self._groups).shape
         name = self._way.memory.get(OUTPUT, "contiguous")
         if name == "broadcast":
             raise ValueError("memory of 'output': elements that share memory can't be written to")

@@ -3,18 +3,22 @@
 Knows how a function is called; not how it is found, and not how it is judged.
 """
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from refconv.cases.recipe import OUTPUT, Recipe
 from refconv.core.checks import choice
+from refconv.core.layouts import Layouts
 from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS
 from refconv.verification.candidate import array_kinds
-from refconv.verification.candidate.call import Arguments, Outcome, Way, call_function
+from refconv.verification.candidate.call import Arguments, Arrange, Outcome, Way, call_function, check_arrange
+from refconv.verification.candidate.modules import Built, Layer
 
 ARRAYS = array_kinds.KINDS
 STYLES = ("return", "out")
@@ -38,6 +42,10 @@ class Candidate:
         Whether it returns its result, or writes it to an array that it gets as its last positional argument.
     op
         The operator that it claims to be.
+    arrange : pair of callables, optional
+        How arrays are laid out for it, and how its results are laid out as torch has them: `call.Arrange`.
+    shapes : tuple of str
+        Shapes that its own file names, as geometries in text: they are tried too.
     """
 
     function: Callable[..., Any]
@@ -45,6 +53,8 @@ class Candidate:
     target: str = ""
     style: str = "return"
     op: str = "conv2d"
+    arrange: Arrange | None = None
+    shapes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         array_kinds.check(self.arrays)
@@ -52,6 +62,7 @@ class Candidate:
         choice("op", self.op, tuple(OPERATORS))
         if self.style == "out" and self.arrays == "jax":
             raise ValueError("style='out': jax arrays can't be written to")
+        check_arrange(self.arrange)
         if not callable(self.function):
             raise TypeError(f"candidate={self.function!r}: must be callable")
 
@@ -82,8 +93,9 @@ class Candidate:
         ----------
         case : Case
             The call.
-        layout : {"NCHW", "NHWC"}
-            How images are handed over and come back; for "NHWC" there is a keyword `layout="NHWC"` too.
+        layout : str
+            How arrays are handed over and come back, as a recipe has it; for "NHWC" there is a keyword `layout="NHWC"`
+            too, if the function has it.
         memory : iterable of (str, str)
             Names of arrays and how each lies in memory, see `arrangements.arrange`; others are contiguous.
             What a candidate of the style "out" writes to is named "output".
@@ -105,7 +117,7 @@ class Candidate:
         >>> Candidate(refconv.conv2d).call(case, memory=[("input", "row_pitch")])
         Outcome(result=array([[[[1., 1.], [1., 1.]]]]), faults=())
         """
-        way = self._way(choice("layout", layout, ("NCHW", "NHWC")), memory)
+        way = self._way(layout, memory)
         return call_function(self.function, case, replace(way, around=around))
 
     @property
@@ -123,7 +135,28 @@ class Candidate:
 
     def memory(self, recipe: Recipe) -> tuple[tuple[str, str], ...]:
         """The arrangements of a recipe, without the output's if the function returns its result."""
+        if self.arrange is not None:
+            return ()
         return tuple(arrangement for arrangement in recipe.memory if self.style == "out" or arrangement[0] != OUTPUT)
 
     def _way(self, layout: str = "NCHW", memory: Iterable[tuple[str, str]] = ()) -> Way:
-        return Way(self.arrays, self.device, self.style, layout, dict(memory))
+        keyword = layout if layout == "NHWC" and self.is_told_layouts else ""
+        return Way(self.arrays, self.device, self.style, Layouts.parse(layout), keyword, self.arrange, dict(memory))
+
+    @property
+    def is_layer(self) -> bool:
+        """Whether what is called is a class or an object like torch.nn.Conv2d."""
+        return isinstance(self.function, Built | Layer)
+
+    @cached_property
+    def is_told_layouts(self) -> bool:
+        """Whether the function has a keyword `layout`; taken to have one if it does not say what it has."""
+        try:
+            parameters = inspect.signature(self.function).parameters.values()
+        except (ValueError, TypeError):
+            return True
+        return any(
+            parameter.kind == parameter.VAR_KEYWORD
+            or (parameter.name == "layout" and parameter.kind != parameter.POSITIONAL_ONLY)
+            for parameter in parameters
+        )

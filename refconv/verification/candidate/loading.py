@@ -5,19 +5,23 @@ Knows modules, files and shared libraries; not how a candidate is called.
 
 import importlib.util
 import sys
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
 from refconv.core.checks import choice
 from refconv.ops.family import OPERATORS
+from refconv.verification.candidate import kernelbench
+from refconv.verification.candidate.call import Arrange
 from refconv.verification.candidate.candidate import Candidate
+from refconv.verification.candidate.modules import as_function
 from refconv.verification.candidate.native import LIBRARIES, Native
+from refconv.verification.candidate.parameters import NoLayer, is_torch
 
 OTHER_NAME = "refconv_candidate"  # of a file whose own name would hide another module
 
 
-class TargetError(Exception):
+class TargetError(ValueError):
     """A target that can't be loaded: the message says why and what to do."""
 
 
@@ -41,6 +45,40 @@ def end_loading() -> None:
         raise _CameToVerify(sys.modules.get(_loading[-1]))
 
 
+def candidate_of(
+    function: Any,
+    target: str,
+    arrays: str | None = None,
+    op: str = "conv2d",
+    style: str = "return",
+    arrange: Arrange | None = None,
+) -> Candidate:
+    """The candidate of what is called, with what it says of itself where the arguments say nothing.
+
+    Parameters
+    ----------
+    function
+        A function, or what `modules.as_function` takes.
+    target
+        Where it can be loaded from.
+    arrays, op, style, arrange
+        As `Candidate` has them; None for what the function's attributes say, or torch for what comes from torch.
+    """
+    inner = function.func if isinstance(function, partial) else function
+    of_torch = is_torch(inner) or str(getattr(inner, "__module__", "")).partition(".")[0] == "torch"
+    file = kernelbench.file_of(function)
+    if file is not None and file.convolution is not None:
+        if op not in ("conv2d", file.op):
+            raise NoLayer(f"op={op!r}: must be {file.op!r}, which {function.__name__} is")
+        op = file.op
+    called = as_function(function, op) if file is None else file.function()
+    shapes = () if file is None or file.convolution is None else file.shapes
+    if style == "return":
+        style = str(getattr(called, "style", style))
+    arrays = arrays or str(getattr(called, "arrays", "torch" if of_torch else "numpy"))
+    return Candidate(called, arrays, target, style, op, arrange or getattr(function, "arrange", None), shapes)
+
+
 def load(
     target: str, arrays: str | None = None, abi: str | None = None, op: str = "conv2d", style: str = "return"
 ) -> Candidate:
@@ -52,7 +90,8 @@ def load(
     Parameters
     ----------
     target : str
-        `module:attribute`, `path/to/file.py:attribute`, or `path/to/lib.so:symbol` of a shared library.
+        `module:attribute`, `path/to/file.py:attribute`, or `path/to/lib.so:symbol` of a shared library; of a file of
+        KernelBench's form `path/to/file.py` is enough.
     arrays, op, style
         As `Candidate` has them.
     abi : {"c"}, optional
@@ -65,6 +104,8 @@ def load(
     GeometryError, ModuleNotFoundError, BackendUnavailable
         For a kind of arrays that is unknown, not installed, or needs a GPU.
     """
+    if target.endswith(".py") and Path(target).is_file():
+        return _of_file(target, arrays, op, style)
     place, colon, attribute = target.rpartition(":")
     if not colon or not place or not attribute:
         raise TargetError(
@@ -75,29 +116,61 @@ def load(
     if abi is not None:
         choice("abi", abi, ("c",))
         raise TargetError(f"{target!r}: the C ABI is for shared libraries, path/to/lib.so:symbol")
-    name = module_name(Path(place)) if place.endswith(".py") else place
-    _loading.append(name)
-    try:
-        module = _file(Path(place), name) if place.endswith(".py") else _module(place)
-    except _CameToVerify as ended:
-        module = ended.args[0]
-        if not _has(module, attribute):
-            why = 'put its campaigns under `if __name__ == "__main__":`'
-            raise TargetError(f"{place} begins a campaign before it defines {attribute}: {why}") from None
-        sys.modules[name] = module
-    finally:
-        _loading.pop()
+    module = _imported(place, attribute)
     try:
         function = reduce(getattr, attribute.split("."), module)
     except AttributeError:
-        public = ", ".join(name for name in vars(module) if callable(getattr(module, name)) and name[0] != "_")
-        raise TargetError(f"{target!r}: {place} has no {attribute}; it has {public or 'nothing to call'}") from None
+        raise TargetError(f"{target!r}: {place} has no {attribute}; it has {_public(module)}") from None
     if not callable(function):
         raise TargetError(f"{target!r}: must be callable, not {type(function).__name__}")
-    default = "torch" if place.partition(".")[0] == "torch" else "numpy"
-    if style == "return":
-        style = str(getattr(function, "style", style))
-    return Candidate(function, arrays or str(getattr(function, "arrays", default)), target, style, op)
+    if arrays is None and place.partition(".")[0] == "torch" and not hasattr(function, "arrays"):
+        arrays = "torch"  # its builtins name no module
+    try:
+        return candidate_of(function, target, arrays, op, style)
+    except NoLayer as error:
+        raise TargetError(str(error)) from error
+
+
+def targets_of(candidate: Candidate) -> tuple[str, ...]:
+    """Where the functions can be loaded from that lay arrays out; none that the candidate's own attribute names."""
+    if candidate.arrange is None or getattr(candidate.function, "arrange", None) is not None:
+        return ()
+    return tuple(map(find, candidate.arrange))
+
+
+def _of_file(target: str, arrays: str | None, op: str, style: str) -> Candidate:
+    """The candidate of a file alone: of KernelBench's form, the class that it is about."""
+    module = _imported(target, "")
+    attribute = kernelbench.named(module)
+    if not attribute:
+        lacks = (
+            "" if hasattr(module, kernelbench.INPUTS) else f"; a file of KernelBench's form has {kernelbench.INPUTS}"
+        )
+        raise TargetError(f"{target!r}: must be followed by :attribute; it has {_public(module)}{lacks}")
+    return load(f"{target}:{attribute}", arrays, None, op, style)
+
+
+def _public(module: Any) -> str:
+    """The names of what can be called in a module."""
+    public = (name for name in vars(module) if callable(getattr(module, name)) and name[0] != "_")
+    return ", ".join(public) or "nothing to call"
+
+
+def _imported(place: str, attribute: str) -> Any:
+    """The module of a name or file, as far as it must run to define an attribute."""
+    name = module_name(Path(place)) if place.endswith(".py") else place
+    _loading.append(name)
+    try:
+        return _file(Path(place), name) if place.endswith(".py") else _module(place)
+    except _CameToVerify as ended:
+        module = ended.args[0]
+        if attribute and not _has(module, attribute):
+            why = 'put its campaigns under `if __name__ == "__main__":`'
+            raise TargetError(f"{place} begins a campaign before it defines {attribute}: {why}") from None
+        sys.modules[name] = module
+        return module
+    finally:
+        _loading.pop()
 
 
 def find(function: Any) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from refconv.cases.recipe import Recipe
 from refconv.core import formats
 from refconv.core.errors import GeometryError
-from refconv.judge.bounds import ErrorModel
+from refconv.judge.bounds import ErrorModel, model_of
 from refconv.judge.comparison import Comparison
 from refconv.mutants import all as all_mutants
 from refconv.verification.diagnose.altered_calls import alterations
@@ -175,7 +175,7 @@ def _sound_under(findings: Findings, models: Sequence[str]) -> str:
         return ""
     chosen = spread(failing, ADMITTED)
     dtype = failing[0].recipe.dtype
-    claimed = str(failing[0].evidence.model or ErrorModel.inferred(np.dtype(dtype)))
+    claimed = str(model_of(failing[0].evidence.model, failing[0].case) or ErrorModel.inferred(np.dtype(dtype)))
     fitting = {
         name: (name not in TRANSFORMS, name == f"direct:{dtype}", tightness)
         for name in dict.fromkeys(_of_dtype(model, dtype) for model in models)

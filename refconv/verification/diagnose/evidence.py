@@ -14,7 +14,7 @@ import numpy as np
 from refconv.cases.recipe import Recipe
 from refconv.core import formats
 from refconv.core.geometry import Geometry
-from refconv.judge.bounds import ErrorModel
+from refconv.judge.bounds import Model
 from refconv.judge.case import Case
 from refconv.judge.comparison import Comparison
 from refconv.verification.diagnose import regions
@@ -41,7 +41,7 @@ class Evidence:
         Whether a property does not hold.
     fault : str
         That property: "values", "deterministic", "returns", ...
-    model : ErrorModel or None
+    model : ErrorModel, str, callable or None
         By which the candidate is judged; None for the direct one.
     strict : bool
         Whether padded taps must be multiplied, as `Case.check` has it.
@@ -52,7 +52,7 @@ class Evidence:
     actual: np.ndarray | None
     failed: bool
     fault: str = ""
-    model: ErrorModel | None = None
+    model: Model | None = None
     strict: bool = False
 
 

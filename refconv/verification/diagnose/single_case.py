@@ -11,7 +11,7 @@ import numpy as np
 
 from refconv.cases.recipe import Recipe
 from refconv.core import formats
-from refconv.judge.bounds import ErrorModel
+from refconv.judge.bounds import Model
 from refconv.judge.case import Case
 from refconv.judge.comparison import SUSPICIOUS, Comparison
 from refconv.mutants import all as all_mutants
@@ -31,7 +31,7 @@ MOST = 2**23  # products of a case on which all known mistakes are tried within 
 
 
 def diagnosis(
-    case: Case, actual: np.ndarray, comparison: Comparison, model: ErrorModel | None = None, *, strict: bool = False
+    case: Case, actual: np.ndarray, comparison: Comparison, model: Model | None = None, *, strict: bool = False
 ) -> Diagnosis:
     """What a wrong output looks like.
 

@@ -13,9 +13,10 @@ import numpy as np
 from refconv.cases.recipe import OFFSETS, OUTPUT, Recipe
 from refconv.core import formats
 from refconv.core.geometry import Axis, Geometry
+from refconv.core.layouts import Layouts, result_name
 from refconv.core.padding import MODES
 from refconv.verification.candidate.arrangements import outline
-from refconv.verification.candidate.call import IMAGES, OTHER_RESULTS
+from refconv.verification.candidate.call import IMAGES
 
 OfGeometry: TypeAlias = Callable[[Geometry], bool]
 OfAxis: TypeAlias = Callable[[Axis], bool]
@@ -66,8 +67,8 @@ def _shape(recipe: Recipe, name: str) -> tuple[int, ...]:
         shape = (case.unwritten if name == OUTPUT else getattr(case, name)).shape
     elif name in IMAGES and not recipe.batched:
         shape = shape[1:]
-    last = name in IMAGES or (name == OUTPUT and recipe.op not in OTHER_RESULTS)
-    return (*shape[:-3], *shape[-2:], shape[-3]) if last and recipe.layout == "NHWC" else shape
+    layouts, role = Layouts.parse(recipe.layout), result_name(recipe.op) if name == OUTPUT else name
+    return layouts.size(role, shape, recipe.geometry.groups)
 
 
 @lru_cache(maxsize=2**13)

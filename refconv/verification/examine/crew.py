@@ -15,7 +15,8 @@ from functools import partial
 from typing import Any
 
 from refconv.verification.candidate.candidate import Candidate
-from refconv.verification.candidate.loading import TargetError, find
+from refconv.verification.candidate.loading import TargetError, find, targets_of
+from refconv.verification.claim_text import is_known_elsewhere, text_of
 from refconv.verification.examine import in_process, worker
 from refconv.verification.examine.examination import Examination
 from refconv.verification.examine.in_process import Examines, Here, Spec
@@ -163,12 +164,13 @@ def crew(candidate: Candidate, settings: Settings) -> Iterator[Crew]:
     """
     spec = Spec(
         candidate.target, candidate.arrays, candidate.style, candidate.op,
-        model=None if settings.model is None else str(settings.model),
+        model=text_of(settings.model),
         claims=settings.claims,
         supported=find(settings.supported) if settings.supported else "",
         threads=1 if settings.jobs > 1 else 0,
         repeats=settings.repeats,
         allowed=settings.supports,
+        arrange=targets_of(candidate),
     )  # fmt: skip
     here = Here(
         in_process.examiner(
@@ -181,7 +183,7 @@ def crew(candidate: Candidate, settings: Settings) -> Iterator[Crew]:
     with contextlib.ExitStack() as stack:
         for isolated in (single_examiner, *workers):
             stack.callback(isolated.close)
-        reason = "isolate=False" if settings.isolate is False else _unable(spec, settings.supported, single_examiner)
+        reason = "isolate=False" if settings.isolate is False else _unable(spec, settings, single_examiner)
         if not reason and settings.executor is not None:
             task = partial(worker.work, spec, settings.time_limit)
             yield Crew(single_examiner, settings.executor, task, DISTANT_JOBS)
@@ -202,10 +204,12 @@ def crew(candidate: Candidate, settings: Settings) -> Iterator[Crew]:
             yield in_this_process
 
 
-def _unable(spec: Spec, supported: Any, isolated: Isolated) -> str:
+def _unable(spec: Spec, settings: Settings, isolated: Isolated) -> str:
     """Why another process can't examine the candidate; empty, and the process started, if it can."""
+    supported = settings.supported
     own = getattr(supported, "__self__", None) is not None  # a method of the candidate, which comes with it
-    if not spec.target or (supported is not None and not spec.supported and not own):
+    known = is_known_elsewhere(settings.model) and all(spec.arrange)
+    if not spec.target or not known or (supported is not None and not spec.supported and not own):
         return "another process can't load what no module has at its top level"
     try:
         isolated.start()

@@ -19,7 +19,7 @@ from refconv.cases.recipe import Recipe
 from refconv.cases.supports import Supports
 from refconv.cases.values import ANYTHING, values_of
 from refconv.core import formats
-from refconv.judge.bounds import ErrorModel
+from refconv.judge.bounds import Claim, model_of
 from refconv.judge.case import Case
 from refconv.judge.comparison import Comparison
 from refconv.ops import family
@@ -65,7 +65,7 @@ class Examiner:
     candidate
         The candidate.
     model
-        The error model that the candidate claims.
+        How the candidate claims to compute.
     claims
         The properties that the candidate claims, of those that must be claimed to be checked.
     supports
@@ -77,7 +77,7 @@ class Examiner:
     """
 
     candidate: Candidate
-    model: ErrorModel | None = None
+    model: Claim | None = None
     claims: tuple[str, ...] = ()
     supports: Callable[[Case], bool] | None = None
     repeats: bool = False
@@ -145,9 +145,9 @@ class Examiner:
         All, if there are few, or if sums are exact, so that outputs must be equal to the last bit, which is quickly
         seen. A sample is judged by itself, which not every model allows.
         """
-        model_allows = self.model is None or self.model.unit > 0
+        model_allows = (model := model_of(self.model, case)) is None or model.unit > 0
         few = case.unwritten.size <= MANY or case.geometry.products <= LONG
-        if case.op != "conv2d" or few or case.adds_exactly or not model_allows:
+        if case.op != "conv2d" or case.overflow != "raise" or few or case.adds_exactly or not model_allows:
             return None
         return min(MOST_SAMPLED, max(LEAST_SAMPLED, GATHERED // case.geometry.terms))
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from refconv.cases.huge import LIMITS, Huge
-from refconv.judge.bounds import ErrorModel
+from refconv.judge.bounds import ErrorModel, model_of
 from refconv.judge.case import Case
 from refconv.judge.comparison import Comparison, compare, misshapen
 from refconv.verification.candidate import array_kinds
@@ -28,8 +28,9 @@ LINE = 4096  # most channels that are looked at for one pixel
 def examine(examiner: Examiner, huge: Huge) -> Examination:
     """Whether the candidate returns, and whether the chosen outputs are right."""
     candidate = examiner.candidate
-    if array_kinds.simulated(candidate.arrays) or not examiner.is_supported(huge.case()):
+    if array_kinds.simulated(candidate.arrays) or not examiner.is_supported(case := huge.case()):
         return refused()
+    model = model_of(examiner.model, case)
     image, weight = (_filled(huge, name) for name in ("input", "weight"))
     dtype, g = huge.dtypes["output"], huge.geometry
     written = reserve(huge.shapes["output"], dtype, "contiguous", poison(dtype)) if candidate.style == "out" else None
@@ -42,7 +43,7 @@ def examine(examiner: Examiner, huge: Huge) -> Examination:
         return Examination(True, (RETURNS,), (Finding(RETURNS, str(raised)),))
     if result is None:
         return Examination(True, (RETURNS, KIND), tuple(Finding(*fault) for fault in faults))
-    comparison = judged(huge, image.view, weight.view, result, examiner.model)
+    comparison = judged(huge, image.view, weight.view, result, model)
     findings = [Finding(*fault) for fault in faults]
     if not comparison.ok:
         property_ = VALUES if (result.shape, result.dtype) == (huge.shapes["output"], dtype) else LAYOUT

@@ -12,16 +12,18 @@ from refconv.cases.huge import Huge
 from refconv.cases.recipe import Recipe
 from refconv.cases.supports import Supports
 from refconv.cases.values import ANYTHING
-from refconv.judge.bounds import ErrorModel
+from refconv.judge.bounds import Claim, Model, claimed
+from refconv.judge.bounds.claim import NoAlternative, WrongFunction
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.loading import load
-from refconv.verification.examine import huge_cases, wrong_arguments
-from refconv.verification.examine.examination import Examination, Finding
+from refconv.verification.claim_text import claim_of
+from refconv.verification.examine import huge_cases, model_runs, wrong_arguments
+from refconv.verification.examine.examination import Examination, Finding, refused
 from refconv.verification.examine.examiner import Examiner
 from refconv.verification.examine.property_names import BATCH, BATCH_INVARIANT, GROUPS, RETURNS
 from refconv.verification.faults import WrongUse, described
 
-Called: TypeAlias = Recipe | wrong_arguments.Wrong | Huge  # what makes a call to be examined
+Called: TypeAlias = Recipe | wrong_arguments.Wrong | Huge | model_runs.ModelRun  # what makes a call to be examined
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,13 @@ class Spec:
     arrays: str
     style: str
     op: str
-    model: str | None = None
+    model: str = ""  # the text of the claim
     claims: tuple[str, ...] = ()
     supported: str = ""  # target of the function of a case that says whether it is supported
     threads: int = 0  # that refconv may use in the process; 0 for as many as it likes
     repeats: bool = False  # whether the candidate is to see few geometries
     allowed: Supports = ANYTHING  # what else it may be called with, for a part of a case, say
+    arrange: tuple[str, ...] = ()  # targets of the functions that lay arrays out
 
     def examiner(self) -> Examiner:
         """The examiner, its candidate loaded.
@@ -48,14 +51,18 @@ class Spec:
             If it can't be loaded here.
         """
         candidate = load(self.target, self.arrays, op=self.op, style=self.style)
-        model = None if self.model is None else ErrorModel.parse(self.model)
+        if self.arrange:
+            there, back = (load(target, "numpy").function for target in self.arrange)
+            candidate = replace(candidate, arrange=(there, back))
         supported = load(self.supported, "numpy").function if self.supported else None
-        return examiner(candidate, model, self.claims, supported, repeats=self.repeats, allowed=self.allowed)
+        return examiner(
+            candidate, claim_of(self.model), self.claims, supported, repeats=self.repeats, allowed=self.allowed
+        )
 
 
 def examiner(
     candidate: Candidate,
-    model: ErrorModel | None,
+    model: Claim | None,
     claims: tuple[str, ...] = (),
     supports: Any = None,
     *,
@@ -102,12 +109,18 @@ class Here:
         try:
             if isinstance(recipe, wrong_arguments.Wrong):
                 examination = wrong_arguments.examine(candidate, recipe)
+            elif isinstance(recipe, model_runs.ModelRun):
+                examination = model_runs.examine(candidate.function, recipe)
             elif isinstance(recipe, Huge):
                 examination = huge_cases.examine(self.examiner, recipe)
             else:
                 examination = self.examiner.examine(recipe, further)
         except WrongUse:
             raise
+        except WrongFunction as error:
+            raise WrongUse(str(error)) from error
+        except NoAlternative as error:
+            return refused(str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the other cases are judged
             if not candidate.is_stranded():
                 return Examination(supported=False, fault=described(error))
@@ -142,7 +155,7 @@ def examine(
     candidate: Candidate,
     recipe: Called,
     property_: str,
-    model: ErrorModel | None = None,
+    model: Model | None = None,
     *,
     deterministic: bool = False,
 ) -> Finding | None:
@@ -158,7 +171,7 @@ def examine(
     >>> examine(Candidate(refconv.conv2d), recipe, "batch") is None
     True
     """
-    here = Here(examiner(candidate, model))
+    here = Here(examiner(candidate, claimed(model)))
     names = [property_, *[BATCH_INVARIANT] * (deterministic and property_ in (BATCH, GROUPS))]
     examinations = [(name, here.examine(recipe, name)) for name in names]
     for _, examination in examinations:

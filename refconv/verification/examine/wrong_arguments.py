@@ -11,7 +11,7 @@ import numpy as np
 
 from refconv.cases.recipe import Recipe
 from refconv.judge.case import Case
-from refconv.judge.reference import TAKEN
+from refconv.judge.given import TAKEN
 from refconv.ops.family import OPERATORS
 from refconv.verification.candidate.call import Unsupported
 from refconv.verification.candidate.candidate import Candidate

@@ -82,7 +82,9 @@ def size(source: Any) -> int:
     >>> size(fitted("conv2d", Values(height=3, rows=2)))
     7
     """
-    g: Geometry = getattr(source, "recipe", source).geometry
+    g: Geometry | None = getattr(getattr(source, "recipe", source), "geometry", None)
+    if g is None:  # a model's run, which its own file makes
+        return 0
     output = g.batch * g.out_channels * math.prod(g.output_size)
     weight = g.out_channels * g.in_channels // g.groups * math.prod(g.kernel)
     return g.batch * g.in_channels * math.prod(g.size) + weight + output
@@ -96,7 +98,9 @@ def extent(source: Any) -> dict[str, int]:
     >>> extent(fitted("conv2d", Values(height=3, rows=2)))["height"]
     3
     """
-    g: Geometry = getattr(source, "recipe", source).geometry
+    g: Geometry | None = getattr(getattr(source, "recipe", source), "geometry", None)
+    if g is None:
+        return {}
     (rows, columns), filters = g.kernel, g.out_channels
     shape = (g.batch, g.in_channels, *g.size)
     if getattr(source, "op", "") == "conv_transpose2d":

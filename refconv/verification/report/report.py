@@ -45,6 +45,8 @@ class Report:
         The seed of the generated cases.
     model : str
         The error model that the candidate was judged by; empty if that follows from the dtypes.
+    arrange : tuple of str
+        Where the functions that lay arrays out are loaded from; empty if there are none.
     deterministic : bool
         Whether the candidate claims that the same call gives the same bits.
     """
@@ -60,6 +62,7 @@ class Report:
     seconds: float = 0.0
     seed: int = 0
     model: str = ""
+    arrange: tuple[str, ...] = ()
     deterministic: bool = False
 
     def __str__(self) -> str:
@@ -152,8 +155,8 @@ class Report:
             "refconv": __version__,
             "ok": self.ok,
             **{name: getattr(self, name) for name in ("op", "target", "seed", "model", "deterministic", "seconds")},
-            **{name: getattr(self, name) for name in ("n_cases", "n_unsupported", "notes", "faults")},
-            **{name: getattr(self, name) for name in ("coverage", "sizes")},
+            **{name: getattr(self, name) for name in ("n_cases", "n_unsupported", "notes", "faults", "arrange")},
+            **{name: getattr(self, name) for name in ("coverage", "sizes", "reach")},
             "ended_early": self.ended_early,
             "results": [_result(result) for result in self.results],
             "interactions": self.interactions and self.interactions.as_dict(),
@@ -271,6 +274,7 @@ def _failure(failure: Failure) -> dict[str, Any]:
         and {"text": str(failure.diagnosis), "kind": failure.diagnosis.kind, "mutant": failure.diagnosis.mutant},
         "recipe": failure.recipe and failure.recipe.as_dict(),
         "way": getattr(failure.case, "way", ""),  # of being wrong, for a call that must be refused
+        "run": getattr(failure.case, "seed", None) if failure.recipe is None else None,  # of a model that its file runs
     }
 
 

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from refconv.cases.huge import Huge
-from refconv.judge.bounds import ErrorModel
+from refconv.judge.bounds import Claim, ErrorModel, model_of
+from refconv.judge.bounds.claim import ByCase
 from refconv.judge.case import Case
 from refconv.judge.case_code import MOST_WRITTEN, arguments_code, literal, literal_case
 from refconv.verification.candidate import array_kinds
 from refconv.verification.candidate.candidate import Candidate
-from refconv.verification.candidate.loading import module_name
+from refconv.verification.candidate.loading import find, module_name
 from refconv.verification.examine import property_names as properties
+from refconv.verification.examine.model_runs import ModelRun
 from refconv.verification.examine.wrong_arguments import Wrong
 
 MAX_LINES = 25
@@ -26,7 +28,7 @@ LINE_LENGTH = 110
 PLAIN = (properties.RETURNS, properties.INPUTS, properties.KIND, properties.LAYOUT, properties.VALUES)
 
 
-def program(candidate: Candidate, source: Any, property_: str, model: ErrorModel | None = None) -> str:
+def program(candidate: Candidate, source: Any, property_: str, model: Claim | None = None) -> str:
     """A program of at most `MAX_LINES` lines, which ends with an exit status other than 0 while the fault is there.
 
     Parameters
@@ -38,10 +40,11 @@ def program(candidate: Candidate, source: Any, property_: str, model: ErrorModel
     property_
         Which property does not hold.
     model
-        The error model that the candidate is judged by; the direct one if not given.
+        The claim that the candidate is judged by; the direct model if not given.
     """
     is_plain = candidate.style == "return" and candidate.arrays in ("numpy", "torch") and property_ in PLAIN
-    if is_plain and not isinstance(source, Wrong | Huge) and not source.memory and source.layout == "NCHW":
+    is_plain = is_plain and not candidate.is_layer and candidate.arrange is None
+    if is_plain and not isinstance(source, Wrong | Huge | ModelRun) and not source.memory and source.layout == "NCHW":
         text = _plain(candidate, source, property_, model)
         if text.count("\n") <= MAX_LINES:
             return text
@@ -50,13 +53,18 @@ def program(candidate: Candidate, source: Any, property_: str, model: ErrorModel
 
 def example(source: Any, property_: str) -> str:
     """A line for a Hypothesis test of cases; empty where a plain call, of a case of usual size, would not show it."""
-    if isinstance(source, Wrong | Huge) or property_ not in PLAIN or source.memory or source.layout != "NCHW":
+    if (
+        isinstance(source, Wrong | Huge | ModelRun)
+        or property_ not in PLAIN
+        or source.memory
+        or source.layout != "NCHW"
+    ):
         return ""
     code = literal_case(source.case()) or repr(source.case())
     return "" if code.startswith("<") else f"@example({code})"
 
 
-def _plain(candidate: Candidate, source: Any, property_: str, model: ErrorModel | None) -> str:
+def _plain(candidate: Candidate, source: Any, property_: str, model: Claim | None) -> str:
     """A program of the arrays, the case and one call."""
     case = source.case()
     arrays = _literals(case)
@@ -65,10 +73,10 @@ def _plain(candidate: Candidate, source: Any, property_: str, model: ErrorModel 
     imports, load = _load(candidate)
     libraries = ["import numpy as np", "import refconv"] + ["import torch"] * (candidate.arrays == "torch")
     lines = [*imports, *libraries, "", *load, "", *arrays, *_case(case), _arguments(candidate)]
-    return "\n".join([*lines, *_ending(candidate, case, property_, model)]) + "\n"
+    return "\n".join([*lines, *_ending(candidate, case, property_, _claim(model, source))]) + "\n"
 
 
-def _examined(candidate: Candidate, source: Any, property_: str, model: ErrorModel | None) -> str:
+def _examined(candidate: Candidate, source: Any, property_: str, model: Claim | None) -> str:
     """A program that examines as the campaign did, for what one call does not show."""
     options = f"{candidate.arrays!r}, op={candidate.op!r}, style={candidate.style!r}"
     if candidate.target:
@@ -77,17 +85,24 @@ def _examined(candidate: Candidate, source: Any, property_: str, model: ErrorMod
         names = ["Candidate", "examine"]
         load = ["function = ...  # put the candidate here: it cannot be imported from where it was defined"]
         load.append(f"candidate = Candidate(function, {options})")
+    if candidate.arrange is not None and getattr(candidate.function, "arrange", None) is None:
+        targets = list(map(find, candidate.arrange))
+        pair = ", ".join(f"load({target!r}, 'numpy').function" if target else "..." for target in targets)
+        told = "  # put the functions here that lay arrays out" * (not all(targets))
+        load += [f"arrange = {pair}{told}", "candidate = dataclasses.replace(candidate, arrange=arrange)"]
     # The variable that asks for the simulator must be set before Numba is imported.
     simulated = array_kinds.simulated(candidate.arrays)
     before = ["import os", f'os.environ["{array_kinds.SIMULATOR}"] = "1"'] if simulated else []
     recipe = source.recipe if isinstance(source, Wrong) else source
     made = repr(recipe)
+    names += ["ModelRun"] * isinstance(recipe, ModelRun)
     names += ["Huge", "Geometry"] * isinstance(recipe, Huge)
     if isinstance(source, Wrong):
         names.append("Wrong")
         made = f"Wrong({made}, {source.way!r})"
-    claim = "" if model is None else f", refconv.ErrorModel.parse({str(model)!r})"
+    claim = _claim(model, source)
     ending = [f"found = examine(candidate, case, {property_!r}{claim})", "assert found is None, found.text"]
+    before += ["import dataclasses"] * ("dataclasses" in load[-1])
     imports = [*before, "import refconv", f"from refconv.verification import {', '.join(sorted(names))}"]
     return "\n".join([*imports, "", *load, *_wrapped(f"case = {made}", "    "), *ending]) + "\n"
 
@@ -138,7 +153,16 @@ def _arguments(candidate: Candidate) -> str:
     return f"arguments = [{copy}(each) if isinstance(each, np.ndarray) else each for each in case.arguments()]"
 
 
-def _ending(candidate: Candidate, case: Case, property_: str, model: ErrorModel | None) -> list[str]:
+def _claim(model: Claim | None, source: Any) -> str:
+    """The last argument of a check, after a comma: the claim; of a function of the case what it says of this one."""
+    if isinstance(model, ByCase):
+        model = None if isinstance(source, Wrong | Huge) else model_of(model, source.case())
+    if model is None:
+        return ""
+    return f", refconv.ErrorModel.parse({str(model)!r})" if isinstance(model, ErrorModel) else f", {str(model)!r}"
+
+
+def _ending(candidate: Candidate, case: Case, property_: str, claim: str) -> list[str]:
     """Lines that call the candidate and demand the property."""
     call = f"candidate(*arguments{', **case.keywords()' if case.keywords() else ''})"
     if property_ == properties.INPUTS:
@@ -157,5 +181,4 @@ def _ending(candidate: Candidate, case: Case, property_: str, model: ErrorModel 
             "except SystemExit as error:",
             '    raise AssertionError(f"the candidate ended the program: {error!r}") from error',
         ]
-    claim = "" if model is None else f", refconv.ErrorModel.parse({str(model)!r})"
     return [f"refconv.assert_close({call}, case{claim})"]

@@ -4,7 +4,7 @@ Knows the file; not how a case is judged.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,10 @@ class Saved:
     ----------
     op, dtype, property : str
         What failed.
+    run : int or None
+        The seed of a run of a model that its own file makes.
+    arrange : tuple of str
+        Where the functions are that lay arrays out.
     recipe : Recipe or None
         Makes the case, or the right call of one that must be refused; None for images, which have no recipe.
     case : str
@@ -36,6 +40,8 @@ class Saved:
     case: str
     way: str = ""
     model: str = ""
+    run: int | None = None
+    arrange: tuple[str, ...] = ()
 
 
 def load(path: str | Path) -> list[Saved]:
@@ -55,7 +61,8 @@ def load(path: str | Path) -> list[Saved]:
     try:
         op = content["op"]
         failures = [failure for result in content["results"] for failure in result["failures"]]
-        return [_saved(op, failure, content.get("model", "")) for failure in failures]
+        arrange = tuple(content.get("arrange", ()))
+        return [replace(_saved(op, failure, content.get("model", "")), arrange=arrange) for failure in failures]
     except KeyError as error:
         raise ValueError(f"{path}: must be a report written by refconv verify, but has no {error}") from None
     except (TypeError, ValueError, AttributeError) as error:
@@ -65,4 +72,13 @@ def load(path: str | Path) -> list[Saved]:
 def _saved(op: str, failure: dict[str, Any], model: str) -> Saved:
     recipe = failure["recipe"]
     parsed = None if recipe is None else Recipe.from_dict(recipe)
-    return Saved(op, failure["dtype"], failure["property"], parsed, failure["case"], failure.get("way", ""), model)
+    return Saved(
+        op,
+        failure["dtype"],
+        failure["property"],
+        parsed,
+        failure["case"],
+        failure.get("way", ""),
+        model,
+        failure.get("run"),
+    )

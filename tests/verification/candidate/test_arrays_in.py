@@ -144,7 +144,7 @@ def test_scalars_are_handed_over():
         ({"memory": [("output", "offset")]}, "memory of 'output'"),
         ({"memory": [("input", "sideways")]}, "memory='sideways'"),
         ({"memory": [("input", "broadcast")]}, "memory='broadcast'"),
-        ({"layout": "CHWN"}, "layout='CHWN'"),
+        ({"layout": "CHW"}, "layout=.CHW."),
         ({"memory": [("input", "negative")], "arrays": "torch"}, "negative strides"),
         ({"memory": [("input", "offset")], "arrays": "jax"}, "jax"),
         ({"arrays": "tinygrad"}, "arrays='tinygrad'"),

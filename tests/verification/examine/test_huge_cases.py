@@ -10,7 +10,7 @@ from campaigns import verify
 import refconv
 from refconv.cases import huge as huge_module
 from refconv.cases.huge import huge_cases
-from refconv.verification import campaign, memory, sections
+from refconv.verification import asked, memory, sections
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.examine import huge_cases as examining
 from refconv.verification.examine.examiner import Examiner
@@ -96,7 +96,7 @@ def test_arrays_are_handed_over_where_they_lie():
 
 @pytest.mark.usefixtures("small", "generated_only")
 def test_a_campaign_with_huge_cases(monkeypatch):
-    monkeypatch.setattr(campaign, "available", lambda: 10**6)
+    monkeypatch.setattr(asked, "available", lambda: 10**6)
     every = list(huge_cases("float32"))
     report = verify(refconv.conv2d, cases=20, huge=True, isolate=False)
     assert report.ok
@@ -111,7 +111,7 @@ def test_a_campaign_with_huge_cases(monkeypatch):
     assert not failure.example
     with pytest.raises(ValueError, match=rf"memory={least - 1}: must be at least {least}, which the smallest"):
         verify(refconv.conv2d, huge=True, memory=least - 1)
-    monkeypatch.setattr(campaign, "available", lambda: 100)
+    monkeypatch.setattr(asked, "available", lambda: 100)
     with pytest.raises(ValueError, match=r"memory=100 \(what is free, less 1 GiB\): must be at least"):
         verify(refconv.conv2d, huge=True)
 

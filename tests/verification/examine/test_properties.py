@@ -245,7 +245,7 @@ def test_misuse_is_refused_by_the_oracle_and_by_every_mutants_base():
     for op in OPERATORS:
         dtype = "int8" if OPERATORS[op].is_quantized else "float32"
         supports = Supports.parse({"asymmetric_padding": True, "string_padding": True})
-        wrongs = wrong_arguments.wrongs(plan(op, [dtype], supports, 200, 3))
+        wrongs = wrong_arguments.wrongs(plan(op, [dtype], supports, 70, 3))
         assert {wrong.way for wrong in wrongs} >= (
             {"stride 0"} if op != "conv2d_bias" else {"an output gradient with two axes"}
         )
