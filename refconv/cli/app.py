@@ -5,6 +5,7 @@ Knows typer and rich; what a command does is done elsewhere, and imported when t
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -14,17 +15,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from refconv.cases.geometry_text import FORM
 from refconv.cli.mutants import mutants
 from refconv.cli.options import (
     FAILED,
     Arrays,
     Json,
     Model,
+    Op,
     check_compiler,
     checked_dtypes,
     load_target,
     parsed_model,
     progress_bar,
+    refuse_beside,
 )
 from refconv.cli.verify import replay, verify
 from refconv.core import formats
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from refconv.verification.candidate.candidate import Candidate
 
 SECONDS_PER_LAYER = 10  # that a written suite takes for a layer and dtype, two cores
+FURTHER = "Also padding by sides (1+0x2+2) or by name, groups, padding_mode and output_padding."
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -200,46 +205,122 @@ def _judge(results: dict[Setting, tuple[Row, ...]], target: str | None) -> None:
         raise typer.Exit(FAILED)
 
 
+def _checked_errors(errors: list[float] | None) -> list[float] | None:
+    for error in errors or ():
+        if not 0 <= error < math.inf:
+            raise typer.BadParameter(f"{error:g}: must be a finite number, not below 0")
+    return errors
+
+
+def _checked_scale(scale: float | None) -> float | None:
+    if scale is not None and not 0 < scale < math.inf:
+        raise typer.BadParameter(f"{scale:g}: must be a finite number above 0")
+    return scale
+
+
 @app.command("tolerance")
-def print_tolerances(
+def print_tolerances(  # noqa: PLR0913 - the command's options
+    *,
     network: Annotated[
         list[str] | None, typer.Option(help="Whose layers; repeat it for several. resnet50 if there is no --case.")
     ] = None,
     case: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SHAPES", help="N,C,H,W:K,C/groups,R,S[:stride=2,padding=1x0,dilation=1]; repeat it."),
+        list[str] | None, typer.Option(metavar="SHAPES", help=f"A call, {FORM}; repeat it. {FURTHER}")
     ] = None,
-    dtype: Annotated[str, typer.Option(help="Any float or complex dtype.")] = "float32",
+    op: Op = "conv2d",
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="Any float or complex dtype, float32 if not given; of quantized operators uint8 or int8."),
+    ] = None,
+    out_dtype: Annotated[
+        str | None, typer.Option(help="Of the results, if it is not the usual one: a float or complex dtype.")
+    ] = None,
     model: Model = None,
-) -> None:
-    """Print which rtol and atol to write into an assert_close, for each layer.
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Compute so many outputs of each call, at least.", show_default="by time")
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0, help="Time for a call, for all outputs or for a sample of them.", show_default="15"),
+    ] = None,
+    error: Annotated[
+        list[float] | None,
+        typer.Option(callback=_checked_errors, help="A greatest absolute difference, to be explained; repeat it."),
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            callback=_checked_scale, show_default="1",
+            help="With --error: the standard deviation of input times that of weight, where it was measured.",
+        ),
+    ] = None,
+) -> None:  # fmt: skip
+    """Print which rtol and atol to write into an assert_close, for each layer, and what an error may come from.
 
-    They accept every output that the error model admits, and no more than they must.
+    They accept every output that the error model admits, and no more than they must. A sentence for each --error says
+    how large it is beside the error model's bound, and which usual arithmetic may make such an error.
     Exit codes: 0 all good, 2 wrong usage.
     """
-    from refconv.cases import networks
     from refconv.cli import tolerance
 
+    refuse_beside(sample is not None and "--sample", {"--seconds": seconds}, "it says how many outputs")
+    if scale is not None and not error:
+        raise typer.BadParameter("says how large the operands were of which an --error is given", param_hint="--scale")
+    dtype = _dtype_of(op, dtype, model)
+    result = _result_of(op, dtype, out_dtype)
+    question = tolerance.Question(
+        parsed_model(model), sample, tolerance.SECONDS if seconds is None else seconds, tuple(error or ()), scale or 1.0
+    )
+    rows: list[tolerance.Row] = []
+    try:
+        calls = [tolerance.parsed(text, op, dtype, result) for text in case or ()]
+        for name in dict.fromkeys(network or ([] if case else ["resnet50"])):
+            calls += tolerance.of_network(name, op, dtype, result)
+        with progress_bar(Console(stderr=True)) as progress:
+            for call in calls:
+                rows.append(tolerance.advise(call, question))
+                progress("layers", len(rows), len(calls))
+    except (ValueError, TypeError) as error_:
+        raise typer.BadParameter(str(error_)) from None
+    console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+    console.print(tolerance.table(rows, result or dtype))
+    console.print(tolerance.explanation(rows))
+    if error:
+        console.print(tolerance.readings(rows, question.scale))
+
+
+def _result_of(op: str, dtype: str, out_dtype: str | None) -> str:
+    """The dtype of the results, empty for the usual one; refused where it does not go with the operands."""
+    from refconv.cases.recipe import QUANTIZED
+    from refconv.judge.given import result_name
+
+    if out_dtype is None:
+        return ""
+    if op in QUANTIZED:
+        raise typer.BadParameter(f"{out_dtype}: must not be given for {op}", param_hint="--out-dtype")
+    try:
+        return result_name(formats.parse("dtype", dtype), out_dtype, "raise") or ""
+    except TypeError as error:
+        raise typer.BadParameter(str(error), param_hint="--out-dtype") from None
+
+
+def _dtype_of(op: str, dtype: str | None, model: str | None) -> str:
+    """The dtype, or the operator's usual one; refused where it, or a model, does not go with the operator."""
+    from refconv.cases.recipe import QUANTIZED
+
+    if op in QUANTIZED:
+        if model is not None:
+            raise typer.BadParameter(f"must not be given for {op}: sums of integers are exact", param_hint="--model")
+        if dtype not in (None, "int8", "uint8"):
+            raise typer.BadParameter(f"{dtype!r}: must be int8 or uint8 for {op}", param_hint="--dtype")
+        return dtype or "uint8"
+    dtype = dtype or "float32"
     checked_dtypes([dtype])
     if dtype in map(str, formats.INTEGERS):
         raise typer.BadParameter(
             f"{dtype!r}: integers must be equal, there is nothing to tolerate", param_hint="--dtype"
         )
-    claim = parsed_model(model)
-    try:
-        layers = [tolerance.parsed(text) for text in case or ()]
-        for name in dict.fromkeys(network or ([] if case else ["resnet50"])):
-            layers += networks.layers(name)
-        with progress_bar(Console(stderr=True)) as progress:
-            rows = []
-            for layer in layers:
-                rows.append(tolerance.advise(layer, dtype, claim))
-                progress("layers", len(rows), len(layers))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
-    console.print(tolerance.table(rows, dtype))
-    console.print(tolerance.explanation(rows))
+    return dtype
 
 
 @app.command()
