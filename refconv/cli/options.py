@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -23,6 +23,7 @@ from refconv.core.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     from refconv.judge.bounds import ErrorModel
+    from refconv.judge.bounds.claim import Alternatives
     from refconv.verification.candidate.candidate import Candidate
     from refconv.verification.settings import Progress as Callback
 
@@ -74,7 +75,7 @@ Op = Annotated[
     str,
     typer.Option(
         callback=known_operator,
-        help="What TARGET is: conv2d, conv_transpose2d, conv2d_input, conv2d_weight, "
+        help="The operator: conv2d, conv_transpose2d, conv2d_input, conv2d_weight, "
         "conv2d_bias, conv2d_integer or conv2d_quantized.",
     ),
 ]
@@ -90,8 +91,9 @@ Arrays = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        help="How the sums are computed: direct:float16, tf32, bf16x3, tensor_core:A100, winograd:4,3, fft, exact, ... "
-        "If not given: directly, in float32, or float64 for 64 bits."
+        help="How the sums are computed: direct:float16, tf32, bf16x3, tensor_core:A100, winograd:4,3, fft, complex3, "
+        "exact, ...; or the first of several that can be: winograd:4,3|direct. If not given: directly, in float32, or "
+        "float64 for 64 bits."
     ),
 ]
 Json = Annotated[
@@ -100,14 +102,25 @@ Json = Annotated[
 ]
 
 
-def parsed_model(text: str | None) -> ErrorModel | None:
-    """The error model of a text; None without a text."""
-    from refconv.judge.bounds import ErrorModel
+def parsed_model(text: str | None) -> ErrorModel | Alternatives | None:
+    """The error model of a text, or alternatives; None without a text."""
+    from refconv.judge.bounds import claimed
+    from refconv.judge.bounds.claim import ByCase
 
     try:
-        return None if text is None else ErrorModel.parse(text)
+        claim = claimed(text)
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(str(error), param_hint="--model") from None
+    assert not isinstance(claim, ByCase)  # noqa: S101 - a text is no function
+    return claim
+
+
+def refuse_beside(option: str | bool, others: Mapping[str, Any], why: str) -> None:
+    """Refuse an option, if it is given, beside another one that says the same."""
+    for name, value in others.items():
+        if option and value is not None:
+            shown = name if value is True else f"{name} {value}"
+            raise typer.BadParameter(f"must not be given beside {shown}: {why}", param_hint=str(option))
 
 
 @contextmanager

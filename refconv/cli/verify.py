@@ -6,7 +6,7 @@ Knows typer and rich; a candidate is tested elsewhere, by modules that are impor
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +31,7 @@ from refconv.cli.options import (
     no_fault_of_ours,
     parsed_model,
     progress_bar,
+    refuse_beside,
 )
 from refconv.core.checks import LARGEST
 
@@ -86,6 +87,12 @@ def verify(  # noqa: PLR0913 - the command's options
             metavar="JSON", help='What TARGET takes: {"groups": "depthwise", "unbatched": true, "errors": true}.'
         ),
     ] = "{}",
+    out_dtype: Annotated[
+        str | None, typer.Option(metavar="DTYPE", help="Of the results; operand: as the operands.")
+    ] = None,
+    overflow: Annotated[
+        str | None, typer.Option(help="wrap or saturate: what becomes of results that do not fit their dtype.")
+    ] = None,
     model: Model = None,
     jobs: Annotated[int, typer.Option(min=1, max=LARGEST, help="Processes.")] = 1,
     dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of a dask.distributed scheduler.")] = None,
@@ -135,27 +142,27 @@ def verify(  # noqa: PLR0913 - the command's options
     130 or 143 interrupted.
     """
     from refconv.cases import own
-    from refconv.verification import campaign
+    from refconv.verification import asked, campaign
     from refconv.verification.memory import size
     from refconv.verification.report.expected_failures import Expected
     from refconv.verification.settings import Settings
 
-    _refuse_beside(quick and "--quick", {"--cases": cases, "--seconds": seconds}, "it says how many cases")
-    _refuse_beside(exit_first and "-x", {"--max-failures": max_failures}, "it says how many failures")
+    refuse_beside(quick and "--quick", {"--cases": cases, "--seconds": seconds}, "it says how many cases")
+    refuse_beside(exit_first and "-x", {"--max-failures": max_failures}, "it says how many failures")
     others = {"--seconds": seconds, "--largest": largest, "--huge": huge or None, "--quick": quick or None}
-    _refuse_beside("--case" if case else bool(network) and "--network", others, "all of its cases are judged")
+    refuse_beside("--case" if case else bool(network) and "--network", others, "all of its cases are judged")
     claim = parsed_model(model)
     candidate = load_target(target, arrays, op, style, abi)
     try:
-        limits, supported = campaign.limits(candidate.function, _json_object(supports))
+        limits, supported = asked.limits(candidate, _json_object(supports), out_dtype, overflow)
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(str(error), param_hint="--supports") from None
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     with no_fault_of_ours(), progress_bar(console) as progress, _distributed(dask) as executor, _wrong_usage():
         listed = (*own.listed(case or (), op), *own.of_networks(network or (), op))
-        asked, sets = own.numbers(listed, QUICK if quick else cases, sets)
+        number, sets = own.numbers(listed, QUICK if quick else cases, sets)
         settings = Settings(
-            cases=asked or CASES, own=listed, seconds=seconds, seed=seed, model=claim, supports=limits,
+            cases=number or CASES, own=listed, seconds=seconds, seed=seed, model=claim, supports=limits,
             supported=supported, jobs=jobs, executor=executor, isolate=isolate, time_limit=time_limit,
             resume=resume, progress=progress, tell=console.print, sets=sets, largest=largest,
             examples=not quick if examples is None else examples, shrink_seconds=shrink_seconds,
@@ -186,14 +193,6 @@ def _wrong_usage() -> Iterator[None]:
     except WrongUse as error:
         typer.echo(f"refconv: {error}", err=True)
         raise typer.Exit(WRONG_USAGE) from None
-
-
-def _refuse_beside(option: str | bool, others: Mapping[str, Any], why: str) -> None:
-    """Refuse an option, if it is given, beside another one that says the same."""
-    for name, value in others.items():
-        if option and value is not None:
-            shown = name if value is True else f"{name} {value}"
-            raise typer.BadParameter(f"must not be given beside {shown}: {why}", param_hint=str(option))
 
 
 def _write(outcome: Report, json: Path | None, pairs: Path | None, page: Path | None) -> None:
@@ -231,14 +230,16 @@ def replay(
     candidates = {
         op: load_target(target, arrays, op, style, abi) for op in dict.fromkeys(failure.op for failure in saved)
     }
-    left = 0
+    left = untried = 0
     for failure in saved:
         outcome = again(candidates[failure.op], failure, claim)
         left += outcome.failed
+        untried += outcome.verdict.startswith("not tried")
         typer.echo(f"{outcome.verdict}: {failure.op}, {failure.dtype}, {failure.property}: {failure.case}")
         if outcome.text:
             typer.echo(f"{outcome.text}\n")
-    typer.echo(f"{target}: {left} of {len(saved)} failures are left")
+    not_tried = f", {untried} were not tried" if untried else ""
+    typer.echo(f"{target}: {left} of {len(saved)} failures are left{not_tried}")
     if left:
         raise typer.Exit(FAILED)
 
