@@ -16,14 +16,18 @@ from unittest import mock
 
 import numpy as np
 import torch
+from kernels.complex_products import gauss
 from kernels.fft import fft
-from kernels.libraries import jax_conv2d, onnx_conv2d
+from kernels.implementations import POINTS
+from kernels.libraries import jax_as_tensorflow, jax_conv2d, onnx_auto_pad, onnx_conv2d
+from kernels.narrow import in_format, of_one, stored
 from kernels.sums import im2col
-from kernels.winograd import winograd
+from kernels.winograd import six_by_six, winograd, winograd_supports
 
 import refconv
 from refconv import ErrorModel
 from refconv.cases.plan import plan
+from refconv.core.formats import rounded
 from refconv.verification import drawing
 
 direct = ErrorModel.direct
@@ -49,13 +53,23 @@ def all_finite(case):
     return all(np.isfinite(array.astype("float32")).all() for array in case.arrays.values())
 
 
-def forgetful_jax(case, calls=itertools.count(1)):  # noqa: B008 - one for all calls
-    """As the corpus has it; what it has compiled for shapes that never come again would fill the memory."""
-    if next(calls) % 200 == 0:
-        import jax
+def forgetful(run):
+    """A function of JAX's: what JAX has compiled for shapes that never come again would fill the memory."""
+    calls = itertools.count(1)
 
-        jax.clear_caches()
-    return jax_conv2d(case)
+    def forgetting(*arguments):
+        if next(calls) % 200 == 0:
+            import jax
+
+            jax.clear_caches()
+        return run(*arguments)
+
+    return forgetting
+
+
+def winograd_or_direct(case):
+    """As libraries do: by minimal filtering where that is possible."""
+    return six_by_six()(case) if winograd_supports(case) else im2col(case)
 
 
 def torch_conv2d(*arguments):
@@ -69,6 +83,9 @@ TORCH = {"views": False}
 JAX = {"large": False}
 SOME = {"empty_batch": False}  # the emulations do not care for it
 CONTIGUOUS = {"views": False}
+AS_TENSORFLOW = CONTIGUOUS | SOME | JAX | {
+    "input_layout": "NHWC", "weight_layout": "HWIO", "output_layout": "NHWC",
+}  # fmt: skip
 TILES = SOME | {"kernel": 3, "stride": 1, "dilation": 1}  # what F(m x m, 3 x 3) computes
 FLUSHES = direct("float32", flush_to_zero=True)
 CANDIDATES = {
@@ -85,13 +102,43 @@ CANDIDATES = {
         of_case(functools.partial(winograd, 4)), "float32",
         {"model": ErrorModel.winograd(4, 3), "supports": TILES},
     ),
+    "winograd 6": (of_case(six_by_six()), "float32", {"model": ErrorModel.winograd(6, 3), "supports": TILES}),
+    "winograd 6, other points": (
+        of_case(six_by_six(POINTS)), "float32",
+        {"model": ErrorModel.winograd(6, 3, points=POINTS), "supports": TILES},
+    ),
+    "winograd 6 or direct": (
+        of_case(winograd_or_direct), "float32", {"model": "winograd:6,3|direct", "supports": SOME},
+    ),
+    "bfloat16 results": (
+        of_case(stored(rounded, "bfloat16")), "float32", {"model": direct(results="bfloat16"), "supports": SOME},
+    ),
+    "float16 weights": (
+        of_case(of_one("weight", in_format("float16"))), "float32",
+        {"model": direct(weights="float16"), "supports": SOME},
+    ),
+    "complex, three products": (
+        of_case(gauss), "complex64", {"model": ErrorModel.complex3(), "supports": SOME},
+    ),
     "fft": (of_case(fft), "float32", {"model": ErrorModel.fft(), "supports": SOME}),
     "jax": (
-        of_case(forgetful_jax), "float32",
+        of_case(forgetful(jax_conv2d)), "float32",
         {"model": FLUSHES, "supports": CONTIGUOUS | SOME | JAX},
     ),
+    "jax NHWC HWIO": (
+        forgetful(jax_as_tensorflow), "float32",
+        {"model": FLUSHES, "supports": AS_TENSORFLOW | {"padding": ["numbers", "valid", "same_upper"]}},
+    ),
+    "jax int8": (
+        forgetful(jax_as_tensorflow), "int8", {"supports": AS_TENSORFLOW, "out_dtype": "int8", "overflow": "wrap"},
+    ),
+    "onnxruntime auto_pad": (
+        onnx_auto_pad, "float32",
+        {"supports": CONTIGUOUS | SOME | {"padding": ["same_upper", "same_lower", "valid"], "dilation": 1}},
+    ),
 }  # fmt: skip
-TIMES = {"jax": 5}  # it compiles for each geometry, a tenth of a second each: each comes with so many sets of numbers
+# JAX compiles for each geometry, a tenth of a second each: each comes with so many sets of numbers.
+TIMES = dict.fromkeys(("jax", "jax NHWC HWIO", "jax int8"), 5)
 
 
 def several_times(times):

@@ -20,6 +20,7 @@ LONG_FILES = {
 }
 MANY_PARAMETERS = {
     "refconv/cli/app.py::bench_layers": OPTIONS,
+    "refconv/cli/app.py::print_tolerances": OPTIONS,
     "refconv/cli/verify.py::verify": OPTIONS,
     "refconv/mutants/kernels/quantized.py::Quantized.parse": ONNX,
     "refconv/nn/layer.py::Layer.__init__": TORCH,
