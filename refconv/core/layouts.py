@@ -127,11 +127,11 @@ def result_name(op: str) -> str:
 
 
 def _orders(layout: str, axes: int) -> tuple[str, str]:
-    """The usual order and the layout, for so many axes: an image may have no batch; empty where that is impossible."""
+    """The usual order and the layout, for so many axes (an image may have no batch); empty where nothing is to move."""
     usual = WEIGHTS if "O" in layout else IMAGES
     if axes == len(usual) - 1 and usual == IMAGES:
         usual, layout = usual[1:], layout.replace("N", "")
-    return (usual, layout) if len(layout) == axes else ("", "")
+    return (usual, layout) if len(layout) == axes and layout != usual else ("", "")
 
 
 def _multiplied(weight: np.ndarray, groups: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from refconv.core.checks import integer
 from refconv.core.errors import GeometryError
 from refconv.core.layouts import IMAGES, USUAL, WEIGHTS, Layouts, result_name
 from refconv.core.receptive_field import receptive_field
-from refconv.judge import error_statistics, padded_taps, sampling, tolerances
+from refconv.judge import error_statistics, numbers, padded_taps, sampling, tolerances
 from refconv.judge.bounds import ErrorModel, Model
 from refconv.judge.bounds.rounding import OUTWARDS
 from refconv.judge.case_code import ARRAYS
@@ -235,12 +235,12 @@ class Case(Reference):
         >>> bool(case.bound() < case.bound(ErrorModel.direct("float16")))
         True
         """
-        with np.errstate(all="ignore"):
-            standard = self.standard(model)
-        bounds = standard.bound
+        bounds, value = self._limits(self._model(model)), self._value
         if self._dtype in formats.INTEGERS:
             return self._stored(bounds)
-        limits, value = formats.parts(bounds), formats.parts(standard.exact)
+        if self._saturates:
+            value, bounds = numbers.clipped(value, bounds, formats.largest(self._dtype))
+        limits, value = formats.parts(bounds), formats.parts(value)
         # Where float64 adds integers exactly, the oracle's own sum has no error.
         certain = self.sums.integral & (self.sums.absolute < 1 / formats.unit_roundoff("float64"))
         with np.errstate(all="ignore"):

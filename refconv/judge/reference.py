@@ -16,6 +16,7 @@ from refconv.core.checks import Padding, Pair, choice, per_axis
 from refconv.core.geometry import Geometry
 from refconv.judge import given, numbers, padded_taps, randomness
 from refconv.judge.bounds import ErrorModel, Model, Sums, model_of, sums_of
+from refconv.judge.bounds.lean import lean, one_sided, truncates
 from refconv.judge.case_code import ARRAYS, QUANTIZATION, call_text, literal_case
 from refconv.judge.standard import Standard
 from refconv.ops import options
@@ -330,7 +331,12 @@ class Reference:
         return bounds.view(np.complex128) if self._dtype in formats.COMPLEX else bounds
 
     def _make_standard(
-        self, model: ErrorModel | None, expected: np.ndarray, exact: np.ndarray, bound: np.ndarray
+        self,
+        model: ErrorModel | None,
+        expected: np.ndarray,
+        exact: np.ndarray,
+        bound: np.ndarray,
+        sums: Sums | None = None,
     ) -> Standard:
         if model is None:
             ones = np.ones(exact.shape)  # integers: nothing is too small to be seen
@@ -338,6 +344,10 @@ class Reference:
                 expected=expected, exact=exact, bound=bound, unit=np.zeros(exact.shape), mean=ones, typical=ones.copy
             )
         terms = max(1, self.sums.terms)
+        if truncates(model):
+            leaning = lean(model, sums or self.sums, formats.part(self._dtype))
+            sides = one_sided(formats.parts(exact), formats.parts(bound), leaning)
+            exact, bound = (side.view(whole.dtype) for side, whole in zip(sides, (exact, bound), strict=True))
         if self._saturates:
             exact, bound = numbers.clipped(exact, bound, formats.largest(self._dtype))
 
@@ -362,4 +372,4 @@ class Reference:
         bound = model.bound(sums, formats.part(standard.expected.dtype), saturates=self._saturates)
         value, bound = value.view(standard.exact.dtype), bound.view(standard.bound.dtype)
         expected = self._result(formats.rounded(value, standard.expected.dtype), value)
-        return self._make_standard(model, expected, value, bound)
+        return self._make_standard(model, expected, value, bound, sums)

@@ -313,15 +313,12 @@ class ErrorModel:
 
     @property
     def unit(self) -> float:
-        """Largest error of one product and its addition, as `Algorithm.unit`; 0 where none belongs to one product."""
+        """As `Algorithm.unit`; 0 where no error belongs to one product."""
         return self.algorithm.unit
 
     @property
     def statistical(self) -> bool:
-        """Whether errors have mean 0 and add up as independent ones do, where significands are random.
-
-        Not if something is truncated, transformed, flushed to zero, or rounded to the output's format on the way.
-        """
+        """Whether errors have mean 0: not if something is truncated, transformed, flushed, or rounded on the way."""
         return self.algorithm.statistical and self.output.statistical
 
     @property

@@ -113,8 +113,8 @@ class Output:
         """What outputs may be, by the largest error of the sums, and by where sums are exact.
 
         A sum is rounded to `results`, then to the output's format unless that has all numbers of `results`, and with
-        `bias_after_rounding` both once more. Truncated, each rounding costs twice as much. Its sign is known then, of
-        a whole result that of -e; this is not made use of: bounds are symmetric.
+        `bias_after_rounding` both once more. Truncated, each rounding costs twice as much. That goes towards zero,
+        which lean.py makes use of: here bounds are symmetric.
 
         Where a sum may lie past the largest number of `results`, anything goes. So does it past the largest number of
         the output's format where results are truncated: either that number comes out, or infinity. Where it saturates,
