@@ -22,10 +22,11 @@ from refconv.cases.supports import Supports
 from refconv.cases.values import Values, rules
 from refconv.core.checks import choice, integer
 from refconv.core.errors import GeometryError
-from refconv.core.formats import SUPPORTED
+from refconv.core.formats import SUPPORTED, parse
 from refconv.core.geometry import Geometry
 from refconv.core.padding import MODES
 from refconv.judge.case import Case
+from refconv.judge.given import result_name
 from refconv.ops.family import OPERATORS
 from refconv.ops.quantized import EIGHT_BITS
 
@@ -161,6 +162,8 @@ def cases(
     fills: Sequence[str] | None = None,
     unbatched: bool = False,
     supports: Mapping[str, Any] | None = None,
+    out_dtype: str = "",
+    overflow: str = "",
     **limits: Unpack[Limits],
 ) -> SearchStrategy[Case]:
     """Calls of an operator, with their arrays; by default as `refconv.verify` makes them.
@@ -179,6 +182,8 @@ def cases(
     supports : mapping, optional
         What the kernel takes, see `refconv.Supports`: multiples of channels, layouts, kinds of numbers, ... A case in
         other layouts than torch's has its arguments, and judges outputs, in these.
+    out_dtype, overflow : str
+        Of the results, as `Case` takes them; empty for the usual ones.
     **limits
         As `geometries` takes them, of the forward convolution concerned; what the operator has not is not drawn. Of
         padding not beside `supports`, which says what there is.
@@ -199,7 +204,10 @@ def cases(
     ...     refconv.assert_close(refconv.conv2d(*case.arguments()), case)
     >>> test_kernel()
     """
-    drawn = recipes(op, dtypes=dtypes, fills=fills, unbatched=unbatched, supports=supports, **limits)
+    drawn = recipes(
+        op, dtypes=dtypes, fills=fills, unbatched=unbatched, supports=supports, out_dtype=out_dtype, overflow=overflow,
+        **limits,
+    )  # fmt: skip
     return st.builds(_case, drawn)
 
 
@@ -210,12 +218,16 @@ def recipes(
     fills: Sequence[str] | None = None,
     unbatched: bool = False,
     supports: Mapping[str, Any] | None = None,
+    out_dtype: str = "",
+    overflow: str = "",
     **limits: Unpack[Limits],
 ) -> SearchStrategy[Recipe]:
     """As `cases`, but before the tensors are made."""
     choice("op", op, tuple(OPERATORS))
     checked = _Limits(**limits, claims=None if supports is None else Supports.parse(supports)).checked()
     dtype_names = [_dtype(op, dtype) for dtype in dtypes or (("uint8", "int8") if op in QUANTIZED else ("float32",))]
+    for name in dtype_names if out_dtype or overflow else ():
+        result_name(parse("dtypes", name), out_dtype or None, overflow or "raise")
     rest = st.fixed_dictionaries(
         {
             # One draw for both: which fills there are depends on the dtype.
@@ -225,6 +237,8 @@ def recipes(
             "bias": st.booleans(),
             "batched": st.sampled_from((True, True, True, False)) if unbatched else st.just(True),
             "seed": _SEEDS,
+            "out_dtype": st.just(out_dtype),
+            "overflow": st.just(overflow),
         }
     )
     return st.builds(_recipe, _shapes(op, checked), rest, st.just(op), st.just(checked))

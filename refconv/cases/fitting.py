@@ -105,10 +105,7 @@ def _shaped(rules: Rules, v: Values) -> Values:
         v = _allowed(rules, v)
     if rules.supports.square:
         v = _squared(v, rules.supports.square)
-    batch = v.batch if v.batched else 1
-    batch = max(batch, 0 if rules.supports.empty_batch else 1)
-    if rules.supports.batch is not None:
-        batch = nearest(batch, rules.supports.batch)
+    batch = _batch(rules, v)
     groups, inputs, outputs = _channels(rules, v)
     if rules.fitted_channels:
         groups, inputs, outputs = _channels_within(rules, v, groups, inputs, outputs)
@@ -128,6 +125,9 @@ def _shaped(rules: Rules, v: Values) -> Values:
         padding = "symmetric"
     extra_h = extra_w = 0
     if rules.transposed:
+        more_h, more_w = rules.supports.output_padding or (None, None)
+        height = _lengthened(height, height + top + bottom - v.dilation_h * (rows - 1) - 1, stride_h, more_h)
+        width = _lengthened(width, width + left + right - v.dilation_w * (columns - 1) - 1, stride_w, more_w)
         extra_h = _extra(v.extra_h, height + top + bottom, rows, stride_h, v.dilation_h)
         extra_w = _extra(v.extra_w, width + left + right, columns, stride_w, v.dilation_w)
     return v._replace(
@@ -135,6 +135,12 @@ def _shaped(rules: Rules, v: Values) -> Values:
         columns=columns, top=top, left=left, bottom=bottom, right=right, stride_h=stride_h, stride_w=stride_w,
         extra_h=extra_h, extra_w=extra_w, padding=padding,
     )  # fmt: skip
+
+
+def _batch(rules: Rules, v: Values) -> int:
+    """The number of images."""
+    batch = max(v.batch if v.batched else 1, 0 if rules.supports.empty_batch else 1)
+    return batch if rules.supports.batch is None else nearest(batch, rules.supports.batch)
 
 
 def _squared(v: Values, names: tuple[str, ...]) -> Values:
@@ -260,6 +266,11 @@ def _least(taps: int, steps: tuple[int, int], pads: tuple[int, int], padding: st
         return _axis(1, taps, steps, pads, padding, mode)[0]
     modes = {"reflect": max(pads) + 1, "circular": max(pads)}
     return max(1, steps[1] * (taps - 1) + 1 - sum(pads), modes.get(mode, 1))
+
+
+def _lengthened(size: int, room: int, stride: int, remainder: int | None) -> int:
+    """The size, or the next one with which the window leaves so many elements over, if that is said."""
+    return size if remainder is None else size + (remainder - room) % stride
 
 
 def _extra(strides: int, padded: int, taps: int, stride: int, dilation: int) -> int:

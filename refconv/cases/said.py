@@ -9,7 +9,7 @@ from typing import Any
 from refconv.cases.numbers import Multiples, Numbers
 from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS
 from refconv.core import layouts
-from refconv.core.checks import PADDING_NAMES, choice, integer
+from refconv.core.checks import PADDING_NAMES, choice, integer, per_axis
 from refconv.core.errors import GeometryError
 from refconv.core.padding import MODES
 
@@ -23,7 +23,7 @@ _LEAST = {"groups": 1, "batch": 0, "channels": 1, "filters": 1, "height": 1, "wi
 }
 _NAMES = {"square": SQUARE, "padding_mode": MODES, "layout": LAYOUTS, "views": ARRANGEMENTS}
 _WHOLE = {"views": (ARRANGEMENTS, ARRANGEMENTS[:1]), "square": (SQUARE, ())}  # what True and False stand for
-IN_NUMBERS = "numbers"
+IN_NUMBERS, PAIR = "numbers", "output_padding"
 _OF_MULTIPLES = ("multiple_of", "at_least")
 
 
@@ -42,11 +42,15 @@ def parsed(name: str, value: Any) -> Any:
         if name == "views":
             chosen.append(ARRANGEMENTS[0])  # every candidate takes contiguous arrays
         return tuple(option for option in allowed if option in chosen)
-    if name in FIXED_LAYOUTS:
-        return layouts.checked(label, value, FIXED_LAYOUTS[name])
+    if name == PAIR or name in FIXED_LAYOUTS:
+        return _layout_or_pair(name, label, value)
     if not isinstance(value, bool):
         raise TypeError(f"{label}={value!r}: must be True or False")
     return value
+
+
+def _layout_or_pair(name: str, label: str, value: Any) -> Any:
+    return per_axis(label, value, 0) if name == PAIR else layouts.checked(label, value, FIXED_LAYOUTS[name])
 
 
 def from_layouts(given: Mapping[str, Any], claims: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,4 +114,6 @@ def said_value(name: str, value: Any) -> Any:
         return list(value) if len(value) > 1 else False
     if name == "square" and value == SQUARE:
         return True
+    if name == PAIR:
+        return list(value)
     return value[0] if isinstance(value, tuple) and len(value) == 1 else value

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from refconv.cases import fills
+from refconv.cases.geometry_text import TRANSPOSED
 from refconv.cases.numbers import Multiples, Numbers, both
 from refconv.cases.recipe import ARRANGEMENTS, MODAL, Recipe
 from refconv.cases.said import DEPTHWISE, FIXED_LAYOUTS, IN_NUMBERS, from_layouts, parsed, parsed_padding, said_value
@@ -17,7 +18,7 @@ from refconv.core.geometry import Geometry
 
 SIZES = ("channels", "filters", "height", "width")
 # Operators of which some of these claims say nothing: their shapes are named as cases.
-UNSIZED = {"conv_transpose2d": ("height", "width"), "conv2d_bias": SIZES}
+UNSIZED = {TRANSPOSED: ("height", "width"), "conv2d_bias": SIZES}
 OPERAND = "operand"  # for the dtype of results: that of the operands
 UNUSUAL = ("special", "subnormal", "wide")  # fills of numbers that a candidate may be said not to take
 # What callers say elsewhere, or in other words.
@@ -38,6 +39,8 @@ class Supports:
         gradients have no claims of sizes, transposed convolutions none of height and width.
     stride_h, stride_w, dilation_h, dilation_w, kernel_h, kernel_w, padding_h, padding_w : tuple of int or Multiples
         The same for one axis.
+    output_padding : tuple of int, optional
+        Of a transposed convolution, along both axes, each below the stride; any if not given.
     square : tuple of {"kernel", "stride", "padding", "dilation"}
         What is the same for both axes. Callers may also say True, for all of them.
     padding_names : tuple of {"same", "valid", "same_upper", "same_lower"}
@@ -98,6 +101,7 @@ class Supports:
     padding_h: Numbers | None = None
     padding_w: Numbers | None = None
     square: tuple[str, ...] = ()
+    output_padding: tuple[int, ...] | None = None
     padding_names: tuple[str, ...] = ()
     numeric_padding: bool = True
     padding_mode: tuple[str, ...] = ("zeros",)
@@ -285,6 +289,7 @@ class Supports:
             and (self.asymmetric_padding or named or not unequal)
             and (self.unbatched or recipe.batched)
             and all(pairs[name][0] == pairs[name][1] for name in self.square if name != "padding" or not named)
+            and (op != TRANSPOSED or self.output_padding in (None, recipe.output_padding))
             and (self.largest is None or g.products <= self.largest)
             and (self.empty_batch or g.batch > 0)
             and (self.bias or not recipe.bias)
@@ -320,7 +325,7 @@ class Supports:
 
 def channels_of(op: str, g: Geometry) -> tuple[int, int]:
     """Input and output channels of an operator, of a gradient those of the convolution that it belongs to."""
-    return (g.out_channels, g.in_channels) if op == "conv_transpose2d" else (g.in_channels, g.out_channels)
+    return (g.out_channels, g.in_channels) if op == TRANSPOSED else (g.in_channels, g.out_channels)
 
 
 def same_call(recipe: Any, shape: Recipe) -> bool:

@@ -233,3 +233,13 @@ def test_what_a_kernel_takes_is_all_that_is_drawn(case, recipe):
 def test_padding_is_said_once():
     with pytest.raises(GeometryError, match="string_padding=True: must not be given beside supports"):
         cases(supports=CLAIMS, string_padding=True)
+
+
+@given(cases(dtypes=["int8", "uint8"], out_dtype="int8", overflow="wrap"))
+def test_results_are_those_asked_for(case):
+    assert case.expected().dtype == np.int8
+
+
+def test_results_that_there_can_not_be_are_refused():
+    with pytest.raises(TypeError, match="out_dtype=int8: must be one of float32"):
+        cases(out_dtype="int8")

@@ -196,3 +196,16 @@ def test_defaults():
 def test_wrong_names_and_values(mapping, error, message):
     with pytest.raises(error, match=message):
         Supports.parse(mapping)
+
+
+@given(NUMBERS_OF_ALL, st.integers(0, 2000), st.tuples(st.integers(1, 4), st.integers(1, 4)), st.data())
+def test_output_padding_is_fitted_to_the_size(values, limit, stride, data):
+    extra = tuple(data.draw(st.integers(0, step - 1)) for step in stride)
+    mapping = {"stride_h": stride[0], "stride_w": stride[1], "output_padding": list(extra)}
+    supports = Supports.parse(mapping)
+    recipe = fitted("conv_transpose2d", values, supports, limit)
+    assert recipe.output_padding == extra
+    assert supports.allows(recipe)
+    if size_of(values_of(recipe)) <= limit:
+        assert fitted("conv_transpose2d", values_of(recipe), supports, limit) == recipe
+    assert Supports.parse(supports.said()) == supports

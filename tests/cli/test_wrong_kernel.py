@@ -64,7 +64,8 @@ def test_the_report_of_a_wrong_kernel_has_its_order(of_a_wrong_kernel):
 SCHEMA = {
     "refconv": str, "ok": bool, "op": str, "target": str, "seed": int, "model": str, "deterministic": bool,
     "seconds": float, "n_cases": int, "n_unsupported": int, "notes": list, "faults": list, "coverage": dict,
-    "sizes": dict, "ended_early": (str, type(None)), "results": list, "interactions": (dict, type(None)),
+    "arrange": list, "sizes": dict, "reach": str, "ended_early": (str, type(None)), "results": list,
+    "interactions": (dict, type(None)),
 }  # fmt: skip
 OF_RESULT = {
     "section": str, "dtype": str, "n_cases": int, "n_unsupported": int, "max_bound_ratio": (float, type(None)),
@@ -73,6 +74,7 @@ OF_RESULT = {
 OF_FAILURE = {
     "property": str, "dtype": str, "text": str, "snippet": str, "example": str, "expected": str, "cause": str,
     "n_cases": int, "case": str, "diagnosis": (dict, type(None)), "recipe": (dict, type(None)), "way": str,
+    "run": (int, type(None)),
 }  # fmt: skip
 
 

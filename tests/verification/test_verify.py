@@ -164,7 +164,8 @@ def test_what_is_written_to_may_be_a_view_like_any_other():
     covered, possible = report.interactions.shares()["memory of input", "memory of output"]
     assert 0 < covered <= possible == 13 * 12
     failures = {
-        failure.property: failure for failure in verify(writes_densely, style="out", cases=100, supports=small).failures
+        failure.property: failure
+        for failure in verify(writes_densely, style="out", cases=100, supports=small, shrink_seconds=5).failures
     }
     assert {name for name, _ in failures["views"].recipe.memory} == {"output"}
 

@@ -214,11 +214,8 @@ class Layer(_OfLayer):
         filters = convolution.out_channels
         return cls(layer, convolution, op, Places.of(layer, shape, filters))
 
-    def __call__(self, input: Any, weight: Any, bias: Any, *options: Any, **_keywords: Any) -> Any:
-        """Give the layer the numbers, and call it; the claims leave no other option than its own but one."""
-        extra = dict(zip(OPERATORS[self.op].parameters[3:], options, strict=False)).get("output_padding", (0, 0))
-        if tuple(extra) != _pair(getattr(self.convolution, "output_padding", 0)):
-            raise NotImplementedError(f"output_padding={extra}: the layer has another")
+    def __call__(self, input: Any, weight: Any, bias: Any, *_options: Any, **_keywords: Any) -> Any:
+        """Give the layer the numbers, and call it; the claims leave no other option than its own."""
         return called(self.layer, self.places, (input, weight, bias))
 
     @property
@@ -234,6 +231,8 @@ class Layer(_OfLayer):
         else:
             claims |= dict(zip(("padding_h", "padding_w"), _pair(padding), strict=True))
         claims |= {"groups": getattr(of, "groups", 1), "channels": of.in_channels, "filters": of.out_channels}
+        if self.op == "conv_transpose2d":
+            claims["output_padding"] = list(_pair(getattr(of, "output_padding", 0)))
         return {**claims, "bias": bool(self.places.bias), **self.said()}
 
 

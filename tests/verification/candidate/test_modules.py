@@ -149,10 +149,14 @@ def test_sound_layers_pass(candidate):
 
 
 @pytest.mark.parametrize(
-    "candidate", [nn.ConvTranspose2d, refconv.nn.ConvTranspose2d, nn.ConvTranspose2d(4, 6, 3, 2)], ids=range(3)
+    "candidate",
+    [nn.ConvTranspose2d, refconv.nn.ConvTranspose2d, nn.ConvTranspose2d(4, 6, 3, (2, 1), output_padding=(1, 0))],
+    ids=range(3),
 )
 def test_transposed_layers_pass(candidate):
-    assert verify(candidate, "conv_transpose2d", cases=15, largest=10_000).ok
+    report = verify(candidate, "conv_transpose2d", cases=15, largest=10_000)
+    assert report.ok, report.failures
+    assert report.n_unsupported < 5
 
 
 def test_what_a_constructor_takes_is_all_that_is_claimed():
