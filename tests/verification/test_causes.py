@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pytest
 from campaigns import verify
+from marks import evidence
 
 import refconv
 from refconv.verification import drawing, real_layers, sections
@@ -125,6 +126,7 @@ def test_what_is_expected_does_not_end_a_campaign(tmp_path):
     assert any("expected to fail, but passes" in note for note in report.notes)
 
 
+@evidence
 @pytest.mark.usefixtures("generated_only")
 def test_an_expected_cause_hides_no_other_for_want_of_time(tmp_path):
     options = {"cases": 150, "shrink_seconds": 0.001}
@@ -189,6 +191,7 @@ def test_no_examples_and_largest():
     assert all(result.n_cases or result.skipped for result in report.results)
 
 
+@evidence
 @pytest.mark.usefixtures("generated_only")
 def test_no_case_is_larger_where_none_can_be_smaller():
     slow = Slow(0)

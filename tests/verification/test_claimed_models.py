@@ -6,6 +6,7 @@ from functools import partial
 import claims_of_kernels
 import pytest
 from campaigns import verify
+from marks import evidence
 from paths import ROOT
 from typer.testing import CliRunner
 
@@ -34,7 +35,7 @@ def test_a_claim_of_each_case_is_met(model, isolate):
     assert report.model == (model if isinstance(model, str) else of_function)
 
 
-@pytest.mark.parametrize("isolate", [None, False])
+@pytest.mark.parametrize("isolate", [None, pytest.param(False, marks=evidence)])
 def test_a_claim_of_each_case_is_not_met(isolate, tmp_path):
     """What fails says the model of its case, as its program does; it fails again, under the same function."""
     report = verify(KERNEL, cases=60, model=claims_of_kernels.direct_everywhere, isolate=isolate, examples=False)

@@ -6,6 +6,7 @@ import pytest
 import variants
 from common import AS_TORCH
 from hypothesis import given
+from marks import evidence
 from offset_tables import Kernel
 from variants import VARIANTS
 
@@ -72,6 +73,7 @@ def test_a_diagnosis_says(part, said):
     assert max(map(len, str(diagnosis).splitlines())) < 240
 
 
+@evidence  # test_every_mutant_gets_an_answer and test_truth.py try them too
 def test_all_mutants_are_told_apart_from_what_is_right():
     """A mutant as the candidate is recognised as itself, or as one that did the same."""
     float32_mutants = [
