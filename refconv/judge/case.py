@@ -92,8 +92,11 @@ class Case(Reference):
 
     def given_in(self, layout: str) -> "Case":
         """The same case, as if it had been given in layouts that a recipe names: "NHWC", or "NHWC,HWIO,NHWC"."""
+        given = Layouts.parse(layout)
+        if given == self.layouts:
+            return self
         case = replace(self)
-        object.__setattr__(case, "layouts", Layouts.parse(layout))
+        object.__setattr__(case, "layouts", given)
         return case if self.recipe is None else case.made_by(self.recipe)
 
     def _usual(self, output: np.ndarray) -> np.ndarray:
@@ -304,9 +307,8 @@ class Case(Reference):
         comparison = replace(comparison, allow_suspicious=allow_suspicious)
         if comparison.ok or self.diagnoser is None:
             return comparison
-        return replace(
-            comparison, diagnose=partial(self.diagnoser, replace(self), output, comparison, model, strict=strict)
-        )
+        usual = self if self.layouts == USUAL else replace(self)
+        return replace(comparison, diagnose=partial(self.diagnoser, usual, output, comparison, model, strict=strict))
 
     def _compare(self, actual: np.ndarray, model: ErrorModel | None, *, strict: bool) -> Comparison:
         """Judge all elements one by one, then all together."""

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from bounded import BOTH, FLOAT32, HALVES, assert_within, cases, computed, direct, tiled
+from bounded import BOTH, FLOAT32, HALVES, assert_within, assert_within_over_the_range, cases, computed, direct, tiled
 from hypothesis import given
 from hypothesis import strategies as st
 from kernels.fft import fft, fft_of_any_size
@@ -147,15 +147,7 @@ def test_a_sequential_sum_uses_a_large_part_of_its_bound():
 def test_all_over_the_range(name, scale):
     """From numbers that are subnormal, and products that are, to such as overflow; and cancelling ones."""
     run, model, _ = DIRECT[name]
-    rng = np.random.default_rng(3)
-    with np.errstate(all="ignore"):
-        x = (rng.standard_normal((1, 30, 2, 3)) * scale).astype("float32")
-        w = rng.standard_normal((2, 30, 1, 1)).astype("float32")
-        for other in (1.0, scale, 1 / scale):
-            case = Case(input=x, weight=(w * np.float64(other)).astype("float32"), bias=(x[0, :2, 0, 0] / 8))
-            assert_within(case, run(case), model)
-            twice = Case(input=np.concatenate([x, -x], axis=1), weight=np.concatenate([case.weight] * 2, axis=1))
-            assert_within(twice, run(twice), model)
+    assert_within_over_the_range(run, model, scale)
 
 
 @pytest.mark.parametrize("name", FFTS)

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from bounded import BOTH, FEW, FLOAT32, assert_within, cases, computed, direct, tiled
+from bounded import BOTH, FEW, FLOAT32, assert_within, assert_within_over_the_range, cases, computed, direct, tiled
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from kernels.complex_products import gauss, karatsuba
@@ -79,15 +79,7 @@ def test_what_is_claimed_is_within_its_bound(name, data):
 def test_all_over_the_range(name, scale):
     """From numbers that are subnormal, and products that are, to such as overflow; and cancelling ones."""
     run, model, _ = HONEST[name]
-    rng = np.random.default_rng(3)
-    with np.errstate(all="ignore"):
-        x = (rng.standard_normal((1, 30, 2, 3)) * scale).astype("float32")
-        w = rng.standard_normal((2, 30, 1, 1)).astype("float32")
-        for other in (1.0, scale, 1 / scale):
-            case = Case(input=x, weight=(w * np.float64(other)).astype("float32"), bias=(x[0, :2, 0, 0] / 8))
-            assert_within(case, run(case), model)
-            twice = Case(input=np.concatenate([x, -x], axis=1), weight=np.concatenate([case.weight] * 2, axis=1))
-            assert_within(twice, run(twice), model)
+    assert_within_over_the_range(run, model, scale)
 
 
 @pytest.mark.parametrize("terms", [1, 577, 4608])

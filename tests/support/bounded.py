@@ -39,6 +39,19 @@ def assert_within(case, out, model):
             assert abs(Fraction(float(actual)) - exact) <= Fraction(float(most))
 
 
+def assert_within_over_the_range(run, model, scale):
+    """Of float32 numbers of a scale, products of up to its square, and of sums that cancel."""
+    rng = np.random.default_rng(3)
+    with np.errstate(all="ignore"):
+        x = (rng.standard_normal((1, 30, 2, 3)) * scale).astype("float32")
+        w = rng.standard_normal((2, 30, 1, 1)).astype("float32")
+        for other in (1.0, scale, 1 / scale):
+            case = Case(input=x, weight=(w * np.float64(other)).astype("float32"), bias=(x[0, :2, 0, 0] / 8))
+            assert_within(case, run(case), model)
+            twice = Case(input=np.concatenate([x, -x], axis=1), weight=np.concatenate([case.weight] * 2, axis=1))
+            assert_within(twice, run(twice), model)
+
+
 def computed(run, case):
     """The output; of no images, which the emulations don't take, the oracle's."""
     return run(case) if case.expected().size else case.expected()

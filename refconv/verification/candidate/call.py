@@ -14,7 +14,7 @@ import numpy as np
 from refconv.cases.recipe import OUTPUT
 from refconv.core.errors import BackendUnavailable
 from refconv.core.layouts import DEPTHWISE, USUAL, Layouts, result_name
-from refconv.judge.case import Case
+from refconv.judge.case import SIZES, Case
 from refconv.ops.family import OPERATORS
 from refconv.verification.candidate import array_kinds
 from refconv.verification.candidate.arrangements import OTHER, Place, bits, place, poison, reserve
@@ -23,8 +23,8 @@ from refconv.verification.candidate.clock import calling
 from refconv.verification.examine.property_names import INPUTS, KIND, LAYOUT, OUTSIDE, RETURNS, WRITTEN
 from refconv.verification.faults import WrongUse, described
 
-# Arguments that have a batch axis, and those that are shapes of arrays.
-IMAGES, SIZES = ("input", "grad_output"), ("input_size", "weight_size")
+# Arguments that have a batch axis.
+IMAGES = ("input", "grad_output")
 ARRANGED = ("input", "weight", "grad_output", "output")  # what a caller's own arrangement is for
 
 

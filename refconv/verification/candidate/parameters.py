@@ -114,8 +114,8 @@ def _put(layer: Any, place: str, numbers: Any, name: str) -> None:
     owner, _, attribute = place.rpartition(".")
     before = _value(layer, place)
     if before is None or before.shape != numbers.shape:
-        found = "none" if before is None else f"one of shape {tuple(before.shape)}"
-        raise NotImplementedError(f"{name} of shape {tuple(numbers.shape)}: the layer that was built has {found}")
+        present = "none" if before is None else f"one of shape {tuple(before.shape)}"
+        raise NotImplementedError(f"{name} of shape {tuple(numbers.shape)}: the layer that was built has {present}")
     parameter = sys.modules["torch"].nn.Parameter(numbers, requires_grad=False)
     setattr(layer.get_submodule(owner), attribute, parameter)
 
