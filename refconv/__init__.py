@@ -17,10 +17,31 @@ from refconv.engine.recomputed import count_redone
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case, assert_close
 from refconv.judge.comparison import Comparison
-from refconv.ops.convolution import conv1d, conv2d, conv3d
-from refconv.ops.gradients import conv2d_bias, conv2d_input, conv2d_weight
-from refconv.ops.quantized import conv2d_integer, conv2d_quantized
-from refconv.ops.transposed import conv_transpose1d, conv_transpose2d, conv_transpose3d
+from refconv.ops import (
+    conv1d,
+    conv1d_bias,
+    conv1d_input,
+    conv1d_weight,
+    conv2d,
+    conv2d_bias,
+    conv2d_input,
+    conv2d_integer,
+    conv2d_quantized,
+    conv2d_weight,
+    conv3d,
+    conv3d_bias,
+    conv3d_input,
+    conv3d_weight,
+    conv_transpose1d,
+    conv_transpose1d_input,
+    conv_transpose1d_weight,
+    conv_transpose2d,
+    conv_transpose2d_input,
+    conv_transpose2d_weight,
+    conv_transpose3d,
+    conv_transpose3d_input,
+    conv_transpose3d_weight,
+)
 
 if TYPE_CHECKING:
     from refconv import strategies
@@ -37,6 +58,9 @@ __all__ = [
     "__version__",
     "assert_close",
     "conv1d",
+    "conv1d_bias",
+    "conv1d_input",
+    "conv1d_weight",
     "conv2d",
     "conv2d_bias",
     "conv2d_input",
@@ -44,9 +68,18 @@ __all__ = [
     "conv2d_quantized",
     "conv2d_weight",
     "conv3d",
+    "conv3d_bias",
+    "conv3d_input",
+    "conv3d_weight",
     "conv_transpose1d",
+    "conv_transpose1d_input",
+    "conv_transpose1d_weight",
     "conv_transpose2d",
+    "conv_transpose2d_input",
+    "conv_transpose2d_weight",
     "conv_transpose3d",
+    "conv_transpose3d_input",
+    "conv_transpose3d_weight",
     "count_redone",
     "nn",
     "strategies",

@@ -19,11 +19,12 @@ from refconv.cases.fills import known, names, operands
 from refconv.cases.fitting import MAX_MULTIPLICATIONS, fitted
 from refconv.cases.recipe import QUANTIZED, Recipe, input_shape, weight_shape
 from refconv.cases.supports import Supports
-from refconv.cases.values import Values, rules
+from refconv.cases.values import AXES, Values, rules
 from refconv.core.checks import choice, integer
 from refconv.core.errors import GeometryError
 from refconv.core.formats import SUPPORTED, parse
 from refconv.core.geometry import Geometry
+from refconv.core.operators import axes_of, is_transposed
 from refconv.core.padding import MODES
 from refconv.judge.case import Case
 from refconv.judge.given import result_name
@@ -171,8 +172,7 @@ def cases(
     Parameters
     ----------
     op : str
-        The operator: "conv2d", "conv_transpose2d", "conv2d_input", "conv2d_weight", "conv2d_bias", "conv2d_integer" or
-        "conv2d_quantized".
+        The operator, as `refconv.Case` has it: "conv2d", "conv1d", "conv_transpose3d", "conv2d_input", ...
     dtypes : sequence of str, optional
         The dtypes to draw from; float32 if not given, uint8 and int8 for the last two operators.
     fills : sequence of str, optional
@@ -224,7 +224,7 @@ def recipes(
 ) -> SearchStrategy[Recipe]:
     """As `cases`, but before the tensors are made."""
     choice("op", op, tuple(OPERATORS))
-    checked = _Limits(**limits, claims=None if supports is None else Supports.parse(supports)).checked()
+    checked = _Limits(**limits, claims=None if supports is None else Supports.parse(supports, axes_of(op))).checked()
     dtype_names = [_dtype(op, dtype) for dtype in dtypes or (("uint8", "int8") if op in QUANTIZED else ("float32",))]
     for name in dtype_names if out_dtype or overflow else ():
         result_name(parse("dtypes", name), out_dtype or None, overflow or "raise")
@@ -276,17 +276,13 @@ def _shapes(op: str, limits: _Limits) -> SearchStrategy[Values]:
     modes = limits.padding_modes
     if limits.claims is not None:
         paddings, modes = list(rules(op, limits.claims).paddings), limits.claims.padding_mode
-    drawn: dict[str, Sequence[Any]] = {
-        name: space.DRAWN[name]
-        for name in (
-            "batch", "groups", "inputs", "outputs", "height", "width", "rows", "columns", "top", "left", "bottom",
-            "right", "stride_h", "stride_w", "dilation_h", "dilation_w", "extra_h", "extra_w", "quantisation",
-        )
-    }  # fmt: skip
-    left_out = [] if "four-sided" in paddings else ["bottom", "right"]
-    left_out += [] if op == "conv_transpose2d" else ["extra_h", "extra_w"]
+    axes = AXES[-axes_of(op) :]
+    left_out = [] if "four-sided" in paddings else [axis.after for axis in axes]
+    left_out += [] if is_transposed(op) else [axis.extra for axis in axes]
     left_out += [] if op in QUANTIZED else ["quantisation"]
-    drawn = {name: values for name, values in drawn.items() if name not in left_out}
+    names = ("batch", "groups", "inputs", "outputs", *(name for along in zip(*axes, strict=True) for name in along),
+             "quantisation")  # fmt: skip
+    drawn: dict[str, Sequence[Any]] = {name: space.DRAWN[name] for name in names if name not in left_out}
     drawn["depthwise"] = space.DRAWN["depthwise"] if limits.depthwise is None else (limits.depthwise,)
     drawn["padding"], drawn["mode"] = paddings, modes
     return st.builds(_values, **{name: _one_of(number, values) for number, (name, values) in enumerate(drawn.items())})

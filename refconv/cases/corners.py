@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from refconv.cases.space import Space
-from refconv.cases.values import Values
+from refconv.cases.values import Values, for_axes
 
 SIDE = 9  # rows and columns of images, where nothing else is said
+DEPTH = 4  # and planes
 
 # Where NaN, infinities, subnormal numbers and -0 go other ways.
 CLASSES: tuple[dict[str, Any], ...] = (
@@ -48,16 +49,19 @@ FURTHER: tuple[dict[str, Any], ...] = (
 SMALLEST = ((1, 2), (2, 1), (2, 2), (1, 3), (3, 1), (3, 3), (2, 3), (3, 2), (4, 4), (5, 5), (1, 7), (7, 1))
 
 
-def corners() -> Iterator[Values]:
+def corners(axes: int = 2) -> Iterator[Values]:
     """Each class with numbers that show most, then special values and the smallest convolutions by turns."""
-    plain = Values(height=SIDE, width=SIDE, batch=2)
+    plain = Values(batch=2, **for_axes(axes, {"height": SIDE, "width": SIDE}))
+    if axes > 2:
+        plain = plain._replace(depth=DEPTH)
     for number, shape in enumerate(CLASSES + FURTHER):
-        yield plain._replace(**shape, bias=number % 2 > 0)
+        yield plain._replace(**for_axes(axes, shape), bias=number % 2 > 0)
     special = [
-        plain._replace(**shape, fill=fill, bias=bias)
+        plain._replace(**for_axes(axes, shape), fill=fill, bias=bias)
         for fill, bias, shape in itertools.product(("special", "subnormal"), (False, True), CLASSES)
     ]
-    smallest = [Values(rows=rows, columns=columns, height=rows, width=columns) for rows, columns in SMALLEST]
+    kernels = ({"rows": rows, "columns": columns, "height": rows, "width": columns} for rows, columns in SMALLEST)
+    smallest = [Values(**for_axes(axes, kernel)) for kernel in kernels]
     for pair in itertools.zip_longest(special, smallest):
         yield from (v for v in pair if v is not None)
 
@@ -67,7 +71,7 @@ class Corners:
 
     def __init__(self, space: Space, rng: np.random.Generator) -> None:
         self.space, self.rng = space, rng
-        self._all = itertools.cycle(list(corners()))
+        self._all = itertools.cycle(list(corners(len(space.rules.axes))))
 
     def next(self) -> Values:
         """The next one."""

@@ -15,6 +15,7 @@ from refconv.cases.recipe import MIXED, OFFSETS, QUANTIZATIONS, Recipe
 from refconv.cases.supports import Supports
 from refconv.cases.values import (
     ANYTHING,
+    AXES,
     MOST_TERMS,
     OF_VECTORS,
     ONE_BYTE,
@@ -48,6 +49,8 @@ def fitted(op: str, values: Values, supports: Supports = ANYTHING, limit: int = 
 
 def settled(rules: Rules, values: Values, limit: int = MAX_MULTIPLICATIONS) -> Values:
     """The values of the recipe that `fitted` makes; settling them once more changes nothing."""
+    if rules.absent_of is not None and rules.absent_of(values) != rules.absent_values:
+        values = values._replace(**rules.absent)
     if rules.shapes:
         return _laid_out(rules, _own(rules, _chosen(rules, values)))
     values = _shaped(rules, _chosen(rules, values))
@@ -61,6 +64,12 @@ def settled(rules: Rules, values: Values, limit: int = MAX_MULTIPLICATIONS) -> V
     return _laid_out(rules, values)
 
 
+_BATCH, _GROUPS, _PADDING = map(Values._fields.index, ("batch", "groups", "padding"))
+_POINTWISE: dict[str, Any] = {"groups": 1, "inputs": 1, "padding": "symmetric"} | {
+    name: getattr(Values(), name)
+    for axis in AXES
+    for name in axis[1:6]  # all but the size, and the output padding
+}
 _OF_SHAPE = Values._fields[: Values._fields.index("bias")]  # what a shape of the candidate's own decides
 _SIZES = _OF_SHAPE[: _OF_SHAPE.index("depthwise")]
 
@@ -97,44 +106,57 @@ def _chosen(rules: Rules, v: Values) -> Values:
 def _shaped(rules: Rules, v: Values) -> Values:
     """A valid geometry near the values, however large."""
     if rules.pointwise:
-        v = v._replace(
-            groups=1, inputs=1, rows=1, columns=1, top=0, left=0, bottom=0, right=0, stride_h=1, stride_w=1,
-            dilation_h=1, dilation_w=1, padding="symmetric",
-        )  # fmt: skip
+        v = v._replace(**_POINTWISE)
     elif rules.restricted:
         v = _allowed(rules, v)
     if rules.supports.square:
-        v = _squared(v, rules.supports.square)
+        v = _squared(rules, v)
     batch = _batch(rules, v)
     groups, inputs, outputs = _channels(rules, v)
     if rules.fitted_channels:
         groups, inputs, outputs = _channels_within(rules, v, groups, inputs, outputs)
     if rules.fitted_axes:
         v = _within(rules, v)
-    rows, columns = max(1, v.rows), max(1, v.columns)
-    stride_h, stride_w = (1, 1) if v.padding == "same" else (v.stride_h, v.stride_w)
-    steps_h, steps_w = (stride_h, v.dilation_h), (stride_w, v.dilation_w)
-    height, top, bottom = _axis(v.height, rows, steps_h, (v.top, v.bottom), v.padding, v.mode)
-    width, left, right = _axis(v.width, columns, steps_w, (v.left, v.right), v.padding, v.mode)
-    if rules.square_padding and v.padding in _IN_NUMBERS and (top, bottom) != (left, right):
-        both = (max(top, left, bottom, right),) * 2
-        height, top, bottom = _axis(height, rows, steps_h, both, "symmetric", v.mode)
-        width, left, right = _axis(width, columns, steps_w, both, "symmetric", v.mode)
-    padding = v.padding
-    if padding == "four-sided" and top == bottom and left == right:
-        padding = "symmetric"
-    extra_h = extra_w = 0
+    given: tuple[Any, ...] = v
+    numbers = list(given)
+    numbers[_BATCH], numbers[_GROUPS : _GROUPS + 3] = batch, (groups, inputs, outputs)
+    symmetric = True
+    for size, taps, before, after, stride, dilation, extra in rules.at:
+        kernel = max(1, given[taps])
+        step = 1 if v.padding == "same" else given[stride]
+        along = _axis(given[size], kernel, (step, given[dilation]), (given[before], given[after]), v.padding, v.mode)
+        numbers[taps], numbers[stride], numbers[extra] = kernel, step, 0
+        numbers[size], numbers[before], numbers[after] = along
+        symmetric = symmetric and along[1] == along[2]
+    if rules.square_padding and v.padding in _IN_NUMBERS:
+        symmetric = _equally_padded(rules, numbers, v.mode) or symmetric
     if rules.transposed:
-        more_h, more_w = rules.supports.output_padding or (None, None)
-        height = _lengthened(height, height + top + bottom - v.dilation_h * (rows - 1) - 1, stride_h, more_h)
-        width = _lengthened(width, width + left + right - v.dilation_w * (columns - 1) - 1, stride_w, more_w)
-        extra_h = _extra(v.extra_h, height + top + bottom, rows, stride_h, v.dilation_h)
-        extra_w = _extra(v.extra_w, width + left + right, columns, stride_w, v.dilation_w)
-    return v._replace(
-        batch=batch, groups=groups, inputs=inputs, outputs=outputs, height=height, width=width, rows=rows,
-        columns=columns, top=top, left=left, bottom=bottom, right=right, stride_h=stride_h, stride_w=stride_w,
-        extra_h=extra_h, extra_w=extra_w, padding=padding,
-    )  # fmt: skip
+        _with_output_padding(rules, numbers, v)
+    numbers[_PADDING] = "symmetric" if v.padding == "four-sided" and symmetric else v.padding
+    return Values._make(numbers)
+
+
+def _equally_padded(rules: Rules, numbers: list[Any], mode: str) -> bool:
+    """Pad all sides by the largest padding of one, where they differ; whether they did."""
+    pads = [numbers[side] for _, _, before, after, *_ in rules.at for side in (before, after)]
+    if pads[::2] == pads[:1] * len(rules.at) and pads[1::2] == pads[1:2] * len(rules.at):
+        return False
+    for size, taps, before, after, stride, dilation, _ in rules.at:
+        steps = numbers[stride], numbers[dilation]
+        numbers[size], numbers[before], numbers[after] = _axis(
+            numbers[size], numbers[taps], steps, (max(pads),) * 2, "symmetric", mode
+        )
+    return True
+
+
+def _with_output_padding(rules: Rules, numbers: list[Any], v: tuple[Any, ...]) -> None:
+    """Lengthen sizes until the output padding is one that is said, and add whole strides where there may be some."""
+    said = rules.supports.output_padding or (None,) * len(rules.at)
+    for (size, taps, before, after, stride, dilation, extra), remainder in zip(rules.at, said, strict=True):
+        step, reach = numbers[stride], numbers[dilation] * (numbers[taps] - 1) + 1
+        pads = numbers[before] + numbers[after]
+        numbers[size] = _lengthened(numbers[size], numbers[size] + pads - reach, step, remainder)
+        numbers[extra] = _extra(v[extra], numbers[size] + pads, numbers[taps], step, numbers[dilation])
 
 
 def _batch(rules: Rules, v: Values) -> int:
@@ -143,29 +165,25 @@ def _batch(rules: Rules, v: Values) -> int:
     return batch if rules.supports.batch is None else nearest(batch, rules.supports.batch)
 
 
-def _squared(v: Values, names: tuple[str, ...]) -> Values:
-    """The values, with one number for both axes of what is the same for both."""
+def _squared(rules: Rules, v: Values) -> Values:
+    """The values, with one number for all axes of what is the same for all."""
+    fields = (("kernel", "taps"), ("stride", "stride"), ("dilation", "dilation"), ("padding", "before"),
+              ("padding", "after"))  # fmt: skip
+    first, *others = rules.axes
     changed: dict[str, Any] = {}
-    for name, of_height, of_width in (
-        ("kernel", "rows", "columns"), ("stride", "stride_h", "stride_w"), ("dilation", "dilation_h", "dilation_w"),
-        ("padding", "top", "left"), ("padding", "bottom", "right"),
-    ):  # fmt: skip
-        if name in names:
-            changed[of_width] = getattr(v, of_height)
+    for name, field in fields:
+        if name in rules.supports.square:
+            changed |= {getattr(axis, field): getattr(v, getattr(first, field)) for axis in others}
     return v._replace(**changed) if changed else v
 
 
 def _allowed(rules: Rules, v: Values) -> Values:
     """The values, with groups, kernel, stride and dilation near them that the candidate takes."""
-    changed: dict[str, Any] = {}
-    for name, allowed in (
-        ("groups", rules.groups),
-        *zip(("rows", "columns"), rules.kernel, strict=True),
-        *zip(("stride_h", "stride_w"), rules.stride, strict=True),
-        *zip(("dilation_h", "dilation_w"), rules.dilation, strict=True),
-    ):
-        if allowed is not None:
-            changed[name] = nearest(getattr(v, name), allowed)
+    changed: dict[str, Any] = {
+        name: nearest(getattr(v, name), allowed)
+        for name, allowed in (("groups", rules.groups), *rules.along.items())
+        if allowed is not None
+    }
     return v._replace(**changed)
 
 
@@ -239,23 +257,22 @@ def _in(number: int, allowed: Numbers | None) -> bool:
 
 def _within(rules: Rules, v: Values) -> Values:
     """The values, with sizes, padding, kernel and dilation that the candidate takes together, near them."""
-    names = (("height", "rows", "dilation_h", "top", "bottom"), ("width", "columns", "dilation_w", "left", "right"))
-    strides = (1, 1) if v.padding == "same" else (v.stride_h, v.stride_w)
-    for axis, (size, taps, dilation, *sides) in enumerate(names):
-        allowed = (rules.supports.height, rules.supports.width)[axis]
+    for number, axis in enumerate(rules.axes):
+        stride = 1 if v.padding == "same" else getattr(v, axis.stride)
         options = itertools.product(
-            near(max(1, getattr(v, taps)), rules.kernel[axis]),
-            near(getattr(v, dilation), rules.dilation[axis]),
-            near(getattr(v, sides[0]), rules.pads[axis], 0),
-            near(getattr(v, sides[1]), rules.pads[axis], 0) if v.padding == "four-sided" else [None],
+            near(max(1, getattr(v, axis.taps)), rules.kernel[number]),
+            near(getattr(v, axis.dilation), rules.dilation[number]),
+            near(getattr(v, axis.before), rules.pads[number], 0),
+            near(getattr(v, axis.after), rules.pads[number], 0) if v.padding == "four-sided" else [None],
         )
-        for rows, steps, before, after in options:
+        for taps, dilation, before, after in options:
             both = before, before if after is None else after
-            along = rows, (strides[axis], steps), both, v.padding, v.mode
-            length = at_least_near(max(1, getattr(v, size)), _least(*along), allowed)
+            along = taps, (stride, dilation), both, v.padding, v.mode
+            length = at_least_near(max(1, getattr(v, axis.size)), _least(*along), rules.sizes[number])
             if length is not None:
-                changed: dict[str, Any] = {size: length, taps: rows, dilation: steps}
-                v = v._replace(**changed | dict(zip(sides, _axis(length, *along)[1:], strict=True)))
+                changed: dict[str, Any] = {axis.size: length, axis.taps: taps, axis.dilation: dilation}
+                sides = zip((axis.before, axis.after), _axis(length, *along)[1:], strict=True)
+                v = v._replace(**changed | dict(sides))
                 break
     return v
 
@@ -286,21 +303,22 @@ def _extra(strides: int, padded: int, taps: int, stride: int, dilation: int) -> 
 
 # Of equally large numbers the first of these is halved: the batch last, for it may not become 0.
 _HALVED = tuple(Values._fields.index(name) for name in (
-    "bottom", "right", "top", "left", "height", "width", "rows", "columns", "inputs", "outputs", "groups", "batch",
+    "back", "bottom", "right", "front", "top", "left", "depth", "height", "width", "planes", "rows", "columns",
+    "inputs", "outputs", "groups", "batch",
 ))  # fmt: skip
 SIMPLEST: Any = Values()
 
 
 def _too_large(rules: Rules, v: Values, limit: int) -> bool:
-    return size_of(v) > limit or (rules.quantized and v.inputs * v.rows * v.columns > MOST_TERMS)
+    return size_of(v) > limit or (rules.quantized and v.inputs * v.rows * v.columns > MOST_TERMS)  # two axes
 
 
 def size_of(v: Values) -> int:
     """What `settled` limits: multiplications, or the elements of all arrays divided by `ELEMENTS` if these are more."""
-    rows, columns = output_size(v)
-    weight = v.groups * v.outputs * v.inputs * v.rows * v.columns
-    output = v.batch * rows * columns
-    arrays = weight + v.groups * (v.batch * v.inputs * v.height * v.width + v.outputs * output)
+    planes, rows, columns = output_size(v)
+    weight = v.groups * v.outputs * v.inputs * v.planes * v.rows * v.columns
+    output = v.batch * planes * rows * columns
+    arrays = weight + v.groups * (v.batch * v.inputs * v.depth * v.height * v.width + v.outputs * output)
     return max(output * weight, -(-arrays // ELEMENTS))
 
 
@@ -319,7 +337,8 @@ def _laid_out(rules: Rules, v: Values) -> Values:
     """The values, contiguous unless an arrangement is allowed and differs, without zero points unless there are any."""
     if v.first == v.second == v.third == v.output == "contiguous" and not rules.quantized:
         return v if v.quantisation == "plain" else v._replace(quantisation="plain")
-    channels = {"input": v.groups * (v.outputs if rules.transposed else v.inputs), "grad_output": v.groups * v.outputs}
+    fewer, more = (v.outputs, v.inputs) if rules.transposed else (v.inputs, v.outputs)
+    channels = {"input": v.groups * fewer, "grad_output": v.groups * more}
     arrangements = []
     for name, arrangement in zip(rules.arrays, (v.first, v.second), strict=False):
         length = v.groups * v.outputs if name == "weight" else v.batch if v.batched else channels[name]

@@ -13,8 +13,10 @@ import numpy as np
 
 from refconv.cases import networks
 from refconv.cases.fitting import size_of
+from refconv.cases.recipe import Recipe
 from refconv.cases.space import Space
-from refconv.cases.values import Values, output_size
+from refconv.cases.values import AXES, Values, for_axes, output_size, values_of
+from refconv.core.operators import CONV, named
 
 WIDE = 2**26  # most multiplications of a layer
 NARROW = 2**19  # and where the candidate takes no large cases
@@ -33,6 +35,8 @@ VECTOR = 16  # most pixels that are taken at a time
 # Ordinary calls; twice what is common.
 CHANNELS = (1, 2, 3, 3, 4, 4, 8, 8, 12, 16, 16, 20, 24, 32, 32, 40, 64, 5, 7, 9, 15, 17, 31, 33)
 KERNELS = ((1, 0),) * 6 + ((3, 1),) * 5 + ((3, 0), (5, 2), (7, 3), (2, 0), (4, 1), (1, 0))  # and padding
+DEPTHS = (1, 2, 3, 4, 4, 5, 8, 9)
+PLANAR = 2  # axes: what is said here of height and width, `for_axes` says of one and of three
 SIZES = (*range(1, 18), 4, 6, 7, 8, 10, 14, 14, 16, 20, 28)
 STRIDES = (1, 1, 1, 2)
 BATCHES = (1, 1, 1, 2, 3, 8)
@@ -74,7 +78,7 @@ class Layers:
         """The next layer: one image or several, with a bias or without, contiguous or channels last."""
         rng, space = self.rng, self.space
         if not self._next:
-            known = network_layers()
+            known = network_layers(len(space.rules.axes))
             self._next = [known[index] for index in rng.permutation(len(known)).tolist()]
         v = self._next.pop()
         first = _pick(rng, ("contiguous", "channels_last"))
@@ -92,6 +96,7 @@ class Layers:
 
 def ordinary(space: Space, rng: np.random.Generator) -> Values:
     """An ordinary call in which up to two things are unusual."""
+    axes = len(space.rules.axes)
     kind, (kernel, padding), stride = _pick(rng, KINDS), _pick(rng, KERNELS), _pick(rng, STRIDES)
     inputs, outputs, groups = _pick(rng, CHANNELS), _pick(rng, CHANNELS), 1
     if kind == "depthwise":
@@ -100,12 +105,17 @@ def ordinary(space: Space, rng: np.random.Generator) -> Values:
         groups, inputs, outputs = _pick(rng, GROUPS), _pick(rng, CHANNELS[:12]), _pick(rng, CHANNELS[:12])
     height = _pick(rng, SIZES)
     width = height if rng.integers(3) else _pick(rng, SIZES)
+    along = {
+        "height": height, "width": width, "rows": kernel, "columns": kernel, "top": padding, "left": padding,
+        "bottom": padding, "right": padding, "stride_h": stride, "stride_w": stride,
+    }  # fmt: skip
     v = Values(
-        batch=_pick(rng, BATCHES), groups=groups, inputs=inputs, outputs=outputs, height=height, width=width,
-        rows=kernel, columns=kernel, top=padding, left=padding, bottom=padding, right=padding, stride_h=stride,
-        stride_w=stride, bias=bool(rng.integers(2)), layout=space.draw(rng, "layout"), dtype=space.draw(rng, "dtype"),
+        batch=_pick(rng, BATCHES), groups=groups, inputs=inputs, outputs=outputs, **for_axes(axes, along),
+        bias=bool(rng.integers(2)), layout=space.draw(rng, "layout"), dtype=space.draw(rng, "dtype"),
         fill=_pick(rng, TELLING),
     )  # fmt: skip
+    if axes > PLANAR:
+        v = v._replace(depth=_pick(rng, DEPTHS))
     for _ in range(int(rng.integers(3))):
         v = _changed(space, rng, v)
     limit = space.within(ORDINARY)
@@ -114,31 +124,38 @@ def ordinary(space: Space, rng: np.random.Generator) -> Values:
 
 def _changed(space: Space, rng: np.random.Generator, v: Values) -> Values:
     """The values with one thing unusual."""
-    number = int(rng.integers(len(THINGS) + len(TOGETHER)))
-    if number >= len(THINGS):
-        numbers = TOGETHER[number - len(THINGS)]
+    axes = len(space.rules.axes)
+    things = _things(axes)
+    number = int(rng.integers(len(things) + len(TOGETHER)))
+    if number >= len(things):
+        numbers = for_axes(axes, TOGETHER[number - len(things)])
         return v._replace(**{name: getattr(v, of) if isinstance(of, str) else of for name, of in numbers.items()})
-    names = THINGS[number]
+    names = things[number]
     if names == ("dtype", "fill"):
         return v._replace(**dict(zip(names, space.draw(rng, "dtype and fill"), strict=True)))
     return v._replace(**{name: space.draw(rng, name) for name in names})
 
 
 @cache
-def network_layers() -> tuple[Values, ...]:
-    """The different layers of all networks, on one image."""
-    shapes = dict.fromkeys(
-        (layer.input, layer.weight, layer.stride, layer.padding, layer.dilation, layer.groups)
-        for layer in networks.layers()
-    )
-    return tuple(
-        Values(
-            groups=groups, inputs=weight[1], outputs=weight[0] // groups, height=image[2], width=image[3],
-            rows=weight[2], columns=weight[3], top=padding[0], left=padding[1], bottom=padding[0], right=padding[1],
-            stride_h=stride[0], stride_w=stride[1], dilation_h=dilation[0], dilation_w=dilation[1],
-        )
-        for image, weight, stride, padding, dilation, groups in shapes
-    )  # fmt: skip
+def _things(axes: int) -> tuple[tuple[str, ...], ...]:
+    """`THINGS` of so many axes: depth with height and width, and by itself."""
+    if axes == PLANAR:
+        return THINGS
+    absent = {name for axis in AXES[:-axes] for name in axis}
+    things = [tuple(name for name in names if name not in absent) for names in THINGS]
+    if axes > PLANAR:
+        depth = {width: depth for depth, _, width in zip(*AXES, strict=True)}
+        things = [(*names, *(depth[name] for name in names if name in depth and len(names) > 1)) for names in things]
+        things += [(name,) for name in depth.values() if name != AXES[0].after]
+    return tuple(names for names in dict.fromkeys(things) if names)
+
+
+@cache
+def network_layers(axes: int = PLANAR) -> tuple[Values, ...]:
+    """The different layers of all networks that have so many axes, on one image."""
+    geometries = (layer.recipe().geometry for layer in networks.layers() if len(layer.stride) == axes)
+    recipes = (Recipe(g, tuple(before for before, _ in g.padding), op=named(CONV, axes)) for g in geometries)
+    return tuple(dict.fromkeys(map(values_of, recipes)))
 
 
 @lru_cache(maxsize=4096)
@@ -146,12 +163,12 @@ def thrifty(v: Values) -> Values:
     """The values with fewer channels, images and pixels, as far as no selector can tell: see `_asked`.
 
     >>> wide = Values(inputs=512, outputs=512, rows=3, columns=3, height=112, width=112, top=1, left=1)
-    >>> thrifty(wide)[2:6]
-    (256, 256, 58, 58)
+    >>> thrifty(wide).inputs, thrifty(wide).height
+    (256, 58)
     """
     if size_of(v) <= EXACT:
         return v
-    taps = v.rows * v.columns
+    taps = v.planes * v.rows * v.columns
     inputs, outputs = next(
         (inputs, outputs)
         for inputs in _alike(v.inputs)
@@ -161,24 +178,31 @@ def thrifty(v: Values) -> Values:
     )
     groups = v.groups if v.groups < MOST_CHANNELS // 2 else MOST_CHANNELS // 4 + v.groups % 4
     v = v._replace(inputs=inputs, outputs=outputs, groups=groups, batch=min(v.batch, 2))
-    reach_h, reach_w = v.dilation_h * (v.rows - 1) + 1, v.dilation_w * (v.columns - 1) + 1
-    for fewer in range(min(v.height - reach_h, v.width - reach_w), 0, -1):
-        smaller = v._replace(height=v.height - fewer, width=v.width - fewer)
+    reaches = _reaches(v)  # of axes along which there is nothing to leave out, none
+    sizes = {size: getattr(v, size) for size, reach in reaches.items() if max(getattr(v, size), reach) > 1}
+    room = min((length - reaches[size] for size, length in sizes.items()), default=0)
+    for fewer in range(room, 0, -1):
+        smaller = v._replace(**{size: length - fewer for size, length in sizes.items()})
         if _asked(smaller) == _asked(v):
             return smaller
     return v
 
 
+def _reaches(v: Values) -> dict[str, int]:
+    """How many elements the kernel spans along each axis, by the name of its size."""
+    return {axis.size: getattr(v, axis.dilation) * (getattr(v, axis.taps) - 1) + 1 for axis in AXES}
+
+
 def affordable(v: Values, limit: int, rng: np.random.Generator) -> Values:
     """The values with the batch, the image or the channels halved, which of them by chance, up to a size."""
     while size_of(v) > limit:
-        reach_h, reach_w = v.dilation_h * (v.rows - 1) + 1, v.dilation_w * (v.columns - 1) + 1
         smaller: list[dict[str, int]] = []
         if v.batch > 1:
             smaller.append({"batch": 2 if v.batch > 2 else 1})
-        if v.height // 2 >= reach_h or v.width // 2 >= reach_w:
-            height, width = max(v.height // 2, reach_h), max(v.width // 2, reach_w)
-            smaller.append({"height": min(v.height, height), "width": min(v.width, width)})
+        reaches = _reaches(v)
+        if any(getattr(v, size) // 2 >= reach for size, reach in reaches.items()):
+            lengths = {size: getattr(v, size) for size in reaches}
+            smaller.append({size: min(n, max(n // 2, reaches[size])) for size, n in lengths.items()})
         if max(v.inputs, v.outputs) > 1:
             equal = v.inputs == v.outputs
             names = [name for name in ("inputs", "outputs") if equal or getattr(v, name) == max(v.inputs, v.outputs)]
@@ -195,9 +219,9 @@ def _pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
 
 def _asked(v: Values) -> tuple[Any, ...]:
     """What selectors ask of the image: pixels of the output, how many a vector leaves over, and what hangs over."""
-    rows, columns = output_size(v)
-    pixels = rows * columns
-    return sum(pixels >= least for least in PIXELS), math.gcd(pixels, VECTOR), v.height >= v.rows, v.width >= v.columns
+    pixels = math.prod(output_size(v))
+    over = v.depth >= v.planes, v.height >= v.rows, v.width >= v.columns
+    return sum(pixels >= least for least in PIXELS), math.gcd(pixels, VECTOR), *over
 
 
 @cache

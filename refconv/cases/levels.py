@@ -21,9 +21,11 @@ from refconv.cases.recipe import (
     QUANTIZED,
     Recipe,
 )
-from refconv.cases.values import OF_OUTPUT, OF_VECTORS, Values, output_padding, output_size, values_of
+from refconv.cases.supports import LETTERS
+from refconv.cases.values import AT, OF_OUTPUT, OF_VECTORS, Values, output_padding, output_size, values_of
 from refconv.core.checks import PADDING_NAMES
 from refconv.core.formats import SUPPORTED
+from refconv.core.operators import BIAS, axes_of, is_transposed, kind_of, like
 from refconv.core.padding import MODES
 
 # Sizes that are large in one respect and still cheap to compute: where an index, a counter or a buffer ends.
@@ -60,11 +62,13 @@ def large(recipe: Recipe) -> tuple[str, ...]:
 
 def large_of(op: str, v: Values) -> tuple[str, ...]:
     """As `large`, of the recipe's values."""
-    if max(v[:8]) < 17:  # by far the most recipes
+    sizes: tuple[Any, ...] = v[:_PADDING_AT]
+    if max(sizes) < 17:  # by far the most recipes
         return ()
-    axis, taps, pixels = max(v.height, v.width), max(v.rows, v.columns), v.height * v.width
-    terms = (v.outputs if op in ("conv2d_input", "conv_transpose2d") else v.inputs) * v.rows * v.columns
-    if op in ("conv2d_weight", "conv2d_bias"):
+    axis, taps, pixels = max(v.depth, v.height, v.width), max(v.planes, v.rows, v.columns), v.depth * v.height * v.width
+    kernel, result = v.planes * v.rows * v.columns, like(op)
+    terms = (v.outputs if result == "input" else v.inputs) * kernel
+    if result in ("weight", "bias"):
         terms = v.batch * math.prod(output_size(v))
     conditions = {
         "batch above 65536": v.batch > 2**16,
@@ -77,16 +81,18 @@ def large_of(op: str, v: Values) -> tuple[str, ...]:
         "axis above 4096": 2**12 < axis <= 2**16,
         "axis above 2048": 2**11 < axis <= 2**12,
         "kernel axis from 256": taps >= 256,
-        "kernel of 256 taps": 2**15 >= v.rows * v.columns >= 256 > taps,
+        "kernel of 256 taps": 2**15 >= kernel >= 256 > taps,
         "sums above 4096": 2**12 < terms <= 2**14,
         "sums above 16384": 2**14 < terms <= 2**16,
         "sums above 65536": terms > 2**16,
-        "kernel above 32768 taps": v.rows * v.columns > 2**15,
-        "kernel of one row, sums above 1024": min(v.rows, v.columns) == 1 < v.rows * v.columns and terms > 2**10,
+        "kernel above 32768 taps": kernel > 2**15,
+        "kernel of one row, sums above 1024": min(v.rows, v.columns) == 1 < kernel and terms > 2**10,
         "pixels of many channels": pixels > 2**15 and v.inputs >= 2**7,
     }
     return tuple(name for name, holds in conditions.items() if holds)
 
+
+_PADDING_AT = Values._fields.index("front")  # what stands before are sizes
 
 # --- factors and their levels ----------------------------------------------------------------------------------------
 
@@ -108,6 +114,22 @@ def _but_for_offsets(arrangements: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in arrangements if name not in OFFSETS)
 
 
+# The factors of depth, height and width, with their levels; an operator has those of its axes, the last ones.
+_EXTRA_NAMES = ("output padding (d)", "output padding (h)", "output padding (w)")
+OF_AXES: dict[tuple[str, str, str], tuple[str, ...]] = {
+    ("depth", "height", "width"): _SIZE,
+    ("kernel planes", "kernel rows", "kernel columns"): _TAPS,
+    ("kernel's reach and depth", "kernel's reach and height", "kernel's reach and width"): _REACH,
+    ("stride (d)", "stride (h)", "stride (w)"): _STRIDE,
+    ("stride and kernel (d)", "stride and kernel (h)", "stride and kernel (w)"): _STEP,
+    ("dilation (d)", "dilation (h)", "dilation (w)"): _DILATION,
+    ("padding (d)", "padding (h)", "padding (w)"): _PADDING,
+    ("remainder (d)", "remainder (h)", "remainder (w)"): _REMAINDER,
+    ("output depth", "output height", "output width"): _OUTPUT,
+    _EXTRA_NAMES: _EXTRA,
+}
+_BY_AXIS = tuple(zip(*OF_AXES, strict=True))  # names of the factors of each axis, in this order
+
 # Every factor with its levels; `factors_of` says which of them an operator has.
 FACTORS: dict[str, tuple[str, ...]] = {
     "batch": ("0", "1", "2", "odd", "even"),
@@ -118,29 +140,11 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "C_in": _CHANNELS,
     "C_out": _CHANNELS,
     "C_in / groups": ("1", "2", "odd", "even", "4n"),
-    "height": _SIZE,
-    "width": _SIZE,
-    "kernel rows": _TAPS,
-    "kernel columns": _TAPS,
-    "kernel's reach and height": _REACH,
-    "kernel's reach and width": _REACH,
-    "stride (h)": _STRIDE,
-    "stride (w)": _STRIDE,
-    "stride and kernel (h)": _STEP,
-    "stride and kernel (w)": _STEP,
-    "dilation (h)": _DILATION,
-    "dilation (w)": _DILATION,
-    "padding (h)": _PADDING,
-    "padding (w)": _PADDING,
-    "remainder (h)": _REMAINDER,
-    "remainder (w)": _REMAINDER,
-    "output height": _OUTPUT,
-    "output width": _OUTPUT,
+    **{name: levels for names, levels in OF_AXES.items() if names[-1] != _EXTRA_NAMES[-1] for name in names},
     "output pixels": ("1", "below 8", "8n", "8n + 1", "8n + 2 to 4", "8n + 5 to 7"),
     "padding": ("none", "symmetric", "one-sided", "four-sided", *PADDING_NAMES),
     "padding mode": (*MODES, "idle"),
-    "output padding (h)": _EXTRA,
-    "output padding (w)": _EXTRA,
+    **dict.fromkeys(_EXTRA_NAMES, _EXTRA),
     "batched": ("yes", "no"),
     "bias": ("no", "yes"),
     "layout": LAYOUTS,
@@ -156,7 +160,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
 }
 
 # The factors of a bias gradient: those of its shapes, and those that are no matter of shapes.
-_OF_OUTPUT = ("batch", "C_out", "output height", "output width", "output pixels")
+_OF_OUTPUT = ("batch", "C_out", "output depth", "output height", "output width", "output pixels")
 _NO_SHAPE = ("batched", "bias", "layout", "fill", "dtype", "zero points", "weight's dtype")
 
 
@@ -168,13 +172,14 @@ def factors_of(op: str) -> tuple[str, ...]:
         left_out |= {"bias", "memory of bias"}
     if op not in MODAL:
         left_out |= {"padding mode"}
-    if op != "conv_transpose2d":
-        left_out |= {"output padding (h)", "output padding (w)"}
+    if not is_transposed(op):
+        left_out |= set(_EXTRA_NAMES)
     if op not in QUANTIZED:
         left_out |= {"zero points", "weight's dtype"}
-    if op == "conv_transpose2d":
-        left_out |= {"remainder (h)", "remainder (w)"}  # the remainder is its output padding
-    if op == "conv2d_bias":
+    if is_transposed(op):
+        left_out |= {f"remainder ({letter})" for letter in LETTERS}  # the remainder is its output padding
+    left_out |= {name for names in _BY_AXIS[: -axes_of(op)] for name in names}
+    if kind_of(op) == BIAS:
         kept = (*_OF_OUTPUT, *_NO_SHAPE)
         left_out |= {name for name in FACTORS if name not in kept and not name.startswith("memory")}
     return tuple(name for name in FACTORS if name not in left_out)
@@ -219,44 +224,36 @@ def levels_of(op: str, v: Values) -> dict[str, str]:
         "fill": v.fill,
         "dtype": v.dtype,
     }
-    levels |= _window_levels(v)
-    if op == "conv_transpose2d":
-        extras = zip("hw", output_padding(v), (v.stride_h, v.stride_w), strict=True)
-        levels |= {f"output padding ({axis})": _extra(extra, stride) for axis, extra, stride in extras}
+    axes = axes_of(op)
+    levels |= _window_levels(v, axes)
+    if is_transposed(op):
+        extras = zip(_EXTRA_NAMES, output_padding(v), (v.stride_d, v.stride_h, v.stride_w), strict=True)
+        levels |= {name: _extra(extra, stride) for name, extra, stride in extras}
     elif op in QUANTIZED:
         levels["zero points"] = v.quantisation.removesuffix(MIXED)
         levels["weight's dtype"] = "other" if v.quantisation.endswith(MIXED) else "same"
     return levels
 
 
-def _window_levels(v: Values) -> dict[str, str]:
+def _window_levels(v: Values, axes: int) -> dict[str, str]:
     """The levels of what a window meets along each axis: input, kernel, stride, dilation, padding and output."""
-    out_h, out_w = output_size(v)
-    pad_h, pad_w = max(v.top, v.bottom), max(v.left, v.right)
-    reach_h = v.dilation_h * (v.rows - 1) + 1
-    reach_w = v.dilation_w * (v.columns - 1) + 1
-    return {
-        "height": _size(v.height),
-        "width": _size(v.width),
-        "kernel rows": _taps(v.rows),
-        "kernel columns": _taps(v.columns),
-        "kernel's reach and height": _compared(_REACH, reach_h, v.height),
-        "kernel's reach and width": _compared(_REACH, reach_w, v.width),
-        "stride (h)": _count(v.stride_h, 5),
-        "stride (w)": _count(v.stride_w, 5),
-        "stride and kernel (h)": _compared(_STEP, v.stride_h, v.rows),
-        "stride and kernel (w)": _compared(_STEP, v.stride_w, v.columns),
-        "dilation (h)": "idle" if v.rows == 1 < v.dilation_h else _count(v.dilation_h, 4),
-        "dilation (w)": "idle" if v.columns == 1 < v.dilation_w else _count(v.dilation_w, 4),
-        "padding (h)": _padding(pad_h, v.rows),
-        "padding (w)": _padding(pad_w, v.columns),
-        "remainder (h)": _remainder(v.stride_h, v.height + v.top + v.bottom - reach_h),
-        "remainder (w)": _remainder(v.stride_w, v.width + v.left + v.right - reach_w),
-        "output height": _output(out_h),
-        "output width": _output(out_w),
-        "output pixels": _pixels(out_h * out_w),
+    outputs, padded = output_size(v), False
+    levels: dict[str, str] = {}
+    numbers: tuple[Any, ...] = v
+    for number in range(len(AT) - axes, len(AT)):
+        size, taps, before, after, stride, dilation = (numbers[at] for at in AT[number][:6])
+        reach, pad = dilation * (taps - 1) + 1, max(before, after)
+        padded = padded or pad > 0
+        of_axis = (
+            _size(size), _taps(taps), _compared(_REACH, reach, size), _count(stride, 5),
+            _compared(_STEP, stride, taps), "idle" if taps == 1 < dilation else _count(dilation, 4),
+            _padding(pad, taps), _remainder(stride, size + before + after - reach), _output(outputs[number]),
+        )  # fmt: skip
+        levels.update(zip(_BY_AXIS[number], of_axis, strict=False))
+    return levels | {
+        "output pixels": _pixels(math.prod(outputs)),
         "padding": _sides(v),
-        "padding mode": v.mode if v.mode == "zeros" or pad_h or pad_w else "idle",
+        "padding mode": v.mode if v.mode == "zeros" or padded else "idle",
     }
 
 
@@ -351,12 +348,11 @@ def _pixels(pixels: int) -> str:
 
 def _sides(v: Values) -> str:
     if v.padding == "symmetric":
-        return "symmetric" if v.top or v.left else "none"
+        return "symmetric" if v.top or v.left or v.front else "none"
     if v.padding != "four-sided":
         return v.padding
-    one_sided = any(
-        before != after and 0 in (before, after) for before, after in ((v.top, v.bottom), (v.left, v.right))
-    )
+    sides = ((v.front, v.back), (v.top, v.bottom), (v.left, v.right))
+    one_sided = any(before != after and 0 in (before, after) for before, after in sides)
     return "one-sided" if one_sided else "four-sided"
 
 

@@ -17,7 +17,7 @@ from refconv.cases.space import DRAWN, weighted
 from refconv.cases.supports import Supports
 from refconv.cases.values import recipe_of, values_of
 from refconv.core.errors import GeometryError
-from refconv.core.layouts import USUAL
+from refconv.core.operators import axes_of
 from refconv.judge.case import Case
 from refconv.judge.given import RESULTS
 
@@ -49,7 +49,7 @@ class GivenCase:
     def called_as(self, supports: Supports) -> "GivenCase":
         """The case as the candidate is called with it."""
         told = {name: value for name in RESULTS if (value := getattr(supports, name))}
-        given = replace(self.given, **told) if told or self.given.layouts != USUAL else self.given
+        given = replace(self.given, **told) if told or not self.given.layouts.are_usual else self.given
         return GivenCase(given, supports.of_every_call(self.call), self.is_given)
 
     @property
@@ -127,7 +127,10 @@ def shapes_within(own: Sequence[Own], memory: int) -> tuple[Recipe, ...]:
 
 def of_networks(names: Iterable[str], op: str) -> list[Recipe]:
     """The layers of networks as shapes of an operator: of a gradient, those of the convolution that it belongs to."""
-    layers = (layer for name in dict.fromkeys(names) for layer in networks.layers(name))
+    layers = [layer for name in dict.fromkeys(names) for layer in networks.layers(name)]
+    for layer in layers:
+        if len(layer.stride) != axes_of(op):
+            raise GeometryError(f"network={layer.network!r}: must have layers of {axes_of(op)} axes, for {op}")
     return [recipe_of(op, values_of(layer.recipe())) for layer in layers]
 
 
@@ -154,7 +157,7 @@ def shapes_of(own: Sequence[Own]) -> tuple[Recipe, ...]:
             dtype="float32",
             fill="integers",
             seed=0,
-            layout="NCHW",
+            layout="",
             memory=(),
             quantisation="",
             out_dtype="",

@@ -118,7 +118,7 @@ def _large_one(
         v = v._replace(fill="integers")
     if name.startswith("batch") or v.batch > 1:
         v = v._replace(batched=True)
-    if exchanged:
+    if exchanged and len(space.rules.axes) > 1:
         v = v._replace(
             height=v.width, width=v.height, rows=v.columns, columns=v.rows, top=v.left, left=v.top,
             stride_h=v.stride_w, stride_w=v.stride_h,

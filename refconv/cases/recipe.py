@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 
 from refconv.cases import fills, geometry_text
-from refconv.core import formats
-from refconv.core.checks import Padding, choice, integer, per_axis
+from refconv.core import formats, layouts
+from refconv.core.checks import Padding, choice, integer, integer_sides, per_axis
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry
 from refconv.core.layouts import Layouts
+from refconv.core.operators import BIAS, axes_of, is_transposed, kind_of, like
 from refconv.judge.case import Case
 from refconv.judge.given import RESULTS
 from refconv.ops.family import OPERATORS, Call
 from refconv.ops.quantized import EIGHT_BITS
 
-LAYOUTS = ("NCHW", "NHWC")
+LAYOUTS = layouts.LAYOUTS[2]  # for other numbers of axes, they stand for channels first and channels last
 
 # Arrangements in memory that begin so many bytes behind what any vector asks for.
 OFFSETS = {f"offset_{size}": size for size in (4, 8, 16, 32, 64)}
@@ -33,9 +34,9 @@ ARRANGEMENTS = (
 
 OUTPUT = "output"  # the name of what a result is written to
 
-# The arrays of each operator that have four axes, in the order of the call.
-_FOUR_AXES = ("input", "weight", "grad_output")
-ARRAYS = {op: tuple(name for name in operator.operands if name in _FOUR_AXES) for op, operator in OPERATORS.items()}
+# The arrays of each operator that have spatial axes, in the order of the call.
+_SPATIAL = ("input", "weight", "grad_output")
+ARRAYS = {op: tuple(name for name in operator.operands if name in _SPATIAL) for op, operator in OPERATORS.items()}
 BIASED = tuple(op for op, operator in OPERATORS.items() if operator.has_bias)
 MODAL = tuple(op for op, operator in OPERATORS.items() if operator.has_padding_mode)
 QUANTIZED = tuple(op for op, operator in OPERATORS.items() if operator.is_quantized)
@@ -66,10 +67,11 @@ class Recipe:
     op
         The operator.
     output_padding
-        Of a transposed convolution, whose result is of the geometry's size.
+        Of a transposed convolution, whose result is of the geometry's size; by default 0 along each axis.
     layout : str
-        In which the arrays are handed over; those of the case are always NCHW. "NCHW", "NHWC", or those of input,
-        weight and output, which the candidate is made for: "NHWC,HWIO,NHWC" (`refconv.core.layouts`).
+        In which the arrays are handed over; those of the case are always in torch's order, which is the default.
+        "NCHW", "NHWC", or those of input, weight and output, which the candidate is made for: "NHWC,HWIO,NHWC"
+        (`refconv.core.layouts`); with other numbers of axes likewise.
     memory
         Pairs of an array's name and its arrangement in memory; arrays without a pair are contiguous. An array to be
         broadcast has the same values all along its first axis. `OUTPUT` names the array that a result is written to.
@@ -96,12 +98,20 @@ class Recipe:
     fill: str = "integers"
     seed: int = 0
     op: str = "conv2d"
-    output_padding: tuple[int, int] = (0, 0)
-    layout: str = "NCHW"
+    output_padding: tuple[int, ...] = ()
+    layout: str = ""
     memory: tuple[tuple[str, str], ...] = ()
     quantisation: str = ""
     out_dtype: str = ""
     overflow: str = ""
+
+    def __post_init__(self) -> None:
+        """Fill in what is usual for the operator's number of axes."""
+        axes = len(self.geometry.size)
+        if not self.output_padding:
+            object.__setattr__(self, "output_padding", (0,) * axes)
+        if not self.layout:
+            object.__setattr__(self, "layout", layouts.IMAGES[axes])
 
     def case(self) -> Case:
         """The case. Its `repr` is the recipe's, called."""
@@ -136,7 +146,7 @@ class Recipe:
         recipe = cls(geometry, padding, op=op, output_padding=output_padding, **others)
         choice("dtype", recipe.dtype, tuple(map(str, EIGHT_BITS if op in QUANTIZED else formats.SUPPORTED)))
         choice("fill", recipe.fill, fills.known(recipe.dtype))
-        Layouts.parse(recipe.layout)
+        Layouts.parse(recipe.layout, axes_of(op))
         for name in ("bias", "batched"):
             if not isinstance(getattr(recipe, name), bool):
                 raise TypeError(f"{name}={getattr(recipe, name)!r}: must be True or False")
@@ -158,16 +168,18 @@ class Recipe:
         if not all(array.dtype in formats.INTEGERS or np.isfinite(formats.parts(array)).all()
                    for array in arrays.values()):  # fmt: skip
             fill = "special"
-        batched = all(array.ndim == 4 for name, array in arrays.items() if name in ("input", "grad_output"))
-        extra = per_axis("output_padding", case.output_padding, 0)
-        given = (case.geometry, case.padding, batched, case.bias is not None, str(dtype), fill, 0, case.op)
+        batched = all(array.ndim == case.axes + 2 for name, array in arrays.items() if name in ("input", "grad_output"))
+        extra, geometry = per_axis("output_padding", case.output_padding, 0, case.axes), case.geometry
+        if is_transposed(case.op):  # of a gradient's padding, what meets nothing is left out
+            geometry = replace(geometry, padding=integer_sides(case.padding, case.axes))
+        given = (geometry, case.padding, batched, case.bias is not None, str(dtype), fill, 0, case.op)
         quantisation = "plain" if case.op in QUANTIZED else ""
-        return cls(*given, (extra[0], extra[1]), quantisation=quantisation, **case.results)
+        return cls(*given, extra, quantisation=quantisation, **case.results)
 
     def __repr__(self) -> str:
         """Code that makes the recipe again."""
-        shapes = self.shapes()
-        x = shapes["input"] if self.op == geometry_text.TRANSPOSED else input_shape(self.geometry)
+        x = self._transposed_shape() if is_transposed(self.op) else input_shape(self.geometry)
+        usual = {"layout": layouts.IMAGES[len(self.geometry.size)]}
         options = [repr(geometry_text.written(
             x, weight_shape(self.geometry), self.geometry, self.padding, self.output_padding, self.op
         ))]  # fmt: skip
@@ -175,7 +187,7 @@ class Recipe:
             f"{field.name}={value!r}"
             for field in fields(self)
             if field.name not in ("geometry", "padding", "output_padding")
-            and (value := getattr(self, field.name)) != field.default
+            and (value := getattr(self, field.name)) != usual.get(field.name, field.default)
         ]
         return f"refconv.Recipe.parse({', '.join(options)})"
 
@@ -219,16 +231,20 @@ class Recipe:
         return cls(geometry=Geometry(**geometry), **plain)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each array with four axes, with a batch; in the order of the call."""
+        """Shape of each array with spatial axes, with a batch; in the order of the call."""
         g = self.geometry
         output = (g.batch, g.out_channels, *g.output_size)
         shapes = {"input": input_shape(g), "weight": weight_shape(g), "grad_output": output}
-        if self.op == "conv_transpose2d":
-            # Output padding that reaches the stride is a longer output of the forward convolution, not of the call.
-            axes = zip(g.output_size, self.output_padding, g.stride, strict=True)
-            size = (size - extra // step for size, extra, step in axes)
-            shapes["input"] = (g.batch, g.out_channels, *size)
+        if is_transposed(self.op):
+            shapes |= {"input": self._transposed_shape(), "grad_output": input_shape(g)}
         return {name: shapes[name] for name in ARRAYS[self.op]}
+
+    def _transposed_shape(self) -> tuple[int, ...]:
+        """The shape of a transposed convolution's input."""
+        g = self.geometry
+        # Output padding that reaches the stride is a longer output of the forward convolution, not of the call.
+        axes = zip(g.output_size, self.output_padding, g.stride, strict=True)
+        return (g.batch, g.out_channels, *(size - extra // step for size, extra, step in axes))
 
     def terms(self) -> int:
         """How many numbers a sum has at most, with the bias."""
@@ -238,14 +254,13 @@ class Recipe:
         """All arrays of the call, zero points and scales too."""
         shapes, g = self.shapes(), self.geometry
         # The second array is the one whose axes a sum goes over, but for `kept`: see `fills.tensors`.
-        names = ("grad_output", "weight") if self.op == "conv2d_input" else tuple(shapes)
-        if self.op == "conv2d_bias":
-            names = ("", *names)
-        array_shapes = [shapes.get(name, (1, 1, 1, 1)) for name in names]
+        operator = OPERATORS[self.op]
+        names = (operator.first, operator.second) if operator.second else ("", *shapes)
+        array_shapes = [shapes.get(name, (1,) * (operator.axes + 2)) for name in names]
         if self.bias and self.op not in QUANTIZED:
             names, array_shapes = (*names, "bias"), [*array_shapes, (self._results(),)]
         dtypes = (self.dtype, _OTHER[self.dtype] if self.quantisation.endswith(MIXED) else self.dtype)
-        kept = int(self.op not in ("conv2d", *QUANTIZED))
+        kept = int(like(self.op) != "output")
         tensors = fills.tensors(self.fill, array_shapes, dtypes, terms=self.terms(), seed=self.seed, kept=kept)
         arrays = {name: array for name, array in zip(names, tensors, strict=True) if name}
         if not self.batched:
@@ -259,23 +274,24 @@ class Recipe:
 
     def _results(self) -> int:
         """Channels of the result, each of which has a bias."""
-        return self.geometry.in_channels if self.op == "conv_transpose2d" else self.geometry.out_channels
+        return self.geometry.in_channels if is_transposed(self.op) else self.geometry.out_channels
 
     def _options(self) -> dict[str, Any]:
         """All arguments of the call that are no arrays."""
         g = self.geometry
-        if self.op == "conv2d_bias":
+        if kind_of(self.op) == BIAS:
             return {}
         options: dict[str, Any] = {
             "stride": g.stride, "padding": self.padding, "dilation": g.dilation, "groups": g.groups,
         }  # fmt: skip
         if self.op in MODAL:
             options["padding_mode"] = g.padding_mode
-        if self.op == "conv_transpose2d":
-            options["output_padding"] = self.output_padding
-        if self.op == "conv2d_input":
-            options["input_size"] = input_shape(g)[not self.batched :]
-        if self.op == "conv2d_weight":
+        x = input_shape(g)
+        if is_transposed(self.op):
+            options["output_padding"], x = self.output_padding, self._transposed_shape()
+        if "input_size" in OPERATORS[self.op].parameters:
+            options["input_size"] = x[not self.batched :]
+        if "weight_size" in OPERATORS[self.op].parameters:
             options["weight_size"] = weight_shape(g)
         return options
 

@@ -15,11 +15,11 @@ from refconv.core.padding import MODES
 
 DEPTHWISE = "depthwise"
 SQUARE = ("kernel", "stride", "padding", "dilation")  # what may be said to be the same for both axes
-FIXED_LAYOUTS = {"input_layout": layouts.IMAGES, "weight_layout": layouts.WEIGHTS, "output_layout": layouts.IMAGES}
-_LEAST = {"groups": 1, "batch": 0, "channels": 1, "filters": 1, "height": 1, "width": 1} | {
+FIXED_LAYOUTS = ("input_layout", "weight_layout", "output_layout")
+_LEAST = {"groups": 1, "batch": 0, "channels": 1, "filters": 1, "depth": 1, "height": 1, "width": 1} | {
     f"{name}{axis}": least
     for name, least in (("stride", 1), ("dilation", 1), ("kernel", 1), ("padding", 0))
-    for axis in ("", "_h", "_w")
+    for axis in ("", "_d", "_h", "_w")
 }
 _NAMES = {"square": SQUARE, "padding_mode": MODES, "layout": LAYOUTS, "views": ARRANGEMENTS}
 _WHOLE = {"views": (ARRANGEMENTS, ARRANGEMENTS[:1]), "square": (SQUARE, ())}  # what True and False stand for
@@ -27,8 +27,8 @@ IN_NUMBERS, PAIR = "numbers", "output_padding"
 _OF_MULTIPLES = ("multiple_of", "at_least")
 
 
-def parsed(name: str, value: Any) -> Any:
-    """The value of a claim, as `Supports` has it; that of padding is `parsed_padding`'s."""
+def parsed(name: str, value: Any, axes: int = 2) -> Any:
+    """The value of a claim for so many spatial axes, as `Supports` has it; that of padding is `parsed_padding`'s."""
     label = f"supports[{name!r}]"
     if name == "groups" and isinstance(value, str):
         return choice(label, value, (DEPTHWISE,))
@@ -37,20 +37,22 @@ def parsed(name: str, value: Any) -> Any:
     if name in _WHOLE and isinstance(value, bool):
         return _WHOLE[name][not value]
     if name in _NAMES:
-        allowed = _NAMES[name]
-        chosen = [choice(label, option, allowed) for option in _several(label, value)]
+        allowed, named = _NAMES[name], layouts.LAYOUTS[axes] if name == "layout" else _NAMES[name]
+        chosen = [choice(label, option, named) for option in _several(label, value)]
         if name == "views":
             chosen.append(ARRANGEMENTS[0])  # every candidate takes contiguous arrays
-        return tuple(option for option in allowed if option in chosen)
+        return tuple(option for option, as_said in zip(allowed, named, strict=True) if as_said in chosen)
     if name == PAIR or name in FIXED_LAYOUTS:
-        return _layout_or_pair(name, label, value)
+        return _layout_or_pair(name, label, value, axes)
     if not isinstance(value, bool):
         raise TypeError(f"{label}={value!r}: must be True or False")
     return value
 
 
-def _layout_or_pair(name: str, label: str, value: Any) -> Any:
-    return per_axis(label, value, 0) if name == PAIR else layouts.checked(label, value, FIXED_LAYOUTS[name])
+def _layout_or_pair(name: str, label: str, value: Any, axes: int) -> Any:
+    if name == PAIR:
+        return per_axis(label, value, 0, axes)
+    return layouts.checked(label, value, (layouts.WEIGHTS if name == "weight_layout" else layouts.IMAGES)[axes])
 
 
 def from_layouts(given: Mapping[str, Any], claims: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,11 +60,12 @@ def from_layouts(given: Mapping[str, Any], claims: Mapping[str, Any]) -> dict[st
     fixed = next((name for name in FIXED_LAYOUTS if name in given), None)
     if fixed and "layout" in given:
         raise GeometryError(f"supports['layout']={given['layout']!r}: must not be given beside {fixed}")
-    if given.get("weight_layout") != layouts.DEPTHWISE:
+    if given.get("weight_layout") not in layouts.DEPTHWISE.values():
         return {}
     if claims.get("groups", DEPTHWISE) != DEPTHWISE:
         raise GeometryError(
-            f"supports['groups']={given['groups']!r}: must be {DEPTHWISE!r} for weight_layout={layouts.DEPTHWISE!r}"
+            f"supports['groups']={given['groups']!r}: must be {DEPTHWISE!r} "
+            f"for weight_layout={given['weight_layout']!r}"
         )
     return {"groups": DEPTHWISE}
 

@@ -9,20 +9,18 @@ from dataclasses import replace
 
 from refconv.cases.recipe import QUANTIZED, Recipe
 from refconv.core.geometry import Geometry
+from refconv.core.operators import like
 from refconv.ops.family import Call
 
 # Axes that no sum goes over, in the order in which they are thinned: images, then channels of a group, then groups.
 _FORWARD, _BACKWARD = ("batch", "outputs", "groups"), ("batch", "inputs", "groups")
-FREE = {
-    "conv2d": _FORWARD,
-    "conv2d_integer": _FORWARD,
-    "conv2d_quantized": _FORWARD,
-    "conv2d_input": _BACKWARD,
-    "conv_transpose2d": _BACKWARD,
-    "conv2d_weight": ("outputs", "inputs", "groups"),
-    "conv2d_bias": ("outputs", "groups"),
+FREE = {  # by what the result is like
+    "output": _FORWARD,
+    "input": _BACKWARD,
+    "weight": ("outputs", "inputs", "groups"),
+    "bias": ("outputs", "groups"),
 }
-LOCAL = ("conv2d", "conv2d_integer", "conv2d_quantized", "conv2d_input", "conv_transpose2d")  # sums over a kernel
+LOCAL = ("output", "input")  # sums over a kernel
 
 
 def outputs_of(recipe: Recipe) -> int:
@@ -63,7 +61,7 @@ def sampled(recipe: Recipe, outputs: int, *, whole_images: bool = False) -> Reci
         return recipe
     inputs, filters = g.in_channels // g.groups, g.out_channels // g.groups
     numbers = {"batch": g.batch, "groups": g.groups, "inputs": inputs, "outputs": filters}
-    for name in FREE[recipe.op]:
+    for name in FREE[like(recipe.op)]:
         before = numbers[name]
         numbers[name] = max(1, -(-before * outputs // total))
         total = total // before * numbers[name]
@@ -72,7 +70,7 @@ def sampled(recipe: Recipe, outputs: int, *, whole_images: bool = False) -> Reci
         g, batch=numbers["batch"], groups=groups, in_channels=groups * numbers["inputs"],
         out_channels=groups * numbers["outputs"],
     )  # fmt: skip
-    if recipe.op in LOCAL and not whole_images:
+    if like(recipe.op) in LOCAL and not whole_images:
         g = replace(g, size=_smaller(g, min(1.0, outputs / total)))
     return replace(recipe, geometry=g)
 
@@ -82,6 +80,6 @@ def _smaller(geometry: Geometry, share: float) -> tuple[int, ...]:
     sizes = []
     for axis in geometry.axes:
         middle = axis.size - 2 * (axis.extent + max(axis.padding))
-        fewer = int(max(0, middle) * (1 - share**0.5))
+        fewer = int(max(0, middle) * (1 - share ** (1 / len(geometry.size))))
         sizes.append(axis.size - fewer // axis.stride * axis.stride)
     return tuple(sizes)

@@ -15,7 +15,7 @@ from refconv.cases import fills
 from refconv.cases.fitting import MAX_MULTIPLICATIONS, SIMPLEST, fitted, size_of
 from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MIXED, QUANTIZATIONS, Recipe
 from refconv.cases.supports import Supports
-from refconv.cases.values import ANYTHING, OF_OUTPUT, PADDINGS, Values, values_of
+from refconv.cases.values import ANYTHING, AXES, OF_OUTPUT, PADDINGS, Values, values_of
 from refconv.core.padding import MODES
 
 ATTEMPTS = 600
@@ -95,10 +95,17 @@ _NAMED: dict[str, tuple[Any, ...]] = {
     "output": OF_OUTPUT,
     "fill": ("integers", "positions", *(fill for fill in fills.every() if fill not in ("integers", "positions"))),
 }
-_NUMBERS = (
-    "extra_h", "extra_w", "groups", "stride_h", "stride_w", "dilation_h", "dilation_w", "rows", "columns",
-    "top", "left", "bottom", "right", "inputs", "outputs", "batch", "height", "width",
+_OPTIONS = (
+    "extra_d", "extra_h", "extra_w", "groups", "stride_d", "stride_h", "stride_w", "dilation_d", "dilation_h",
+    "dilation_w",
 )  # fmt: skip
+_KERNEL, _CHANNELS = ("planes", "rows", "columns"), ("inputs", "outputs", "batch")
+_SIDES, _SIZES = ("front", "top", "left", "back", "bottom", "right"), ("depth", "height", "width")
+_PARTS = (_OPTIONS, _KERNEL, _SIDES, _CHANNELS, _SIZES)
+_NUMBERS = tuple(name for part in _PARTS for name in part)
+
+
+_TOGETHER = ("taps", "stride", "dilation", "size", "before")  # what may be made smaller along all axes at once
 
 
 def rank(recipe: Recipe) -> tuple[int, ...]:
@@ -106,12 +113,14 @@ def rank(recipe: Recipe) -> tuple[int, ...]:
     v = values_of(recipe)
     named = tuple(allowed.index(getattr(v, name)) for name, allowed in _NAMED.items())
     numbers = tuple(abs(getattr(v, name) - getattr(SIMPLEST, name)) for name in _NUMBERS)
-    return (sum(map(bool, named)), sum(map(bool, numbers[:7])), sum(named), *_sums(numbers), v.seed)
+    options = numbers[: len(_OPTIONS)]
+    return (sum(map(bool, named)), sum(map(bool, options)), sum(named), *_sums(numbers), v.seed)
 
 
 def _sums(numbers: tuple[int, ...]) -> tuple[int, ...]:
     """Sums of options, kernel, padding, channels and batch, and size; then each number alone, to break ties."""
-    parts = numbers[:7], numbers[7:9], numbers[9:13], numbers[13:16], numbers[16:]
+    rest = iter(numbers)
+    parts = [[next(rest) for _ in part] for part in _PARTS]
     return (*map(sum, parts), *(number for part in parts for number in part))
 
 
@@ -128,18 +137,19 @@ def smaller(recipe: Recipe, supports: Supports = ANYTHING) -> Iterator[Recipe]:
     v, current_rank = values_of(recipe), rank(recipe)
     limit = max(MAX_MULTIPLICATIONS, size_of(v))
     seen = {recipe}
-    for changes in _simplifications(v):
+    for changes in _simplifications(v, len(recipe.geometry.size)):
         simpler = fitted(recipe.op, v._replace(**changes), supports, limit)
         if simpler not in seen and rank(simpler) < current_rank:
             seen.add(simpler)
             yield simpler
 
 
-def _simplifications(v: Values) -> Iterator[dict[str, Any]]:
+def _simplifications(v: Values, axes: int) -> Iterator[dict[str, Any]]:
     """Changes to the values: all to the simplest, all but one, whole parts, each by itself, halves, steps."""
     plain = {name: allowed[0] for name, allowed in _NAMED.items()}
-    simple = {name: getattr(SIMPLEST, name) for name in _NUMBERS}
-    options = {name: simple[name] for name in _NUMBERS[:7]}
+    absent = {name for axis in AXES[:-axes] for name in axis}
+    simple = {name: getattr(SIMPLEST, name) for name in _NUMBERS if name not in absent}
+    options = {name: simple[name] for name in _OPTIONS if name in simple}
     simplest = plain | simple
     yield simplest
     # Most faults need one value only. Keeping that one shrinks all others at once; singly, each may cost a process.
@@ -150,34 +160,32 @@ def _simplifications(v: Values) -> Iterator[dict[str, Any]]:
     yield options
     yield plain
     yield {name: simple[name] for name in ("inputs", "outputs", "groups", "batch")}
-    yield {name: simple[name] for name in ("top", "left", "bottom", "right", "height", "width")}
+    yield {name: simple[name] for name in (*_SIDES, *_SIZES) if name in simple}
     for name, allowed in _NAMED.items():
         for value in allowed[: allowed.index(getattr(v, name))]:
             yield {name: value}
-    for name in _NUMBERS:
-        yield {name: simple[name]}
-    above = {name: getattr(v, name) for name in _NUMBERS if getattr(v, name) > simple[name]}
+    yield from ({name: number} for name, number in simple.items())
+    above = {name: getattr(v, name) for name in simple if getattr(v, name) > simple[name]}
     yield from ({name: (number + simple[name]) // 2} for name, number in above.items())
     yield from ({name: number - 1} for name, number in above.items())
-    yield from _steps(v)
+    yield from _steps(v, axes)
     yield {"seed": 0}
     yield {"seed": v.seed // 2}
 
 
-def _steps(v: Values) -> Iterator[dict[str, Any]]:
+def _steps(v: Values, axes: int) -> Iterator[dict[str, Any]]:
     """Changes to several values at once that keep what ties them together: remainders, equal axes, reach."""
+    along = [(axis, *(getattr(v, name) for name in axis)) for axis in AXES[-axes:]]
     # An input as long as the kernel's reach, in place of the padding that it would need.
-    reach_h, reach_w = v.dilation_h * (v.rows - 1) + 1, v.dilation_w * (v.columns - 1) + 1
-    for height in (reach_h, v.height + v.top + v.bottom):
-        yield {"top": 0, "bottom": 0, "height": height}
-    for width in (reach_w, v.width + v.left + v.right):
-        yield {"left": 0, "right": 0, "width": width}
-    yield {"height": v.height - v.stride_h}
-    yield {"width": v.width - v.stride_w}
-    yield {"rows": v.rows - 1, "height": v.height - v.dilation_h}
-    yield {"columns": v.columns - 1, "width": v.width - v.dilation_w}
-    for pair in (("rows", "columns"), ("stride_h", "stride_w"), ("dilation_h", "dilation_w"), ("height", "width"),
-                 ("inputs", "outputs"), ("top", "bottom"), ("left", "right"), ("top", "left")):  # fmt: skip
-        yield {name: max(getattr(v, name) - 1, getattr(SIMPLEST, name)) for name in pair}
+    for axis, size, taps, before, after, _, dilation, _ in along:
+        for length in (dilation * (taps - 1) + 1, size + before + after):
+            yield {axis.before: 0, axis.after: 0, axis.size: length}
+    yield from ({axis.size: size - stride} for axis, size, _, _, _, stride, _, _ in along)
+    yield from ({axis.taps: taps - 1, axis.size: size - dilation} for axis, size, taps, _, _, _, dilation, _ in along)
+    of_all = [tuple(getattr(axis, field) for axis in AXES[-axes:]) for field in _TOGETHER]
+    sides = [(axis.before, axis.after) for axis in AXES[-axes:]]
+    for several in (*of_all[:-1], ("inputs", "outputs"), *sides, of_all[-1]):
+        if len(several) > 1:
+            yield {name: max(getattr(v, name) - 1, getattr(SIMPLEST, name)) for name in several}
     # As many channels, in one group.
     yield {"groups": 1, "inputs": v.groups * v.inputs, "outputs": v.groups * v.outputs}

@@ -12,12 +12,13 @@ import numpy as np
 
 from refconv.cases import fills
 from refconv.cases.fitting import settled
-from refconv.cases.levels import FACTORS, LARGE, factors_of, large_of, levels_of
+from refconv.cases.levels import FACTORS, LARGE, OF_AXES, factors_of, large_of, levels_of
 from refconv.cases.numbers import examples_of
 from refconv.cases.recipe import ARRANGEMENTS, LAYOUTS, MIXED, OFFSETS, OUTPUT, QUANTIZATIONS
-from refconv.cases.supports import Supports
-from refconv.cases.values import OF_OUTPUT, OF_VECTORS, Rules, Values, rules
+from refconv.cases.supports import LETTERS, Supports
+from refconv.cases.values import AXES, OF_OUTPUT, OF_VECTORS, Rules, Values, for_axes, rules
 from refconv.core.checks import STRIDED_SAME
+from refconv.core.operators import axes_of, like
 from refconv.core.padding import MODES
 
 
@@ -37,12 +38,14 @@ SIZES = (
 KERNELS = (1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 4, 5, 6, 7)
 STRIDES = (1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 4, 5, 5, 8)
 DILATIONS = (1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 4, 6)
+EXTRAS = (0, 0, 1)
 PADS = (0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 4, 6, 6, 8, 8, 17, 17, 20)
 DRAWN: dict[str, Sequence[Any]] = {
-    "batch": BATCHES, "groups": GROUPS, "inputs": CHANNELS, "outputs": CHANNELS, "height": SIZES, "width": SIZES,
-    "rows": KERNELS, "columns": KERNELS, "top": PADS, "left": PADS, "bottom": PADS, "right": PADS,
-    "stride_h": STRIDES, "stride_w": STRIDES, "dilation_h": DILATIONS, "dilation_w": DILATIONS,
-    "extra_h": (0, 0, 1), "extra_w": (0, 0, 1), "depthwise": (None, None, None, True),
+    "batch": BATCHES, "groups": GROUPS, "inputs": CHANNELS, "outputs": CHANNELS, "depth": SIZES, "height": SIZES,
+    "width": SIZES, "planes": KERNELS, "rows": KERNELS, "columns": KERNELS, "front": PADS, "top": PADS, "left": PADS,
+    "back": PADS, "bottom": PADS, "right": PADS, "stride_d": STRIDES, "stride_h": STRIDES, "stride_w": STRIDES,
+    "dilation_d": DILATIONS, "dilation_h": DILATIONS, "dilation_w": DILATIONS, "extra_d": EXTRAS, "extra_h": EXTRAS,
+    "extra_w": EXTRAS, "depthwise": (None, None, None, True),
     "padding": ("symmetric",) * 6 + ("four-sided",) * 4 + ("same", "same", "valid"),
     "mode": MODES, "batched": (True, True, True, False), "bias": (False, True), "layout": LAYOUTS,
     "first": weighted(ARRANGEMENTS), "second": weighted(ARRANGEMENTS), "third": weighted(OF_VECTORS),
@@ -55,14 +58,10 @@ SEARCH = 10_000  # random recipes among which pairs of levels are looked for
 ATTEMPTS = 24  # tries to make a pair that no random recipe has; if all fail, the pair counts as impossible
 
 # Which values decide the level of a factor: see `_fields`.
-_ALONG = {
-    "h": frozenset(("height", "rows", "top", "bottom", "stride_h", "dilation_h", "extra_h", "padding", "mode")),
-    "w": frozenset(("width", "columns", "left", "right", "stride_w", "dilation_w", "extra_w", "padding", "mode")),
-}
+_ALONG = {letter: frozenset((*axis, "padding", "mode")) for letter, axis in zip(LETTERS, AXES, strict=True)}
 _OF_CHANNELS = frozenset(("groups", "inputs", "outputs", "depthwise"))
 _OF_BATCH = frozenset(("batch", "batched"))
-_HEIGHT = ("height", "kernel rows", "kernel's reach and height", "output height")
-_WIDTH = ("width", "kernel columns", "kernel's reach and width", "output width")
+_AXIS_OF = {name: letter for names in OF_AXES for letter, name in zip(LETTERS, names, strict=True)}
 _OTHER = {
     "batch": _OF_BATCH,
     "batched": _OF_BATCH,
@@ -81,12 +80,10 @@ _OTHER = {
 
 def _fields(factor: str) -> frozenset[str]:
     """The names of the values that decide the level of a factor."""
-    if factor in _HEIGHT or factor.endswith("(h)"):
-        return _ALONG["h"]
-    if factor in _WIDTH or factor.endswith("(w)"):
-        return _ALONG["w"]
+    if factor in _AXIS_OF:
+        return _ALONG[_AXIS_OF[factor]]
     if factor in ("padding", "padding mode", "output pixels"):
-        return _ALONG["h"] | _ALONG["w"]
+        return frozenset().union(*_ALONG.values())
     if factor.startswith("memory of"):
         return _OF_BATCH | {"first", "second", "third", "output", "bias"}
     return _OTHER[factor]
@@ -166,13 +163,12 @@ class Space:
 
     def _choices(self) -> dict[str, Sequence[Any]]:
         """What each value is drawn from."""
-        supports, choices = self.supports, dict(DRAWN)
-        of = self.rules
+        supports, of = self.supports, self.rules
+        choices = {name: values for name, values in DRAWN.items() if name not in of.absent}
         for name, allowed in (
-            ("batch", supports.batch), ("groups", of.groups), ("height", supports.height), ("width", supports.width),
-            *zip(("rows", "columns"), of.kernel, strict=True), *zip(("stride_h", "stride_w"), of.stride, strict=True),
-            *zip(("dilation_h", "dilation_w"), of.dilation, strict=True),
-            *zip(("top", "left", "bottom", "right"), (*of.pads, *of.pads), strict=True),
+            ("batch", supports.batch), ("groups", of.groups), *of.along.items(),
+            *((axis.size, sizes) for axis, sizes in zip(of.axes, of.sizes, strict=True)),
+            *((side, pads) for axis, pads in zip(of.axes, of.pads, strict=True) for side in (axis.before, axis.after)),
         ):  # fmt: skip
             if allowed is not None:
                 choices[name] = examples_of(allowed, tuple(choices[name]))
@@ -260,7 +256,8 @@ def _offered(factor: str, dtypes: tuple[str, ...], supports: Supports) -> tuple[
 
 def changes_for(op: str, name: str, changes: dict[str, Any]) -> dict[str, Any]:
     """The changes of a row of `LARGE` for an operator: where sums go over output channels, these become the many."""
-    if op not in ("conv2d_input", "conv_transpose2d") or not name.startswith("sums"):
+    changes = for_axes(axes_of(op), changes, spread=False)
+    if like(op) != "input" or not name.startswith("sums"):
         return changes
     other = {"inputs": "outputs", "outputs": "inputs"}
     return {other.get(field, field): value for field, value in changes.items()}

@@ -8,17 +8,17 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from refconv.cases import fills
-from refconv.cases.geometry_text import TRANSPOSED
 from refconv.cases.numbers import Multiples, Numbers, both
 from refconv.cases.recipe import ARRANGEMENTS, MODAL, Recipe
 from refconv.cases.said import DEPTHWISE, FIXED_LAYOUTS, IN_NUMBERS, from_layouts, parsed, parsed_padding, said_value
 from refconv.core.checks import choice
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry
+from refconv.core.layouts import LAYOUTS, Layouts
+from refconv.core.operators import BIAS, is_transposed, kind_of
 
-SIZES = ("channels", "filters", "height", "width")
-# Operators of which some of these claims say nothing: their shapes are named as cases.
-UNSIZED = {TRANSPOSED: ("height", "width"), "conv2d_bias": SIZES}
+SIZES = ("channels", "filters", "depth", "height", "width")
+SPATIAL_SIZES, LETTERS = SIZES[2:], "dhw"  # of the spatial axes; an operator has the last ones
 OPERAND = "operand"  # for the dtype of results: that of the operands
 UNUSUAL = ("special", "subnormal", "wide")  # fills of numbers that a candidate may be said not to take
 # What callers say elsewhere, or in other words.
@@ -33,16 +33,18 @@ class Supports:
     ----------
     groups : {"depthwise"} or tuple of int, optional
         Only these, or one input channel in each group; any if not given.
-    batch, channels, filters, height, width, stride, dilation, kernel, padding : tuple of int or Multiples, optional
-        Only these (of the last four for both axes); any if not given. Channels are those of the input, filters the
-        output's, height and width the input's; of a gradient, those of the convolution that it belongs to. Bias
-        gradients have no claims of sizes, transposed convolutions none of height and width.
-    stride_h, stride_w, dilation_h, dilation_w, kernel_h, kernel_w, padding_h, padding_w : tuple of int or Multiples
+    batch, channels, filters, depth, height, width : tuple of int or Multiples, optional
+        Only these; any if not given. Channels are those of the input, filters the output's, the last three the sizes of
+        the input: depth with three axes only, width alone with one. Of a gradient they are those of the convolution
+        that it belongs to. Bias gradients have no claims of sizes, transposed convolutions none but of channels.
+    stride, dilation, kernel, padding : tuple of int or Multiples, optional
+        Only these, for all axes; any if not given.
+    stride_d, stride_h, stride_w, dilation_d, ..., kernel_d, ..., padding_d, ... : tuple of int or Multiples, optional
         The same for one axis.
     output_padding : tuple of int, optional
-        Of a transposed convolution, along both axes, each below the stride; any if not given.
+        Of a transposed convolution, along all axes, each below the stride; any if not given.
     square : tuple of {"kernel", "stride", "padding", "dilation"}
-        What is the same for both axes. Callers may also say True, for all of them.
+        What is the same for all axes. Callers may also say True, for all of them.
     padding_names : tuple of {"same", "valid", "same_upper", "same_lower"}
         Texts that the padding may be. Callers say `padding="valid"`, or several, `"numbers"` for others.
     numeric_padding : bool
@@ -50,7 +52,8 @@ class Supports:
     special, subnormal, wide : bool
         Whether there may be NaN, infinities and -0, subnormal numbers, and numbers of the whole range of exponents.
     padding_mode, layout : tuple of str
-        Only these.
+        Only these. "NCHW" and "NHWC" stand for channels first and last with other numbers of axes, too; callers say
+        "NCL" and "NLC", "NCDHW" and "NDHWC".
     input_layout, weight_layout, output_layout : str
         The layouts that the candidate is made for: the letters of "NCHW" and "OIHW" in any order, or "HWCM", which goes
         with depthwise groups alone. Empty if `layout` says which there are.
@@ -86,18 +89,23 @@ class Supports:
     batch: Numbers | None = None
     channels: Numbers | None = None
     filters: Numbers | None = None
+    depth: Numbers | None = None
     height: Numbers | None = None
     width: Numbers | None = None
     stride: Numbers | None = None
+    stride_d: Numbers | None = None
     stride_h: Numbers | None = None
     stride_w: Numbers | None = None
     dilation: Numbers | None = None
+    dilation_d: Numbers | None = None
     dilation_h: Numbers | None = None
     dilation_w: Numbers | None = None
     kernel: Numbers | None = None
+    kernel_d: Numbers | None = None
     kernel_h: Numbers | None = None
     kernel_w: Numbers | None = None
     padding: Numbers | None = None
+    padding_d: Numbers | None = None
     padding_h: Numbers | None = None
     padding_w: Numbers | None = None
     square: tuple[str, ...] = ()
@@ -130,8 +138,10 @@ class Supports:
     threads: bool = False
 
     @classmethod
-    def parse(cls, supports: Mapping[str, Any] | None) -> "Supports":
+    def parse(cls, supports: Mapping[str, Any] | None, axes: int = 2) -> "Supports":
         """From what the caller says: numbers and names alone or several of them, `"views"` also True or False.
+
+        `axes` is the number of the operator's spatial axes.
 
         Raises
         ------
@@ -148,9 +158,15 @@ class Supports:
             return cls()
         if not isinstance(supports, Mapping):
             raise TypeError(f"supports={supports!r}: must be a mapping of names to values")
-        names = tuple(field.name for field in fields(cls) if field.name not in NOT_CLAIMED)
+        missing = LETTERS[:-axes]
+        names = tuple(
+            field.name
+            for field in fields(cls)
+            if field.name not in (*NOT_CLAIMED, *SPATIAL_SIZES[: len(missing)])
+            and field.name.rpartition("_")[2] not in tuple(missing)
+        )
         given = {choice("supports", name, names): value for name, value in supports.items()}
-        claims = {name: parsed(name, value) for name, value in given.items() if name != "padding"}
+        claims = {name: parsed(name, value, axes) for name, value in given.items() if name != "padding"}
         if "padding" in given:
             claims |= parsed_padding(given["padding"])
         if "batch" in claims and not claims.get("empty_batch", True):
@@ -160,17 +176,17 @@ class Supports:
         claims |= from_layouts(given, claims)
         claimed = cls(**claims)
         for name in ("stride", "dilation", "kernel", "padding"):
-            if () in (claimed.along(name, 0), claimed.along(name, 1)):
+            if () in tuple(claimed.along(name, letter) for letter in LETTERS):
                 raise GeometryError(f"supports[{name!r}]={given.get(name)!r}: must have a number that its axes have")
         return claimed
 
-    def along(self, name: str, axis: int) -> Numbers | None:
-        """What may be of stride, dilation, kernel or padding along an axis; None for any number.
+    def along(self, name: str, letter: str) -> Numbers | None:
+        """What may be of stride, dilation, kernel or padding along an axis, "d", "h" or "w"; None for any number.
 
-        >>> Supports(stride=(1, 2), stride_w=(2, 3)).along("stride", 1)
+        >>> Supports(stride=(1, 2), stride_w=(2, 3)).along("stride", "w")
         (2,)
         """
-        return both(getattr(self, name), getattr(self, f"{name}_{'hw'[axis]}"))
+        return both(getattr(self, name), getattr(self, f"{name}_{letter}"))
 
     @property
     def layouts(self) -> str:
@@ -180,8 +196,10 @@ class Supports:
         'NHWC,HWIO,NCHW'
         """
         said = [getattr(self, name) for name in FIXED_LAYOUTS]
-        names = [layout or usual for layout, usual in zip(said, FIXED_LAYOUTS.values(), strict=True)]
-        return ",".join(names) if any(said) else ""
+        if not any(said):
+            return ""
+        axes = len(next(filter(None, said))) - 2
+        return ",".join(layout or usual for layout, usual in zip(said, Layouts.usual(axes), strict=True))
 
     def of_every_call(self, recipe: Any) -> Any:
         """A recipe, or what has its fields, as the candidate is called with it: in its layouts, with its results."""
@@ -209,8 +227,8 @@ class Supports:
         """
         return tuple(filter(self.has, fills.known(dtype)))
 
-    def said(self) -> dict[str, Any]:
-        """What differs from the default, as a caller says it.
+    def said(self, axes: int = 2) -> dict[str, Any]:
+        """What differs from the default, as a caller says it of an operator with so many spatial axes.
 
         >>> Supports.parse({"stride": 1, "padding": ["valid", 0], "filters": {"multiple_of": 8}}).said()
         {'filters': {'multiple_of': 8}, 'stride': 1, 'padding': [0, 'valid']}
@@ -220,6 +238,9 @@ class Supports:
             for field in fields(self)
             if field.name not in NOT_CLAIMED and (value := getattr(self, field.name)) != field.default
         }
+        if "layout" in said:
+            names = [LAYOUTS[axes][LAYOUTS[2].index(layout)] for layout in self.layout]
+            said["layout"] = names if len(names) > 1 else names[0]
         if self.padding_names or not self.numeric_padding:
             numbers = self.padding if isinstance(self.padding, tuple) else ()
             in_words = [IN_NUMBERS] if self.numeric_padding and self.padding is None else []
@@ -229,6 +250,11 @@ class Supports:
     def _names(self, padding: str) -> bool:
         """Whether padding may be this text."""
         return padding in self.padding_names or (self.string_padding and padding in ("same", "valid"))
+
+    def _has_layout(self, layout: str) -> bool:
+        """Whether arrays may come so: with channels first or last, whatever the number of axes."""
+        names = LAYOUTS.get(len(layout) - 2, ())
+        return layout in names and LAYOUTS[2][names.index(layout)] in self.layout
 
     def has(self, fill: str) -> bool:
         """Whether arrays may hold such numbers."""
@@ -250,7 +276,7 @@ class Supports:
         changes: dict[str, Any] = {}
         for name, limit in limits.items():
             numbers = limit if isinstance(limit, tuple) else (limit,)
-            for allowed in (getattr(self, name), *(self.along(name, axis) for axis in (0, 1))):
+            for allowed in (getattr(self, name), *(self.along(name, letter) for letter in LETTERS)):
                 if allowed is not None and not any(number in allowed for number in numbers):
                     required = " or ".join(map(str, numbers))
                     raise GeometryError(f"supports[{name!r}]={allowed}: must be {required} or more numbers, for {why}")
@@ -266,30 +292,32 @@ class Supports:
         (True, False)
         """
         g, op = recipe.geometry, getattr(recipe, "op", "conv2d")  # a layer over real images has no op
+        letters, bias = LETTERS[-len(g.size) :], kind_of(op) == BIAS
         of_axes = (("stride", g.stride), ("dilation", g.dilation), ("kernel", g.kernel))
         pairs = dict(of_axes, padding=g.padding)
         numbers: list[tuple[Numbers | None, int]] = [
             (None if isinstance(self.groups, str) else self.groups, g.groups),
             *zip((self.channels, self.filters), channels_of(op, g), strict=True),
-            *zip((self.height, self.width), g.size, strict=True),
-            *((self.along(name, axis), used[axis]) for name, used in of_axes for axis in (0, 1)),
+            *zip((self.depth, self.height, self.width)[-len(g.size) :], g.size, strict=True),
+            *((self.along(name, letter), n) for name, used in of_axes for letter, n in zip(letters, used, strict=True)),
         ]  # fmt: skip
         if not isinstance(recipe.padding, str):
-            numbers += [(self.along("padding", axis), side) for axis in (0, 1) for side in g.padding[axis]]
+            by_axis = zip(letters, g.padding, strict=True)
+            numbers += [(self.along("padding", letter), side) for letter, sides in by_axis for side in sides]
         unequal = any(before != after for before, after in g.padding)
         named = isinstance(recipe.padding, str)
         return (
-            (op == "conv2d_bias" or all(allowed is None or number in allowed for allowed, number in numbers))
+            (bias or all(allowed is None or number in allowed for allowed, number in numbers))
             and (self.batch is None or g.batch in self.batch)
             and (self.groups != DEPTHWISE or g.groups == g.in_channels)
             and (op not in MODAL or g.padding_mode in self.padding_mode)
-            and recipe.layout in ((self.layouts,) if self.layouts else self.layout)
+            and (recipe.layout == self.layouts if self.layouts else self._has_layout(recipe.layout))
             and (self.numeric_padding if not named else self._names(recipe.padding))
             and self.has(recipe.fill)
             and (self.asymmetric_padding or named or not unequal)
             and (self.unbatched or recipe.batched)
-            and all(pairs[name][0] == pairs[name][1] for name in self.square if name != "padding" or not named)
-            and (op != TRANSPOSED or self.output_padding in (None, recipe.output_padding))
+            and all(len(set(pairs[name])) == 1 for name in self.square if name != "padding" or not named)
+            and (not is_transposed(op) or self.output_padding in (None, recipe.output_padding))
             and (self.largest is None or g.products <= self.largest)
             and (self.empty_batch or g.batch > 0)
             and (self.bias or not recipe.bias)
@@ -318,14 +346,24 @@ class Supports:
             padding_mode=tuple(dict.fromkeys((*self.padding_mode, *(shape.geometry.padding_mode for shape in shapes)))),
         )
         for shape in shapes:
-            if not wider.allows(replace(shape, layout=self.layouts or self.layout[0])):
+            first = LAYOUTS[len(shape.geometry.size)][LAYOUTS[2].index(self.layout[0])]
+            if not wider.allows(replace(shape, layout=self.layouts or first)):
                 raise GeometryError(f"cases: {shape} must be one that the candidate and its model are said to take")
         return replace(wider, shapes=shapes)
 
 
+def unsized(op: str) -> tuple[str, ...]:
+    """The claims of sizes that say nothing of an operator: its shapes are named as cases.
+
+    >>> unsized("conv_transpose2d"), unsized("conv1d")
+    (('depth', 'height', 'width'), ())
+    """
+    return SIZES if kind_of(op) == BIAS else SPATIAL_SIZES if is_transposed(op) else ()
+
+
 def channels_of(op: str, g: Geometry) -> tuple[int, int]:
     """Input and output channels of an operator, of a gradient those of the convolution that it belongs to."""
-    return (g.out_channels, g.in_channels) if op == TRANSPOSED else (g.in_channels, g.out_channels)
+    return (g.out_channels, g.in_channels) if is_transposed(op) else (g.in_channels, g.out_channels)
 
 
 def same_call(recipe: Any, shape: Recipe) -> bool:

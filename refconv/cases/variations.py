@@ -3,13 +3,14 @@
 Knows recipes and how they are fitted; not who is judged on them.
 """
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from refconv.cases.fitting import MAX_MULTIPLICATIONS, fitted, size_of
 from refconv.cases.recipe import LAYOUTS, OFFSETS, Recipe
 from refconv.cases.supports import Supports
-from refconv.cases.values import ANYTHING, PADDINGS, Values, output_size, values_of
+from refconv.cases.values import ANYTHING, AXES, PADDINGS, Axis, Values, output_size, values_of
 from refconv.core.padding import MODES
 
 _SELECTED = (8, 16, 32, 64, 128)  # numbers that selectors ask for multiples of
@@ -20,18 +21,9 @@ _NUMBERS: dict[str, tuple[int, ...]] = {
     "groups": (1, 2, 3),
     "inputs": _SMALL,
     "outputs": _SMALL,
-    "rows": (1, 2, 3),
-    "columns": (1, 2, 3),
-    "stride_h": (1, 2, 3),
-    "stride_w": (1, 2, 3),
-    "dilation_h": (1, 2, 3),
-    "dilation_w": (1, 2, 3),
-    "top": (0, 1, 2),
-    "left": (0, 1, 2),
-    "bottom": (0, 1, 2),
-    "right": (0, 1, 2),
 }
-_PAIRS = (("rows", "columns"), ("stride_h", "stride_w"), ("dilation_h", "dilation_w"), ("top", "left"))
+_ALONG = {"taps": (1, 2, 3), "stride": (1, 2, 3), "dilation": (1, 2, 3), "before": (0, 1, 2), "after": (0, 1, 2)}
+_EQUAL = ("taps", "stride", "dilation", "before")  # what may be the same along two axes
 _BOTH = (1, 2, 3, 5, 7)  # of both numbers of a pair
 _OPTIONS: dict[str, tuple[Any, ...]] = {
     "padding": PADDINGS,
@@ -49,7 +41,7 @@ _OPTIONS: dict[str, tuple[Any, ...]] = {
 _LAID = (*reversed(OFFSETS), "channels_last", "channels_last_chunk", "row_pitch")
 
 
-_ROOM = {"height": 4, "width": 3, "batch": 1, "inputs": 1, "outputs": 1}
+_ROOM = {"depth": 2, "height": 4, "width": 3, "batch": 1, "inputs": 1, "outputs": 1}
 
 
 def variations(recipe: Recipe, supports: Supports = ANYTHING) -> Iterator[Recipe]:
@@ -63,7 +55,7 @@ def variations(recipe: Recipe, supports: Supports = ANYTHING) -> Iterator[Recipe
     (True, True, True)
     """
     v, seen = values_of(recipe), {recipe}
-    for changes in _changes(v):
+    for changes in _changes(v, AXES[-len(recipe.geometry.size) :]):
         variation = _changed(recipe.op, v, changes, supports)
         if variation not in seen:
             seen.add(variation)
@@ -91,42 +83,51 @@ def _changed(op: str, v: Values, changes: dict[str, Any], supports: Supports) ->
     return fitted(op, v._replace(**changes), supports, max(MAX_MULTIPLICATIONS, 4 * size_of(v)))
 
 
-def _changes(v: Values) -> Iterator[dict[str, Any]]:
-    for name, values in (*_NUMBERS.items(), *_OPTIONS.items()):
+def _changes(v: Values, axes: Sequence[Axis]) -> Iterator[dict[str, Any]]:
+    along = {getattr(axis, field): values for field, values in _ALONG.items() for axis in axes}
+    for name, values in (*_NUMBERS.items(), *along.items(), *_OPTIONS.items()):
         yield from ({name: value} for value in values if value != getattr(v, name))
     for name in ("first", "second", "third", "output"):
         if getattr(v, name) != "contiguous":
             yield from ({name: way} for way in _LAID if way != getattr(v, name))
-    for height, width in _PAIRS:
+    for field, (one, two) in itertools.product(_EQUAL, itertools.combinations(axes, 2)):
+        height, width = getattr(one, field), getattr(two, field)
         yield {height: getattr(v, width)}
         yield {width: getattr(v, height)}
         yield {height: getattr(v, width), width: getattr(v, height)}
         yield from ({height: number, width: number} for number in _BOTH)
-    yield from ({"rows": n, "columns": n, "top": n // 2, "left": n // 2} for n in _BOTH)
+    yield from (_of(axes, taps=n, before=n // 2) for n in _BOTH)
     for n in _BOTH:
-        patches = {"rows": n, "columns": n, "stride_h": n, "stride_w": n}
-        yield from (patches, patches | {"height": n * v.height, "width": n * v.width})
-    yield {"top": 0, "left": 0, "bottom": 0, "right": 0}
-    yield from _sizes(v)
+        patches = _of(axes, taps=n, stride=n)
+        yield from (patches, patches | {axis.size: n * getattr(v, axis.size) for axis in axes})
+    yield _of(axes, before=0, after=0)
+    yield from _sizes(v, axes)
     yield {"seed": v.seed + 1}
 
 
-def _sizes(v: Values) -> Iterator[dict[str, Any]]:
+def _of(axes: Sequence[Axis], **fields: int) -> dict[str, Any]:
+    """The same numbers for all axes."""
+    return {getattr(axis, field): number for field, number in fields.items() for axis in axes}
+
+
+def _sizes(v: Values, axes: Sequence[Axis]) -> Iterator[dict[str, Any]]:
     """Changes of channels, filters and the image: near by, and to where selectors look."""
     for name in ("inputs", "outputs"):
         yield from ({name: number} for number in _around(getattr(v, name)))
     yield from ({"inputs": number, "outputs": number} for number in _around(v.inputs))
     yield from ({"outputs": number} for number in (v.inputs, 2 * v.inputs))
     yield {"inputs": v.outputs}
-    for name in ("height", "width"):
-        yield from ({name: number} for number in _around(getattr(v, name)))
+    sizes = {axis.size: getattr(v, axis.size) for axis in axes}
+    for name, size in sizes.items():
+        yield from ({name: number} for number in _around(size))
     yield from ({"groups": number} for number in _around(v.groups))
-    rows, columns = output_size(v)
-    for size in _LENGTHS:
-        height, width = v.height + (size - rows) * v.stride_h, v.width + (size - columns) * v.stride_w
-        yield from ({"height": height}, {"width": width}, {"height": height, "width": width})
-    for more in (-2, -1, 1, 2, 3, 4, 8, max(v.height, v.width)):
-        yield {"height": v.height + more, "width": v.width + more}
+    outputs = dict(zip(axes, output_size(v)[-len(axes) :], strict=True))
+    for length in _LENGTHS:
+        longer = {axis.size: sizes[axis.size] + (length - n) * getattr(v, axis.stride) for axis, n in outputs.items()}
+        yield from ({name: size} for name, size in longer.items())
+        yield longer
+    for more in (-2, -1, 1, 2, 3, 4, 8, max(sizes.values())):
+        yield {name: size + more for name, size in sizes.items()}
 
 
 def _around(number: int) -> Iterator[int]:

@@ -68,7 +68,7 @@ app.command()(mutants)
 @app.command("bench")
 def bench_layers(  # noqa: PLR0913 - the command's options
     target: Annotated[
-        str | None, typer.Argument(metavar="TARGET", help="A conv2d to be timed too, as `verify` takes it.")
+        str | None, typer.Argument(metavar="TARGET", help="A convolution to be timed too, as `verify` takes it.")
     ] = None,
     *,
     network: Annotated[
@@ -115,7 +115,7 @@ def bench_layers(  # noqa: PLR0913 - the command's options
         bench.check(against, threads)
     except (ValueError, ModuleNotFoundError) as error:
         raise typer.BadParameter(str(error)) from None
-    candidate = None if target is None else load_target(target, arrays)
+    candidate = None if target is None else load_target(target, arrays, _op_of(layers))
     if asv is not None:
         unused = {"--precision": precision, "--json": json, "--threads": threads}
         for name in (name for name, value in unused.items() if value is not None):
@@ -139,6 +139,16 @@ def bench_layers(  # noqa: PLR0913 - the command's options
     if json is not None:
         json.write_text(bench.as_json(results, where, against), encoding="utf-8")
     _judge(results, target)
+
+
+def _op_of(layers: Sequence[Layer]) -> str:
+    """The operator of all layers: a kernel is one of it."""
+    op, *others = dict.fromkeys(layer.op for layer in layers)
+    if others:
+        raise typer.BadParameter(
+            f"must be of one operator for a TARGET, not {op} and {others[0]}", param_hint="--network"
+        )
+    return op
 
 
 def _write_suite(folder: Path, candidate: Candidate | None, layers: Sequence[Layer], dtypes: Sequence[str]) -> None:

@@ -16,12 +16,12 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
+from refconv import ops
 from refconv.cases.networks import Layer
 from refconv.cli.timing import REST, Contender, in_turns, keep_memory, same_threads
 from refconv.core import formats
 from refconv.core.checks import choice
 from refconv.judge.case import Case
-from refconv.ops.convolution import conv2d
 from refconv.verification.candidate.call import Unsupported
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.examine.property_names import LAYOUT, RETURNS, VALUES
@@ -267,7 +267,7 @@ def _row(layer: Layer, case: Case, precision: str, candidate: Candidate | None, 
         verdict, fault, returns = _judged(candidate, case)
         if returns:
             peers.append(partial(_raising, candidate.function, *candidate.arguments(case)))
-    ours = partial(conv2d, *case.arguments(), precision=precision)
+    ours = partial(getattr(ops, layer.op), *case.arguments(), precision=precision)
     try:
         rest = REST if len(peers) > 1 else 0.0
         (time_of_ours, time_of_peer, *times), rounds = in_turns(ours, peers, seconds, rest)
@@ -289,11 +289,11 @@ def _raising(function: Contender, *arguments: Any) -> Any:
 
 
 def _torch(case: Case, dtype: str) -> Contender:
-    """torch's conv2d of a layer, computed in a type that is not narrower."""
+    """torch's convolution of a layer, computed in a type that is not narrower."""
     import torch
 
-    function = torch.nn.functional.conv2d
-    x, w, _, *options = Candidate(function, "torch", "").arguments(case)
+    function = getattr(torch.nn.functional, case.op)
+    x, w, _, *options = Candidate(function, "torch", "", op=case.op).arguments(case)
     if dtype == case.input.dtype:
         return partial(function, x, w, None, *options)
     wide, narrow = getattr(torch, dtype), x.dtype

@@ -75,8 +75,8 @@ Op = Annotated[
     str,
     typer.Option(
         callback=known_operator,
-        help="The operator: conv2d, conv_transpose2d, conv2d_input, conv2d_weight, "
-        "conv2d_bias, conv2d_integer or conv2d_quantized.",
+        help="The operator: conv2d, conv_transpose2d, conv2d_input, conv2d_weight, conv2d_bias, "
+        "conv_transpose2d_input, conv_transpose2d_weight, the same with 1d or 3d, conv2d_integer or conv2d_quantized.",
     ),
 ]
 Style = Annotated[str, typer.Option(callback=known_style, help="return, or out: TARGET writes to its last argument.")]

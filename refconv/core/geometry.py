@@ -170,7 +170,7 @@ def input_gradient(
     """
     _check_named(padding)
     shape = sizes("input_size", input_size, len(weight_shape) - 2)
-    with _named("input of shape", "input_size"):
+    with named("input of shape", "input_size"):
         geometry = convolution(shape, weight_shape, None, stride, padding, dilation, groups, padding_mode)
     _check_gradient(geometry, grad_shape)
     check_result("input_size", shape)
@@ -201,7 +201,7 @@ def weight_gradient(
     """
     _check_named(padding)
     shape = sizes("weight_size", weight_size, len(input_shape) - 2)
-    with _named("weight of shape", "weight_size"), _named("weight with kernel", "weight_size with kernel"):
+    with named("weight of shape", "weight_size"), named("weight with kernel", "weight_size with kernel"):
         geometry = convolution(input_shape, shape, None, stride, padding, dilation, groups, padding_mode)
     _check_gradient(geometry, grad_shape)
     check_result("weight_size", shape)
@@ -248,7 +248,7 @@ def _convolution(
 
 
 @contextmanager
-def _named(array: str, argument: str) -> Iterator[None]:
+def named(array: str, argument: str) -> Iterator[None]:
     """Errors name `argument`, which gives the shape of an array, instead of `array`, which the caller does not have."""
     try:
         yield

@@ -1,6 +1,7 @@
 """Layouts: which axis of an array stands where, as letters say it: NHWC for images, HWIO and HWCM for weights.
 
-Knows shapes and arrays; no operator.
+The spatial letters are L for one axis, H and W for two, D, H and W for three. Knows shapes and arrays, and of operators
+their names.
 """
 
 from typing import Any, NamedTuple
@@ -8,10 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refconv.core.errors import GeometryError
+from refconv.core.operators import kind_of
 
-IMAGES, WEIGHTS = "NCHW", "OIHW"  # torch's order, in which everything is computed
-DEPTHWISE = "HWCM"  # of the weight of a depthwise convolution, with M filters for each channel C: TensorFlow's
-_GRADIENTS = {"conv2d_input": "input", "conv2d_weight": "weight", "conv2d_bias": ""}  # what the result is one of
+# By the number of spatial axes. Torch's order, in which everything is computed, and channels last.
+LAYOUTS = {1: ("NCL", "NLC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
+WEIGHT_LAYOUTS = {1: ("OIL", "OLI"), 2: ("OIHW", "OHWI"), 3: ("OIDHW", "ODHWI")}
+IMAGES = {axes: names[0] for axes, names in LAYOUTS.items()}
+WEIGHTS = {axes: names[0] for axes, names in WEIGHT_LAYOUTS.items()}
+# Of the weight of a depthwise convolution, with M filters for each channel C: TensorFlow's.
+DEPTHWISE = {1: "LCM", 2: "HWCM", 3: "DHWCM"}
 
 
 class Layouts(NamedTuple):
@@ -20,7 +26,8 @@ class Layouts(NamedTuple):
     Parameters
     ----------
     input, output : str
-        Of the input and its size, and of the output and its gradient: the letters of "NCHW" in any order.
+        Of the input and its size, and of the output and its gradient: the letters of "NCHW" in any order; of other
+        numbers of axes likewise.
     weight : str
         Of the weight and its size: the letters of "OIHW" in any order, or "HWCM". O is the first axis that torch's
         weight has, also where the operator is a transposed convolution: that of the convolution behind it.
@@ -32,13 +39,32 @@ class Layouts(NamedTuple):
     ((3, 5, 4, 8), 'NHWC,HWIO,NHWC')
     """
 
-    input: str = IMAGES
-    weight: str = WEIGHTS
-    output: str = IMAGES
+    input: str = IMAGES[2]
+    weight: str = WEIGHTS[2]
+    output: str = IMAGES[2]
 
     @classmethod
-    def parse(cls, text: Any) -> "Layouts":
-        """The layouts of a text; one layout alone is that of input and output.
+    def usual(cls, axes: int) -> "Layouts":
+        """Torch's, for so many spatial axes.
+
+        >>> str(Layouts.usual(1))
+        'NCL,OIL,NCL'
+        """
+        return cls(IMAGES[axes], WEIGHTS[axes], IMAGES[axes])
+
+    @property
+    def axes(self) -> int:
+        """The number of spatial axes."""
+        return len(self.input) - 2
+
+    @property
+    def are_usual(self) -> bool:
+        """Whether they are torch's."""
+        return self == self.usual(self.axes)
+
+    @classmethod
+    def parse(cls, text: Any, axes: int = 2) -> "Layouts":
+        """The layouts of a text, for so many spatial axes; one layout alone is that of input and output.
 
         Raises
         ------
@@ -50,12 +76,11 @@ class Layouts(NamedTuple):
         >>> Layouts.parse("NHWC")
         Layouts(input='NHWC', weight='OIHW', output='NHWC')
         """
-        names = text.split(",") if isinstance(text, str) else []
+        usual, names = cls.usual(axes), text.split(",") if isinstance(text, str) else []
         if len(names) == 1:
-            names = [names[0], WEIGHTS, names[0]]
+            names = [names[0], usual.weight, names[0]]
         if len(names) != len(cls._fields):
             raise GeometryError(f"layout={text!r}: must be one layout, or those of input, weight and output")
-        usual = (IMAGES, WEIGHTS, IMAGES)
         return cls(*(checked("layout", name, order) for name, order in zip(names, usual, strict=True)))
 
     def __str__(self) -> str:
@@ -74,16 +99,16 @@ class Layouts(NamedTuple):
             For a depthwise weight.
         """
         layout = self._of(name)
-        if layout == DEPTHWISE:
-            return _multiplied(array, groups)
+        if layout in DEPTHWISE.values():
+            return _multiplied(array, groups, self.axes)
         usual, layout = _orders(layout, array.ndim)
         return array.transpose([usual.index(letter) for letter in layout]) if layout else array
 
     def restored(self, name: str, array: np.ndarray) -> np.ndarray:
         """The same array in torch's layout; where it can't be, as it is."""
         layout = self._of(name)
-        if layout == DEPTHWISE and array.ndim == len(DEPTHWISE):
-            filters = array.transpose(2, 3, 0, 1)
+        if layout in DEPTHWISE.values() and array.ndim == len(layout):
+            filters = array.transpose(self.axes, self.axes + 1, *range(self.axes))
             return filters.reshape(-1, 1, *filters.shape[2:]) if filters.size else array
         usual, layout = _orders(layout, array.ndim)
         return array.transpose([layout.index(letter) for letter in usual]) if layout else array
@@ -101,19 +126,17 @@ class Layouts(NamedTuple):
         return names.get(name, "")
 
 
-USUAL = Layouts()
-
-
 def checked(name: str, layout: Any, usual: str) -> str:
     """The layout, if it has the letters of the usual one, or is a depthwise weight's; else an error that names it.
 
-    >>> checked("weight_layout", "NHWC", WEIGHTS)
+    >>> checked("weight_layout", "NHWC", WEIGHTS[2])
     Traceback (most recent call last):
     refconv.GeometryError: weight_layout='NHWC': must have the letters of 'OIHW' in some order, or be 'HWCM'
     """
-    if isinstance(layout, str) and (sorted(layout) == sorted(usual) or (usual == WEIGHTS and layout == DEPTHWISE)):
+    depthwise = DEPTHWISE[len(usual) - 2] if "O" in usual else ""
+    if isinstance(layout, str) and (sorted(layout) == sorted(usual) or (layout and layout == depthwise)):
         return layout
-    also = f", or be {DEPTHWISE!r}" * (usual == WEIGHTS)
+    also = f", or be {depthwise!r}" if depthwise else ""
     raise GeometryError(f"{name}={layout!r}: must have the letters of {usual!r} in some order{also}")
 
 
@@ -123,19 +146,21 @@ def result_name(op: str) -> str:
     >>> result_name("conv2d"), result_name("conv2d_input")
     ('output', 'input')
     """
-    return _GRADIENTS.get(op, "output")
+    gradient = kind_of(op).rpartition("_")[2]
+    return {"input": "input", "weight": "weight", "bias": ""}.get(gradient, "output")
 
 
 def _orders(layout: str, axes: int) -> tuple[str, str]:
     """The usual order and the layout, for so many axes (an image may have no batch); empty where nothing is to move."""
-    usual = WEIGHTS if "O" in layout else IMAGES
-    if axes == len(usual) - 1 and usual == IMAGES:
+    usual = (WEIGHTS if "O" in layout else IMAGES).get(len(layout) - 2, "")
+    if axes == len(usual) - 1 and "N" in usual:
         usual, layout = usual[1:], layout.replace("N", "")
     return (usual, layout) if len(layout) == axes and layout != usual else ("", "")
 
 
-def _multiplied(weight: np.ndarray, groups: int) -> np.ndarray:
+def _multiplied(weight: np.ndarray, groups: int, axes: int) -> np.ndarray:
     """A depthwise weight (C M, 1, R, S) as (R, S, C, M)."""
-    if weight.ndim != len(DEPTHWISE) or weight.shape[1] != 1 or groups < 1 or len(weight) % groups:
+    if weight.ndim != axes + 2 or weight.shape[1] != 1 or groups < 1 or len(weight) % groups:
         return weight
-    return weight.reshape(groups, len(weight) // groups, *weight.shape[2:]).transpose(2, 3, 0, 1)
+    filters = weight.reshape(groups, len(weight) // groups, *weight.shape[2:])
+    return filters.transpose(*range(2, axes + 2), 0, 1)

@@ -3,6 +3,7 @@
 Knows geometry and padding; no numbers, and nothing of what came out.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,17 +23,16 @@ class ReceptiveField:
         Number of the image; empty for an input without a batch axis.
     channels : range
         Input channels of the output's group.
-    rows, columns : tuple of int
-        In the order of the kernel's rows and columns; those that lie in a padding of zeros are left out, those that
-        another padding mode repeats come again.
+    places : tuple of tuple of int
+        For each spatial axis, in the order of the kernel's taps; those that lie in a padding of zeros are left out,
+        those that another padding mode repeats come again.
     padding : str
         What lies in the padding, in words; empty if nothing does.
     """
 
     batch: tuple[int, ...]
     channels: range
-    rows: tuple[int, ...]
-    columns: tuple[int, ...]
+    places: tuple[tuple[int, ...], ...]
     padding: str
 
     @property
@@ -48,30 +48,31 @@ class ReceptiveField:
         array([[[ 1,  3],
                 [ 9, 11]]])
         """
-        return (*self.batch, *np.ix_(self.channels, self.rows, self.columns))
+        return (*self.batch, *np.ix_(self.channels, *self.places))
 
     def __str__(self) -> str:
-        axes = [*map(str, self.batch), *(_short(axis) for axis in (self.channels, self.rows, self.columns))]
+        axes = [*map(str, self.batch), *(_short(axis) for axis in (self.channels, *self.places))]
         return f"input[{', '.join(axes)}]" + (f"; {self.padding}" if self.padding else "")
 
 
 def receptive_field(geometry: Geometry, index: tuple[int, ...]) -> ReceptiveField:
-    """The receptive field of the output at `index`, of (N, C_out, P, Q) or (C_out, P, Q)."""
+    """The receptive field of the output at `index`, of (N, C_out, P, Q) or (C_out, P, Q), or with other axes."""
     g = geometry
-    *batch, channel, p, q = index
+    lead = len(index) - len(g.size)
+    *batch, channel = index[:lead]
     group_channels = g.in_channels // g.groups
     first = channel // (g.out_channels // g.groups) * group_channels
-    axes = []
-    for axis, place in enumerate((p, q)):
+    places, met = [], 1
+    for axis, place in enumerate(index[lead:]):
         position = place * g.stride[axis] - g.padding[axis][0] + np.arange(g.kernel[axis]) * g.dilation[axis]
         inside = (position >= 0) & (position < g.size[axis])
         indices = element(position, g.size[axis], g.padding_mode)
-        axes.append((inside, tuple(map(int, indices[indices != ZERO]))))
-    (in_rows, rows), (in_columns, columns) = axes
-    taps = g.kernel[0] * g.kernel[1]
-    padded = taps - int(in_rows.sum() * in_columns.sum())
+        places.append(tuple(map(int, indices[indices != ZERO])))
+        met *= int(inside.sum())
+    taps = math.prod(g.kernel)
+    padded = taps - met
     words = f"{padded} of the kernel's {taps} taps lie in the padding ({g.padding_mode})" if padded else ""
-    return ReceptiveField(tuple(batch), range(first, first + group_channels), rows, columns, words)
+    return ReceptiveField(tuple(batch), range(first, first + group_channels), tuple(places), words)
 
 
 def _short(indices: Any) -> str:

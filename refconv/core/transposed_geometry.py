@@ -3,12 +3,13 @@
 Knows the checks of arguments and the forward geometry; no array, no dtype, no kernel.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from refconv.core.checks import check_batched, check_channels, integer, integer_sides, is_plain, is_sequence, per_axis
 from refconv.core.errors import GeometryError
-from refconv.core.geometry import Geometry, check_result
+from refconv.core.geometry import Geometry, check_result, named
 from refconv.core.padding import Sides
 
 
@@ -54,6 +55,64 @@ def transposed(
     options = (stride, padding, output_padding, dilation, groups)
     normalize = _remembered_transposed if all(map(is_plain, options)) else _normalized_transposed
     return _transposed(input_shape, weight_shape, bias_shape, *normalize(len(weight_shape) - 2, *options))
+
+
+def input_gradient(
+    input_size: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    grad_shape: tuple[int, ...],
+    *options: Any,
+) -> Geometry:
+    """Geometry of the convolution that takes a transposed one's output gradient to its input's; all shapes *batched*.
+
+    `options` are stride, padding, output_padding, dilation and groups. Where the output padding reaches the stride, the
+    padding after an axis is less than what is given, and may be negative: what lies beyond the input does not exist.
+
+    Raises
+    ------
+    GeometryError, TypeError
+        As `transposed` does, and for a `grad_shape` that is not the shape of its output.
+
+    Examples
+    --------
+    >>> input_gradient((1, 1, 2, 2), (1, 1, 2, 2), (1, 1, 4, 5), 2, 0, (0, 1), 1, 1).output_size
+    (2, 2)
+    """
+    with named("input of shape", "input_size"):
+        geometry = transposed(input_size, weight_shape, None, *options)
+    check_result("input_size", input_size)
+    return _meeting(geometry, input_size, grad_shape)
+
+
+def weight_gradient(
+    input_shape: tuple[int, ...],
+    weight_size: tuple[int, ...],
+    grad_shape: tuple[int, ...],
+    *options: Any,
+) -> Geometry:
+    """Geometry of the convolution whose weight's gradient that of a transposed one is, as `input_gradient` has it.
+
+    Examples
+    --------
+    >>> weight_gradient((1, 1, 2, 2), (1, 1, 2, 2), (1, 1, 4, 5), 2, 0, (0, 1), 1, 1).kernel
+    (2, 2)
+    """
+    with named("weight of shape", "weight_size"):
+        geometry = transposed(input_shape, weight_size, None, *options)
+    check_result("weight_size", weight_size)
+    return _meeting(geometry, input_shape, grad_shape)
+
+
+def _meeting(geometry: Geometry, input_shape: tuple[int, ...], grad_shape: tuple[int, ...]) -> Geometry:
+    """The geometry with so little padding that its output has the input's size, for a gradient of the right shape."""
+    shape = (geometry.batch, geometry.in_channels, *geometry.size)
+    if grad_shape != shape:
+        raise GeometryError(
+            f"grad_output of shape {grad_shape}: must be the shape of the transposed convolution's output, {shape}"
+        )
+    axes = zip(geometry.padding, geometry.stride, geometry.output_size, input_shape[2:], strict=True)
+    padding = tuple((before, after - (size - length) * step) for (before, after), step, size, length in axes)
+    return geometry if padding == geometry.padding else replace(geometry, padding=padding)
 
 
 def output_padding_for(

@@ -14,9 +14,10 @@ import numpy as np
 
 from refconv.arrays.interop import to_numpy
 from refconv.core import formats, layouts
-from refconv.core.checks import integer
+from refconv.core.checks import choice, integer
 from refconv.core.errors import GeometryError
-from refconv.core.layouts import IMAGES, USUAL, WEIGHTS, Layouts, result_name
+from refconv.core.layouts import Layouts, result_name
+from refconv.core.operators import CONV, kind_of
 from refconv.core.receptive_field import receptive_field
 from refconv.judge import error_statistics, numbers, padded_taps, sampling, tolerances
 from refconv.judge.bounds import ErrorModel, Model
@@ -37,8 +38,9 @@ class Case(Reference):
     Parameters
     ----------
     op : str
-        The operator: "conv2d", "conv_transpose2d", "conv2d_input", "conv2d_weight", "conv2d_bias", "conv2d_integer" or
-        "conv2d_quantized".
+        The operator: "conv2d", "conv_transpose2d", "conv2d_input", "conv2d_weight", "conv2d_bias",
+        "conv_transpose2d_input", "conv_transpose2d_weight", the same with one or three axes ("conv1d", "conv3d", ...),
+        "conv2d_integer" or "conv2d_quantized".
     input, weight, bias, stride, padding, dilation, groups, ...
         As the operator of `refconv` takes them; arrays of any kind, held as NumPy arrays. What it does not take must
         not be given.
@@ -47,8 +49,9 @@ class Case(Reference):
         largest number in place of what is larger, infinity included.
     layout, weight_layout : str
         In which input, output and their sizes, and the weight, are given, and outputs are judged: the letters of "NCHW"
-        and "OIHW" in any order, or "HWCM" for a depthwise weight (`groups` must be given). The attributes, and a
-        copy by `dataclasses.replace`, hold the arrays in NCHW and OIHW; `arguments()` returns them as they were given.
+        and "OIHW" in any order, or "HWCM" for a depthwise weight (`groups` must be given); with one axis those of "NCL"
+        and "OIL", with three of "NCDHW" and "OIDHW". The attributes, and a copy by `dataclasses.replace`, hold the
+        arrays in torch's order; `arguments()` returns them as they were given.
 
     Raises
     ------
@@ -67,18 +70,26 @@ class Case(Reference):
     # What diagnoses a wrong output stands above the judge, so the package's face says which function does: it is called
     # with the case, the output, the comparison and the model when a diagnosis is read.
     diagnoser: ClassVar[Callable[..., Any] | None] = None
-    layouts: ClassVar[Layouts] = USUAL  # of one that is given in others
+    layout: InitVar[str | None] = None
+    weight_layout: InitVar[str | None] = None
 
-    layout: InitVar[str] = IMAGES
-    weight_layout: InitVar[str] = WEIGHTS
-
-    def __post_init__(self, layout: str, weight_layout: str) -> None:
+    def __post_init__(self, layout: str | None, weight_layout: str | None) -> None:
         """Keep what is given in torch's layout: a copy of the case, or of a part of it, is in that layout."""
-        images = layouts.checked("layout", layout, IMAGES)
-        given = Layouts(images, layouts.checked("weight_layout", weight_layout, WEIGHTS), images)
-        if given != USUAL:
+        choice("op", self.op, tuple(OPERATORS))
+        usual = Layouts.usual(self.axes)
+        images = usual.input if layout is None else layouts.checked("layout", layout, usual.input)
+        weights = usual.weight
+        if weight_layout is not None:
+            weights = layouts.checked("weight_layout", weight_layout, usual.weight)
+        given = Layouts(images, weights, images)
+        if given != usual:
             self._restore(given)
         super().__post_init__()
+
+    @property
+    def layouts(self) -> Layouts:
+        """Those that the case is given in."""
+        return self._given_layouts or Layouts.usual(self.axes)
 
     def _restore(self, given: Layouts) -> None:
         """Bring what is given in other layouts into torch's."""
@@ -88,15 +99,15 @@ class Case(Reference):
         for name in SIZES:
             if getattr(self, name) is not None:
                 self._keep(name, given.restored_size(name, tuple(map(int, getattr(self, name)))))
-        self._keep("layouts", given)
+        self._keep("_given_layouts", given)
 
     def given_in(self, layout: str) -> "Case":
         """The same case, as if it had been given in layouts that a recipe names: "NHWC", or "NHWC,HWIO,NHWC"."""
-        given = Layouts.parse(layout)
+        given = Layouts.parse(layout, self.axes)
         if given == self.layouts:
             return self
         case = replace(self)
-        object.__setattr__(case, "layouts", given)
+        object.__setattr__(case, "_given_layouts", given)
         return case if self.recipe is None else case.made_by(self.recipe)
 
     def _usual(self, output: np.ndarray) -> np.ndarray:
@@ -146,11 +157,12 @@ class Case(Reference):
         return super().is_expected(self._usual(actual))
 
     def __str__(self) -> str:
-        shown = f" (in {self.layouts.input} and {self.layouts.weight}; indices are in {IMAGES})"
-        return super().__str__() + shown * (self.layouts != USUAL)
+        usual = Layouts.usual(self.axes).input
+        shown = f" (in {self.layouts.input} and {self.layouts.weight}; indices are in {usual})"
+        return super().__str__() + shown * (not self.layouts.are_usual)
 
     def __repr__(self) -> str:
-        if self.layouts == USUAL:
+        if self.layouts.are_usual:
             return super().__repr__()
         usual = super().__repr__() if self.recipe is not None else repr(replace(self))
         return f"<{self}>" if usual.startswith("<") else f"{usual}.given_in({str(self.layouts)!r})"
@@ -296,7 +308,7 @@ class Case(Reference):
             output = np.array(self._usual(to_numpy("actual", actual)), order="C")
         except TypeError as error:
             return mismatch(np.empty(0), self.unwritten, str(error), str(self))
-        if sample is not None and self.op != "conv2d":
+        if sample is not None and kind_of(self.op) != CONV:
             raise GeometryError(f"sample={sample}: must not be given for {self.op}")
         if sample is not None and self.overflow != "raise":  # checksums add the outputs
             raise GeometryError(f"sample={sample}: must not be given with overflow={self.overflow!r}")
@@ -307,7 +319,7 @@ class Case(Reference):
         comparison = replace(comparison, allow_suspicious=allow_suspicious)
         if comparison.ok or self.diagnoser is None:
             return comparison
-        usual = self if self.layouts == USUAL else replace(self)
+        usual = self if self.layouts.are_usual else replace(self)
         return replace(comparison, diagnose=partial(self.diagnoser, usual, output, comparison, model, strict=strict))
 
     def _compare(self, actual: np.ndarray, model: ErrorModel | None, *, strict: bool) -> Comparison:
@@ -321,7 +333,7 @@ class Case(Reference):
         comparison = compare(actual, standard, description)
         if comparison.worst is None:
             return comparison
-        if self.op == "conv2d":
+        if kind_of(self.op) == CONV:
             comparison = replace(comparison, receptive_field=receptive_field(self.geometry, comparison.worst))
         if model is None or not self.random:
             return comparison

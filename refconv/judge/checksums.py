@@ -60,7 +60,8 @@ class Checksums:
         bias[~usable] = 0
         factors = self.factors.astype(self.wide)
         # One filter over all input channels: the combined filters of the groups side by side.
-        filters = (factors[:, None, None, None] * weight).reshape(g.groups, -1, *weight.shape[1:]).sum(axis=1)
+        filters = factors.reshape(-1, *(1 for _ in weight.shape[1:])) * weight
+        filters = filters.reshape(g.groups, -1, *weight.shape[1:]).sum(axis=1)
         self.filter, self.bias = filters.reshape(1, -1, *g.kernel), (factors * bias).sum(keepdims=True)
         self.largest = [_largest(operand, g.groups) for operand in (weight, bias)] if model else []
 
@@ -145,8 +146,8 @@ class Checksums:
         n_filters = g.out_channels // g.groups
         weight, bias = self.largest
         largest = type(case)(
-            input=_absolute(x), weight=weight, bias=bias, stride=g.stride, padding=g.padding, dilation=g.dilation,
-            groups=g.groups, padding_mode=g.padding_mode,
+            op=case.op, input=_absolute(x), weight=weight, bias=bias, stride=g.stride, padding=g.padding,
+            dilation=g.dilation, groups=g.groups, padding_mode=g.padding_mode,
         )  # fmt: skip
         sums = replace(largest.sums, value=largest.sums.absolute)
         out = formats.part(case.unwritten.dtype)

@@ -7,6 +7,7 @@ infinity is NaN. Knows the operators; no bounds, no verdicts.
 import numpy as np
 
 from refconv.core import formats
+from refconv.core.operators import CONV, TRANSPOSED, kind_of
 from refconv.ops.family import Call
 
 
@@ -20,7 +21,7 @@ def matters(call: Call, second: np.ndarray | None) -> bool:
     """
     if second is None or second.dtype in formats.INTEGERS or not call.meets_zeros:
         return False
-    if second.dtype in formats.COMPLEX and call.op in ("conv2d_input", "conv2d_weight"):
+    if second.dtype in formats.COMPLEX and kind_of(call.op) not in (CONV, TRANSPOSED):
         return False
     return not np.isfinite(formats.parts(second)).all()
 
@@ -74,7 +75,7 @@ def _sums(
 
     value = nan = plus = minus = np.zeros(())
     if bias is not None:
-        column = bias.astype(float)[:, None, None]
+        column = bias.astype(float).reshape(-1, *(1 for _ in call.geometry.size))
         value, nan, plus, minus = _finite(column), np.isnan(column), column == np.inf, column == -np.inf
     for x, w in products:
         value = value + total(_finite(x), _finite(w))

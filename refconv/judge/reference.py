@@ -12,8 +12,10 @@ import numpy as np
 
 from refconv.arrays.interop import to_numpy
 from refconv.core import formats
-from refconv.core.checks import Padding, Pair, choice, per_axis
+from refconv.core.checks import Padding, Pair, choice, padding_sides, per_axis
 from refconv.core.geometry import Geometry
+from refconv.core.layouts import Layouts
+from refconv.core.operators import CONV, kind_of, like
 from refconv.judge import given, numbers, padded_taps, randomness
 from refconv.judge.bounds import ErrorModel, Model, Sums, model_of, sums_of
 from refconv.judge.bounds.lean import lean, one_sided, truncates
@@ -88,19 +90,24 @@ class Reference:
         results: dict[str, Any] = {"out_dtype": self.out_dtype, "overflow": self.overflow.removeprefix("raise")}
         return {name: value for name, value in results.items() if value}
 
+    @property
+    def axes(self) -> int:
+        """How many spatial axes the operator has."""
+        return self._operator.axes
+
     @cached_property
     def geometry(self) -> Geometry:
         """Shapes and options, normalised: pairs as tuples, padding as ((top, bottom), (left, right)).
 
-        For a gradient, those of the convolution that it belongs to; for a transposed convolution, those of the
-        convolution whose input gradient it is.
+        For a gradient, those of the convolution that it belongs to; for a transposed convolution and its gradients,
+        those of the convolution whose input gradient it is.
         """
         return self._operator.geometry(self)
 
     @cached_property
     def call(self) -> Call:
         """The call without its numbers, of an operator without zero points."""
-        return Call(self.op, self.geometry, per_axis("output_padding", self.output_padding, 0))
+        return Call(self.op, self.geometry, per_axis("output_padding", self.output_padding, 0, self.axes))
 
     def arguments(self) -> tuple[Any, ...]:
         """The positional arguments of a candidate: for a conv2d input, weight, bias, stride, padding, dilation, groups.
@@ -117,7 +124,7 @@ class Reference:
     def unwritten(self) -> np.ndarray:
         """An array of the output's shape and dtype, without memory of its own."""
         shape = self.geometry.output_shape if self._operator.is_quantized else self.call.shape
-        if len(shape) == 4 and self._first.ndim == 3 and self.op != "conv2d_weight":
+        if self._first.ndim == self.axes + 1 and like(self.op) in ("output", "input"):
             shape = shape[1:]
         return np.broadcast_to(np.zeros((), self._dtype), shape)
 
@@ -132,9 +139,9 @@ class Reference:
     def random_signs(self) -> bool:
         """Whether the weights' signs are random, so that partial sums are not much larger than the sums."""
         signs = numbers.real(self._first if self._second is None else self._second)
-        if self.op == "conv2d":
+        if kind_of(self.op) == CONV:
             return randomness.random_signs(signs)
-        signs = signs[None] if self._second is not self.weight and self._first.ndim == 3 else signs
+        signs = signs[None] if self._second is not self.weight and self._first.ndim == self.axes + 1 else signs
         return randomness.random_signs(np.swapaxes(signs, 0, 1))  # the second axis is not summed over
 
     def expected(self, precision: str = "exact") -> np.ndarray:
@@ -169,6 +176,7 @@ class Reference:
         return f"{self.recipe!r}.case()" if self.recipe is not None else literal_case(self) or f"<{self}>"
 
     recipe: ClassVar[Any] = None  # what made the case, if that is known
+    _given_layouts: ClassVar[Layouts | None] = None  # of a case that is given in others than torch's
 
     def made_by(self, recipe: Any) -> Self:
         """The same case, which shows itself by what made it: a recipe, whose `repr` is code and has a method `case`."""
@@ -178,7 +186,8 @@ class Reference:
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles run the constructor again, for a copied array could be written to."""
         made = partial(type(self), **{field.name: getattr(self, field.name) for field in fields(self)})
-        return made, (), {name: self.__dict__[name] for name in ("recipe", "layouts") if name in self.__dict__} or None
+        kept = {name: self.__dict__[name] for name in ("recipe", "_given_layouts") if name in self.__dict__}
+        return made, (), kept or None
 
     # What the fields hold: checked, and kept so that nobody can change it.
 
@@ -187,11 +196,11 @@ class Reference:
         g = self.geometry
         kept: dict[str, Any] = {"stride": g.stride, "dilation": g.dilation, "groups": g.groups}
         if not isinstance(self.padding, str):
-            kept["padding"] = g.padding
+            kept["padding"] = padding_sides(self.padding, self.axes)
         for name in ("input_size", "weight_size"):
             if getattr(self, name) is not None:
                 kept[name] = tuple(map(int, getattr(self, name)))
-        kept["output_padding"] = per_axis("output_padding", self.output_padding, 0)
+        kept["output_padding"] = per_axis("output_padding", self.output_padding, 0, self.axes)
         for name in kept.keys() & self._taken:
             self._keep(name, kept[name])
 

@@ -5,12 +5,15 @@ channels at one place, with random factors: by linearity it is the one output of
 filters. Knows references, comparisons and checksums; nothing of the whole output that is expected.
 """
 
+import functools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from refconv.core import formats
 from refconv.core.errors import GeometryError
+from refconv.core.geometry import Geometry
 from refconv.core.padding import ZERO, element
 from refconv.core.receptive_field import receptive_field
 from refconv.judge import error_statistics, padded_taps
@@ -84,29 +87,36 @@ def _one_by_one(
 
 
 def gathered(case: Reference, index: tuple[np.ndarray, ...], *, skip: bool = False) -> Reference:
-    """A case whose outputs (1, m, 1, 1) are the chosen ones of `case`: a group for each, over its receptive field.
+    """A case whose m outputs are the chosen ones of `case`: a group for each, over its receptive field.
 
-    With `skip`, taps that lie in a padding of zeros become 0 times 0.
+    They are (1, m, 1, 1), or have as many axes of length 1 as there are spatial ones. With `skip`, taps that lie in a
+    padding of zeros become 0 times 0.
     """
     g = case.geometry
-    *batch, k, p, q = index
+    lead = len(index) - len(g.size)
+    *batch, k = index[:lead]
     n = batch[0] if batch else np.zeros_like(k)
     n_channels = g.in_channels // g.groups
     channels = (k // (g.out_channels // g.groups) * n_channels)[:, None] + np.arange(n_channels)
-    rows, columns = (
-        element(place[:, None] * s - before + np.arange(size) * d, length, g.padding_mode)
-        for place, s, (before, _), size, d, length in zip(
-            (p, q), g.stride, g.padding, g.kernel, g.dilation, g.size, strict=True
-        )
-    )
+    taps = [_along(g, axis, place) for axis, place in enumerate(index[lead:])]  # each (m, 1, R, 1), say
+    unit = (1,) * len(g.size)
     images = case.input.reshape(g.batch, g.in_channels, *g.size)
-    fields = images[
-        n[:, None, None, None], channels[:, :, None, None], rows[:, None, :, None], columns[:, None, None, :]
-    ]
-    outside = (rows == ZERO)[:, None, :, None] | (columns == ZERO)[:, None, None, :]
+    fields = images[(n.reshape(-1, 1, *unit), channels.reshape(*channels.shape, *unit), *taps)]
+    outside = functools.reduce(np.logical_or, (elements == ZERO for elements in taps))
     fields = np.where(outside, fields.dtype.type(0), fields)
     filters = case.weight[k]
     if skip:
         filters = np.where(outside, filters.dtype.type(0), filters)
     bias = None if case.bias is None else case.bias[k]
-    return type(case)(input=fields.reshape(1, -1, *g.kernel), weight=filters, bias=bias, groups=len(k), **case.results)
+    operands: dict[str, Any] = {"input": fields.reshape(1, -1, *g.kernel), "weight": filters, "bias": bias}
+    return type(case)(op=case.op, groups=len(k), **operands, **case.results)
+
+
+def _along(g: Geometry, axis: int, place: np.ndarray) -> np.ndarray:
+    """The elements of the input that the taps meet along an axis, for each output; spread along that axis."""
+    of = g.axes[axis]
+    elements = element(
+        place[:, None] * of.stride - of.padding[0] + np.arange(of.kernel) * of.dilation, of.size, g.padding_mode
+    )
+    lengths = [of.kernel if other == axis else 1 for other in range(len(g.size))]
+    return elements.reshape(-1, 1, *lengths)

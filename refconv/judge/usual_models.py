@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from refconv.core import formats
+from refconv.core.operators import CONV, kind_of
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.reference import Reference
 from refconv.judge.tolerances import needed
@@ -55,9 +56,9 @@ def usual_models(case: Reference, *, whole_images: bool = True) -> Iterator[Usua
                   ("direct:float32,bfloat16", "bfloat16 operands")]  # fmt: skip
     named += [("direct:float16", "float16 sums"), ("direct:bfloat16", "bfloat16 sums")]
     yield from (Usual(ErrorModel.parse(text), words) for text, words in named)
-    if whole_images and case.op == "conv2d":
+    if whole_images and kind_of(case.op) == CONV:
         accumulator, rows = ErrorModel.inferred(dtype).accumulator, case.geometry.kernel[0]
-        models = [ErrorModel.winograd(m, rows, accumulator) for m in TILES if rows in KERNELS]
+        models = [ErrorModel.winograd(m, rows, accumulator) for m in TILES if rows in KERNELS and case.axes == 2]
         yield from (Usual(model, "Winograd's algorithm") for model in models if model.supports(case.geometry))
         yield Usual(ErrorModel.fft(accumulator), "Fourier transforms")
 

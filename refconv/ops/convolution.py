@@ -12,6 +12,7 @@ from refconv.arrays import interop
 from refconv.core import geometry
 from refconv.core.checks import Padding, Pair, check_batched, check_weight
 from refconv.core.geometry import Geometry
+from refconv.core.layouts import IMAGES, WEIGHTS
 from refconv.engine import lowering
 from refconv.engine.evaluate import Arithmetic, evaluate
 from refconv.ops.options import Options, new_result, options_of
@@ -197,11 +198,11 @@ def conv3d(
 
 def geometry_of(
     x: np.ndarray, w: np.ndarray, b: np.ndarray | None,
-    stride: Any, padding: Any, dilation: Any, groups: Any, padding_mode: Any,
+    stride: Any, padding: Any, dilation: Any, groups: Any, padding_mode: Any, *, axes: int = 2,
 ) -> Geometry:  # fmt: skip
-    """The geometry of a call of `conv2d`, or an error naming the argument that is wrong."""
-    check_weight("weight", w.shape, 2)
-    batched = check_batched("input", x.shape, 2)
+    """The geometry of a call of `conv1d`, `conv2d` or `conv3d`, or an error naming the argument that is wrong."""
+    check_weight("weight", w.shape, axes)
+    batched = check_batched("input", x.shape, axes)
     return geometry.convolution(
         x.shape if batched else (1, *x.shape), w.shape, None if b is None else b.shape,
         stride, padding, dilation, groups, padding_mode,
@@ -209,13 +210,25 @@ def geometry_of(
 
 
 def convolve(
-    g: Geometry, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None, *, overflow: str = "raise"
+    g: Geometry,
+    x: np.ndarray,
+    w: np.ndarray,
+    bias: np.ndarray | None = None,
+    *,
+    overflow: str = "raise",
+    conjugate: str = "",
 ) -> np.ndarray:
-    """`conv2d` of operands that have the shapes of `g`, a geometry that has been checked already."""
-    options = options_of(2, g.padding_mode, "float64", None, "NCHW", "OIHW", overflow, "auto")
-    taken, batched = interop.take("input", input=x, weight=w, bias=bias), x.ndim == 4
-    operands = (x if batched else x[None], w, bias)
-    return _convolved(options, taken, options.arithmetic(taken, bias, input=x, weight=w), g, operands, batched=batched)
+    """A convolution of operands that have the shapes of `g`, a geometry that has been checked already."""
+    options, batched = checked_options(g, overflow), x.ndim == w.ndim
+    taken = interop.take("input", input=x, weight=w, bias=bias)
+    operands, arithmetic = (x if batched else x[None], w, bias), options.arithmetic(taken, bias, input=x, weight=w)
+    return _convolved(options, taken, arithmetic, g, operands, batched=batched, conjugate=conjugate)
+
+
+def checked_options(g: Geometry, overflow: str = "raise") -> Options:
+    """The options of a geometry that has been checked already: sums in float64, layouts as torch has them."""
+    axes = len(g.size)
+    return options_of(axes, g.padding_mode, "float64", None, IMAGES[axes], WEIGHTS[axes], overflow, "auto")
 
 
 def _forward(axes: int, input: Any, weight: Any, bias: Any, arguments: tuple[Any, ...], options: Options) -> Any:
@@ -239,10 +252,12 @@ def _convolved(
     operands: tuple[np.ndarray, np.ndarray, np.ndarray | None],
     *,
     batched: bool,
+    conjugate: str = "",
 ) -> np.ndarray:
     """The result, where the arrays lie; not yet of the caller's kind of array."""
     result, out = new_result(taken, g.output_shape, arithmetic.dtype, last=options.channels_last)
     result = result if batched else result[0]
     if result.size:
-        evaluate(arithmetic, [lowering.forward(g, *operands, arithmetic.accumulator, out)], result)
+        sums = lowering.forward(g, *operands, arithmetic.accumulator, out)
+        evaluate(arithmetic, [sums], result, conjugate=conjugate)
     return result

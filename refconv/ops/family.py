@@ -1,4 +1,4 @@
-"""Table of the seven operators that are judged: arguments, the two arrays multiplied, geometry.
+"""Table of the operators that are judged: arguments, the two arrays multiplied, geometry.
 
 Knows how each operator is called, and how it is computed again with other numbers; nothing of bounds and verdicts.
 
@@ -7,7 +7,8 @@ is said in one place. Every operator is a sum of products of two arrays and perh
 
 What a row holds: the positional arguments in the order of the call, the two arrays whose elements are multiplied, the
 function from the arguments to the forward convolution concerned, and whether there is a padding mode. The rest follows
-(`operands`, `has_bias`, `is_quantized`). `Call` is a call without its numbers; bounds compute it again with others.
+(`operands`, `has_bias`, `is_quantized`). A kind of operator has a row for each number of axes: `core/operators.py` says
+which. `Call` is a call without its numbers; bounds compute it again with others.
 
 How to add an operator: write its public function beside this file and export it from `refconv.ops`; add a row here
 and, unless it is quantized, a branch in each method of `Call`; lower it to the nest in engine/lowering.py; write a
@@ -17,19 +18,35 @@ correct kernel in mutants/kernels, the root of its mutants; say in cases/recipe.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from refconv import ops
+from refconv.arrays import interop
 from refconv.core import checks, geometry, transposed_geometry
 from refconv.core.checks import check_batched, check_weight
 from refconv.core.geometry import Geometry
+from refconv.core.operators import (
+    BIAS,
+    CONV,
+    INPUT,
+    INTEGER,
+    QUANTIZED,
+    TRANSPOSED,
+    TRANSPOSED_INPUT,
+    TRANSPOSED_WEIGHT,
+    WEIGHT,
+    like,
+    named,
+)
 from refconv.core.padding import index_map, most_folded
-from refconv.ops import convolution
+from refconv.ops import convolution, gradients
 
+AXES = (1, 2, 3)  # numbers of spatial axes; quantized operators have two
 _OPTIONS = ("stride", "padding", "dilation", "groups")
+_TRANSPOSED_OPTIONS = ("stride", "padding", "output_padding", "groups", "dilation")
 _NO_OPERANDS = (*_OPTIONS, "output_padding", "input_size", "weight_size")
 
 
@@ -47,6 +64,8 @@ class Operator:
     geometry : callable
         Takes an object whose attributes are the call's arguments, by name; returns the geometry of the forward
         convolution concerned, or raises an error that names the wrong argument.
+    axes : int
+        How many spatial axes there are.
     has_padding_mode : bool
         Whether it takes the keyword `padding_mode`.
     """
@@ -55,6 +74,7 @@ class Operator:
     first: str
     second: str
     geometry: Callable[[Any], Geometry]
+    axes: int
     has_padding_mode: bool = False
 
     @property
@@ -73,70 +93,90 @@ class Operator:
         return "input_zero_point" in self.parameters
 
 
-def _forward_geometry(f: Any) -> Geometry:
-    return convolution.geometry_of(f.input, f.weight, f.bias, f.stride, f.padding, f.dilation, f.groups, f.padding_mode)
+def _forward_geometry(axes: int, f: Any) -> Geometry:
+    options = f.stride, f.padding, f.dilation, f.groups, f.padding_mode
+    return convolution.geometry_of(f.input, f.weight, f.bias, *options, axes=axes)
 
 
-def _batched(name: str, array: np.ndarray, channels: str = "C_in") -> tuple[int, ...]:
+def _batched(name: str, array: np.ndarray, axes: int, channels: str = "C_in") -> tuple[int, ...]:
     """Shape of an array with a batch axis."""
-    return array.shape if check_batched(name, array.shape, 2, channels=channels) else (1, *array.shape)
+    return array.shape if check_batched(name, array.shape, axes, channels=channels) else (1, *array.shape)
 
 
-def _transposed_geometry(f: Any) -> Geometry:
-    check_weight("weight", f.weight.shape, 2, transposed=True)
-    return transposed_geometry.transposed(
-        _batched("input", f.input), f.weight.shape, None if f.bias is None else f.bias.shape,
-        f.stride, f.padding, f.output_padding, f.dilation, f.groups,
-    )  # fmt: skip
+def _transposed_options(f: Any) -> tuple[Any, ...]:
+    return f.stride, f.padding, f.output_padding, f.dilation, f.groups
 
 
-def _input_gradient_geometry(f: Any) -> Geometry:
-    check_weight("weight", f.weight.shape, 2)
-    grad = _batched("grad_output", f.grad_output, "C_out")
-    size = checks.sizes("input_size", f.input_size, 2, batched=f.grad_output.ndim == 4)
+def _transposed_geometry(axes: int, f: Any) -> Geometry:
+    check_weight("weight", f.weight.shape, axes, transposed=True)
+    bias = None if f.bias is None else f.bias.shape
+    x = _batched("input", f.input, axes)
+    return transposed_geometry.transposed(x, f.weight.shape, bias, *_transposed_options(f))
+
+
+def _input_gradient_geometry(axes: int, f: Any, *, transposed: bool = False) -> Geometry:
+    check_weight("weight", f.weight.shape, axes, transposed=transposed)
+    grad = _batched("grad_output", f.grad_output, axes, "C_out")
+    size = checks.sizes("input_size", f.input_size, axes, batched=f.grad_output.ndim == axes + 2)
+    if transposed:
+        return transposed_geometry.input_gradient(size, f.weight.shape, grad, *_transposed_options(f))
     return geometry.input_gradient(
         size, f.weight.shape, grad, f.stride, f.padding, f.dilation, f.groups, f.padding_mode
     )
 
 
-def _weight_gradient_geometry(f: Any) -> Geometry:
-    x, grad = _batched("input", f.input), _batched("grad_output", f.grad_output, "C_out")
-    size = checks.sizes("weight_size", f.weight_size, 2)
+def _weight_gradient_geometry(axes: int, f: Any, *, transposed: bool = False) -> Geometry:
+    x, grad = _batched("input", f.input, axes), _batched("grad_output", f.grad_output, axes, "C_out")
+    size = checks.sizes("weight_size", f.weight_size, axes)
+    if transposed:
+        return transposed_geometry.weight_gradient(x, size, grad, *_transposed_options(f))
     return geometry.weight_gradient(x, size, grad, f.stride, f.padding, f.dilation, f.groups, f.padding_mode)
 
 
-def _bias_gradient_geometry(f: Any) -> Geometry:
-    """That of a convolution of 1x1 filters, whose output has the shape of the gradient."""
-    batch, channels, *size = _batched("grad_output", f.grad_output, "C_out")
+def _bias_gradient_geometry(axes: int, f: Any) -> Geometry:
+    """That of a convolution of filters of one tap, whose output has the shape of the gradient."""
+    batch, channels, *size = _batched("grad_output", f.grad_output, axes, "C_out")
+    unit = (1,) * axes
     return Geometry(
-        batch, channels, channels, tuple(size), (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), max(1, channels), "zeros"
+        batch, channels, channels, tuple(size), unit, unit, ((0, 0),) * axes, unit, max(1, channels), "zeros"
     )
 
 
-OPERATORS: dict[str, Operator] = {
-    "conv2d": Operator(("input", "weight", "bias", *_OPTIONS), "input", "weight", _forward_geometry, True),
-    "conv_transpose2d": Operator(
-        ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
-        "input", "weight", _transposed_geometry,
-    ),
-    "conv2d_input": Operator(
-        ("input_size", "weight", "grad_output", *_OPTIONS), "grad_output", "weight", _input_gradient_geometry, True
-    ),
-    "conv2d_weight": Operator(
-        ("input", "weight_size", "grad_output", *_OPTIONS), "input", "grad_output", _weight_gradient_geometry, True
-    ),
-    "conv2d_bias": Operator(("grad_output",), "grad_output", "", _bias_gradient_geometry),
-    "conv2d_integer": Operator(
-        ("input", "weight", "input_zero_point", "weight_zero_point", *_OPTIONS), "input", "weight", _forward_geometry
-    ),
-    "conv2d_quantized": Operator(
-        (
-            "input", "input_scale", "input_zero_point", "weight", "weight_scale", "weight_zero_point",
-            "output_scale", "output_zero_point", "bias", *_OPTIONS,
+def _rows(axes: int) -> dict[str, Operator]:
+    """The operators of floats and complex numbers with so many spatial axes, by kind."""
+    forward, input_gradient, weight_gradient = (
+        partial(function, axes) for function in (_forward_geometry, _input_gradient_geometry, _weight_gradient_geometry)
+    )
+    to_input, to_weight = ("input_size", "weight", "grad_output"), ("input", "weight_size", "grad_output")
+    return {
+        CONV: Operator(("input", "weight", "bias", *_OPTIONS), "input", "weight", forward, axes, True),
+        TRANSPOSED: Operator(
+            ("input", "weight", "bias", *_TRANSPOSED_OPTIONS), "input", "weight", partial(_transposed_geometry, axes),
+            axes,
         ),
-        "input", "weight", _forward_geometry,
+        INPUT: Operator((*to_input, *_OPTIONS), "grad_output", "weight", input_gradient, axes, True),
+        WEIGHT: Operator((*to_weight, *_OPTIONS), "input", "grad_output", weight_gradient, axes, True),
+        BIAS: Operator(("grad_output",), "grad_output", "", partial(_bias_gradient_geometry, axes), axes),
+        TRANSPOSED_INPUT: Operator(
+            (*to_input, *_TRANSPOSED_OPTIONS), "grad_output", "weight", partial(input_gradient, transposed=True), axes
+        ),
+        TRANSPOSED_WEIGHT: Operator(
+            (*to_weight, *_TRANSPOSED_OPTIONS), "grad_output", "input", partial(weight_gradient, transposed=True), axes
+        ),
+    }  # fmt: skip
+
+
+_PARAMETERS_OF_QUANTIZED = {
+    INTEGER: ("input", "weight", "input_zero_point", "weight_zero_point", *_OPTIONS),
+    QUANTIZED: (
+        "input", "input_scale", "input_zero_point", "weight", "weight_scale", "weight_zero_point",
+        "output_scale", "output_zero_point", "bias", *_OPTIONS,
     ),
 }  # fmt: skip
+OPERATORS: dict[str, Operator] = {named(kind, axes): row for axes in (2, 1, 3) for kind, row in _rows(axes).items()} | {
+    named(kind, 2): Operator(parameters, "input", "weight", partial(_forward_geometry, 2), 2)
+    for kind, parameters in _PARAMETERS_OF_QUANTIZED.items()
+}
 
 
 @dataclass(frozen=True)
@@ -162,42 +202,52 @@ class Call:
 
     op: str
     geometry: Geometry
-    output_padding: tuple[int, ...] = (0, 0)
+    output_padding: int | tuple[int, ...] = 0
+
+    @cached_property
+    def like(self) -> str:
+        """Which array of the geometry's convolution the result is like: "output", "input", "weight" or "bias"."""
+        return like(self.op)
 
     def apply(self, first: np.ndarray, second: np.ndarray | None, bias: np.ndarray | None = None) -> np.ndarray:
         """The result for other arrays of these shapes, with or without the batch axis.
 
         `conv2d_bias` has no second array: in its place stands a number to multiply the sums by, or None.
         """
-        g = self.geometry
+        g, axes = self.geometry, len(self.geometry.size)
+        batched = first.ndim == axes + 2
         out: np.ndarray
-        if self.op == "conv2d":
-            out = convolution.convolve(g, first, second, bias)  # type: ignore[arg-type]  # it has a second array
+        if self.like == "output":
+            conjugate = "" if self.op == named(CONV, axes) else "w"
+            out = convolution.convolve(g, first, second, bias, conjugate=conjugate)  # type: ignore[arg-type]  # it has
             return out
-        if self.op == "conv2d_bias":
-            out = ops.conv2d_bias(first)
+        if self.like == "bias":
+            out = getattr(ops, self.op)(first)
             return out if second is None else out * second
-        if self.op == "conv_transpose2d":
-            out = ops.conv_transpose2d(
-                first, second, bias, g.stride, g.padding, self.output_padding, g.groups, g.dilation
-            )
+        if self.op == named(TRANSPOSED, axes):
+            options = (g.stride, g.padding, self.output_padding, g.groups, g.dilation)
+            out = getattr(ops, self.op)(first, second, bias, *options)
             return out
-        options = (g.stride, g.padding, g.dilation, g.groups)
-        if self.op == "conv2d_input":
-            size = (g.batch, g.in_channels, *g.size)[4 - first.ndim :]
-            out = ops.conv2d_input(size, second, first, *options, padding_mode=g.padding_mode)
+        if self.like == "input":
+            size = (g.batch, g.in_channels, *g.size)[not batched :]
+            forward = (g.stride, g.padding, g.dilation, g.groups)
+            out = getattr(ops, self.op)(size, second, first, *forward, padding_mode=g.padding_mode)
             return out
-        size = (g.out_channels, g.in_channels // g.groups, *g.kernel)
-        out = ops.conv2d_weight(first, size, second, *options, padding_mode=g.padding_mode)
+        taken = interop.take("input", input=first, grad_output=second)
+        pair = tuple(array if batched else array[None] for array in taken.arrays)
+        checked = convolution.checked_options(g)
+        arithmetic = checked.arithmetic(taken, input=pair[0], grad_output=pair[1])
+        conjugate = "x" if self.op == named(WEIGHT, axes) else "w"
+        out = gradients.weight_sums(checked, taken, arithmetic, g, pair, conjugate=conjugate)
         return out
 
     @cached_property
     def products(self) -> int:
         """Largest number of products in the sum of one output."""
         g = self.geometry
-        if self.op == "conv2d":
+        if self.like == "output":
             return g.terms
-        if self.op in ("conv2d_weight", "conv2d_bias"):
+        if self.like in ("weight", "bias"):
             return g.batch * math.prod(g.output_size)
         # Of the taps along an axis, those of one residue of the stride meet an element.
         taps = math.prod(
@@ -213,28 +263,28 @@ class Call:
     def run(self) -> int:
         """Number of products that follow one another without a gap: those of one tap of the kernel."""
         g = self.geometry
-        if self.op == "conv2d":
+        if self.like == "output":
             return g.in_channels // g.groups
-        return g.out_channels // g.groups if self.op in ("conv2d_input", "conv_transpose2d") else self.products
+        return g.out_channels // g.groups if self.like == "input" else self.products
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
         """Shape of the output, with a batch axis where it has one."""
         g = self.geometry
-        if self.op == "conv2d":
+        if self.like == "output":
             return g.output_shape
-        if self.op in ("conv2d_input", "conv_transpose2d"):
+        if self.like == "input":
             return (g.batch, g.in_channels, *g.size)
         channels = (g.out_channels,)
-        return channels if self.op == "conv2d_bias" else (*channels, g.in_channels // g.groups, *g.kernel)
+        return channels if self.like == "bias" else (*channels, g.in_channels // g.groups, *g.kernel)
 
     @property
     def meets_zeros(self) -> bool:
         """Whether zeros that are no elements of the first array are multiplied by elements of the second."""
         g = self.geometry
-        if self.op in ("conv2d", "conv2d_weight"):
+        if self.like in ("output", "weight"):
             return g.padding_mode == "zeros" and any(side > 0 for sides in g.padding for side in sides)
-        return self.op != "conv2d_bias"  # the border of zeros that a gradient is lowered to
+        return self.like != "bias"  # the border of zeros that a gradient is lowered to
 
 
 def compute(

@@ -15,12 +15,10 @@ from refconv.core import formats
 from refconv.core.checks import choice
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry
+from refconv.core.layouts import IMAGES, LAYOUTS, WEIGHT_LAYOUTS, WEIGHTS
 from refconv.core.padding import MODES
 from refconv.engine import integers, targets
 from refconv.engine.evaluate import Arithmetic
-
-LAYOUTS = {1: ("NCL", "NLC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
-WEIGHT_LAYOUTS = {1: ("OIL", "OLI"), 2: ("OIHW", "OHWI"), 3: ("OIDHW", "ODHWI")}
 
 
 @dataclass(frozen=True, eq=False)  # the same object for the same options: compared by identity, which takes no time
@@ -99,8 +97,8 @@ def _checked(
         choice("padding_mode", padding_mode, MODES),
         choice("precision", precision, formats.PRECISIONS),
         None if out_dtype is None else formats.parse("out_dtype", out_dtype),
-        choice("layout", layout, LAYOUTS[axes]) == LAYOUTS[axes][1],
-        choice("weight_layout", weight_layout, WEIGHT_LAYOUTS[axes]) == WEIGHT_LAYOUTS[axes][1],
+        choice("layout", layout, LAYOUTS[axes]) != IMAGES[axes],
+        choice("weight_layout", weight_layout, WEIGHT_LAYOUTS[axes]) != WEIGHTS[axes],
         choice("overflow", overflow, integers.OVERFLOWS),
     )
 

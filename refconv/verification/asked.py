@@ -13,10 +13,11 @@ from refconv.cases import own
 from refconv.cases.fitting import fitted
 from refconv.cases.huge import huge_cases
 from refconv.cases.recipe import QUANTIZED
-from refconv.cases.supports import UNSIZED, Supports
+from refconv.cases.supports import Supports, unsized
 from refconv.cases.values import Values
 from refconv.core import formats, layouts
 from refconv.core.checks import choice
+from refconv.core.operators import axes_of
 from refconv.judge.case import Case
 from refconv.judge.given import RESULTS, result_name
 from refconv.ops.quantized import EIGHT_BITS
@@ -46,7 +47,8 @@ def limits(
     """
     own = getattr(candidate.function, "supports", None)
     mappings = [claim for claim in (own, supports) if isinstance(claim, Mapping)]
-    parsed = Supports.parse({name: value for mapping in mappings for name, value in mapping.items()})
+    claims = {name: value for mapping in mappings for name, value in mapping.items()}
+    parsed = Supports.parse(claims, axes_of(candidate.op))
     if supports is not None and not callable(supports) and not isinstance(supports, Mapping):
         raise TypeError(f"supports={supports!r}: must be a mapping, or a function of a case")
     if len(parsed.layout) > 1 and not candidate.is_told_layouts:
@@ -118,13 +120,13 @@ def _possible(settings: Settings, op: str, dtypes: Sequence[str]) -> Supports:
         for dtype in dtypes:
             result = supports.of_dtype(dtype).out_dtype or formats.result_dtype(np.dtype(dtype))
             supports = supports.within(settings.model.limits(op, result), f"model={str(settings.model)!r}")
-    for name in UNSIZED.get(op, ()):
+    for name in unsized(op):
         if getattr(supports, name) is not None:
             raise ValueError(f"supports[{name!r}]: must not be given for {op}: give its shapes as cases")
     if settings.own:
         return supports.of_shapes(own.shapes_within(settings.own, available()))
     if not supports.allows(fitted(op, Values(dtype=dtypes[0]), supports)):
-        raise ValueError(f"supports={supports.said()}: no call of {op} meets all of it")
+        raise ValueError(f"supports={supports.said(axes_of(op))}: no call of {op} meets all of it")
     return supports
 
 

@@ -78,7 +78,8 @@ def verify(  # noqa: PLR0913 - the contract's options
         object like a torch.nn.Conv2d is given these, and images. Text names a target as the command line has it.
     op : str
         The operator that the candidate claims to be: "conv2d", "conv_transpose2d", "conv2d_input", "conv2d_weight",
-        "conv2d_bias", "conv2d_integer" or "conv2d_quantized".
+        "conv2d_bias", "conv_transpose2d_input", "conv_transpose2d_weight", the same with one axis or three ("conv1d",
+        "conv3d_input", ...), "conv2d_integer" or "conv2d_quantized".
     dtypes : sequence of str, optional
         Dtypes to test; float32 if not given, uint8 and int8 for the last two operators.
     cases : int or sequence of (Case, Recipe or str)

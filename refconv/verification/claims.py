@@ -11,7 +11,7 @@ from typing import Any
 from refconv.cases.numbers import Multiples
 from refconv.cases.recipe import ARRANGEMENTS, Recipe
 from refconv.cases.said import DEPTHWISE, SQUARE, said_value
-from refconv.cases.supports import UNSIZED, Supports, channels_of
+from refconv.cases.supports import Supports, channels_of, unsized
 
 FLAGS = ("bias", "empty_batch", "unbatched", "string_padding", "asymmetric_padding", "special", "subnormal", "wide")
 NUMBERS: dict[str, Callable[[Recipe], Iterable[int]]] = {
@@ -29,8 +29,8 @@ NAMES: dict[str, Callable[[Recipe], str]] = {
 SIZES: dict[str, Callable[[Recipe], int]] = {
     "channels": lambda recipe: channels_of(recipe.op, recipe.geometry)[0],
     "filters": lambda recipe: channels_of(recipe.op, recipe.geometry)[1],
-    "height": lambda recipe: recipe.geometry.size[0],
-    "width": lambda recipe: recipe.geometry.size[1],
+    "height": lambda recipe: recipe.geometry.size[-2],
+    "width": lambda recipe: recipe.geometry.size[-1],
 }
 MULTIPLES = (2, 3, 4, 8, 16, 32, 64)
 MOST_LISTED = {"groups": 3, "kernel": 3}  # numbers that a claim may list; of others one: several would be a chance
@@ -49,8 +49,8 @@ def leaving_out(refused: Sequence[Recipe], taken: Sequence[Recipe], supports: Su
     """
     left, chosen = set(refused), {}
     possible: list[tuple[str, Any, set[Recipe]]] = []
-    unsized = tuple(SIZES) if supports.shapes is not None or not taken else UNSIZED.get(taken[0].op, ())
-    for name, value in _claims(taken, unsized):
+    no_sizes = tuple(SIZES) if supports.shapes is not None or not taken else unsized(taken[0].op)
+    for name, value in _claims(taken, no_sizes):
         narrower = replace(supports, **{name: value})
         if taken and all(map(narrower.allows, taken)):
             possible.append((name, value, {recipe for recipe in refused if not narrower.allows(recipe)}))
@@ -58,11 +58,11 @@ def leaving_out(refused: Sequence[Recipe], taken: Sequence[Recipe], supports: Su
         name, value, without = max(possible, key=lambda claim: len(claim[-1] & left))
         left -= without
         chosen[name] = said_value(name, value)
-    said = {} if supports.shapes is not None else supports.said()
+    said = {} if supports.shapes is not None or not taken else supports.said(len(taken[0].geometry.size))
     return json.dumps(said | chosen) if chosen and not left else ""
 
 
-def _claims(taken: Sequence[Recipe], unsized: Sequence[str]) -> Iterator[tuple[str, Any]]:
+def _claims(taken: Sequence[Recipe], no_sizes: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """What may be said, as `Supports` has it; what is usual first."""
     for name, numbers_of in NUMBERS.items():
         numbers = {number for recipe in taken for number in numbers_of(recipe)}
@@ -73,7 +73,7 @@ def _claims(taken: Sequence[Recipe], unsized: Sequence[str]) -> Iterator[tuple[s
     yield "views", ARRANGEMENTS[:1]
     yield from (("square", (name,)) for name in SQUARE)
     for name, size_of in SIZES.items():
-        if name in unsized:
+        if name in no_sizes or (name == "height" and len(taken[0].geometry.size) == 1):
             continue
         sizes = list(map(size_of, taken))
         yield from ((name, Multiples(of)) for of in MULTIPLES if not any(size % of for size in sizes))

@@ -16,6 +16,7 @@ from refconv.cases.huge import Huge
 from refconv.cases.recipe import Recipe
 from refconv.cases.shrink import shrink
 from refconv.cases.variations import roomy, variations
+from refconv.core.layouts import IMAGES
 from refconv.judge.comparison import Comparison
 from refconv.verification import causes
 from refconv.verification.claims import leaving_out
@@ -156,8 +157,11 @@ class Prosecution:
         if not isinstance(source, Huge):  # which would take its memory here, too
             case = source.misuse() if isinstance(source, Wrong) else source.case()
         recipe = source.recipe if isinstance(source, Wrong) else source
-        layout = getattr(recipe, "layout", "NCHW")
-        handed = f"\n  (arrays were handed over in {layout}; shapes and indices are NCHW's)" if layout != "NCHW" else ""
+        layout = getattr(recipe, "layout", IMAGES[2])
+        usual = IMAGES[len(layout.partition(",")[0]) - 2]
+        handed = (
+            f"\n  (arrays were handed over in {layout}; shapes and indices are {usual}'s)" if layout != usual else ""
+        )
         return Failure(
             property=property_,
             section=self.section,

@@ -12,7 +12,9 @@ import numpy as np
 from refconv.cases.fitting import fitted
 from refconv.cases.recipe import Recipe
 from refconv.cases.supports import Supports
-from refconv.cases.values import Values
+from refconv.cases.values import Values, for_axes, values_of
+from refconv.core.layouts import IMAGES
+from refconv.core.operators import axes_of
 from refconv.ops.family import OPERATORS
 from refconv.verification.candidate.array_kinds import NO_GPU
 from refconv.verification.candidate.candidate import Candidate
@@ -100,8 +102,9 @@ class Watch:
             return
         self._decided.add(error)
         first = min(self._refused[error], key=lambda recipe: recipe.geometry.products)
-        values = Values(dtype=first.dtype, layout=first.layout)
-        plain = {fitted(first.op, values._replace(**changes), self.supports) for changes in PLAIN}
+        values = Values(dtype=first.dtype, layout=values_of(first).layout)
+        axes = axes_of(first.op)
+        plain = {fitted(first.op, values._replace(**for_axes(axes, changes)), self.supports) for changes in PLAIN}
         allowed = list(filter(self.supports.allows, plain))
         if allowed and all(error in self._errors(self.examine(recipe)) for recipe in allowed):
             raise WrongUse(self._explained(first, error))
@@ -120,7 +123,7 @@ class Watch:
         op = self.candidate.op
         case, names = recipe.case(), OPERATORS[op].parameters
         keywords = [f"{name}={value!r}" for name, value in case.keywords().items()]
-        keywords += [f"layout={recipe.layout!r}"] * (recipe.layout != "NCHW")
+        keywords += [f"layout={recipe.layout!r}"] * (recipe.layout not in IMAGES.values())
         told = [*map(_told, case.arguments()), *keywords]
         out = ["out"] * (self.candidate.style == "out")
         name = getattr(self.candidate.function, "__name__", "the candidate")
@@ -129,7 +132,7 @@ class Watch:
             f"  it was called as: {name}({', '.join([*told, *out])})",
             f"  expected: a function of ({', '.join([*names, *out])}), all of them positional",
         ]
-        if recipe.layout != "NCHW":
+        if recipe.layout not in IMAGES.values():
             lines.append("  and of the keyword layout, as several layouts are said to be supported")
         if self.candidate.arrays == "numpy" and re.search(
             r"\b(Tensor|torch)\b|invalid combination of arguments", error

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from common import same_bits
-from family import DTYPES, NARROW, OPERATORS, Arrays, axes_of, calls, modes_of, precisions_of, random_numbers
+from family import DTYPES, FEWER, NARROW, OPERATORS, Arrays, axes_of, calls, modes_of, precisions_of, random_numbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from marks import sampled
@@ -550,7 +550,7 @@ def test_what_is_kept(memory, monkeypatch):
     assert memory.bytes == 400
 
 
-@pytest.mark.parametrize("op", sampled(OPERATORS, every=2 if INTERPRETED else 1))
+@pytest.mark.parametrize("op", sampled(FEWER if INTERPRETED else OPERATORS, every=2 if INTERPRETED else 1))
 def test_pieces(op, monkeypatch):
     """Read and written where arrays lie, with the bits of the whole; and each asks for the memory it was to need."""
     of_target, turn = import_module("refconv.engine.targets.cuda.execute"), OPERATORS.index(op)

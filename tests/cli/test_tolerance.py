@@ -4,15 +4,15 @@ import time
 
 import pytest
 import torch
+from common import PLANAR
 from typer.testing import CliRunner
 
 from refconv import ErrorModel, GeometryError
 from refconv.cases.recipe import QUANTIZED
 from refconv.cli import tolerance
 from refconv.cli.app import app
-from refconv.ops.family import OPERATORS
 
-FLOATING = [op for op in OPERATORS if op not in QUANTIZED]
+FLOATING = [op for op in PLANAR if op not in QUANTIZED]
 LARGE = "1,128,224,224:128,128,32,32"  # 6e11 products
 
 
@@ -128,7 +128,7 @@ def test_integers_must_be_equal(op):
     assert "0: sums of integers are exact: outputs must be equal.\n" in said
 
 
-@pytest.mark.parametrize("op", OPERATORS)
+@pytest.mark.parametrize("op", PLANAR)
 def test_networks_of_every_operator(op):
     said = output("--op", op, "--network", "resnet50", "--sample", "100")
     assert len([line for line in said.splitlines() if line.startswith(" resnet50")]) == 23

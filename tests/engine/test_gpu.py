@@ -5,8 +5,20 @@ Run on a GPU by `make gpu`; without one, under an interpreter of PTX and under N
 
 import numpy as np
 import pytest
-from common import same_bits
-from family import DTYPES, INTEGERS, NARROW, OPERATORS, Arrays, axes_of, calls, modes_of, precisions_of, random_numbers
+from common import PLANAR, same_bits
+from family import (
+    DTYPES,
+    FEWER,
+    INTEGERS,
+    NARROW,
+    OPERATORS,
+    Arrays,
+    axes_of,
+    calls,
+    modes_of,
+    precisions_of,
+    random_numbers,
+)
 from hypothesis import given, settings
 from marks import sampled
 from on_gpu import EXAMPLES, INTERPRETED, MARKS, SIMULATED, STOOD_IN_FOR, apart  # noqa: F401 - a fixture
@@ -43,9 +55,9 @@ def small_geometry(op, seed):
 
 # In the simulator, which takes seconds for each, one dtype with every operator: narrow ones, an exact sum, int64's. The
 # interpreter of PTX takes a third of them always: each operator with five dtypes, each dtype with three operators.
-PAIRS = sampled(OPERATORS, DTYPES, every=3 if INTERPRETED else 1)
+PAIRS = sampled(FEWER if INTERPRETED else OPERATORS, DTYPES, every=3 if INTERPRETED else 1)
 if SIMULATED:
-    PAIRS = [(op, DTYPES[(number - 2) % len(DTYPES)]) for number, op in enumerate(OPERATORS)]
+    PAIRS = [(op, DTYPES[(number - 2) % len(DTYPES)]) for number, op in enumerate(FEWER)]
 
 
 @pytest.mark.parametrize(("op", "dtype"), PAIRS)
@@ -74,7 +86,7 @@ def test_arrays_of_the_host(call):
 
 
 @slow
-@pytest.mark.parametrize("op", refconv.ops.family.OPERATORS)
+@pytest.mark.parametrize("op", PLANAR if STOOD_IN_FOR else refconv.ops.family.OPERATORS)
 def test_property_suite(op):
     """What is asked of anybody's kernel: views, batches, groups, adjoints, the same bits twice."""
 

@@ -64,7 +64,7 @@ def test_compiled_code(marks):
 
 def test_simulator():
     """The same source, run as Python: no index is out of range, and the bits are the CPU's."""
-    assert run(3, NUMBA_ENABLE_CUDASIM="1") == {"passed": 13, "takes minutes in the simulator": 47}
+    assert run(3, NUMBA_ENABLE_CUDASIM="1") == {"passed": 15, "takes minutes in the simulator": 49}
 
 
 @needs_interpreter

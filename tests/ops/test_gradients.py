@@ -6,7 +6,6 @@ import pytest
 from common import MODES, same_bits
 from family import (
     FEW,
-    GRADIENTS,
     SEEDS,
     Arrays,
     assert_equal,
@@ -21,14 +20,42 @@ import refconv
 from refconv import strategies
 from refconv.core.geometry import convolution
 
+GRADIENTS = {axes: [f"conv{axes}d_{of}" for of in ("input", "weight", "bias")] for axes in (1, 2, 3)}
+FILLS = st.sampled_from([small_integers, complex_integers])
 
-@given(small_geometries(modes=MODES), SEEDS, st.booleans())
-def test_gradients_equal_torch(geometry, seed, batched):
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_gradients_equal_torch(axes):
     """Through all padding modes, for strides that do not divide the size, empty batches and single images."""
-    arrays = Arrays(geometry, seed, small_integers, batched=batched)
-    theirs = torch_gradients(arrays)
-    for op, expected in zip(GRADIENTS, theirs, strict=True):
-        assert_equal(arrays.call(op), expected)
+
+    @given(small_geometries(axes, modes=MODES), SEEDS, st.booleans())
+    def check(geometry, seed, batched):
+        arrays = Arrays(geometry, seed, small_integers, batched=batched)
+        for op, expected in zip(GRADIENTS[axes], torch_gradients(arrays), strict=True):
+            assert_equal(arrays.call(op), expected)
+
+    check()
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_gradients_of_transposed_convolutions_equal_torch(axes):
+    """Output padding beyond the stride too, single images and complex numbers, of which torch takes conjugates."""
+
+    @given(
+        small_geometries(axes, asymmetric=False), SEEDS, FILLS, st.lists(st.booleans(), min_size=axes, max_size=axes)
+    )
+    def check(geometry, seed, fill, beyond):
+        arrays = Arrays(geometry, seed, fill, batched=seed % 2 > 0)
+        x, w, bias, stride, padding, extra, groups, dilation = arrays.arguments(f"conv_transpose{axes}d")
+        longer = [part + step * more for part, step, more in zip(extra, stride, beyond, strict=True)]
+        allowed = [min(part, max(steps) - 1) for part, *steps in zip(longer, stride, dilation, strict=True)]
+        options = (stride, padding, tuple(allowed), groups, dilation)
+        grad = fill(np.random.default_rng(seed), peers.torch_conv_transpose(x, w, bias, *options).shape)
+        of_input, of_weight = peers.torch_transposed_gradients(x, w, grad, *options)
+        assert_equal(getattr(refconv, f"conv_transpose{axes}d_input")(x.shape, w, grad, *options), of_input)
+        assert_equal(getattr(refconv, f"conv_transpose{axes}d_weight")(x, w.shape, grad, *options), of_weight)
+
+    check()
 
 
 def torch_gradients(arrays):
@@ -50,8 +77,7 @@ def test_gradients_equal_torch_nn_grad(geometry, seed):
 def test_larger_gradients_equal_torch(geometry, seed):
     """Channels and images around the widths of vectors, tiles and blocks; depthwise ones."""
     arrays = Arrays(geometry, seed, small_integers)
-    theirs = torch_gradients(arrays)
-    for op, expected in zip(GRADIENTS, theirs, strict=True):
+    for op, expected in zip(GRADIENTS[2], torch_gradients(arrays), strict=True):
         assert_equal(arrays.call(op), expected)
 
 
@@ -59,7 +85,7 @@ def test_larger_gradients_equal_torch(geometry, seed):
 def test_gradients_of_complex_numbers_equal_torch(geometry, seed):
     """torch's convention: the gradient is the adjoint, so it holds the conjugates."""
     arrays = Arrays(geometry, seed, complex_integers)
-    for op, expected in zip(GRADIENTS, torch_gradients(arrays), strict=True):
+    for op, expected in zip(GRADIENTS[2], torch_gradients(arrays), strict=True):
         assert_equal(arrays.call(op), expected)
 
 

@@ -8,13 +8,13 @@ import torch
 from common import MODES, same_bits
 from family import (
     DTYPES,
-    GRADIENTS,
     OPERATORS,
     PRECISIONS,
     SEEDS,
-    TRANSPOSED,
     Arrays,
     axes_of,
+    modes_of,
+    ops_of,
     random_numbers,
     small_geometries,
 )
@@ -23,6 +23,8 @@ from hypothesis import strategies as st
 
 import refconv
 from refconv.core.geometry import convolution
+from refconv.core.layouts import LAYOUTS, WEIGHT_LAYOUTS
+from refconv.core.operators import like
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -31,7 +33,7 @@ def test_python_and_cpu_give_the_same_bits(op, dtype):
     """Plain Python, which is slow, on tiny arrays."""
 
     @settings(max_examples=4)
-    @given(small_geometries(axes_of(op), MODES if op not in TRANSPOSED else ("zeros",), tiny=True), SEEDS)
+    @given(small_geometries(axes_of(op), modes_of(op), tiny=True), SEEDS)
     def check(geometry, seed):
         arrays = Arrays(geometry, seed, random_numbers(dtype))
         for precision in PRECISIONS:
@@ -41,34 +43,37 @@ def test_python_and_cpu_give_the_same_bits(op, dtype):
     check()
 
 
-@given(small_geometries(modes=MODES), st.sampled_from(DTYPES), SEEDS, st.booleans(), st.sampled_from(PRECISIONS))
+ANY_GEOMETRY = st.sampled_from((2, 2, 1, 3)).flatmap(lambda axes: small_geometries(axes, modes=MODES))
+
+
+@given(ANY_GEOMETRY, st.sampled_from(DTYPES), SEEDS, st.booleans(), st.sampled_from(PRECISIONS))
 def test_channels_last_gives_the_same_bits(geometry, dtype, seed, batched, precision):
-    """NHWC images and OHWI weights: the transposed results of NCHW and OIHW."""
+    """NHWC images and OHWI weights: the transposed results of NCHW and OIHW; of other numbers of axes likewise."""
+    axes = len(geometry.size)
     arrays = Arrays(geometry, seed, random_numbers(dtype), batched=batched)
     last = Arrays(geometry, seed, random_numbers(dtype), batched=batched)
-    last.input, last.grad = (np.ascontiguousarray(np.moveaxis(array, -3, -1)) for array in (arrays.input, arrays.grad))
+    for name in ("input", "grad"):
+        setattr(last, name, np.ascontiguousarray(np.moveaxis(getattr(arrays, name), -1 - axes, -1)))
     last.weight = np.ascontiguousarray(np.moveaxis(arrays.weight, 1, -1))
-    ops = ("conv2d", *GRADIENTS, *(["conv_transpose2d"] if geometry.padding_mode == "zeros" else []))
-    for op in ops:
+    for op in ops_of(geometry):
         expected = arrays.call(op, precision=precision)
-        options = {"precision": precision} | ({} if op == "conv2d_bias" else {"weight_layout": "OHWI"})
-        if op == "conv2d_weight":
+        options = {"precision": precision} | ({} if like(op) == "bias" else {"weight_layout": WEIGHT_LAYOUTS[axes][1]})
+        if like(op) == "weight":
             expected = np.moveaxis(expected, 1, -1)
-        elif op != "conv2d_bias":
-            expected = np.moveaxis(expected, -3, -1)
-        actual = np.ascontiguousarray(last.call(op, layout="NHWC", **options))
+        elif like(op) != "bias":
+            expected = np.moveaxis(expected, -1 - axes, -1)
+        actual = np.ascontiguousarray(last.call(op, layout=LAYOUTS[axes][1], **options))
         assert same_bits(actual, np.ascontiguousarray(expected)), op
 
 
-@given(small_geometries(modes=MODES), st.sampled_from(DTYPES), SEEDS, st.sampled_from(PRECISIONS))
+@given(ANY_GEOMETRY, st.sampled_from(DTYPES), SEEDS, st.sampled_from(PRECISIONS))
 def test_any_strides_give_the_same_bits(geometry, dtype, seed, precision):
     """Reversed, stepping, transposed and unaligned views, and arrays that may not be written to."""
     arrays = Arrays(geometry, seed, random_numbers(dtype))
     viewed = Arrays(geometry, seed, random_numbers(dtype))
     viewed.input, viewed.weight = reversed_view(arrays.input), transposed_view(arrays.weight)
     viewed.grad, viewed.bias = unaligned(arrays.grad), reversed_view(arrays.bias)
-    ops = ("conv2d", *GRADIENTS, *(["conv_transpose2d"] if geometry.padding_mode == "zeros" else []))
-    for op in ops:
+    for op in ops_of(geometry):
         calls = (operands.call(op, precision=precision) for operands in (viewed, arrays))
         assert same_bits(*map(np.ascontiguousarray, calls)), op
 
@@ -89,10 +94,11 @@ def unaligned(array):
     return view
 
 
-@pytest.mark.parametrize("op", ["conv2d", "conv_transpose2d", *GRADIENTS])
+@pytest.mark.parametrize("op", OPERATORS)
 def test_stride_zero_gives_the_same_bits(op):
     """One number broadcast to a whole array."""
-    geometry = convolution((2, 4, 5, 6), (6, 2, 2, 3), None, 2, 1, 1, 2, "zeros")
+    size, kernel = (5, 6, 4)[: axes_of(op)], (2, 3, 1)[: axes_of(op)]
+    geometry = convolution((2, 4, *size), (6, 2, *kernel), None, 2, 1, 1, 2, "zeros")
     arrays = Arrays(geometry, 0, lambda _, shape: np.broadcast_to(np.float32(0.3), shape))
     copied = Arrays(geometry, 0, lambda _, shape: np.full(shape, np.float32(0.3)))
     assert same_bits(arrays.call(op), copied.call(op))
@@ -109,7 +115,7 @@ def test_torch_tensors(op):
         torch.tensor(argument) if isinstance(argument, np.ndarray) else argument for argument in arrays.arguments(op)
     ]
     arguments = [
-        torch.Size(argument) if isinstance(argument, tuple) and len(argument) == 4 else argument
+        torch.Size(argument) if isinstance(argument, tuple) and len(argument) == axes_of(op) + 2 else argument
         for argument in arguments
     ]
     actual = getattr(refconv, op)(*arguments)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import refconv
 from refconv.core.geometry import convolution
+from refconv.core.operators import axes_of, is_transposed, kind_of
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 NARROW = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
@@ -19,8 +20,12 @@ FEW = settings(max_examples=max(15, settings().max_examples // 10))  # JAX compi
 
 CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
 TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
-GRADIENTS = ("conv2d_input", "conv2d_weight", "conv2d_bias")
+OF_CONVOLUTIONS = tuple(f"conv{axes}d_{of}" for axes in (2, 1, 3) for of in ("input", "weight", "bias"))
+OF_TRANSPOSED = tuple(f"conv_transpose{axes}d_{of}" for axes in (2, 1, 3) for of in ("input", "weight"))
+GRADIENTS = OF_CONVOLUTIONS + OF_TRANSPOSED
 OPERATORS = CONVOLUTIONS + TRANSPOSED + GRADIENTS
+# Where each takes long: of the gradients those with two axes, one with four in its sums, and a transposed one's.
+FEWER = (*CONVOLUTIONS, *TRANSPOSED, *OF_CONVOLUTIONS[:3], "conv3d_weight", "conv_transpose3d_input")
 
 
 # --- geometries and arrays -----------------------------------------------------------------------------------------
@@ -98,20 +103,25 @@ class Arrays:
     def arguments(self, op):
         """Arguments of an operator: of the convolution, of its gradients, or of the transposed one that undoes it."""
         g = self.geometry
-        if op == "conv2d_bias":
+        kind = kind_of(op)
+        if kind == "conv_bias":
             return (self.grad,)
-        if op in TRANSPOSED:
+        if is_transposed(op):
             steps = (g.stride, self.padding, self.output_padding, g.groups, g.dilation)
-            return self.grad, self.weight, self.input_bias, *steps
+            operands = {
+                "conv_transpose_input": (self.grad.shape, self.weight, self.input),
+                "conv_transpose_weight": (self.grad, self.weight.shape, self.input),
+            }.get(kind, (self.grad, self.weight, self.input_bias))
+            return *operands, *steps
         operands = {
-            "conv2d_input": (self.input.shape, self.weight, self.grad),
-            "conv2d_weight": (self.input, self.weight.shape, self.grad),
-        }.get(op, (self.input, self.weight, self.bias))
+            "conv_input": (self.input.shape, self.weight, self.grad),
+            "conv_weight": (self.input, self.weight.shape, self.grad),
+        }.get(kind, (self.input, self.weight, self.bias))
         return (*operands, g.stride, self.padding, g.dilation, g.groups)
 
     def call(self, op, **options):
         """The operator's result."""
-        if op in (*CONVOLUTIONS, "conv2d_input", "conv2d_weight") and self.geometry.padding_mode != "zeros":
+        if kind_of(op) in ("conv", "conv_input", "conv_weight") and self.geometry.padding_mode != "zeros":
             options = {"padding_mode": self.geometry.padding_mode, **options}
         return getattr(refconv, op)(*self.arguments(op), **options)
 
@@ -136,12 +146,14 @@ def random_numbers(dtype):
     return fill
 
 
-def axes_of(op):
-    return int(op[-2]) if op[-1] == "d" else 2
-
-
 def modes_of(op):
-    return ("zeros",) if op in TRANSPOSED or op == "conv2d_bias" else MODES
+    return ("zeros",) if is_transposed(op) or kind_of(op) == "conv_bias" else MODES
+
+
+def ops_of(geometry):
+    """The operators that have such a geometry."""
+    axes = len(geometry.size)
+    return [op for op in OPERATORS if axes_of(op) == axes and geometry.padding_mode in modes_of(op)]
 
 
 def precisions_of(dtype):

@@ -54,6 +54,13 @@ def torch_conv_transpose(x, w, b=None, stride=1, padding=0, output_padding=0, gr
     return TRANSPOSED[w.ndim - 2](x, w, b, stride, padding, output_padding, groups, dilation).numpy()
 
 
+def torch_transposed_gradients(x, w, grad, *options):
+    """Gradients of the input and the weight of torch's transposed convolution, by its autograd."""
+    x, w = (torch.tensor(array, requires_grad=True) for array in (x, w))
+    out = TRANSPOSED[w.ndim - 2](x, w, None, *options)
+    return [gradient.numpy() for gradient in torch.autograd.grad(out, (x, w), torch.tensor(grad))]
+
+
 def jax_conv(x, w, stride, padding, dilation, groups, lhs_dilation=None):
     """lax.conv_general_dilated in 64 bits: batched, any number of axes; each (before, after) may be negative."""
     import jax

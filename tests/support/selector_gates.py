@@ -22,7 +22,7 @@ TELLING = ("integers", "normal", "uniform", "positive", "positions")
 
 def pixels(v: Values) -> int:
     """Of the output of one image."""
-    rows, columns = output_size(v)
+    _, rows, columns = output_size(v)
     return rows * columns
 
 

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from campaigns import verify
+from common import PLANAR
 from typer.testing import CliRunner
 
 import refconv
 from refconv.cli.app import app
-from refconv.ops.family import OPERATORS
 from refconv.verification import drawing, prosecution, sections
 from refconv.verification.examine.examiner import Examiner
 from refconv.verification.report import report as report_module
@@ -133,7 +133,7 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("op", OPERATORS)
+@pytest.mark.parametrize("op", PLANAR)
 @pytest.mark.parametrize("wrong", WRONG)
 def test_every_wrong_kernel_of_every_operator_gets_its_report(op, wrong):
     def kernel(*call, **keywords):

@@ -48,7 +48,11 @@ class Algorithm(Protocol):
 
     @property
     def forward_only(self) -> bool:
-        """Whether its errors are known of a conv2d only, not of gradients and transposed convolutions."""
+        """Whether its errors are known of convolutions only, not of gradients and transposed convolutions."""
+
+    @property
+    def planar_only(self) -> bool:
+        """Whether its errors are known of two spatial axes only."""
 
     @property
     def complex_only(self) -> bool:
@@ -75,6 +79,7 @@ class Unrounded:
     """What an algorithm says of the rounding of its operands if there is none, or none that is counted apart."""
 
     complex_only = False
+    planar_only = False
 
     @property
     def operand_deviation(self) -> float:

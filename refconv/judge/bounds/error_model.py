@@ -14,6 +14,7 @@ from refconv.core import formats
 from refconv.core.checks import choice
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry
+from refconv.core.operators import CONV, axes_of, kind_of
 from refconv.judge.bounds.algorithm import Algorithm, accumulator_dtype, dtype_refusal, refusal
 from refconv.judge.bounds.complex3 import Complex3
 from refconv.judge.bounds.direct import ROUNDINGS, Direct, Exact, TensorCore
@@ -349,8 +350,10 @@ class ErrorModel:
         >>> ErrorModel.winograd(2, 3).limits()
         {'stride': 1, 'dilation': 1, 'kernel': 3}
         """
-        if self.algorithm.forward_only and op != "conv2d":
-            raise GeometryError(f"model={str(self)!r}: its errors are known of a conv2d only, not of a {op}")
+        planar = self.algorithm.planar_only
+        if (self.algorithm.forward_only and kind_of(op) != CONV) or (planar and axes_of(op) != 2):
+            known = "a conv2d" if planar else "convolutions"
+            raise GeometryError(f"model={str(self)!r}: its errors are known of {known} only, not of a {op}")
         if dtype is not None and (why := dtype_refusal(self.algorithm, dtype) or self.output.refusal(dtype)):
             raise GeometryError(f"model={str(self)!r}: {why}")
         return self.algorithm.limits

@@ -71,7 +71,8 @@ class FFT(Unrounded):
         error = (1 + u) ** 2 * error + 2 * u * (1 + u) * sums.absolute
         peak = np.maximum(size * sums.over_channels(x, w), sums.of_filters(absolute.max(axis=1, initial=0)))
         peak = np.maximum(peak, math.sqrt(size) * sums.over_channels(x, np.ones(w.shape))) + sums.bias_magnitude
-        special = np.asarray(sums.x_special.any(axis=(2, 3)))  # NaN and infinity reach all outputs of the image's group
+        spatial = tuple(range(2, sums.x.ndim))  # NaN and infinity reach all outputs of the image's group
+        special = np.asarray(sums.x_special.any(axis=spatial))
         return Estimate(OUTWARDS * error, OUTWARDS * peak, sums.reached(special, sums.w_special))
 
     def exact(self, sums: Sums) -> np.ndarray:

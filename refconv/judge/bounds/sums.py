@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from refconv.core import formats
 from refconv.core.geometry import Geometry
+from refconv.core.operators import CONV, kind_of
 from refconv.judge.bounds.rounding import exact_sum, smallest_normal
 from refconv.ops.family import Call
 
@@ -104,7 +105,7 @@ class Sums:
         For a conv2d only.
         """
         g = self.geometry
-        size = g.output_size if x.ndim > 2 else (1, 1)
+        size = g.output_size if x.ndim > 2 else (1,) * len(g.size)
         filters, channels = g.out_channels // g.groups, g.in_channels // g.groups
         x = x.reshape(g.batch, g.groups, channels, math.prod(size))
         sums = (w.reshape(g.groups, filters, channels) @ x).reshape(g.batch, g.out_channels, *size)
@@ -113,15 +114,17 @@ class Sums:
     def of_filters(self, values: np.ndarray) -> np.ndarray:
         """One number for each filter, (C_out,), spread over all outputs of the filter."""
         shape = self.call.shape
-        return self.arrange(np.broadcast_to(values[: shape[1], None, None], shape))
+        spread = values[: shape[1]].reshape(-1, *(1 for _ in self.geometry.size))
+        return self.arrange(np.broadcast_to(spread, shape))
 
     def touched(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Outputs with a term of which a marked element of x or w is a factor; or more, where w meets padding."""
         filters = None
         if not x.any() and not w.any():
             return np.zeros((), bool)
-        if self.call.op == "conv2d":
-            filters = w.any(axis=(1, 2, 3)).astype(float)  # all outputs of the filter: padding meets its elements too
+        if kind_of(self.call.op) == CONV:
+            # All outputs of the filter: padding meets its elements too.
+            filters = w.reshape(len(w), -1).any(axis=1).astype(float)
         elif w.any():
             return np.ones(self.value.shape, bool)
         touched: np.ndarray = self.correlate(x.astype(float), np.ones(w.shape), filters) > 0
@@ -133,7 +136,7 @@ class Sums:
         shape = self.call.shape
         if len(shape) == 1:
             return shape[0]
-        channels = shape[self.call.op != "conv2d_weight"]
+        channels = shape[self.call.like != "weight"]
         return min(channels, math.prod(shape) // max(1, channels))
 
     def reached(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -141,7 +144,7 @@ class Sums:
         if not x.any() and not w.any():
             return np.zeros((), bool)
         marks = self.over_channels(x.astype(float), np.ones(w.shape[:2]))
-        reached: np.ndarray = (marks > 0.5) | (self.of_filters(w.any(axis=(1, 2, 3)).astype(float)) > 0)
+        reached: np.ndarray = (marks > 0.5) | (self.of_filters(w.reshape(len(w), -1).any(axis=1).astype(float)) > 0)
         return reached
 
     @cached_property

@@ -9,6 +9,7 @@ import numpy as np
 
 from refconv.arrays.interop import Operands
 from refconv.core import formats
+from refconv.core.operators import CONV, kind_of
 from refconv.judge.bounds.rounding import OUTWARDS, direct_sum, exact_sum, rounded
 from refconv.judge.bounds.sums import Sums
 from refconv.ops.family import Call
@@ -46,10 +47,11 @@ def sums_of(
     """
     x, second, bias = operands
     dtypes = [formats.part(np.dtype("float64") if operand is None else operand.dtype) for operand in operands]
-    w = np.ones(()) if second is None else _with_batch(second)
-    x = _with_batch(x)
+    axes = len(call.geometry.size)
+    w = np.ones(()) if second is None else _with_batch(second, axes)
+    x = _with_batch(x, axes)
     is_complex = value.dtype in formats.COMPLEX
-    doubled = is_complex and call.op == "conv2d"  # computed as one real conv2d of twice the channels
+    doubled = is_complex and kind_of(call.op) == CONV  # computed as one real convolution of twice the channels
     if doubled:
         x, w, bias = _real(x, w, bias, call.geometry.groups)
     value, special = formats.parts(value), formats.parts(special)
@@ -99,7 +101,7 @@ class _Real:
 
     def arrange(self, outputs: np.ndarray) -> np.ndarray:
         """As `formats.parts` has them: of complex outputs the parts side by side along the last axis."""
-        if self.is_complex and self.call.op == "conv2d":
+        if self.is_complex and kind_of(self.call.op) == CONV:
             g = self.call.geometry
             channels = g.output_shape[1] // (2 * g.groups)
             outputs = np.moveaxis(outputs.reshape(g.batch, g.groups, 2, channels, *g.output_size), 2, -1)
@@ -108,9 +110,9 @@ class _Real:
         return outputs.reshape(self.shape)
 
 
-def _with_batch(array: np.ndarray) -> np.ndarray:
-    """A single image with a batch axis; a weight has four axes already."""
-    return array[None] if array.ndim == 3 else array
+def _with_batch(array: np.ndarray, axes: int) -> np.ndarray:
+    """A single image with a batch axis; a weight has two axes beside the spatial ones already."""
+    return array[None] if array.ndim == axes + 1 else array
 
 
 def _real(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, groups: int) -> Operands:

@@ -160,6 +160,7 @@ class Winograd(Unrounded):
     statistical = False
     unit = 0.0
     forward_only = True
+    planar_only = True
 
     @classmethod
     def of(cls, m: int, r: int, accumulator: npt.DTypeLike, points: Any, narrow: npt.DTypeLike | None) -> Self:

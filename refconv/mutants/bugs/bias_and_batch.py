@@ -10,11 +10,10 @@ import numpy as np
 from refconv.core.padding import ZERO
 from refconv.mutants.kernels.forward import Array, KernelCall
 from refconv.mutants.registry import EVERY, SPATIAL, mutant
-from refconv.ops.family import OPERATORS
 
 KIND = "bias_handling"
 BATCH = "batch_reduction"
-BIASED = tuple(op for op, operator in OPERATORS.items() if operator.has_bias)
+BIASED = ("conv2d", "conv_transpose2d", "conv2d_quantized")
 
 # Name, entry, summary, and which element of the bias is added to channel k of K, with m channels in a group.
 ELEMENTS: tuple[tuple[str, str, str, Callable[[Array, int, int], Array]], ...] = (

@@ -65,7 +65,7 @@ class Place:
         return inside
 
 
-def arrange(array: np.ndarray, name: str) -> np.ndarray:
+def arrange(array: np.ndarray, name: str, axes: int = 2) -> np.ndarray:
     """An array of equal shape, dtype and bits, which lies in memory as `name` says, with poison around it.
 
     Poison is NaN, or a large integer: a kernel that reads the memory in another way than the strides say shows it.
@@ -76,6 +76,8 @@ def arrange(array: np.ndarray, name: str) -> np.ndarray:
         Of any layout.
     name : str
         One of those below.
+    axes : int
+        How many spatial axes there are: the last ones, after that of the channels.
 
     Raises
     ------
@@ -124,20 +126,20 @@ def arrange(array: np.ndarray, name: str) -> np.ndarray:
     row_pitch (12, 6, 1)
     negative (-6, -3, -1)
     """
-    return place(array, name).view
+    return place(array, name, axes=axes).view
 
 
-def place(array: np.ndarray, name: str = "contiguous", fill: int | None = None) -> Place:
+def place(array: np.ndarray, name: str = "contiguous", fill: int | None = None, *, axes: int = 2) -> Place:
     """As `arrange`, together with the memory that the array lies in, whose other bytes are `fill` if it is given."""
     fixed = _constant_axes(array) if name == "broadcast" else ()
     if name == "broadcast" and not fixed:
         raise ValueError("memory='broadcast': the values must be the same all along an axis")
-    placed = reserve(array.shape, array.dtype, name, poison(array.dtype) if fill is None else fill, fixed)
+    placed = reserve(array.shape, array.dtype, name, poison(array.dtype) if fill is None else fill, fixed, axes)
     placed.view[...] = array
     return placed
 
 
-def reserve(shape: Shape, dtype: np.dtype, name: str, poison: int, fixed: Sequence[int] = ()) -> Place:
+def reserve(shape: Shape, dtype: np.dtype, name: str, poison: int, fixed: Sequence[int] = (), axes: int = 2) -> Place:
     """Memory full of poison, and a view of it.
 
     Parameters
@@ -148,15 +150,17 @@ def reserve(shape: Shape, dtype: np.dtype, name: str, poison: int, fixed: Sequen
         Value of every byte.
     fixed : sequence of int
         The axes along which a broadcast view has only one element.
+    axes : int
+        How many spatial axes there are.
     """
     choice("memory", name, ARRANGEMENTS)
-    if len(shape) < _ARRANGEMENTS[name][0]:
+    if len(shape) < _fewest(name, axes):
         raise ValueError(f"memory={name!r}: an array of shape {shape} has too few axes")
     if name == "unaligned" and dtype.itemsize == 1:
         raise ValueError(f"memory='unaligned': {dtype} has one byte, which lies right everywhere")
     if OFFSETS.get(name, 0) % dtype.itemsize:
         raise ValueError(f"memory={name!r}: numbers of {dtype} have {dtype.itemsize} bytes")
-    outer, cut = _broadcast(shape, fixed) if name == "broadcast" else _ARRANGEMENTS[name][1](shape)
+    outer, cut = _broadcast(shape, fixed) if name == "broadcast" else _ARRANGEMENTS[name][1](shape, axes)
     elements = math.prod(outer)
     # A kernel that reads as many elements from the first one on, whatever the strides, reads poison and nothing else.
     behind = GUARD + (0 if name == "contiguous" else math.prod(shape) * dtype.itemsize)
@@ -177,7 +181,7 @@ def _aligned(elements: int, dtype: np.dtype) -> np.ndarray:
     return memory[start : start + elements * dtype.itemsize].view(dtype)
 
 
-def outline(shape: Shape, dtype: npt.DTypeLike, name: str) -> tuple[np.ndarray, int]:
+def outline(shape: Shape, dtype: npt.DTypeLike, name: str, axes: int = 2) -> tuple[np.ndarray, int]:
     """An array that lies as `name` says but for strides of 0, whatever its numbers, and its alignment.
 
     The alignment is the largest power of two, up to `ALIGNED`, of which the first element's address is a multiple.
@@ -185,14 +189,14 @@ def outline(shape: Shape, dtype: npt.DTypeLike, name: str) -> tuple[np.ndarray, 
     >>> outline((2, 3), "float32", "offset_16")[1], outline((2, 3), "float32", "offset")[1]
     (16, 4)
     """
-    outer, cut = _ARRANGEMENTS[name][1](shape)
+    outer, cut = _ARRANGEMENTS[name][1](shape, axes)
     memory = np.empty(outer, dtype)
     view = cut(memory)
     before = _address(view) - _address(memory) if view.size else 0
     return view, math.gcd(before + OFFSETS.get(name, name == "unaligned"), ALIGNED)
 
 
-def possible(name: str, kind: str, dtype: npt.DTypeLike, ndim: int = 4) -> bool:
+def possible(name: str, kind: str, dtype: npt.DTypeLike, ndim: int = 4, axes: int = 2) -> bool:
     """Whether a kind of arrays ("numpy", "torch", "cupy", "numba", "jax") can lie so.
 
     >>> possible("negative", "numpy", "int8"), possible("negative", "torch", "int8")
@@ -200,7 +204,7 @@ def possible(name: str, kind: str, dtype: npt.DTypeLike, ndim: int = 4) -> bool:
     """
     choice("memory", name, ARRANGEMENTS)
     size = np.dtype(dtype).itemsize
-    if ndim < _ARRANGEMENTS[name][0] or (name == "unaligned" and size == 1) or OFFSETS.get(name, 0) % size:
+    if ndim < _fewest(name, axes) or (name == "unaligned" and size == 1) or OFFSETS.get(name, 0) % size:
         return False
     # torch knows strides in elements, and none below 0, which Numba can't copy; JAX arrays have no strides.
     return {
@@ -245,44 +249,49 @@ def _constant_axes(array: np.ndarray) -> tuple[int, ...]:
     )
 
 
-def _contiguous(shape: Shape) -> tuple[Shape, _Cut]:
+def _contiguous(shape: Shape, _axes: int) -> tuple[Shape, _Cut]:
     return shape, lambda outer: outer
 
 
-def _offset(shape: Shape) -> tuple[Shape, _Cut]:
+def _offset(shape: Shape, _axes: int) -> tuple[Shape, _Cut]:
     return (START + math.prod(shape),), lambda outer: outer[START:].reshape(shape)
 
 
-def _channel_chunk(shape: Shape) -> tuple[Shape, _Cut]:
-    axis, channels = _channel_axis(shape), shape[_channel_axis(shape)]
+def _channel_chunk(shape: Shape, axes: int) -> tuple[Shape, _Cut]:
+    axis, channels = _channel_axis(shape, axes), shape[_channel_axis(shape, axes)]
     outer = (*shape[:axis], 2 * channels, *shape[axis + 1 :])
     return outer, lambda outer: outer[(slice(None),) * axis + (slice(channels, None),)]
 
 
-def _channels_last(shape: Shape) -> tuple[Shape, _Cut]:
-    axis = _channel_axis(shape)
+def _channels_last(shape: Shape, axes: int) -> tuple[Shape, _Cut]:
+    axis = _channel_axis(shape, axes)
     outer = (*shape[:axis], *shape[axis + 1 :], shape[axis])
     return outer, lambda outer: np.moveaxis(outer, -1, axis)
 
 
-def _channels_last_chunk(shape: Shape) -> tuple[Shape, _Cut]:
-    axis, channels = _channel_axis(shape), shape[_channel_axis(shape)]
+def _channels_last_chunk(shape: Shape, axes: int) -> tuple[Shape, _Cut]:
+    axis, channels = _channel_axis(shape, axes), shape[_channel_axis(shape, axes)]
     outer = (*shape[:axis], *shape[axis + 1 :], 2 * channels)
     return outer, lambda outer: np.moveaxis(outer[..., :channels], -1, axis)
 
 
-def _channels_last_pitch(shape: Shape) -> tuple[Shape, _Cut]:
-    axis = _channel_axis(shape)
-    outer = (*shape[:axis], shape[axis + 1], shape[axis + 2] + PITCH, shape[axis])
+def _channels_last_pitch(shape: Shape, axes: int) -> tuple[Shape, _Cut]:
+    axis = _channel_axis(shape, axes)
+    outer = (*shape[:axis], *shape[axis + 1 : -1], shape[-1] + PITCH, shape[axis])
     return outer, lambda outer: np.moveaxis(outer[..., :-PITCH, :], -1, axis)
 
 
-def _channel_axis(shape: Shape) -> int:
-    """The axis before the two spatial ones, with a batch or without; the only axis of a bias."""
-    return max(0, len(shape) - 3)
+def _channel_axis(shape: Shape, axes: int) -> int:
+    """The axis before the spatial ones, with a batch or without; the only axis of a bias."""
+    return max(0, len(shape) - axes - 1)
 
 
-def _transposed(shape: Shape) -> tuple[Shape, _Cut]:
+def _fewest(name: str, axes: int) -> int:
+    """The fewest axes that an array must have, to lie so."""
+    return axes + 1 if name.startswith("channels_last") else _ARRANGEMENTS[name][0]
+
+
+def _transposed(shape: Shape, _axes: int) -> tuple[Shape, _Cut]:
     last = len(shape) - 1
     pairs = [(0, 1), (last - 1, last), *((left, right) for right in range(last + 1) for left in range(right))]
     left, right = next((pair for pair in pairs if min(shape[pair[0]], shape[pair[1]]) > 1), (0, 1))
@@ -302,32 +311,32 @@ def _broadcast(shape: Shape, fixed: Sequence[int]) -> tuple[Shape, _Cut]:
     return outer, cut
 
 
-def _negative(shape: Shape) -> tuple[Shape, _Cut]:
+def _negative(shape: Shape, _axes: int) -> tuple[Shape, _Cut]:
     return shape, lambda outer: outer[(slice(None, None, -1),) * len(shape)]
 
 
-def _row_pitch(shape: Shape) -> tuple[Shape, _Cut]:
+def _row_pitch(shape: Shape, _axes: int) -> tuple[Shape, _Cut]:
     return (*shape[:-1], shape[-1] + PITCH), lambda outer: outer[..., :-PITCH]
 
 
-def _w_slice(shape: Shape) -> tuple[Shape, _Cut]:
+def _w_slice(shape: Shape, _axes: int) -> tuple[Shape, _Cut]:
     return (*shape[:2], SLICES, *shape[2:]), lambda outer: outer[(slice(None),) * min(2, len(shape)) + (1,)]
 
 
-def _interleaved(shape: Shape) -> tuple[Shape, _Cut]:
+def _interleaved(shape: Shape, _axes: int) -> tuple[Shape, _Cut]:
     return (*shape, 2), lambda outer: outer[..., 0]
 
 
-# For each name: the fewest axes; and a function from the view's shape to the shape of an array in C order, and the cut
-# that makes the view of that array.
-_ARRANGEMENTS: dict[str, tuple[int, Callable[[Shape], tuple[Shape, _Cut]]]] = {
+# For each name: the fewest axes; and a function from the view's shape and the number of spatial axes to the shape of an
+# array in C order, and the cut that makes the view of that array.
+_ARRANGEMENTS: dict[str, tuple[int, Callable[[Shape, int], tuple[Shape, _Cut]]]] = {
     "contiguous": (0, _contiguous),
     **dict.fromkeys(reversed(OFFSETS), (0, _contiguous)),
     "offset": (0, _offset),
     "channel_chunk": (1, _channel_chunk),
-    "channels_last": (3, _channels_last),
-    "channels_last_chunk": (3, _channels_last_chunk),
-    "channels_last_pitch": (3, _channels_last_pitch),
+    "channels_last": (2, _channels_last),
+    "channels_last_chunk": (2, _channels_last_chunk),
+    "channels_last_pitch": (2, _channels_last_pitch),
     "transposed": (2, _transposed),
     "broadcast": (1, _contiguous),  # see `_broadcast`: it depends on the values
     "negative": (1, _negative),

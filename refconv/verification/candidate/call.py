@@ -13,7 +13,7 @@ import numpy as np
 
 from refconv.cases.recipe import OUTPUT
 from refconv.core.errors import BackendUnavailable
-from refconv.core.layouts import DEPTHWISE, USUAL, Layouts, result_name
+from refconv.core.layouts import DEPTHWISE, Layouts, result_name
 from refconv.judge.case import SIZES, Case
 from refconv.ops.family import OPERATORS
 from refconv.verification.candidate import array_kinds
@@ -24,7 +24,7 @@ from refconv.verification.examine.property_names import INPUTS, KIND, LAYOUT, OU
 from refconv.verification.faults import WrongUse, described
 
 # Arguments that have a batch axis.
-IMAGES = ("input", "grad_output")
+IMAGES, USUAL = ("input", "grad_output"), Layouts.usual(2)
 ARRANGED = ("input", "weight", "grad_output", "output")  # what a caller's own arrangement is for
 
 
@@ -195,7 +195,7 @@ class Arguments:
     """
 
     def __init__(self, case: Case, way: Way, fill: int | None = None) -> None:
-        self._way, self._groups = way, case.geometry.groups if way.layouts.weight == DEPTHWISE else 1
+        self._way, self._groups = way, case.geometry.groups if way.layouts.weight in DEPTHWISE.values() else 1
         self._inputs: dict[str, tuple[np.ndarray, Handed, np.ndarray]] = {}
         self.output: Handed | None = None
         self.positional = [
@@ -248,8 +248,10 @@ class Arguments:
             return self._way.layouts.size(name, value, self._groups)
         if not isinstance(value, np.ndarray) and (self._way.arrays == "numpy" or not isinstance(value, np.generic)):
             return value
-        original = self._way.stored(name, np.asarray(value), self._groups)
-        handed = self._handed(name, place(original, self._way.memory.get(name, "contiguous"), self._way.around))
+        way = self._way
+        original = way.stored(name, np.asarray(value), self._groups)
+        placed = place(original, way.memory.get(name, "contiguous"), way.around, axes=way.layouts.axes)
+        handed = self._handed(name, placed)
         self._inputs[name] = original, handed, handed.bytes.copy()
         return handed.array
 
@@ -258,7 +260,7 @@ class Arguments:
         name = self._way.memory.get(OUTPUT, "contiguous")
         if name == "broadcast":
             raise ValueError("memory of 'output': elements that share memory can't be written to")
-        placed = reserve(shape, case.unwritten.dtype, name, self._fill)
+        placed = reserve(shape, case.unwritten.dtype, name, self._fill, axes=case.axes)
         self.output = self._handed(OUTPUT, placed)
         return self.output.array
 

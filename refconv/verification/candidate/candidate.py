@@ -13,7 +13,8 @@ from typing import Any
 
 from refconv.cases.recipe import OUTPUT, Recipe
 from refconv.core.checks import choice
-from refconv.core.layouts import Layouts
+from refconv.core.layouts import LAYOUTS, Layouts
+from refconv.core.operators import axes_of
 from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS
 from refconv.verification.candidate import array_kinds
@@ -81,7 +82,7 @@ class Candidate:
         self,
         case: Case,
         *,
-        layout: str = "NCHW",
+        layout: str = "",
         memory: Iterable[tuple[str, str]] = (),
         around: int | None = None,
     ) -> Outcome:
@@ -139,9 +140,12 @@ class Candidate:
             return ()
         return tuple(arrangement for arrangement in recipe.memory if self.style == "out" or arrangement[0] != OUTPUT)
 
-    def _way(self, layout: str = "NCHW", memory: Iterable[tuple[str, str]] = ()) -> Way:
-        keyword = layout if layout == "NHWC" and self.is_told_layouts else ""
-        return Way(self.arrays, self.device, self.style, Layouts.parse(layout), keyword, self.arrange, dict(memory))
+    def _way(self, layout: str = "", memory: Iterable[tuple[str, str]] = ()) -> Way:
+        axes = axes_of(self.op)
+        first, last = LAYOUTS[axes]
+        keyword = layout if layout == last and self.is_told_layouts else ""
+        layouts = Layouts.parse(layout or first, axes)
+        return Way(self.arrays, self.device, self.style, layouts, keyword, self.arrange, dict(memory))
 
     @property
     def is_layer(self) -> bool:

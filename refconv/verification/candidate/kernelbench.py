@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from refconv.arrays.interop import to_numpy
-from refconv.cases import geometry_text
+from refconv.core import operators
+from refconv.core.operators import CONV, TRANSPOSED, kind_of
 from refconv.core.optional import optional_module
 from refconv.judge.case import Case
 from refconv.verification.candidate.modules import Built, Layer
@@ -24,7 +25,12 @@ from refconv.verification.faults import WrongUse
 
 INPUTS, ARGUMENTS = "get_inputs", "get_init_inputs"
 CANDIDATE, REFERENCE = "ModelNew", "Model"
-CONVOLUTIONS = {"Conv2d": "conv2d", "ConvTranspose2d": "conv_transpose2d"}  # torch's layers, and their operators
+# torch's layers, and their operators.
+CONVOLUTIONS = {
+    f"{name}{axes}d": operators.named(kind, axes)
+    for name, kind in (("Conv", CONV), ("ConvTranspose", TRANSPOSED))
+    for axes in (1, 2, 3)
+}
 SMALL = 32  # pixels along an axis of the image on which a model is compared with the oracle
 SAMPLE = 2000  # outputs that are compared if there are more
 CALLS = 5  # of one model on the same inputs: what it keeps shows
@@ -95,9 +101,10 @@ class ModelFile:
         layer = _made(lambda: self.built(model).double().eval(), f"building {model.__name__}")
         images = _made(self.images, INPUTS)
         layers = [part for part in layer.modules() if type(part).__name__ in CONVOLUTIONS]
-        if len(layers) != 1 or len(images) != 1 or images[0].ndim != 4:
+        if len(layers) != 1 or len(images) != 1 or images[0].ndim != layers[0].weight.ndim:
             return None
-        small = images[0][:1, :, :SMALL, :SMALL].double()
+        spatial = [slice(SMALL)] * (images[0].ndim - 2)
+        small = images[0][(slice(1), slice(None), *spatial)].double()
         with torch.no_grad():
             for image in (small, images[0][:1].double()):  # a model may insist on its own size
                 try:
@@ -117,7 +124,7 @@ class ModelFile:
         """The file's own shapes, as geometries in text."""
         layer, x = self.convolution, tuple(self.images()[0].shape)
         options = {name: _pair(getattr(layer, name)) for name in ("stride", "padding", "dilation")}
-        if self.op == geometry_text.TRANSPOSED:
+        if kind_of(self.op) == TRANSPOSED:
             options["output_padding"] = _pair(layer.output_padding)
         texts = [f"{name}={value if isinstance(value, str) else 'x'.join(map(str, value))}"
                  for name, value in options.items()]  # fmt: skip
@@ -204,14 +211,14 @@ def _is_computed(layer: Any, image: Any, output: Any) -> bool:
     """Whether an output is a layer's convolution of an image and nothing else."""
     op = CONVOLUTIONS[type(layer).__name__]
     bias = None if layer.bias is None else layer.bias.detach()
-    options = {"output_padding": layer.output_padding} if op == geometry_text.TRANSPOSED else {}
-    if op == "conv2d":
+    options = {"output_padding": layer.output_padding} if kind_of(op) == TRANSPOSED else {}
+    if kind_of(op) == CONV:
         options["padding_mode"] = layer.padding_mode
     case = Case(
         op=op, input=image, weight=layer.weight.detach(), bias=bias, stride=layer.stride, padding=layer.padding,
         dilation=layer.dilation, groups=layer.groups, **options,
     )  # fmt: skip
-    sample = SAMPLE if op == "conv2d" and case.unwritten.size > SAMPLE else None
+    sample = SAMPLE if kind_of(op) == CONV and case.unwritten.size > SAMPLE else None
     return hasattr(output, "detach") and case.check(output.detach(), sample=sample).ok
 
 

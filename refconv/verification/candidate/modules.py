@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from refconv.cases.supports import LETTERS
+from refconv.core.operators import CONV, TRANSPOSED, axes_of, kind_of
 from refconv.ops.family import OPERATORS
 from refconv.verification.candidate.parameters import (
     WRAP,
@@ -21,14 +23,14 @@ from refconv.verification.candidate.parameters import (
     without_gradients,
 )
 
-LAYERS = ("conv2d", "conv_transpose2d")  # operators that a class may be a layer of
+LAYERS = (CONV, TRANSPOSED)  # kinds of operators that a class may be a layer of
 SIZES = ("in_channels", "out_channels", "kernel_size")  # what a constructor must take; perhaps without the second
 OPTIONS = ("stride", "padding", "output_padding", "dilation", "groups", "padding_mode", "bias")
 # What options have that are not taken; filters, groups and a bias are seen by the parameters' shapes.
 USUAL: Mapping[str, Any] = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1, "padding_mode": "zeros"}
 CLAIMED = ("stride", "padding", "dilation", "groups")  # of which there are claims
 PROBED = {"in_channels": 4, "out_channels": 6}  # a layer that is built to see what it is like
-TAPS = 3  # of its kernel, along both axes
+TAPS = 3  # of its kernel, along each axis
 PLAIN = ("Identity", "Dropout", "Dropout2d")  # modules that leave numbers as they are while nothing is trained
 
 
@@ -107,7 +109,7 @@ class Built(_OfLayer):
     def of(cls, candidate: Any, op: str) -> "Built":
         """The function of a class, or of a functools.partial of one."""
         layer = _class_of(candidate)
-        if op not in LAYERS:
+        if kind_of(op) not in LAYERS:
             raise NoLayer(f"{layer.__name__} is a class: must be a function for op={op!r}")
         if not _is_callable(layer):
             raise NoLayer(f"{layer.__name__} is a class without forward or __call__: {WRAP}")
@@ -133,7 +135,8 @@ class Built(_OfLayer):
         sizes = {name: size for name, size in PROBED.items() if name in self.taken}
         sizes |= {"bias": True} if "bias" in self.taken else {}
         raised: Exception | None = None
-        for kernel in [TAPS] if "kernel_size" in self.equal else [(TAPS, TAPS), TAPS]:
+        taps = (TAPS,) * axes_of(self.op)
+        for kernel in [TAPS] if "kernel_size" in self.equal else [taps, TAPS]:
             try:
                 with without_gradients():
                     layer = self.make(**sizes, kernel_size=kernel)
@@ -141,11 +144,11 @@ class Built(_OfLayer):
                 raised = raised or error
                 continue
             equal = (*self.equal, *["kernel_size"] * (kernel == TAPS and "kernel_size" not in self.equal))
-            depthwise = self.op == "conv2d" and "out_channels" not in self.taken
+            depthwise = kind_of(self.op) == CONV and "out_channels" not in self.taken
             filters = PROBED["in_channels" if depthwise else "out_channels"]
             first, second = (filters, 1) if depthwise else (filters, PROBED["in_channels"])
-            shape = (second, first) if self.op == "conv_transpose2d" else (first, second)
-            places = Places.of(layer, (*shape, TAPS, TAPS), filters)
+            shape = (second, first) if kind_of(self.op) == TRANSPOSED else (first, second)
+            places = Places.of(layer, (*shape, *taps), filters)
             return Built(self.layer, self.make, self.op, self.taken, equal, places, depthwise)
         raise NoLayer(f"{self.layer.__name__}: building one raised {type(raised).__name__}: {raised}") from raised
 
@@ -153,7 +156,7 @@ class Built(_OfLayer):
         """Build the layer, give it the numbers, and call it."""
         given = dict(zip(OPERATORS[self.op].parameters, arguments, strict=False)) | keywords
         weight, bias = given["weight"], given["bias"]
-        transposed = self.op == "conv_transpose2d"
+        transposed = kind_of(self.op) == TRANSPOSED
         first, second = weight.shape[:2]
         options = {
             "in_channels": first if transposed else second * given["groups"],
@@ -178,7 +181,7 @@ class Built(_OfLayer):
         """The options that the constructor takes; what it does not take must have its usual value."""
         accepted: dict[str, Any] = {}
         for name, value in options.items():
-            usual = value in (USUAL.get(name), (USUAL.get(name),) * 2)
+            usual = value in (USUAL.get(name), (USUAL.get(name),) * axes_of(self.op))
             if name not in self.taken:
                 if name in USUAL and not usual and name not in getattr(self.make, "keywords", {}):
                     raise NotImplementedError(f"{name}={value!r}: its constructor takes none")
@@ -204,7 +207,7 @@ class Layer(_OfLayer):
     def of(cls, layer: Any, op: str, convolution: Any = None) -> "Layer":
         """The function of an object; `convolution` has its geometry, if it has no such part itself."""
         name = type(layer).__name__
-        if op not in LAYERS:
+        if kind_of(op) not in LAYERS:
             raise NoLayer(f"an object of {name} takes images alone: must be a function for op={op!r}")
         if not hasattr(layer, "get_submodule") and is_torch(layer):
             raise NoLayer(f"an object of {name} can't be given other numbers: {WRAP}")
@@ -221,18 +224,21 @@ class Layer(_OfLayer):
     @property
     def supports(self) -> Mapping[str, Any]:
         """The only geometry that the object has; its images may be of any size."""
-        of = self.convolution
+        of, axes = self.convolution, axes_of(self.op)
+        letters = LETTERS[-axes:]
         claims: dict[str, Any] = {"padding_mode": getattr(of, "padding_mode", "zeros")}
         for name, label in (("kernel_size", "kernel"), ("stride", "stride"), ("dilation", "dilation")):
-            claims |= dict(zip((f"{label}_h", f"{label}_w"), _pair(getattr(of, name, 1)), strict=True))
+            claims |= {
+                f"{label}_{letter}": n for letter, n in zip(letters, _each(getattr(of, name, 1), axes), strict=True)
+            }
         padding = getattr(of, "padding", 0)
         if isinstance(padding, str):
             claims["padding"] = padding
         else:
-            claims |= dict(zip(("padding_h", "padding_w"), _pair(padding), strict=True))
+            claims |= {f"padding_{letter}": n for letter, n in zip(letters, _each(padding, axes), strict=True)}
         claims |= {"groups": getattr(of, "groups", 1), "channels": of.in_channels, "filters": of.out_channels}
-        if self.op == "conv_transpose2d":
-            claims["output_padding"] = list(_pair(getattr(of, "output_padding", 0)))
+        if kind_of(self.op) == TRANSPOSED:
+            claims["output_padding"] = list(_each(getattr(of, "output_padding", 0), axes))
         return {**claims, "bias": bool(self.places.bias), **self.said()}
 
 
@@ -262,10 +268,11 @@ def _weight_shape(convolution: Any, op: str) -> tuple[int, ...]:
         shape = shape_of(weight, type(convolution).__name__)
     else:
         channels, groups = (convolution.in_channels, convolution.out_channels), getattr(convolution, "groups", 1)
-        first, second = channels if op == "conv_transpose2d" else channels[::-1]
-        shape = (first, second // groups, *_pair(convolution.kernel_size))
-    if len(shape) != 4:
-        raise NoLayer(f"{type(convolution).__name__} has a weight of shape {shape}: must have four axes, for op={op!r}")
+        first, second = channels if kind_of(op) == TRANSPOSED else channels[::-1]
+        shape = (first, second // groups, *_each(convolution.kernel_size, axes_of(op)))
+    if len(shape) != axes_of(op) + 2:
+        name, axes = type(convolution).__name__, axes_of(op) + 2
+        raise NoLayer(f"{name} has a weight of shape {shape}: must have {axes} axes, for op={op!r}")
     return shape
 
 
@@ -306,5 +313,7 @@ def _is_required(parameter: inspect.Parameter) -> bool:
     )
 
 
-def _pair(value: Any) -> tuple[Any, Any]:
-    return (value[0], value[-1]) if isinstance(value, tuple | list) else (value, value)
+def _each(value: Any, axes: int) -> tuple[Any, ...]:
+    """One number for each axis, of one for all or of several."""
+    numbers = tuple(value) if isinstance(value, tuple | list) else (value,)
+    return numbers * axes if len(numbers) == 1 else numbers

@@ -5,13 +5,17 @@ file; its path is `HEADER`.
 """
 
 import ctypes
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from refconv.core.checks import integer_sides
+from refconv.core.geometry import Geometry
+from refconv.core.operators import axes_of, is_transposed
 from refconv.ops.family import OPERATORS
 
 HEADER = Path(__file__).with_name("refconv.h")
@@ -22,6 +26,10 @@ FIELDS = (
     "n", "c_in", "h", "w", "c_out", "r", "s", "stride_h", "stride_w", "pad_top", "pad_bottom", "pad_left", "pad_right",
     "dilation_h", "dilation_w", "groups", "out_h", "out_w", "output_padding_h", "output_padding_w",
 )  # fmt: skip
+# Of other numbers of axes: numbers, then arrays with one for each axis, of which the last are not used.
+NUMBERS = ("axes", "n", "c_in", "c_out", "groups")
+ALONG = ("size", "kernel", "stride", "pad_before", "pad_after", "dilation", "out", "output_padding")
+PLANAR, MOST_AXES = 2, 3
 
 _PER_CHANNEL = ("weight_scale", "weight_zero_point")
 
@@ -30,6 +38,15 @@ class Convolution(ctypes.Structure):
     """`refconv_conv2d` of `refconv.h`."""
 
     _fields_ = [(name, ctypes.c_int64) for name in FIELDS]
+
+
+class AnyConvolution(ctypes.Structure):
+    """`refconv_conv` of `refconv.h`."""
+
+    _fields_: ClassVar[list[Any]] = [
+        *((name, ctypes.c_int64) for name in NUMBERS),
+        *((name, ctypes.c_int64 * MOST_AXES) for name in ALONG),
+    ]
 
 
 class Native:
@@ -59,7 +76,8 @@ class Native:
         self._function = ctypes.CDLL(path)[symbol]
         self._function.restype = ctypes.c_int
         pointers = len(OPERATORS[op].operands) + 1
-        self._function.argtypes = [ctypes.POINTER(Convolution), *[ctypes.c_void_p] * pointers]
+        geometry = Convolution if axes_of(op) == PLANAR else AnyConvolution
+        self._function.argtypes = [ctypes.POINTER(geometry), *[ctypes.c_void_p] * pointers]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Native, (self.path, self.symbol, self.op)
@@ -79,7 +97,7 @@ class Native:
             raise NotImplementedError(f"the C ABI has no {', '.join(keywords)}")
         *values, output = arguments
         named = dict(zip(OPERATORS[self.op].parameters, values, strict=True))
-        convolution = _convolution(self.op, named)
+        convolution = (_convolution if axes_of(self.op) == PLANAR else _any_convolution)(*_call(self.op, named))
         operands = [_operand(name, named, convolution.c_out) for name in OPERATORS[self.op].operands]
         arrays = [None if array is None else _contiguous(array) for array in [*operands, output]]
         pointers = [None if array is None else array.ctypes.data for array in arrays]
@@ -107,12 +125,38 @@ def _contiguous(value: Any) -> np.ndarray:
     return array
 
 
-def _convolution(op: str, named: dict[str, Any]) -> Convolution:
+class _Call(NamedTuple):
+    """Shapes and options of a call, as a function is told them."""
+
+    input: tuple[int, ...]
+    output: tuple[int, ...]
+    output_padding: tuple[int, ...]
+    geometry: Geometry
+
+
+def _call(op: str, named: dict[str, Any]) -> _Call:
     """What a function is told of a call; raises as `refconv.conv2d` does if it is impossible."""
     g = OPERATORS[op].geometry(SimpleNamespace(**{"bias": None, "padding_mode": "zeros"} | named))
-    input, output = (g.batch, g.in_channels, *g.size), g.output_shape
-    if op == "conv_transpose2d":  # the other way round; where the output padding is large, `output` is too
-        input, output = (g.batch, *named["input"].shape[-3:]), input
-    sides, (_, c_out, *size) = chain.from_iterable(g.padding), output
-    kernel, padding = (*g.kernel, *g.stride, *sides, *g.dilation, g.groups), named.get("output_padding", (0, 0))
-    return Convolution(*input, c_out, *kernel, *size, *padding)
+    input, output, extra = (g.batch, g.in_channels, *g.size), g.output_shape, (0,) * len(g.size)
+    if is_transposed(op):  # the other way round; where the output padding is large, `output` is longer than its input
+        images = named["input"].shape if "input" in named else named["input_size"]
+        input, output, extra = (g.batch, *images[-1 - len(g.size) :]), input, tuple(named["output_padding"])
+        g = replace(g, padding=integer_sides(named["padding"], len(g.size)))  # of gradients, as it was given
+    return _Call(input, output, extra, g)
+
+
+def _convolution(input: tuple[int, ...], output: tuple[int, ...], extra: tuple[int, ...], g: Geometry) -> Convolution:
+    """Two axes."""
+    _, c_out, *size = output
+    numbers = (*g.kernel, *g.stride, *chain.from_iterable(g.padding), *g.dilation, g.groups)
+    return Convolution(*input, c_out, *numbers, *size, *extra)
+
+
+def _any_convolution(
+    input: tuple[int, ...], output: tuple[int, ...], extra: tuple[int, ...], g: Geometry
+) -> AnyConvolution:
+    """One axis, or three."""
+    (n, c_in, *size), (_, c_out, *out) = input, output
+    along = (size, g.kernel, g.stride, *zip(*g.padding, strict=True), g.dilation, out, extra)
+    arrays = ((ctypes.c_int64 * MOST_AXES)(*numbers) for numbers in along)
+    return AnyConvolution(len(size), n, c_in, c_out, g.groups, *arrays)

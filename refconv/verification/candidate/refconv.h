@@ -22,12 +22,17 @@
  *   conv2d_input      weight, grad_output (n, c_out, out_h, out_w), grad_input (n, c_in, h, w)
  *   conv2d_weight     input, grad_output, grad_weight (c_out, c_in / groups, r, s)
  *   conv2d_bias       grad_output, grad_bias (c_out); only n, c_out, out_h and out_w matter
+ *   conv_transpose2d_input   weight, grad_output (n, c_out, out_h, out_w), grad_input (n, c_in, h, w)
+ *   conv_transpose2d_weight  input, grad_output, grad_weight (c_in, c_out / groups, r, s)
  *   conv2d_integer    input, weight, input_zero_point (1), weight_zero_point (c_out), output of int32
  *   conv2d_quantized  input, input_scale (1), input_zero_point (1), weight, weight_scale (c_out),
  *                     weight_zero_point (c_out), output_scale (1), output_zero_point (1), bias (c_out) of int32 or NULL,
  *                     output; scales are float
  *
  * The gradients have the geometry of the convolution that they are gradients of.
+ *
+ * With one spatial axis or three (conv1d, conv3d_input, ...) the same arrays come, with one spatial axis or three, and a
+ * refconv_conv in place of the refconv_conv2d.
  */
 #ifndef REFCONV_H
 #define REFCONV_H
@@ -45,7 +50,16 @@ typedef struct {
     int64_t dilation_h, dilation_w;
     int64_t groups;
     int64_t out_h, out_w;                              /* the output */
-    int64_t output_padding_h, output_padding_w;        /* of conv_transpose2d; else 0 */
+    int64_t output_padding_h, output_padding_w;        /* of transposed convolutions and their gradients; else 0 */
 } refconv_conv2d;
+
+typedef struct {
+    int64_t axes;                                      /* 1 or 3: so many numbers of each array are used, (d, h, w) */
+    int64_t n, c_in, c_out, groups;
+    int64_t size[3];                                   /* the input */
+    int64_t kernel[3], stride[3], pad_before[3], pad_after[3], dilation[3];
+    int64_t out[3];                                    /* the output */
+    int64_t output_padding[3];                         /* of transposed convolutions and their gradients; else 0 */
+} refconv_conv;
 
 #endif

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from refconv.core.operators import is_transposed
 from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS
 from refconv.verification.diagnose import arithmetic
@@ -54,6 +55,9 @@ class Alteration:
         return case.expected() if result is None else result
 
 
+PLANAR = 2  # axes: only of two is one the other
+
+
 def alterations() -> tuple[Alteration, ...]:
     """All alterations; one whose argument a case does not have changes nothing in it."""
     return _ALTERATIONS
@@ -73,13 +77,13 @@ def _called(change: Change) -> Compute:
 
 def _axes(name: str, way: Callable[[Any, Any], tuple[Any, Any]]) -> Change:
     """Change a parameter's values for height and width."""
-    return lambda case: {name: way(*getattr(case.geometry, name))}
+    return lambda case: {name: way(*getattr(case.geometry, name))} if case.axes == PLANAR else {}
 
 
 def _without(name: str, axes: Sequence[int], nothing: Any) -> Change:
     """Put a parameter's neutral value for some axes."""
     return lambda case: {
-        name: tuple(nothing if axis in axes else value for axis, value in enumerate(getattr(case.geometry, name)))
+        name: tuple(nothing if axis in axes else n for axis, n in enumerate(getattr(case.geometry, name), -case.axes))
     }
 
 
@@ -89,11 +93,15 @@ def _sides(way: Callable[[int, int], tuple[int, int]]) -> Change:
 
 
 def _groups_for_dilation(axis: int) -> Change:
-    return lambda case: {"groups": case.geometry.dilation[axis], "dilation": (case.geometry.groups,) * 2}
+    def change(case: Case) -> dict[str, Any]:
+        dilation = case.geometry.dilation[axis:][:1]
+        return {"groups": dilation[0], "dilation": (case.geometry.groups,) * case.axes} if dilation else {}
+
+    return change
 
 
 def _reordered(case: Case) -> dict[str, Any]:
-    return {"padding": tuple(zip(*case.geometry.padding, strict=True))}
+    return {"padding": tuple(zip(*case.geometry.padding, strict=True))} if case.axes == PLANAR else {}
 
 
 _WAYS: dict[str, tuple[Callable[[Any, Any], tuple[Any, Any]], str]] = {
@@ -104,9 +112,10 @@ _WAYS: dict[str, tuple[Callable[[Any, Any], tuple[Any, Any]], str]] = {
 
 
 _PARTS: tuple[tuple[Sequence[int], str, str], ...] = (
-    ((0, 1), "", ""),
-    ((0,), "-of-height", " of the height"),
-    ((1,), "-of-width", " of the width"),
+    ((-3, -2, -1), "", ""),
+    ((-3,), "-of-depth", " of the depth"),
+    ((-2,), "-of-height", " of the height"),
+    ((-1,), "-of-width", " of the width"),
 )
 
 
@@ -140,7 +149,7 @@ def _by_sides() -> Iterator[Alteration]:
 
 def _by_parameters() -> Iterator[Alteration]:
     """Parameters taken for each other."""
-    for axis, words in enumerate(("height", "width")):
+    for axis, words in ((-2, "height"), (-1, "width")):
         summary = f"groups and dilation of the {words} taken for each other"
         yield Alteration(f"groups-for-dilation-of-{words}", "axis_mixup", summary, _called(_groups_for_dilation(axis)))
     yield Alteration(
@@ -156,12 +165,10 @@ def _of_output_padding() -> Iterator[Alteration]:
     for axes, suffix, words in _PARTS:
 
         def change(case: Case, axes: Sequence[int] = axes) -> dict[str, Any]:
-            if case.op != "conv_transpose2d":
+            if not is_transposed(case.op):
                 return {}
-            given: Any = case.output_padding
-            if isinstance(given, int):
-                given = (given, given)
-            return {"output_padding": tuple(0 if axis in axes else extra for axis, extra in enumerate(given))}
+            given = enumerate(case.call.output_padding, -case.axes)  # type: ignore[arg-type]  # a case has a tuple
+            return {"output_padding": tuple(0 if axis in axes else extra for axis, extra in given)}
 
         summary = f"output padding{words} ignored"
         yield Alteration(f"output-padding{suffix}-ignored", "transposed_geometry", summary, _called(change))

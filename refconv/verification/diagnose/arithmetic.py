@@ -13,15 +13,16 @@ import ml_dtypes
 import numpy as np
 
 from refconv.core import formats
+from refconv.core.operators import CONV, INPUT, TRANSPOSED, TRANSPOSED_INPUT, kind_of, like
 from refconv.judge.case import Case
 
 Compute: TypeAlias = Callable[[Case], np.ndarray | None]
 
 # Sums that are computed product by product, or image by image, have at most so many: each takes a call.
 MOST_PARTS = 128
-# The operators whose sums of products run over all of a weight but one axis, and that axis.
-OF_WEIGHT = {"conv2d": 0, "conv2d_input": 1, "conv_transpose2d": 1}
-OF_IMAGES = ("conv2d_weight", "conv2d_bias")  # whose sums run over images
+# The kinds of operators whose sums of products run over all of a weight but one axis, and that axis.
+OF_WEIGHT = {CONV: 0, TRANSPOSED_INPUT: 0, INPUT: 1, TRANSPOSED: 1}
+OF_IMAGES = ("weight", "bias")  # what results are like whose sums run over images
 NARROW = ("float16", "bfloat16")
 FLUSHES = "direct:{accumulator},flush_to_zero"
 
@@ -144,9 +145,10 @@ def _products(narrow: str) -> Compute:
     dtype = formats.parse("dtype", narrow)
 
     def compute(case: Case) -> np.ndarray | None:
-        if case.op not in OF_WEIGHT or not _real(case):
+        kind = kind_of(case.op)
+        if kind not in OF_WEIGHT or not _real(case):
             return None
-        weight, kept = case.weight, OF_WEIGHT[case.op]
+        weight, kept = case.weight, OF_WEIGHT[kind]
         if weight.size > MOST_PARTS * max(1, weight.shape[kept]):
             return None
         places = np.ndindex(*weight.shape[:kept], 1, *weight.shape[kept + 1 :])
@@ -159,17 +161,22 @@ def _products(narrow: str) -> Compute:
                 product = _wide(case, weight=single, bias=None).expected()
                 total = total + product.astype(dtype).astype(np.float64)
             if case.bias is not None:
-                total = total + case.bias.astype(np.float64)[:, None, None]
+                total = total + _spread_bias(case)
             result: np.ndarray = np.asarray(total).astype(case.unwritten.dtype)
         return result if result.shape == case.unwritten.shape else None
 
     return compute
 
 
+def _spread_bias(case: Case) -> np.ndarray:
+    """The bias in float64, one for all outputs of a channel."""
+    return case.bias.astype(np.float64).reshape(-1, *(1 for _ in range(case.axes)))  # type: ignore[union-attr]  # it has
+
+
 def _by_images(case: Case) -> np.ndarray | None:
-    if case.op not in OF_IMAGES or not _real(case) or not 1 < case.geometry.batch <= MOST_PARTS:
+    if like(case.op) not in OF_IMAGES or not _real(case) or not 1 < case.geometry.batch <= MOST_PARTS:
         return None
-    images = [name for name in case.arrays if getattr(case, name).ndim == 4]
+    images = [name for name in case.arrays if getattr(case, name).ndim == case.axes + 2]
     total: Any = 0.0
     with np.errstate(all="ignore"):
         for n in range(case.geometry.batch):
@@ -184,7 +191,7 @@ def _bias_after_rounding(case: Case) -> np.ndarray | None:
         return None
     with np.errstate(all="ignore"):
         bare = replace(case, bias=None).expected().astype(np.float64)
-        result: np.ndarray = (bare + case.bias.astype(np.float64)[:, None, None]).astype(case.unwritten.dtype)
+        result: np.ndarray = (bare + _spread_bias(case)).astype(case.unwritten.dtype)
     return result
 
 

@@ -3,6 +3,8 @@
 Knows arrays and geometries; not who computed them, and nothing of mutants.
 """
 
+import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -12,7 +14,9 @@ import numpy as np
 
 from refconv.core import formats
 from refconv.core.geometry import Axis, Geometry
+from refconv.core.operators import axes_of, like
 
+PLANAR = 2
 BLOCKS = (2, 4, 8, 16, 32)
 MOSTLY = 0.75  # share of the shapes that a formula must give: now and then a size has another reason
 MOST_BIASES = 64  # more of them are not compared with each other's channels
@@ -22,6 +26,8 @@ NEARLY_ALL = 0.98  # share of the elements that are wrong "everywhere": by chanc
 @dataclass(frozen=True, eq=False)
 class Wrong:
     """An output of the right shape in which elements are wrong, all arrays (N, C, H, W) or (C_out, C_in, R, S).
+
+    With other numbers of spatial axes likewise.
 
     Attributes
     ----------
@@ -74,7 +80,7 @@ def regions(wrongs: Sequence[Wrong]) -> tuple[str, ...]:
     >>> regions([Wrong("conv2d", None, mask, mask, mask)])[:2]
     ('last column', 'columns beyond the last whole block of 2')
     """
-    wrongs = [wrong for wrong in wrongs if wrong.mask.ndim == 4 and wrong.mask.any()]
+    wrongs = [wrong for wrong in wrongs if wrong.mask.ndim == axes_of(wrong.op) + 2 and wrong.mask.any()]
     if not wrongs:
         return ()
     named_shares = []
@@ -98,11 +104,14 @@ def _share(region: Region, wrongs: Sequence[Wrong]) -> float:
 
 
 def _along(axis: int, chosen: Callable[[np.ndarray, Wrong], np.ndarray]) -> Region:
-    """The elements whose index along an axis is among those chosen."""
+    """The elements whose index along an axis is among those chosen; spatial axes are counted from the last one."""
 
-    def region(wrong: Wrong) -> np.ndarray:
+    def region(wrong: Wrong) -> np.ndarray | None:
+        ndim = wrong.mask.ndim
+        if axis < 2 - ndim:  # no spatial one
+            return None
         index = np.arange(wrong.mask.shape[axis])
-        inside: np.ndarray = chosen(index, wrong).reshape([-1 if other == axis else 1 for other in range(4)])
+        inside: np.ndarray = chosen(index, wrong).reshape([-1 if other == axis % ndim else 1 for other in range(ndim)])
         return inside
 
     return region
@@ -114,9 +123,9 @@ def _beyond(block: int) -> Callable[[np.ndarray, Wrong], np.ndarray]:
 
 def _pixels_beyond(block: int) -> Region:
     def region(wrong: Wrong) -> np.ndarray:
-        height, width = wrong.mask.shape[2:]
-        pixels = height * width
-        inside: np.ndarray = (np.arange(pixels) >= pixels // block * block).reshape(1, 1, height, width)
+        size = wrong.mask.shape[2:]
+        pixels = math.prod(size)
+        inside: np.ndarray = (np.arange(pixels) >= pixels // block * block).reshape(1, 1, *size)
         return inside
 
     return region
@@ -133,9 +142,9 @@ def _residue(axis: int) -> Callable[[np.ndarray, Wrong], np.ndarray]:
 
     def chosen(index: np.ndarray, wrong: Wrong) -> np.ndarray:
         g = wrong.geometry
-        if g is None or wrong.op not in ("conv2d_input", "conv_transpose2d"):
+        if g is None or like(wrong.op) != "input":
             return np.ones(len(index), bool)
-        off: np.ndarray = (index + g.padding[axis - 2][0]) % g.stride[axis - 2] != 0
+        off: np.ndarray = (index + g.padding[axis][0]) % g.stride[axis] != 0
         return off
 
     return chosen
@@ -144,32 +153,33 @@ def _residue(axis: int) -> Callable[[np.ndarray, Wrong], np.ndarray]:
 def padded(wrong: Wrong, side: int | None = None) -> np.ndarray | None:
     """Outputs of a forward convolution whose receptive field meets the padding: (before, after) or any side."""
     g = wrong.geometry
-    if g is None or wrong.op in ("conv2d_weight", "conv_transpose2d", "conv2d_input"):
+    if g is None or like(wrong.op) != "output":
         return None
     meets = []
-    for axis in range(2):
+    for axis in range(len(g.size)):
         first = np.arange(g.output_size[axis]) * g.stride[axis] - g.padding[axis][0]
         last = first + g.dilation[axis] * (g.kernel[axis] - 1)
         both = first < 0, last >= g.size[axis]
         meets.append(both[0] | both[1] if side is None else both[side])
-    inside = meets[0][:, None] | meets[1]
+    inside = functools.reduce(np.logical_or, np.ix_(*meets))
     return inside[None, None] if inside.shape == wrong.mask.shape[2:] else None
 
 
-_AXES = (("image", "images"), ("channel", "channels"), ("row", "rows"), ("column", "columns"))
+_AXES = {0: ("image", "images"), 1: ("channel", "channels"), -3: ("plane", "planes"), -2: ("row", "rows"),
+         -1: ("column", "columns")}  # fmt: skip
 
 
 def _named_regions() -> Iterator[tuple[str, Region]]:
-    for axis, (singular, many) in enumerate(_AXES):
+    for axis, (singular, many) in _AXES.items():
         yield f"last {singular}", _along(axis, lambda index, _: index == len(index) - 1)
         yield f"first {singular}", _along(axis, lambda index, _: index == 0)
         yield f"{many} after the first", _along(axis, lambda index, _: index > 0)
         yield f"{many} from 65536 on", _along(axis, lambda index, _: index >= 2**16)
-    for axis in (2, 3):
+    for axis in (-3, -2, -1):
         many = _AXES[axis][1]
         yield f"{many} off the stride's first residue", _along(axis, _residue(axis))
         yield f"every second of the {many}", _along(axis, lambda index, _: index % 2 == 1)
-    for block, axis in product(BLOCKS, (1, 2, 3)):
+    for block, axis in product(BLOCKS, (1, -3, -2, -1)):
         yield f"{_AXES[axis][1]} beyond the last whole block of {block}", _along(axis, _beyond(block))
     for block in BLOCKS[1:]:
         yield f"pixels beyond the last whole block of {block}", _pixels_beyond(block)
@@ -222,16 +232,17 @@ def _moved(wrong: Wrong) -> bool:
 
 def _offset(wrong: Wrong) -> bool:
     """Whether each wrong channel lacks its bias, or has another channel's."""
-    if wrong.bias is None or wrong.mask.ndim != 4 or wrong.bias.shape != wrong.mask.shape[1:2]:
+    spatial = tuple(range(2, wrong.mask.ndim))
+    if wrong.bias is None or not spatial or wrong.bias.shape != wrong.mask.shape[1:2]:
         return False
     actual, expected = _floats(wrong)
     bias = wrong.bias.astype(np.complex128)
     others = np.zeros(1) if len(bias) > MOST_BIASES else np.append(bias, 0)
     with np.errstate(all="ignore"):
-        right = (expected - bias[:, None, None])[..., None] + others
+        right = (expected - bias.reshape(-1, *(1 for _ in spatial)))[..., None] + others
         close = np.isclose(actual[..., None], right, rtol=_tolerance(wrong), atol=1e-6 * np.abs(bias).max(initial=0))
     # In every wrong channel of an image: one other bias, or none, explains all of its elements.
-    return bool(close.all(axis=(2, 3)).any(axis=-1)[wrong.mask.any(axis=(2, 3))].all())
+    return bool(close.all(axis=spatial).any(axis=-1)[wrong.mask.any(axis=spatial)].all())
 
 
 def _tolerance(wrong: Wrong) -> float:
@@ -299,27 +310,28 @@ def sizes(shapes: Sequence[Shapes], op: str) -> tuple[str, ...]:
     ('height 5, not 3: without the dilation',)
     """
     faults = []
-    for axis, name in enumerate(_NAMES.get(op, _NAMES["conv2d"]), -4):
+    names = _names(op)
+    for axis, name in enumerate(names, -len(names)):
         wrong = [both for both in (shape.at(axis) for shape in shapes) if both and both[0] != both[1]]
         if wrong:
             got, expected = wrong[0]
-            why = _formula(shapes, op, axis) if axis >= -2 else ""
+            why = _formula(shapes, op, axis) if axis >= -axes_of(op) else ""
             faults.append(f"{name} {got}, not {expected}" + (f": {why}" if why else ""))
     axes = [shape for shape in shapes if len(shape.actual) != len(shape.expected)]
     return (*(f"{len(shape.actual)} axes, not {len(shape.expected)}" for shape in axes[:1]), *faults)
 
 
-FORWARD = ("conv2d", "conv2d_integer", "conv2d_quantized")
-INPUT_LIKE = ("conv2d_input", "conv_transpose2d")  # whose results have the size of the forward convolution's input
-_NAMES = {
-    "conv2d": ("batch", "channels", "height", "width"),
-    "conv2d_weight": ("filters", "channels", "kernel height", "kernel width"),
-}
+def _names(op: str) -> tuple[str, ...]:
+    """What the axes of a result are called."""
+    sizes = ("depth", "height", "width")[-axes_of(op) :]
+    if like(op) == "weight":
+        return ("filters", "channels", *(f"kernel {size}" for size in sizes))
+    return ("batch", "channels", *sizes)
 
 
 def _formula(shapes: Sequence[Shapes], op: str, axis: int) -> str:
     """By which wrong formula (almost) all sizes come about, those that are right among them."""
-    formulas = _FORMULAS if op in FORWARD else _INPUT_FORMULAS if op in INPUT_LIKE else {}
+    formulas = {"output": _FORMULAS, "input": _INPUT_FORMULAS}.get(like(op), {})
     for name, size in formulas.items():
         if sum(_is_of(shape, axis, size) for shape in shapes) >= MOSTLY * len(shapes):
             return name
@@ -330,7 +342,8 @@ def _is_of(shapes: Shapes, axis: int, size: Callable[[Axis, Axis], int]) -> bool
     g, both = shapes.geometry, shapes.at(axis)
     if g is None or not both:
         return False
-    return both[0] == max(0, size(g.axes[axis], g.axes[-3 - axis]))
+    other = g.axes[-3 - axis] if len(g.axes) == PLANAR else g.axes[axis]  # of three axes, no one is the other
+    return both[0] == max(0, size(g.axes[axis], other))
 
 
 def _size(a: Axis, **changed: Any) -> int:

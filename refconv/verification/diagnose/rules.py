@@ -5,6 +5,7 @@ Knows findings; not how they are obtained.
 
 from collections.abc import Callable
 
+from refconv.core.operators import INPUT, TRANSPOSED, WEIGHT, is_transposed, kind_of, like
 from refconv.verification.diagnose.findings import Findings, Suspect
 from refconv.verification.examine import property_names
 
@@ -83,9 +84,9 @@ RULES: tuple[tuple[str, Callable[[Findings], bool]], ...] = (
     ("groups_indexing", lambda f: bool(f.sizes) and f.when("groups", "depthwise", "grouped")),
     ("shape_formula", lambda f: bool(f.sizes) and f.when("padding 'same'") and f.when("dilation", "even dilation")),
     ("pad_side", lambda f: f.when("unequal sides", "padding 'same'", "padding mode", "padding on one side")),
-    ("shape_formula", lambda f: bool(f.sizes) and f.op not in ("conv_transpose2d", "conv2d_input", "conv2d_weight")),
-    ("shape_formula", lambda f: f.op == "conv_transpose2d" and any(": without" in size for size in f.sizes)),
-    ("transposed_geometry", lambda f: bool(f.sizes) and f.op == "conv_transpose2d"),
+    ("shape_formula", lambda f: bool(f.sizes) and like(f.op) in ("output", "bias")),
+    ("shape_formula", lambda f: kind_of(f.op) == TRANSPOSED and any(": without" in size for size in f.sizes)),
+    ("transposed_geometry", lambda f: bool(f.sizes) and kind_of(f.op) == TRANSPOSED),
     ("bwd_geometry", lambda f: bool(f.sizes)),
     ("quant_padding", lambda f: f.where("where") and "8-bit integers" in f.shared),
     ("pad_boundary", lambda f: f.where("where") or f.when("output smaller")),
@@ -96,8 +97,8 @@ RULES: tuple[tuple[str, Callable[[Findings], bool]], ...] = (
     ("groups_indexing", lambda f: f.where("groups after", "last group") and "groups > 1" in f.shared),
     ("tile_tail", lambda f: f.when("channels no", "channels of a group no", "filters of a group no", "taps no")),
     ("tile_tail", lambda f: f.where("last", "rows beyond", "columns beyond", "channels beyond", "pixels beyond")),
-    ("transposed_geometry", lambda f: f.op == "conv_transpose2d" and f.when("output padding", "padding")),
-    ("bwd_geometry", lambda f: f.when("dilation", "even dilation") and f.op in ("conv2d_input", "conv2d_weight")),
+    ("transposed_geometry", lambda f: is_transposed(f.op) and f.when("output padding", "padding")),
+    ("bwd_geometry", lambda f: f.when("dilation", "even dilation") and kind_of(f.op) in (INPUT, WEIGHT)),
     ("param_ignored", lambda f: f.when("dilation", "even dilation")),
     ("groups_indexing", lambda f: f.when("groups", "depthwise", "grouped")),
     ("groups_indexing", lambda f: "the right values in other places" in f.values and "groups > 1" in f.shared),

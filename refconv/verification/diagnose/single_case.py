@@ -11,6 +11,7 @@ import numpy as np
 
 from refconv.cases.recipe import Recipe
 from refconv.core import formats
+from refconv.core.operators import CONV, kind_of, like
 from refconv.judge.bounds import Model
 from refconv.judge.case import Case
 from refconv.judge.comparison import SUSPICIOUS, Comparison
@@ -25,7 +26,7 @@ from refconv.verification.examine.property_names import VALUES
 
 GATED = "-if-"  # in the name of a mutant that is wrong under a condition: one case can't show a condition
 TELLING = 6  # fewest different wrong outputs by which one case tells a mistake: fewer may be so by chance
-WITH_IMAGES = ("conv2d", "conv_transpose2d", "conv2d_input")  # whose result has a part for each image
+WITH_IMAGES = ("output", "input")  # what results are like that have a part for each image
 MOSTLY = 0.75  # share of a region that must be wrong
 MOST = 2**23  # products of a case on which all known mistakes are tried within seconds
 
@@ -99,8 +100,9 @@ def _with_place(made: Diagnosis, failing: Failing) -> Diagnosis:
     text = made.text.replace(said, kept * bool(positions)) if made.positions else made.text
     ends = [(int(index.min()), int(index.max()), size)
             for index, size in zip(np.nonzero(view.mask), view.mask.shape, strict=True)]  # fmt: skip
-    first = "filters" if failing.case.op in ("conv2d_weight", "conv2d_bias") else "images"
-    names = (first, "channels", "rows", "columns")[: view.mask.ndim]
+    case = failing.case
+    first = "images" if like(case.op) in WITH_IMAGES else "filters"
+    names = (first, "channels", *("planes", "rows", "columns")[-case.axes :])[: view.mask.ndim]
     box = [
         f"{name} {low} to {high} of {size}"
         for name, (low, high, size) in zip(names, ends, strict=True)
@@ -120,14 +122,15 @@ def _is_filled(name: str, view: regions.Wrong) -> bool:
 def _part(case: Case, actual: np.ndarray, worst: tuple[int, ...] | None) -> tuple[Case, np.ndarray] | None:
     """Of a large layer the image of the worst output, and its group or filters around its own; else None."""
     g = case.geometry
-    if g.products <= MOST or case.op not in WITH_IMAGES or actual.shape != case.unwritten.shape or actual.ndim != 4:
+    whole = actual.shape == case.unwritten.shape and actual.ndim == case.axes + 2
+    if g.products <= MOST or like(case.op) not in WITH_IMAGES or not whole:
         return None
     image, channel, *_ = worst or (0, 0)
     part, result = parts.image(case, actual, image)
     if g.groups > 1:
         return parts.group(part, result, channel * g.groups // actual.shape[1])
     number = max(1, MOST // (g.terms * math.prod(g.output_size)))
-    if case.op != "conv2d" or number >= g.out_channels:
+    if kind_of(case.op) != CONV or number >= g.out_channels:
         return part, result
     start = max(0, min(channel - number // 2, g.out_channels - number))
     filters = slice(start, start + number)

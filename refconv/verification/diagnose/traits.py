@@ -13,7 +13,7 @@ import numpy as np
 from refconv.cases.recipe import OFFSETS, OUTPUT, Recipe
 from refconv.core import formats
 from refconv.core.geometry import Axis, Geometry
-from refconv.core.layouts import Layouts, result_name
+from refconv.core.layouts import LAYOUTS, Layouts, result_name
 from refconv.core.padding import MODES
 from refconv.verification.candidate.arrangements import outline
 from refconv.verification.candidate.call import IMAGES
@@ -52,10 +52,11 @@ def _of_memory(recipe: Recipe) -> Iterator[str]:
         yield from (f"{name} {trait}" for trait, of_trait in OF_MEMORY.items() if way in of_trait)
     for name in dict.fromkeys((*recipe.shapes(), *ways)):
         way = ways.get(name, "contiguous")
-        view, aligned = outline(_shape(recipe, name), recipe.dtype, way)
-        if way != "broadcast" and view.ndim > 2:
+        axes = len(recipe.geometry.size)
+        view, aligned = outline(_shape(recipe, name), recipe.dtype, way, axes)
+        if way != "broadcast" and view.ndim > axes:
             yield from [f"{name} in C order"] * view.flags.c_contiguous
-            yield from [f"{name} channels last"] * np.moveaxis(view, -3, -1).flags.c_contiguous
+            yield from [f"{name} channels last"] * np.moveaxis(view, -1 - axes, -1).flags.c_contiguous
         yield from (f"{name} not aligned to {size} bytes" for size in ALIGNMENTS if aligned < size)
 
 
@@ -67,7 +68,8 @@ def _shape(recipe: Recipe, name: str) -> tuple[int, ...]:
         shape = (case.unwritten if name == OUTPUT else getattr(case, name)).shape
     elif name in IMAGES and not recipe.batched:
         shape = shape[1:]
-    layouts, role = Layouts.parse(recipe.layout), result_name(recipe.op) if name == OUTPUT else name
+    layouts = Layouts.parse(recipe.layout, len(recipe.geometry.size))
+    role = result_name(recipe.op) if name == OUTPUT else name
     return layouts.size(role, shape, recipe.geometry.groups)
 
 
@@ -75,8 +77,10 @@ def _shape(recipe: Recipe, name: str) -> tuple[int, ...]:
 def _of_geometry(g: Geometry) -> tuple[str, ...]:
     names = [name for name, holds in OF_GEOMETRIES.items() if holds(g)]
     for name, holds_of_axis in OF_AXES.items():
-        where = [way for way, axis in zip(("height", "width"), g.axes, strict=True) if holds_of_axis(axis)]
-        names += [name] * bool(where) + [f"{name} ({way})" for way in where] + [f"{name} (both)"] * (len(where) == 2)
+        sizes = ("depth", "height", "width")[-len(g.axes) :]
+        where = [way for way, axis in zip(sizes, g.axes, strict=True) if holds_of_axis(axis)]
+        of_all = [f"{name} ({('', 'both', 'all')[len(g.axes) - 1]})"] * (len(where) == len(g.axes) > 1)
+        names += [name] * bool(where) + [f"{name} ({way})" for way in where] + of_all
     names += [name for name, holds_of_axis in OF_BOTH_AXES.items() if all(map(holds_of_axis, g.axes))]
     return tuple(names)
 
@@ -91,7 +95,7 @@ def _not_finite(recipe: Recipe) -> bool:
 
 # Of two traits that tell as much the first is named; so the more telling ones stand first.
 OF_CALLS: dict[str, Callable[[Recipe], bool]] = {
-    "layout NHWC": lambda recipe: recipe.layout == "NHWC",
+    "layout NHWC": lambda recipe: recipe.layout in (last for _, last in LAYOUTS.values()),
     "NaN or infinity": _not_finite,
     "narrow format": lambda recipe: np.dtype(recipe.dtype) in formats.NARROW,
     "8-bit integers": lambda recipe: recipe.dtype in ("int8", "uint8"),
@@ -100,7 +104,7 @@ OF_CALLS: dict[str, Callable[[Recipe], bool]] = {
     "padding 'same_upper'": lambda recipe: recipe.padding == "same_upper",
     "padding 'same_lower'": lambda recipe: recipe.padding == "same_lower",
     "output padding": lambda recipe: any(recipe.output_padding),
-    "output padding (height)": lambda recipe: recipe.output_padding[0] > 0,
+    "output padding (height)": lambda recipe: any(recipe.output_padding[-2:-1]),
     "output padding (width)": lambda recipe: recipe.output_padding[-1] > 0,
     "no batch axis": lambda recipe: not recipe.batched,
     "zero points": lambda recipe: recipe.quantisation not in ("", "plain"),

@@ -4,13 +4,27 @@ Knows cases and recipes; nothing of candidates but one result.
 """
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
+from refconv import ops
 from refconv.cases.recipe import Recipe
 from refconv.core.formats import FLOATS
+from refconv.core.operators import (
+    BIAS,
+    CONV,
+    INPUT,
+    TRANSPOSED,
+    TRANSPOSED_INPUT,
+    TRANSPOSED_WEIGHT,
+    WEIGHT,
+    is_transposed,
+    kind_of,
+    named,
+)
 from refconv.judge.case import Case
-from refconv.ops import convolution, family, gradients
+from refconv.ops import family
 
 
 def applies(recipe: Recipe, case: Case) -> bool:
@@ -28,30 +42,37 @@ def sides(case: Case, result: np.ndarray, seed: int) -> tuple[Fraction, Fraction
     y = np.random.default_rng(seed).integers(-3, 4, result.shape).astype(np.float64)
     bias = Fraction(0)
     if case.bias is not None:
-        bias = _dot(y.sum(axis=tuple(axis for axis in range(y.ndim) if axis != y.ndim - 3)), case.bias)
+        channels = y.ndim - case.axes - 1
+        bias = _dot(y.sum(axis=tuple(axis for axis in range(y.ndim) if axis != channels)), case.bias)
     return _dot(result, y) - bias, _other_side(case, y)
 
 
 def _other_side(case: Case, y: np.ndarray) -> Fraction:
     """<x, f*(y)>, x being the first array of the call."""
-    g, weight = case.geometry, case.arrays.get("weight", np.zeros(0)).astype(float)
-    where = (g.stride, g.padding, g.dilation, g.groups)
-    if case.op == "conv2d":
-        return _dot(
-            case.input, gradients.conv2d_input(case.input.shape, weight, y, *where, padding_mode=g.padding_mode)
-        )
-    if case.op == "conv2d_bias":
-        return _dot(case.grad_output, np.broadcast_to(y[:, None, None], case.grad_output.shape))
-    if case.op == "conv2d_weight":
-        first, second = (
-            case.grad_output,
-            convolution.conv2d(case.input.astype(float), y, None, *where, padding_mode=g.padding_mode),
-        )
-        return _dot(first, second)
-    first = case.input if case.op == "conv_transpose2d" else case.grad_output
-    forward = convolution.conv2d(y, weight, None, *where, padding_mode=g.padding_mode)
-    # Output padding that reaches the stride makes the forward result longer: what is beyond the input is zero.
-    return _dot(first, forward[..., : first.shape[-2], : first.shape[-1]])
+    g, kind, first = case.geometry, kind_of(case.op), case.arrays[family.OPERATORS[case.op].first]
+    if kind == BIAS:
+        spread = y.reshape(-1, *(1 for _ in range(case.axes)))
+        return _dot(first, np.broadcast_to(spread, first.shape))
+
+    def other(kind: str, *arguments: Any) -> np.ndarray:
+        options: dict[str, Any] = {}
+        where: tuple[Any, ...]
+        if is_transposed(case.op):
+            where = (g.stride, case.padding, case.output_padding, g.groups, g.dilation)
+        else:
+            where = (g.stride, g.padding, g.dilation, g.groups)
+            options["padding_mode"] = g.padding_mode
+        result: np.ndarray = getattr(ops, named(kind, case.axes))(*arguments, *where, **options)
+        return result
+
+    forward = TRANSPOSED if is_transposed(case.op) else CONV
+    if kind in (WEIGHT, TRANSPOSED_WEIGHT):
+        return _dot(case.grad_output, other(forward, case.input.astype(float), y, None))
+    weight = case.weight.astype(float)
+    if kind in (CONV, TRANSPOSED):
+        gradient = INPUT if kind == CONV else TRANSPOSED_INPUT
+        return _dot(first, other(gradient, first.shape, weight, y))
+    return _dot(first, other(forward, y, weight, None))
 
 
 def _dot(left: np.ndarray, right: np.ndarray) -> Fraction:

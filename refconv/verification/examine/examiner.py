@@ -19,6 +19,7 @@ from refconv.cases.recipe import Recipe
 from refconv.cases.supports import Supports
 from refconv.cases.values import ANYTHING, values_of
 from refconv.core import formats
+from refconv.core.operators import CONV, kind_of
 from refconv.judge.bounds import Claim, model_of
 from refconv.judge.case import Case
 from refconv.judge.comparison import Comparison
@@ -147,7 +148,7 @@ class Examiner:
         """
         model_allows = (model := model_of(self.model, case)) is None or model.unit > 0
         few = case.unwritten.size <= MANY or case.geometry.products <= LONG
-        if case.op != "conv2d" or case.overflow != "raise" or few or case.adds_exactly or not model_allows:
+        if kind_of(case.op) != CONV or case.overflow != "raise" or few or case.adds_exactly or not model_allows:
             return None
         return min(MOST_SAMPLED, max(LEAST_SAMPLED, GATHERED // case.geometry.terms))
 
@@ -253,7 +254,7 @@ def _after_others(by: Examiner, recipe: Recipe, case: Case) -> list[Finding]:
     if by.repeats or not isinstance(recipe, Recipe):  # a layer over a real image has its size
         return []
     v = values_of(replace(recipe, memory=()))
-    smaller = v._replace(height=max(1, v.height - 1), width=max(1, v.width - 2))
+    smaller = v._replace(height=max(1, v.height - 1), width=max(1, v.width - 2))  # of three axes, the last two
     other = fitted(recipe.op, smaller, limit=size_of(v))
     other_case = other.case()
     if other.geometry == recipe.geometry or not (by.allowed.allows(other) and by.is_supported(other_case)):

@@ -11,6 +11,7 @@ import numpy as np
 
 from refconv.cases.recipe import Recipe
 from refconv.cases.values import recipe_of, values_of
+from refconv.core.operators import like
 from refconv.judge.case import Case
 from refconv.judge.case_code import QUANTIZATION
 from refconv.verification.candidate.call import IMAGES
@@ -18,12 +19,12 @@ from refconv.verification.candidate.call import IMAGES
 
 def has_images(recipe: Recipe, case: Case) -> bool:
     """Whether there are several images, each with a part of the result."""
-    return recipe.batched and case.geometry.batch > 1 and case.op not in ("conv2d_weight", "conv2d_bias")
+    return recipe.batched and case.geometry.batch > 1 and like(case.op) in ("output", "input")
 
 
 def has_groups(recipe: Recipe, case: Case) -> bool:
     """Whether there are several groups."""
-    return recipe.batched and case.groups > 1 and case.op != "conv2d_bias"
+    return recipe.batched and case.groups > 1 and like(case.op) != "bias"
 
 
 def images_of(recipe: Recipe, case: Case, result: np.ndarray) -> Iterator[tuple[str, Case, np.ndarray]]:
@@ -53,7 +54,7 @@ def image(case: Case, result: np.ndarray, number: int) -> tuple[Case, np.ndarray
 
 def group(case: Case, result: np.ndarray, number: int) -> tuple[Case, np.ndarray]:
     """The call of one group by itself, and its part of the result."""
-    axis = 0 if case.op == "conv2d_weight" else 1
+    axis = 0 if like(case.op) == "weight" else 1
     return _group(case, number), _of_group(result, axis, number, case.groups)
 
 

@@ -16,6 +16,8 @@ from refconv.cases.supports import Supports
 from refconv.cases.triples import Triples
 from refconv.cases.values import values_of
 from refconv.core.geometry import Geometry
+from refconv.core.layouts import IMAGES
+from refconv.core.operators import BIAS, TRANSPOSED, is_transposed, kind_of
 from refconv.judge.case import Case
 
 MOST_NAMED = 1000  # missing pairs that the JSON report lists
@@ -33,7 +35,7 @@ def classes(source: Any) -> list[str]:
     met = _met(source)
     g, padding = met.geometry, met.padding
     # The geometry of a bias gradient means nothing but the shape of its output.
-    relevant = OF_BIAS if getattr(source, "op", "") == "conv2d_bias" else tuple(OF_GEOMETRY)
+    relevant = OF_BIAS if kind_of(getattr(source, "op", "conv2d")) == BIAS else tuple(OF_GEOMETRY)
     names = [name for name in relevant if OF_GEOMETRY[name](g)]
     if isinstance(padding, str):
         names.append(f"padding {padding!r}")
@@ -47,7 +49,7 @@ def classes(source: Any) -> list[str]:
         names.append("output padding")
     names += [name for name, holds in (("unbatched", not met.batched), ("bias", met.bias)) if holds]
     if isinstance(source, Recipe):
-        names += [f"layout {source.layout}"] * (source.layout != "NCHW")
+        names += [f"layout {source.layout}"] * (source.layout not in IMAGES.values())
         names += sorted({f"memory {arrangement!r}" for _, arrangement in source.memory})
         names += [f"zero points {source.quantisation!r}"] * bool(source.quantisation)
         names += large(source)
@@ -68,10 +70,9 @@ def _met(source: Any) -> _Met:
     op, extra = getattr(source, "op", "conv2d"), getattr(source, "output_padding", (0, 0))
     if not isinstance(source, Case):
         return _Met(source.geometry, source.padding, extra, source.batched, source.bias)
-    batched = all(array.ndim != 3 for array in source.arrays.values())
-    return _Met(
-        source.geometry, source.padding, extra if op == "conv_transpose2d" else (0, 0), batched, source.bias is not None
-    )
+    batched = all(array.ndim != source.axes + 1 for array in source.arrays.values())
+    extra = extra if is_transposed(op) else ()
+    return _Met(source.geometry, source.padding, extra, batched, source.bias is not None)
 
 
 def size(source: Any) -> int:
@@ -101,13 +102,16 @@ def extent(source: Any) -> dict[str, int]:
     g: Geometry | None = getattr(getattr(source, "recipe", source), "geometry", None)
     if g is None:
         return {}
-    (rows, columns), filters = g.kernel, g.out_channels
-    shape = (g.batch, g.in_channels, *g.size)
-    if getattr(source, "op", "") == "conv_transpose2d":
+    filters, shape = g.out_channels, (g.batch, g.in_channels, *g.size)
+    if kind_of(getattr(source, "op", "conv2d")) == TRANSPOSED:
         shape, filters = source.shapes()["input"], g.in_channels
-    images, channels, height, width = shape
-    return {"images": images, "channels": channels, "filters": filters, "height": height, "width": width,
-            "kernel height": rows, "kernel width": columns, "terms": g.terms, "products": g.products}  # fmt: skip
+    images, channels, *size = shape
+    names = ("depth", "height", "width")[-len(size) :]
+    return {
+        "images": images, "channels": channels, "filters": filters, **dict(zip(names, size, strict=True)),
+        **{f"kernel {name}": taps for name, taps in zip(names, g.kernel, strict=True)},
+        "terms": g.terms, "products": g.products,
+    }  # fmt: skip
 
 
 class Interactions:
@@ -279,16 +283,16 @@ OF_GEOMETRY: dict[str, Callable[[Geometry], bool]] = {
     "stride leaves 1 over": lambda g: 1 in _remainders(g),
     "stride leaves 2 or more over": lambda g: max(_remainders(g), default=0) > 1,
     "dilation": lambda g: max(g.dilation) > 1 and max(axis.extent for axis in g.axes) > max(g.kernel),
-    "unequal size": lambda g: g.size[0] != g.size[1],
-    "unequal kernel": lambda g: g.kernel[0] != g.kernel[1],
-    "unequal stride": lambda g: g.stride[0] != g.stride[1],
-    "unequal padding": lambda g: g.padding[0] != g.padding[1],
-    "unequal dilation": lambda g: g.dilation[0] != g.dilation[1],
+    "unequal size": lambda g: len(set(g.size)) > 1,
+    "unequal kernel": lambda g: len(set(g.kernel)) > 1,
+    "unequal stride": lambda g: len(set(g.stride)) > 1,
+    "unequal padding": lambda g: len(set(g.padding)) > 1,
+    "unequal dilation": lambda g: len(set(g.dilation)) > 1,
     "kernel larger than input": lambda g: any(axis.extent > axis.size for axis in g.axes),
     "padding": lambda g: any(map(any, g.padding)),
     "padding not below kernel": lambda g: any(max(p) >= taps for p, taps in zip(g.padding, g.kernel, strict=True)),
-    "1x1 kernel": lambda g: g.kernel == (1, 1),
-    "output of size 1": lambda g: g.output_size == (1, 1),
+    "1x1 kernel": lambda g: max(g.kernel) == 1,
+    "output of size 1": lambda g: max(g.output_size) == 1,
     "size near a power of two": lambda g: any(map(_near_power_of_two, g.size)),
     "channels near a power of two": lambda g: any(map(_near_power_of_two, (g.in_channels, g.out_channels))),
 }

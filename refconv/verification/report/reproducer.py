@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from refconv.cases.huge import Huge
+from refconv.core.layouts import IMAGES
 from refconv.judge.bounds import Claim, ErrorModel, model_of
 from refconv.judge.bounds.claim import ByCase
 from refconv.judge.case import Case
@@ -44,7 +45,12 @@ def program(candidate: Candidate, source: Any, property_: str, model: Claim | No
     """
     is_plain = candidate.style == "return" and candidate.arrays in ("numpy", "torch") and property_ in PLAIN
     is_plain = is_plain and not candidate.is_layer and candidate.arrange is None
-    if is_plain and not isinstance(source, Wrong | Huge | ModelRun) and not source.memory and source.layout == "NCHW":
+    if (
+        is_plain
+        and not isinstance(source, Wrong | Huge | ModelRun)
+        and not source.memory
+        and source.layout in IMAGES.values()
+    ):
         text = _plain(candidate, source, property_, model)
         if text.count("\n") <= MAX_LINES:
             return text
@@ -57,7 +63,7 @@ def example(source: Any, property_: str) -> str:
         isinstance(source, Wrong | Huge | ModelRun)
         or property_ not in PLAIN
         or source.memory
-        or source.layout != "NCHW"
+        or source.layout not in IMAGES.values()
     ):
         return ""
     code = literal_case(source.case()) or repr(source.case())

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from common import PLANAR
 
 import refconv
 from refconv.cases.fills import known
@@ -12,7 +13,6 @@ from refconv.cases.supports import Supports
 from refconv.cases.values import Values
 from refconv.cases.variations import variations
 from refconv.core.errors import GeometryError
-from refconv.ops.family import OPERATORS
 from refconv.verification.diagnose.altered_calls import alterations
 from refconv.verification.diagnose.arithmetic import functions
 from refconv.verification.diagnose.conditions import conditions
@@ -93,7 +93,7 @@ def test_variations_change_little_and_are_valid():
 
 
 OPERATORS_AND_DTYPES = [
-    *((op, dtype) for op in OPERATORS if op not in QUANTIZED for dtype in ("float32", "int16")),
+    *((op, dtype) for op in PLANAR if op not in QUANTIZED for dtype in ("float32", "int16")),
     *((op, "uint8") for op in QUANTIZED),
     ("conv2d", "bfloat16"), ("conv2d", "float8_e4m3fn"), ("conv2d", "complex64"), ("conv_transpose2d", "float64"),
 ]  # fmt: skip
