@@ -64,20 +64,31 @@ def alterations() -> tuple[Alteration, ...]:
 
 
 def _called(change: Change) -> Compute:
-    """The operator, with these fields of a case changed; None where it does not take one of them."""
+    """The operator, with these fields of a case changed; None where there are none, or it does not take one of them."""
 
     def compute(case: Case) -> np.ndarray | None:
         changed = change(case)
-        if not changed.keys() <= {*OPERATORS[case.op].parameters}:
+        if not changed or not changed.keys() <= {*OPERATORS[case.op].parameters}:
             return None
         return replace(case, **changed).expected()
 
     return compute
 
 
-def _axes(name: str, way: Callable[[Any, Any], tuple[Any, Any]]) -> Change:
-    """Change a parameter's values for height and width."""
-    return lambda case: {name: way(*getattr(case.geometry, name))} if case.axes == PLANAR else {}
+def _axes(name: str, way: Callable[[Any, Any], tuple[Any, Any]], first: int, second: int) -> Change:
+    """Change a parameter's values for two axes, which are counted from the last one; nothing where there is no first.
+
+    With the depth, height and width are no longer the only two: what exchanges them leaves the depth alone.
+    """
+
+    def change(case: Case) -> dict[str, Any]:
+        values = list(getattr(case.geometry, name))
+        if len(values) < -first:
+            return {}
+        values[first], values[second] = way(values[first], values[second])
+        return {name: tuple(values)}
+
+    return change
 
 
 def _without(name: str, axes: Sequence[int], nothing: Any) -> Change:
@@ -104,11 +115,18 @@ def _reordered(case: Case) -> dict[str, Any]:
     return {"padding": tuple(zip(*case.geometry.padding, strict=True))} if case.axes == PLANAR else {}
 
 
-_WAYS: dict[str, tuple[Callable[[Any, Any], tuple[Any, Any]], str]] = {
-    "height-for-width": (lambda h, _: (h, h), "of the height used for the width"),
-    "width-for-height": (lambda _, w: (w, w), "of the width used for the height"),
-    "swapped": (lambda h, w: (w, h), "of height and width swapped"),
-}
+# Two axes taken for each other: their names and places, from the last axis on.
+_TWO = (("height", "width", -2, -1), ("depth", "height", -3, -2), ("depth", "width", -3, -1))
+
+
+def _ways(first: str, second: str) -> dict[str, tuple[Callable[[Any, Any], tuple[Any, Any]], str]]:
+    """In how many ways two axes are taken for each other, each in words."""
+    swapped = "swapped" if "depth" not in (first, second) else f"{first}-and-{second}-swapped"
+    return {
+        f"{first}-for-{second}": (lambda a, _: (a, a), f"of the {first} used for the {second}"),
+        f"{second}-for-{first}": (lambda _, b: (b, b), f"of the {second} used for the {first}"),
+        swapped: (lambda a, b: (b, a), f"of {first} and {second} swapped"),
+    }
 
 
 _PARTS: tuple[tuple[Sequence[int], str, str], ...] = (
@@ -120,11 +138,12 @@ _PARTS: tuple[tuple[Sequence[int], str, str], ...] = (
 
 
 def _by_axes() -> Iterator[Alteration]:
-    """Height and width taken for each other, or ignored, for each parameter that has a value of both."""
+    """Axes taken for each other, or ignored, for each parameter that has a value of several."""
     for name, nothing in (("stride", 1), ("dilation", 1), ("padding", (0, 0))):
-        for way, (function, words) in _WAYS.items():
-            summary = f"{name} {words}, in the size of the result too"
-            yield Alteration(f"{name}-{way}-throughout", "axis_mixup", summary, _called(_axes(name, function)))
+        for *names, first, second in _TWO:
+            for way, (function, words) in _ways(*names).items():
+                summary, change = f"{name} {words}, in the size of the result too", _axes(name, function, first, second)
+                yield Alteration(f"{name}-{way}-throughout", "axis_mixup", summary, _called(change))
         for axes, suffix, words in _PARTS:
             summary = f"{name}{words} ignored, in the size of the result too"
             change = _without(name, axes, nothing)

@@ -26,25 +26,40 @@ def _with(name: str, change: Callable[[Any], Any]) -> Callable[[Fields], Fields]
 
 
 def _kernel_too_large(call: Fields) -> Fields:
-    """One row more than the padded input has."""
-    size = call["input"].shape[-2] if "input" in call else call["input_size"][-2]
-    rows = size + sum(call["padding"][0]) + 1
+    """One tap more along the first axis than the padded input has elements."""
+    axes = _axes(call)
+    size = call["input"].shape[-axes] if "input" in call else call["input_size"][-axes]
+    taps, dilation = size + sum(call["padding"][0]) + 1, (1,) * axes
     if "weight" in call:
         weight = call["weight"]
-        return {"weight": np.ones((*weight.shape[:2], rows, weight.shape[3]), weight.dtype), "dilation": (1, 1)}
-    return {"weight_size": (*call["weight_size"][:2], rows, call["weight_size"][3]), "dilation": (1, 1)}
+        shape = (*weight.shape[:2], taps, *weight.shape[3:])
+        return {"weight": np.ones(shape, weight.dtype), "dilation": dilation}
+    return {"weight_size": (*call["weight_size"][:2], taps, *call["weight_size"][3:]), "dilation": dilation}
 
 
 def _nothing_left(call: Fields) -> Fields:
     """So much cropping that a transposed convolution has no result."""
     _ = call["output_padding"]  # only a transposed convolution's padding takes away
-    rows, taps = call["input"].shape[-2], call["weight"].shape[-2]
-    whole = (rows - 1) * call["stride"][0] + call["dilation"][0] * (taps - 1) + 1
-    return {"padding": (whole // 2 + 1, call["padding"][1][0]), "output_padding": (0, 0)}
+    axes = _axes(call)
+    size, taps = call["input"].shape[-axes], call["weight"].shape[-axes]
+    whole = (size - 1) * call["stride"][0] + call["dilation"][0] * (taps - 1) + 1
+    others = (before for before, _ in call["padding"][1:])
+    return {"padding": (whole // 2 + 1, *others), "output_padding": (0,) * axes}
 
 
 def _too_much_output_padding(call: Fields) -> Fields:
-    return {"output_padding": (max(call["stride"][0], call["dilation"][0]), call["output_padding"][1])}
+    return {"output_padding": (max(call["stride"][0], call["dilation"][0]), *call["output_padding"][1:])}
+
+
+def _axes(call: Fields) -> int:
+    """How many spatial axes there are, by the numbers for each."""
+    return len(call["stride"])
+
+
+def _with_channel(call: Fields) -> tuple[int, ...]:
+    """The input size with one channel more."""
+    axes, size = _axes(call), call["input_size"]
+    return (*size[: -1 - axes], size[-1 - axes] + 1, *size[-axes:])
 
 
 def _more(array: np.ndarray, axis: int) -> np.ndarray:
@@ -54,27 +69,27 @@ def _more(array: np.ndarray, axis: int) -> np.ndarray:
 
 # Ways of being wrong: each function takes the arguments of a right call, and returns those that change.
 WAYS: Mapping[str, Callable[[Fields], Fields]] = {
-    "stride 0": _with("stride", lambda stride: (0, stride[1])),
-    "stride -1": _with("stride", lambda stride: (stride[0], -1)),
-    "dilation 0": _with("dilation", lambda dilation: (dilation[0], 0)),
-    "dilation -1": _with("dilation", lambda dilation: (-1, dilation[1])),
-    "padding -1": _with("padding", lambda padding: (padding[0][0], -1)),
+    "stride 0": _with("stride", lambda stride: (0, *stride[1:])),
+    "stride -1": _with("stride", lambda stride: (*stride[:-1], -1)),
+    "dilation 0": _with("dilation", lambda dilation: (*dilation[:-1], 0)),
+    "dilation -1": _with("dilation", lambda dilation: (-1, *dilation[1:])),
+    "padding -1": _with("padding", lambda padding: (*(before for before, _ in padding[:-1]), -1)),
     "groups 0": _with("groups", lambda _: 0),
     "groups -1": _with("groups", lambda _: -1),
     "groups that do not divide the channels": _with("groups", lambda groups: 7 * groups + 6),
     "a kernel that is longer than the padded input": _kernel_too_large,
     "padding that leaves no result": _nothing_left,
     "output padding not below stride and dilation": _too_much_output_padding,
-    "output padding -1": _with("output_padding", lambda extra: (extra[0], -1)),
-    "a stride with 'same'": lambda call: {"padding": "same", "stride": (2, call["stride"][1])},
-    "a channel too many in the input": _with("input", lambda x: _more(x, -3)),
+    "output padding -1": _with("output_padding", lambda extra: (*extra[:-1], -1)),
+    "a stride with 'same'": lambda call: {"padding": "same", "stride": (2, *call["stride"][1:])},
+    "a channel too many in the input": lambda call: {"input": _more(call["input"], -1 - _axes(call))},
     "a channel too many in the weight": _with("weight", lambda w: _more(w, 1)),
     "a bias too long": _with("bias", lambda b: _more(b, 0)),
-    "an input with two axes": _with("input", lambda x: x[..., 0, 0]),
-    "a weight with three axes": _with("weight", lambda w: w[..., 0]),
-    "a row too many in the output gradient": _with("grad_output", lambda y: _more(y, -2)),
-    "an output gradient with two axes": _with("grad_output", lambda y: y[..., 0, 0] if y.ndim == 4 else y[..., 0]),
-    "an input size with a channel too many": _with("input_size", lambda n: (*n[:-3], n[-3] + 1, *n[-2:])),
+    "an input without spatial axes": lambda call: {"input": call["input"][(..., *[0] * _axes(call))]},
+    "a weight with an axis too few": _with("weight", lambda w: w[..., 0]),
+    "a column too many in the output gradient": _with("grad_output", lambda y: _more(y, -1)),
+    "an output gradient of one axis": _with("grad_output", lambda y: y.reshape(-1)),
+    "an input size with a channel too many": lambda call: {"input_size": _with_channel(call)},
     "a weight size with a channel too many": _with("weight_size", lambda n: (n[0], n[1] + 1, *n[2:])),
     "a padding mode that there is not": lambda call: (
         {"padding_mode": "mirror"} if call["padding_mode"] != "zeros" else {}
