@@ -17,18 +17,18 @@ from refconv.arrays.interop import Operands
 from refconv.cases import space
 from refconv.cases.fills import known, names, operands
 from refconv.cases.fitting import MAX_MULTIPLICATIONS, fitted
-from refconv.cases.recipe import QUANTIZED, Recipe, input_shape, weight_shape
+from refconv.cases.recipe import QUANTIZED, Recipe, dtypes_of, input_shape, weight_shape
 from refconv.cases.supports import Supports
 from refconv.cases.values import Values, rules
 from refconv.core.checks import choice, integer
 from refconv.core.errors import GeometryError
-from refconv.core.formats import SUPPORTED, parse
+from refconv.core.formats import parse
 from refconv.core.geometry import Geometry
 from refconv.core.padding import MODES
 from refconv.judge.case import Case
-from refconv.judge.given import result_name
+from refconv.judge.given import claimed_rule, result_name
 from refconv.ops.family import OPERATORS
-from refconv.ops.quantized import EIGHT_BITS
+from refconv.ops.requantization import Rule
 
 _T = TypeVar("_T")
 
@@ -155,7 +155,7 @@ def arrays(geometry: Geometry, *, dtype: str = "float32", bias: bool | None = No
     )
 
 
-def cases(
+def cases(  # noqa: PLR0913 - the contract's options
     op: str = "conv2d",
     *,
     dtypes: Sequence[str] | None = None,
@@ -164,6 +164,8 @@ def cases(
     supports: Mapping[str, Any] | None = None,
     out_dtype: str = "",
     overflow: str = "",
+    requantize: Rule = "",
+    weight_bits: int = 8,
     **limits: Unpack[Limits],
 ) -> SearchStrategy[Case]:
     """Calls of an operator, with their arrays; by default as `refconv.verify` makes them.
@@ -182,7 +184,7 @@ def cases(
     supports : mapping, optional
         What the kernel takes, see `refconv.Supports`: multiples of channels, layouts, kinds of numbers, ... A case in
         other layouts than torch's has its arguments, and judges outputs, in these.
-    out_dtype, overflow : str
+    out_dtype, overflow, requantize, weight_bits
         Of the results, as `Case` takes them; empty for the usual ones.
     **limits
         As `geometries` takes them, of the forward convolution concerned; what the operator has not is not drawn. Of
@@ -206,12 +208,12 @@ def cases(
     """
     drawn = recipes(
         op, dtypes=dtypes, fills=fills, unbatched=unbatched, supports=supports, out_dtype=out_dtype, overflow=overflow,
-        **limits,
+        requantize=requantize, weight_bits=weight_bits, **limits,
     )  # fmt: skip
     return st.builds(_case, drawn)
 
 
-def recipes(
+def recipes(  # noqa: PLR0913 - those of `cases`
     op: str = "conv2d",
     *,
     dtypes: Sequence[str] | None = None,
@@ -220,11 +222,14 @@ def recipes(
     supports: Mapping[str, Any] | None = None,
     out_dtype: str = "",
     overflow: str = "",
+    requantize: Rule = "",
+    weight_bits: int = 8,
     **limits: Unpack[Limits],
 ) -> SearchStrategy[Recipe]:
     """As `cases`, but before the tensors are made."""
     choice("op", op, tuple(OPERATORS))
     checked = _Limits(**limits, claims=None if supports is None else Supports.parse(supports)).checked()
+    requantize, weight_bits = claimed_rule(op, requantize, weight_bits)
     dtype_names = [_dtype(op, dtype) for dtype in dtypes or (("uint8", "int8") if op in QUANTIZED else ("float32",))]
     for name in dtype_names if out_dtype or overflow else ():
         result_name(parse("dtypes", name), out_dtype or None, overflow or "raise")
@@ -239,13 +244,15 @@ def recipes(
             "seed": _SEEDS,
             "out_dtype": st.just(out_dtype),
             "overflow": st.just(overflow),
+            "requantize": st.just(requantize),
+            "weight_bits": st.just(weight_bits),
         }
     )
     return st.builds(_recipe, _shapes(op, checked), rest, st.just(op), st.just(checked))
 
 
 def _dtype(op: str, name: str) -> str:
-    return choice("dtypes", name, tuple(map(str, EIGHT_BITS if op in QUANTIZED else SUPPORTED)))
+    return choice("dtypes", name, dtypes_of(op))
 
 
 def _fills(dtype: str, fills: Sequence[str] | None) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from refconv.core.checks import PADDING_NAMES, STRIDED_SAME, Padding
 from refconv.core.formats import SUPPORTED
 from refconv.core.geometry import Geometry
 from refconv.core.padding import MODES, Sides
+from refconv.ops.requantization import Rule
 
 MOST_TERMS = 33_000  # so many products of 8-bit numbers, less any zero points, have a sum that fits into int32
 PADDINGS = ("symmetric", "four-sided", *PADDING_NAMES)
@@ -63,9 +64,11 @@ class Values(NamedTuple):
     dtype: str = "float32"
     fill: str = "integers"
     seed: int = 0
-    layouts: str = ""  # that the candidate is made for; these three are the same in all cases of a campaign
+    layouts: str = ""  # that the candidate is made for; this and the following are the same in all of a campaign
     out_dtype: str = ""
     overflow: str = ""
+    requantize: Rule = ""
+    weight_bits: int = 0
 
 
 class Rules:
@@ -139,7 +142,7 @@ def recipe_of(op: str, v: Values) -> Recipe:
         geometry, padding, v.batched, v.bias, v.dtype, v.fill, v.seed, op,
         output_padding(v) if op == "conv_transpose2d" else (0, 0), v.layouts or v.layout,
         tuple((name, arrangement) for name, arrangement in arrangements if arrangement != "contiguous"),
-        v.quantisation if op in QUANTIZED else "", v.out_dtype, v.overflow,
+        v.quantisation if op in QUANTIZED else "", v.out_dtype, v.overflow, v.requantize, v.weight_bits,
     )  # fmt: skip
 
 
@@ -169,6 +172,7 @@ def values_of(recipe: Recipe) -> Values:
         layouts="" if recipe.layout in LAYOUTS else recipe.layout, out_dtype=recipe.out_dtype, overflow=recipe.overflow,
         first=first, second=second if len(names) > 1 else "contiguous", third=third, output=output,
         quantisation=recipe.quantisation or "plain", dtype=recipe.dtype, fill=recipe.fill, seed=recipe.seed,
+        requantize=recipe.requantize, weight_bits=recipe.weight_bits,
     )  # fmt: skip
 
 

@@ -96,6 +96,14 @@ Model = Annotated[
         "float64 for 64 bits."
     ),
 ]
+Requantize = Annotated[
+    str | None,
+    typer.Option(
+        help="Of conv2d_quantized: float, float-away, fixed, fixed-double or fixed-16, how sums become results.",
+        show_default="float",
+    ),
+]
+WeightBits = Annotated[int, typer.Option(help="Of conv2d_quantized: 4 if int8 weights hold -8 to 7 only.")]
 Json = Annotated[
     Path | None,
     typer.Option(dir_okay=False, writable=True, callback=existing_folder, help="Write the report to this file."),
