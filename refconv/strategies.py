@@ -43,6 +43,13 @@ class Limits(TypedDict, total=False):
     max_multiplications: int
 
 
+class Claims(Limits, total=False):
+    """What may be drawn, and what is claimed of a quantized convolution, as `Case` takes it."""
+
+    requantize: Rule
+    weight_bits: int
+
+
 class _Limits(NamedTuple):
     """`Limits`, checked and complete."""
 
@@ -155,7 +162,7 @@ def arrays(geometry: Geometry, *, dtype: str = "float32", bias: bool | None = No
     )
 
 
-def cases(  # noqa: PLR0913 - the contract's options
+def cases(
     op: str = "conv2d",
     *,
     dtypes: Sequence[str] | None = None,
@@ -164,9 +171,7 @@ def cases(  # noqa: PLR0913 - the contract's options
     supports: Mapping[str, Any] | None = None,
     out_dtype: str = "",
     overflow: str = "",
-    requantize: Rule = "",
-    weight_bits: int = 8,
-    **limits: Unpack[Limits],
+    **limits: Unpack[Claims],
 ) -> SearchStrategy[Case]:
     """Calls of an operator, with their arrays; by default as `refconv.verify` makes them.
 
@@ -184,11 +189,12 @@ def cases(  # noqa: PLR0913 - the contract's options
     supports : mapping, optional
         What the kernel takes, see `refconv.Supports`: multiples of channels, layouts, kinds of numbers, ... A case in
         other layouts than torch's has its arguments, and judges outputs, in these.
-    out_dtype, overflow, requantize, weight_bits
+    out_dtype, overflow : str
         Of the results, as `Case` takes them; empty for the usual ones.
     **limits
-        As `geometries` takes them, of the forward convolution concerned; what the operator has not is not drawn. Of
-        padding not beside `supports`, which says what there is.
+        `requantize` and `weight_bits` as `Case` takes them; what remains as `geometries` takes it, of the forward
+        convolution concerned; what the operator has not is not drawn. Of padding not beside `supports`, which says what
+        there is.
 
     Returns
     -------
@@ -208,12 +214,12 @@ def cases(  # noqa: PLR0913 - the contract's options
     """
     drawn = recipes(
         op, dtypes=dtypes, fills=fills, unbatched=unbatched, supports=supports, out_dtype=out_dtype, overflow=overflow,
-        requantize=requantize, weight_bits=weight_bits, **limits,
+        **limits,
     )  # fmt: skip
     return st.builds(_case, drawn)
 
 
-def recipes(  # noqa: PLR0913 - those of `cases`
+def recipes(
     op: str = "conv2d",
     *,
     dtypes: Sequence[str] | None = None,
@@ -222,14 +228,13 @@ def recipes(  # noqa: PLR0913 - those of `cases`
     supports: Mapping[str, Any] | None = None,
     out_dtype: str = "",
     overflow: str = "",
-    requantize: Rule = "",
-    weight_bits: int = 8,
-    **limits: Unpack[Limits],
+    **limits: Unpack[Claims],
 ) -> SearchStrategy[Recipe]:
     """As `cases`, but before the tensors are made."""
     choice("op", op, tuple(OPERATORS))
-    checked = _Limits(**limits, claims=None if supports is None else Supports.parse(supports)).checked()
-    requantize, weight_bits = claimed_rule(op, requantize, weight_bits)
+    of_geometry: dict[str, Any] = {**limits}
+    rule, bits = claimed_rule(op, of_geometry.pop("requantize", ""), of_geometry.pop("weight_bits", 8))
+    checked = _Limits(**of_geometry, claims=None if supports is None else Supports.parse(supports)).checked()
     dtype_names = [_dtype(op, dtype) for dtype in dtypes or (("uint8", "int8") if op in QUANTIZED else ("float32",))]
     for name in dtype_names if out_dtype or overflow else ():
         result_name(parse("dtypes", name), out_dtype or None, overflow or "raise")
@@ -244,8 +249,8 @@ def recipes(  # noqa: PLR0913 - those of `cases`
             "seed": _SEEDS,
             "out_dtype": st.just(out_dtype),
             "overflow": st.just(overflow),
-            "requantize": st.just(requantize),
-            "weight_bits": st.just(weight_bits),
+            "requantize": st.just(rule),
+            "weight_bits": st.just(bits),
         }
     )
     return st.builds(_recipe, _shapes(op, checked), rest, st.just(op), st.just(checked))

@@ -156,12 +156,10 @@ def verify(  # noqa: PLR0913 - the command's options
     others = {"--seconds": seconds, "--largest": largest, "--huge": huge or None, "--quick": quick or None}
     refuse_beside("--case" if case else bool(network) and "--network", others, "all of its cases are judged")
     claim = parsed_model(model)
+    claims = {"out_dtype": out_dtype, "overflow": overflow, "requantize": requantize, "weight_bits": weight_bits}
     candidate = load_target(target, arrays, op, style, abi)
     try:
-        limits, supported = asked.limits(
-            candidate, _json_object(supports), out_dtype=out_dtype, overflow=overflow, requantize=requantize,
-            weight_bits=weight_bits,
-        )  # fmt: skip
+        limits, supported = asked.limits(candidate, _json_object(supports), **claims)
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(str(error), param_hint="--supports") from None
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
