@@ -21,7 +21,7 @@ from refconv.judge.case_code import claim_code
 from refconv.judge.given import RESULTS
 from refconv.ops.family import OPERATORS, Call
 from refconv.ops.quantized import EIGHT_BITS, INT16, limits_of
-from refconv.ops.requantization import Rule, rule_name
+from refconv.ops.requantization import TWICE, Rule, rule_name
 
 LAYOUTS = ("NCHW", "NHWC")
 
@@ -328,7 +328,7 @@ class Recipe:
             scales *= [1 - 2.0**-17, *[1 + 2.0**-17] * (len(scales) - 1)]
         elif kind == "extreme" and edge:  # perhaps more than a step for each
             spread /= 2**10
-        elif wide and edge and self.requantize != "fixed-double":  # whose sums are of 32 bits
+        elif wide and edge and self.requantize not in TWICE:
             bias = random.integers(-WIDE_BIAS, WIDE_BIAS, channels)
             spread = scales[0] * scales[1] * 2.0**16
         return points | {

@@ -15,7 +15,7 @@ from refconv.engine import integers, targets
 from refconv.engine.correlation import Correlation
 from refconv.engine.lowering import forward
 from refconv.ops.convolution import geometry_of
-from refconv.ops.requantization import Requantization, Rule, Scales, checked_rule
+from refconv.ops.requantization import TWICE, Requantization, Rule, Scales, checked_rule
 
 EIGHT_BITS = (np.dtype("int8"), np.dtype("uint8"))
 INT8, INT16, INT32 = np.dtype("int8"), np.dtype("int16"), np.dtype("int32")
@@ -137,7 +137,7 @@ def conv2d_quantized(  # noqa: PLR0917 - ONNX's arguments
         (C_out,), int32 (int64 for int16): in steps of input_scale * weight_scale, with zero point 0.
     stride, padding, dilation, groups
         As `refconv.conv2d` takes them.
-    requantize : {"float", "float-away", "fixed", "fixed-double", "fixed-16"} or callable
+    requantize : {"float", "float-away", "fixed", "fixed-double", "fixed-double-up", "fixed-16"} or callable
         The rule by which sums become results, see the notes. A function of the exact sums of an output channel (an
         array of int64, bias included) and the index of the channel, that returns an array of int64 of the same shape:
         the results, zero point included, before they are clamped to what their dtype holds.
@@ -157,7 +157,7 @@ def conv2d_quantized(  # noqa: PLR0917 - ONNX's arguments
     TypeError
         Arrays, scales and zero points of another type; a function that returns other than int64.
     OverflowError
-        A sum, bias included, that does not fit into int32; of int16, under other rules than "fixed-double", into int64.
+        A sum, bias included, that does not fit into int32; of int16, under rules with one rounding, into int64.
 
     Notes
     -----
@@ -189,7 +189,8 @@ def conv2d_quantized(  # noqa: PLR0917 - ONNX's arguments
       CMSIS_NN_USE_SINGLE_ROUNDING, TOSA's RESCALE with scale32 and SINGLE_ROUND.
     * "fixed-double" rounds twice: `SaturatingRoundingDoublingHighMul` of the sum, shifted left by e if that is
       positive, and M; then `RoundingDivideByPOT` by 2**-e, with ties away from zero (gemmlowp, fixedpoint.h; TFLite
-      without that option, CMSIS-NN's `arm_nn_requantize`). Sums must fit into int32.
+      without that option, CMSIS-NN's `arm_nn_requantize`). Sums must fit into int32. "fixed-double-up" has ties of the
+      division up, as ruy's kernels for x86 and TFLite's DepthwiseConvOutputRounding::kUpward have them.
     * "fixed-16" is "fixed" with M rounded to 15 bits and s = 15 - e: what TFLite and CMSIS-NN's
       `arm_nn_requantize_s64` do with sums in int64, those of int16 with a bias of int64, and TOSA's RESCALE of int48.
 
@@ -239,7 +240,7 @@ def conv2d_quantized(  # noqa: PLR0917 - ONNX's arguments
     rescaling = Requantization(rule, scales, zero, (1, len(w)) if correlation is None else correlation.out.shape[1:3])
     if correlation is not None:
         fit = integers.Fit("raise", result)
-        accumulator = INT64 if x.dtype == INT16 and rule != "fixed-double" else INT32
+        accumulator = INT64 if x.dtype == INT16 and rule not in TWICE else INT32
         largest = integers.bound(correlation, most=np.iinfo(accumulator).max)
         for index, piece, sums in integers.sums(correlation, largest, accumulator, _target(taken)):
             fit.check(sums, accumulator, piece.out)

@@ -2,7 +2,7 @@
 
 Knows arrays of sums, scales and zero points; not what was summed.
 
-Five rules have names (`conv2d_quantized` says where each comes from). A rule of the caller's is a function of the sums
+Six rules have names (`conv2d_quantized` says where each comes from). A rule of the caller's is a function of the sums
 of a channel, in int64, and the channel's index; it returns int64, the zero point added. Whatever comes out of a rule is
 clamped to what the result's dtype holds.
 
@@ -18,7 +18,8 @@ import numpy as np
 
 from refconv.core.errors import GeometryError
 
-RULES = ("float", "float-away", "fixed", "fixed-double", "fixed-16")
+RULES = ("float", "float-away", "fixed", "fixed-double", "fixed-double-up", "fixed-16")
+TWICE = ("fixed-double", "fixed-double-up")  # whose sums are of 32 bits
 Rule: TypeAlias = str | Callable[[np.ndarray, int], np.ndarray]
 SMALLEST, LARGEST = -31, 30  # exponents of multipliers
 PRODUCTS = 2**62  # up to this magnitude a product and half a step are a number of int64
@@ -140,6 +141,16 @@ def divided(numbers: np.ndarray, exponent: np.ndarray) -> np.ndarray:
     return quotients
 
 
+def divided_up(numbers: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+    """numbers / 2**exponent, rounded, ties up.
+
+    >>> divided_up(np.array([-3, -1, 1, 3]), np.array(1))
+    array([-1,  0,  1,  2])
+    """
+    quotients: np.ndarray = (numbers + ((np.int64(1) << exponent) >> 1)) >> exponent
+    return quotients
+
+
 def moved_left(sums: np.ndarray, bits: np.ndarray, least: int, most: int) -> np.ndarray:
     """sums * 2**bits, clamped; bits are 31 at most."""
     numbers: np.ndarray = np.clip(np.clip(sums, least, most) << bits, least, most)
@@ -157,6 +168,12 @@ def fixed_double(sums: np.ndarray, multiplier: np.ndarray, exponent: np.ndarray)
     return divided(doubling_high(operands, multiplier), np.maximum(-exponent, 0))
 
 
+def fixed_double_up(sums: np.ndarray, multiplier: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+    """The rule "fixed-double-up", without the zero point."""
+    operands = moved_left(sums, np.maximum(exponent, 0), INT32.min, INT32.max)
+    return divided_up(doubling_high(operands, multiplier), np.maximum(-exponent, 0))
+
+
 def fixed_16(sums: np.ndarray, multiplier: np.ndarray, exponent: np.ndarray) -> np.ndarray:
     """The rule "fixed-16", without the zero point."""
     beyond = np.maximum(exponent - 14, 0)  # bits to the left, of which TFLite allows none
@@ -164,7 +181,12 @@ def fixed_16(sums: np.ndarray, multiplier: np.ndarray, exponent: np.ndarray) -> 
     return shifted(operands, reduced(multiplier), np.maximum(15 - exponent, 1))
 
 
-INTEGER_RULES = {"fixed": fixed, "fixed-double": fixed_double, "fixed-16": fixed_16}
+INTEGER_RULES = {
+    "fixed": fixed,
+    "fixed-double": fixed_double,
+    "fixed-double-up": fixed_double_up,
+    "fixed-16": fixed_16,
+}
 
 
 class Requantization:

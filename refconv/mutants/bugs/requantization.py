@@ -115,7 +115,7 @@ def rounded_once(c: Quantized, sums: Array) -> Array:
 @mutant(**OF_DOUBLE, step="divided", summary="ties of the division rounded up, not away from zero")
 def division_ties_up(_: Quantized, numbers: Array, exponent: Array) -> Array:
     """Half a step, and a shift."""
-    return np.where(exponent > 0, (numbers + (np.int64(1) << np.maximum(exponent - 1, 0))) >> exponent, numbers)
+    return requantization.divided_up(numbers, exponent)
 
 
 @mutant(**OF_DOUBLE, step="high", summary="high halves cut off, not rounded")

@@ -153,4 +153,5 @@ class Quantized(WithZeroPoints):
 
     def divided(self, numbers: Array, exponent: Array) -> Array:
         """Numbers divided by a power of two."""
-        return requantization.divided(numbers, exponent)
+        up = self.rule == "fixed-double-up"
+        return (requantization.divided_up if up else requantization.divided)(numbers, exponent)

@@ -64,6 +64,13 @@ def in_fixed_double(sums, _, real):
     return (high >> right) + ((high & mask) > (mask >> 1) + (high < 0))
 
 
+def in_fixed_double_up(sums, _, real):
+    multiplier, exponent = multiplier_and_shift(real)
+    product = np.clip(sums << np.maximum(exponent, 0), -(2**31), 2**31 - 1) * multiplier
+    high, step = (product + 2**30) >> 31, np.int64(1) << np.maximum(-exponent, 0)
+    return (2 * high + step) // (2 * step)
+
+
 def in_fixed_16(sums, _, real):
     multiplier, exponent = multiplier_and_shift(real)
     short = np.where(multiplier < 0x7FFF0000, (multiplier + (1 << 15)) >> 16, 0x7FFF)
@@ -76,6 +83,7 @@ STEPS = {
     "float-away": in_float_away,
     "fixed": in_fixed,
     "fixed-double": in_fixed_double,
+    "fixed-double-up": in_fixed_double_up,
     "fixed-16": in_fixed_16,
 }
 
