@@ -99,7 +99,8 @@ Model = Annotated[
 Requantize = Annotated[
     str | None,
     typer.Option(
-        help="Of conv2d_quantized: float, float-away, fixed, fixed-double, fixed-double-up or fixed-16, how sums become results.",
+        help="Of conv2d_quantized, how sums become results: float, float-away, fixed, fixed-double, "
+        "fixed-double-up or fixed-16.",
         show_default="float",
     ),
 ]

@@ -143,7 +143,9 @@ def test_bits_past_the_largest_shift_to_the_left_of_sums_of_64_bits():
         assert result("fixed-16", -1, (2.0**bits, 1.0, 1.0), 0, "int16") == max(-(2**bits), -(2**15))
 
 
-@given(strategies.cases("conv2d_quantized", dtypes=["int8", "uint8", "int16"], unbatched=True, max_multiplications=5000))
+@given(
+    strategies.cases("conv2d_quantized", dtypes=["int8", "uint8", "int16"], unbatched=True, max_multiplications=5000)
+)
 def test_sums_are_exact_and_rules_have_a_number_for_each_channel(case):
     """Against NumPy, tap by tap; a function gets the sums of a channel, and its index."""
     batched = case.input.ndim == 4

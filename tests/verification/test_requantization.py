@@ -121,7 +121,8 @@ def halved(sums, channel):
     return np.clip((sums >> 8) + channel % 3, -20, 20)
 
 
-def by_halved(x, _xs, x_zero, w, _ws, w_zero, _ys, y_zero, bias, *options):
+def by_halved(*arguments):
+    x, _, x_zero, w, _, w_zero, _, y_zero, bias, *options = arguments
     batched = x.ndim == 4
     sums = exact_sums(x if batched else x[None], x_zero, w, w_zero, bias, options)
     values = np.clip((sums >> 8) + np.arange(len(w))[:, None, None] % 3, -20, 20)
@@ -165,7 +166,7 @@ def test_programs_and_saved_failures_make_the_claim_too(tmp_path):
         ({"op": OP, "weight_bits": 3}, "weight_bits=3: must be 4 or 8"),
         ({"op": OP, "requantize": lambda sums, _: sums + 0.5}, "must return int64, not float64"),
         ({"op": OP, "requantize": lambda sums, _: sums[0]}, "must return an array of the sums' shape"),
-        ({"op": OP, "requantize": lambda sums, _: 1 // 0}, "<lambda>: integer division or modulo by zero"),
+        ({"op": OP, "requantize": lambda *_: 1 // 0}, "<lambda>: integer division or modulo by zero"),
         ({"op": "conv2d_integer", "dtypes": ["int16"]}, "dtype='int16': must be one of 'int8', 'uint8'"),
         ({"op": OP, "dtypes": ["int32"]}, "dtype='int32': must be one of 'int8', 'uint8', 'int16'"),
     ],

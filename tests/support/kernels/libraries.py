@@ -48,8 +48,9 @@ def onnx_auto_pad(input, weight, bias, stride, padding, dilation, groups):
     return result if bias is None else result + bias[:, None, None]
 
 
-def onnx_quantized(x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias, *options):
+def onnx_quantized(*arguments):
     """onnxruntime's QLinearConv, of what it takes: one zero point for all channels, and few pairs of dtypes."""
+    x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias, *options = arguments
     if x.ndim == 3 or np.unique(w_zero).size > 1 or not peers.onnx_multiplies(x.dtype.name, w.dtype.name):
         raise NotImplementedError
     if (x.dtype, w.dtype) == (np.int8, np.uint8):

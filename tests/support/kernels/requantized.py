@@ -2,13 +2,11 @@
 
 import numpy as np
 
-WIDE = np.iinfo(np.int64)
-
 
 def exact_sums(x, x_zero, w, w_zero, bias, options):
     """The sums in int64, tap by tap."""
     stride, padding, dilation, groups = options
-    n, c, h, width = x.shape
+    n, _, h, width = x.shape
     k, cg, r, s = w.shape
     if padding in {"same", "valid"}:
         totals = [d * (t - 1) if padding == "same" else 0 for d, t in zip(dilation, (r, s), strict=True)]
@@ -91,7 +89,8 @@ STEPS = {
 def kernel(rule):
     """A candidate that requantizes by a rule."""
 
-    def conv2d_quantized(x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias, *options):
+    def conv2d_quantized(*arguments):
+        x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias, *options = arguments
         batched = x.ndim == 4
         sums = exact_sums(x if batched else x[None], x_zero, w, w_zero, bias, options)
         x_scale, w_scale, y_scale = (np.float32(scale) for scale in (x_scale, w_scale, y_scale))
