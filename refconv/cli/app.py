@@ -312,7 +312,8 @@ def _dtype_of(op: str, dtype: str | None, model: str | None) -> str:
         if model is not None:
             raise typer.BadParameter(f"must not be given for {op}: sums of integers are exact", param_hint="--model")
         if dtype not in (None, *dtypes_of(op)):
-            raise typer.BadParameter(f"{dtype!r}: must be {' or '.join(dtypes_of(op))} for {op}", param_hint="--dtype")
+            wide = ", or int16" * ("int16" in dtypes_of(op))
+            raise typer.BadParameter(f"{dtype!r}: must be int8 or uint8 for {op}{wide}", param_hint="--dtype")
         return dtype or "uint8"
     dtype = dtype or "float32"
     checked_dtypes([dtype])
