@@ -17,19 +17,19 @@ from refconv.arrays.interop import Operands
 from refconv.cases import space
 from refconv.cases.fills import known, names, operands
 from refconv.cases.fitting import MAX_MULTIPLICATIONS, fitted
-from refconv.cases.recipe import QUANTIZED, Recipe, input_shape, weight_shape
+from refconv.cases.recipe import QUANTIZED, Recipe, dtypes_of, input_shape, weight_shape
 from refconv.cases.supports import Supports
 from refconv.cases.values import AXES, Values, rules
 from refconv.core.checks import choice, integer
 from refconv.core.errors import GeometryError
-from refconv.core.formats import SUPPORTED, parse
+from refconv.core.formats import parse
 from refconv.core.geometry import Geometry
 from refconv.core.operators import axes_of, is_transposed
 from refconv.core.padding import MODES
 from refconv.judge.case import Case
-from refconv.judge.given import result_name
+from refconv.judge.given import claimed_rule, result_name
 from refconv.ops.family import OPERATORS
-from refconv.ops.quantized import EIGHT_BITS
+from refconv.ops.requantization import Rule
 
 _T = TypeVar("_T")
 
@@ -42,6 +42,13 @@ class Limits(TypedDict, total=False):
     string_padding: bool
     asymmetric_padding: bool
     max_multiplications: int
+
+
+class Claims(Limits, total=False):
+    """What may be drawn, and what is claimed of a quantized convolution, as `Case` takes it."""
+
+    requantize: Rule
+    weight_bits: int
 
 
 class _Limits(NamedTuple):
@@ -165,7 +172,7 @@ def cases(
     supports: Mapping[str, Any] | None = None,
     out_dtype: str = "",
     overflow: str = "",
-    **limits: Unpack[Limits],
+    **limits: Unpack[Claims],
 ) -> SearchStrategy[Case]:
     """Calls of an operator, with their arrays; by default as `refconv.verify` makes them.
 
@@ -185,8 +192,9 @@ def cases(
     out_dtype, overflow : str
         Of the results, as `Case` takes them; empty for the usual ones.
     **limits
-        As `geometries` takes them, of the forward convolution concerned; what the operator has not is not drawn. Of
-        padding not beside `supports`, which says what there is.
+        `requantize` and `weight_bits` as `Case` takes them; what remains as `geometries` takes it, of the forward
+        convolution concerned; what the operator has not is not drawn. Of padding not beside `supports`, which says what
+        there is.
 
     Returns
     -------
@@ -220,11 +228,14 @@ def recipes(
     supports: Mapping[str, Any] | None = None,
     out_dtype: str = "",
     overflow: str = "",
-    **limits: Unpack[Limits],
+    **limits: Unpack[Claims],
 ) -> SearchStrategy[Recipe]:
     """As `cases`, but before the tensors are made."""
     choice("op", op, tuple(OPERATORS))
-    checked = _Limits(**limits, claims=None if supports is None else Supports.parse(supports, axes_of(op))).checked()
+    of_geometry: dict[str, Any] = {**limits}
+    rule, bits = claimed_rule(op, of_geometry.pop("requantize", ""), of_geometry.pop("weight_bits", 8))
+    claims = None if supports is None else Supports.parse(supports, axes_of(op))
+    checked = _Limits(**of_geometry, claims=claims).checked()
     dtype_names = [_dtype(op, dtype) for dtype in dtypes or (("uint8", "int8") if op in QUANTIZED else ("float32",))]
     for name in dtype_names if out_dtype or overflow else ():
         result_name(parse("dtypes", name), out_dtype or None, overflow or "raise")
@@ -239,13 +250,15 @@ def recipes(
             "seed": _SEEDS,
             "out_dtype": st.just(out_dtype),
             "overflow": st.just(overflow),
+            "requantize": st.just(rule),
+            "weight_bits": st.just(bits),
         }
     )
     return st.builds(_recipe, _shapes(op, checked), rest, st.just(op), st.just(checked))
 
 
 def _dtype(op: str, name: str) -> str:
-    return choice("dtypes", name, tuple(map(str, EIGHT_BITS if op in QUANTIZED else SUPPORTED)))
+    return choice("dtypes", name, dtypes_of(op))
 
 
 def _fills(dtype: str, fills: Sequence[str] | None) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from refconv.cases.values import (
 from refconv.core.checks import LARGEST, PADDING_NAMES, STRIDED_SAME
 from refconv.core.formats import result_dtype
 from refconv.core.geometry import same_sides
+from refconv.ops.quantized import INT16
 
 MAX_MULTIPLICATIONS = 100_000
 _IN_NUMBERS = ("symmetric", "four-sided")
@@ -340,9 +341,10 @@ def _laid_out(rules: Rules, v: Values) -> Values:
     fewer, more = (v.outputs, v.inputs) if rules.transposed else (v.inputs, v.outputs)
     channels = {"input": v.groups * fewer, "grad_output": v.groups * more}
     arrangements = []
+    of_weight, of_bias = ("int8", "int64") if rules.quantized and v.dtype == str(INT16) else (v.dtype, v.dtype)
     for name, arrangement in zip(rules.arrays, (v.first, v.second), strict=False):
         length = v.groups * v.outputs if name == "weight" else v.batch if v.batched else channels[name]
-        arrangements.append(_arrangement(rules, arrangement, length, v.dtype))
+        arrangements.append(_arrangement(rules, arrangement, length, of_weight if name == "weight" else v.dtype))
     arrangements += ["contiguous"] * (2 - len(arrangements))
     length = v.groups * (v.inputs if rules.transposed else v.outputs)
     third = v.third if v.bias and v.third in OF_VECTORS else "contiguous"
@@ -351,14 +353,20 @@ def _laid_out(rules: Rules, v: Values) -> Values:
     return v._replace(
         first=arrangements[0],
         second=arrangements[1],
-        third=_arrangement(rules, third, length, v.dtype),
+        third=_arrangement(rules, third, length, of_bias),
         output=_arrangement(rules, output, 0, result),
-        quantisation=v.quantisation if rules.quantized and _is_kind(v.quantisation) else "plain",
+        quantisation=_quantization(v) if rules.quantized else "plain",
     )
 
 
-def _is_kind(quantization: str) -> bool:
-    return quantization.removesuffix(MIXED) in QUANTIZATIONS
+def _quantization(v: Values) -> str:
+    """The kind of zero points and scales, with the weight's dtype, if there are such; near them if not."""
+    kind, mixed = v.quantisation.removesuffix(MIXED), v.quantisation.endswith(MIXED)
+    if kind not in QUANTIZATIONS:
+        return "plain"
+    if v.dtype == str(INT16):  # without zero points: kinds differ in scales alone
+        return kind if kind in ("plain", "extreme") else "per_channel"
+    return kind + MIXED * (v.dtype == "uint8" if v.weight_bits == 4 else mixed)
 
 
 def _arrangement(rules: Rules, name: str, length: int, dtype: str) -> str:

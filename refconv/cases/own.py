@@ -162,6 +162,8 @@ def shapes_of(own: Sequence[Own]) -> tuple[Recipe, ...]:
             quantisation="",
             out_dtype="",
             overflow="",
+            requantize="",
+            weight_bits=0,
         )
         for recipe in (recipe_of(recipe.op, values_of(recipe)) for recipe in calls)
     )

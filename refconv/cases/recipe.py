@@ -18,9 +18,11 @@ from refconv.core.geometry import Geometry
 from refconv.core.layouts import Layouts
 from refconv.core.operators import BIAS, axes_of, is_transposed, kind_of, like
 from refconv.judge.case import Case
+from refconv.judge.case_code import claim_code
 from refconv.judge.given import RESULTS
 from refconv.ops.family import OPERATORS, Call
-from refconv.ops.quantized import EIGHT_BITS
+from refconv.ops.quantized import EIGHT_BITS, INT16, limits_of
+from refconv.ops.requantization import TWICE, Rule, rule_name
 
 LAYOUTS = layouts.LAYOUTS[2]  # for other numbers of axes, they stand for channels first and channels last
 
@@ -45,7 +47,20 @@ QUANTIZED = tuple(op for op, operator in OPERATORS.items() if operator.is_quanti
 QUANTIZATIONS = ("plain", "input", "weight", "both", "per_channel", "extreme")
 MIXED = "/mixed"
 
+WIDE_BIAS = 5 * 2**29  # past int32, and its products with a multiplier of 31 bits are numbers of int64
+
 _OTHER = {"int8": "uint8", "uint8": "int8"}
+
+
+def dtypes_of(op: str) -> tuple[str, ...]:
+    """The dtypes of input that an operator takes.
+
+    >>> dtypes_of("conv2d_quantized")
+    ('int8', 'uint8', 'int16')
+    """
+    if op not in QUANTIZED:
+        return tuple(map(str, formats.SUPPORTED))
+    return tuple(map(str, (*EIGHT_BITS, *[INT16] * (op == "conv2d_quantized"))))
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,8 +92,8 @@ class Recipe:
         broadcast has the same values all along its first axis. `OUTPUT` names the array that a result is written to.
     quantisation
         Which zero points and scales there are: one of `QUANTIZATIONS`, perhaps with `MIXED` after it.
-    out_dtype, overflow
-        As `Case` takes them; empty for its defaults.
+    out_dtype, overflow, requantize, weight_bits
+        As `Case` takes them; empty, or 0, for its defaults.
 
     Examples
     --------
@@ -104,6 +119,8 @@ class Recipe:
     quantisation: str = ""
     out_dtype: str = ""
     overflow: str = ""
+    requantize: Rule = ""
+    weight_bits: int = 0
 
     def __post_init__(self) -> None:
         """Fill in what is usual for the operator's number of axes."""
@@ -144,7 +161,7 @@ class Recipe:
         choice("op", op, tuple(OPERATORS))
         geometry, padding, output_padding = geometry_text.parsed(text, op)
         recipe = cls(geometry, padding, op=op, output_padding=output_padding, **others)
-        choice("dtype", recipe.dtype, tuple(map(str, EIGHT_BITS if op in QUANTIZED else formats.SUPPORTED)))
+        choice("dtype", recipe.dtype, dtypes_of(op))
         choice("fill", recipe.fill, fills.known(recipe.dtype))
         Layouts.parse(recipe.layout, axes_of(op))
         for name in ("bias", "batched"):
@@ -184,7 +201,7 @@ class Recipe:
             x, weight_shape(self.geometry), self.geometry, self.padding, self.output_padding, self.op
         ))]  # fmt: skip
         options += [
-            f"{field.name}={value!r}"
+            f"{field.name}={claim_code(value)}"
             for field in fields(self)
             if field.name not in ("geometry", "padding", "output_padding")
             and (value := getattr(self, field.name)) != usual.get(field.name, field.default)
@@ -215,7 +232,7 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        return asdict(replace(self, requantize=rule_name(self.requantize)))
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Recipe":
@@ -260,11 +277,15 @@ class Recipe:
         if self.bias and self.op not in QUANTIZED:
             names, array_shapes = (*names, "bias"), [*array_shapes, (self._results(),)]
         dtypes = (self.dtype, _OTHER[self.dtype] if self.quantisation.endswith(MIXED) else self.dtype)
+        if self.op in QUANTIZED and self.dtype == str(INT16):
+            dtypes = (self.dtype, "int8")
         kept = int(like(self.op) != "output")
         tensors = fills.tensors(self.fill, array_shapes, dtypes, terms=self.terms(), seed=self.seed, kept=kept)
         arrays = {name: array for name, array in zip(names, tensors, strict=True) if name}
         if not self.batched:
             arrays |= {name: arrays[name][0] for name in ("input", "grad_output") if name in arrays}
+        if self.weight_bits == 4:
+            arrays["weight"] >>= 4
         if self.op in QUANTIZED:
             arrays |= self._quantization(dtypes, g.out_channels)
         for name, arrangement in self.memory:
@@ -297,13 +318,15 @@ class Recipe:
 
     def _quantization(self, dtypes: tuple[str, str], channels: int) -> dict[str, Any]:
         """Zero points and scales (and the bias of a quantized convolution), from the seed."""
-        kind = self.quantisation.removesuffix(MIXED)
+        kind, wide = self.quantisation.removesuffix(MIXED), self.dtype == str(INT16)
         random = np.random.default_rng([self.seed, 1])
         many = kind == "per_channel"
         points: dict[str, Any] = {}
         for name, dtype in zip(("input", "weight"), dtypes, strict=True):
             count = channels if many and name == "weight" else 1
-            drawn = _zero_points(random, kind, dtype, count) if kind in (name, "both", "per_channel", "extreme") else 0
+            moved = kind in (name, "both", "per_channel", "extreme") and not wide
+            bits = self.weight_bits if name == "weight" else 0
+            drawn = _zero_points(random, kind, dtype, count, bits) if moved else 0
             points[f"{name}_zero_point"] = _of(drawn, dtype, many and name == "weight")
         if self.op == "conv2d_integer":
             return points
@@ -311,13 +334,24 @@ class Recipe:
         scales = np.exp2(
             random.integers(-6, 0, 2 + channels) if kind == "plain" else random.uniform(-6, 0, 2 + channels)
         )
-        spread = scales[0] * scales[1] * 2.0 ** round(math.log2(max(self.terms(), 1)) / 2) * 128
+        step = 8 if self.weight_bits == 4 else 128
+        spread = scales[0] * scales[1] * 2.0 ** round(math.log2(max(self.terms(), 1)) / 2) * step
+        drawn = 0 if kind == "plain" or wide else _zero_points(random, kind, self.dtype, 1)
+        points["output_zero_point"] = _of(drawn, self.dtype)
+        bias = random.integers(-(2**14), 2**14, channels, dtype=np.int64 if wide else np.int32)
+        edge = random.random() < 1 / 2
+        if kind == "plain" and edge:  # together 1 - 2**-34, of which 31 bits are 2**31; in float32 a power of two
+            scales *= [1 - 2.0**-17, *[1 + 2.0**-17] * (len(scales) - 1)]
+        elif kind == "extreme" and edge:  # perhaps more than a step for each
+            spread /= 2**10
+        elif wide and edge and self.requantize not in TWICE:
+            bias = random.integers(-WIDE_BIAS, WIDE_BIAS, channels)
+            spread = scales[0] * scales[1] * 2.0**16
         return points | {
             "input_scale": np.float32(scales[0]),
             "weight_scale": _of(scales[2:] if many else scales[1], "float32", many),
             "output_scale": np.float32(spread),
-            "output_zero_point": _of(0 if kind == "plain" else _zero_points(random, kind, self.dtype, 1), self.dtype),
-            "bias": random.integers(-(2**14), 2**14, channels, dtype=np.int32) if self.bias else None,
+            "bias": bias if self.bias else None,
         }
 
 
@@ -331,9 +365,9 @@ def weight_shape(geometry: Geometry) -> tuple[int, ...]:
     return (geometry.out_channels, geometry.in_channels // geometry.groups, *geometry.kernel)
 
 
-def _zero_points(random: np.random.Generator, kind: str, dtype: str, count: int) -> np.ndarray:
+def _zero_points(random: np.random.Generator, kind: str, dtype: str, count: int, bits: int = 0) -> np.ndarray:
     """Zero points: any but 0; of kind "extreme" the dtype's smallest and largest."""
-    low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    low, high = limits_of(np.dtype(dtype), bits)
     if kind == "extreme":
         return random.choice([low, high], count)
     points = random.integers(low, high, count)  # without `high`, which 0 stands for

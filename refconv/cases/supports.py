@@ -16,13 +16,15 @@ from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry
 from refconv.core.layouts import LAYOUTS, Layouts
 from refconv.core.operators import BIAS, is_transposed, kind_of
+from refconv.judge.given import RESULTS
+from refconv.ops.requantization import Rule
 
 SIZES = ("channels", "filters", "depth", "height", "width")
 SPATIAL_SIZES, LETTERS = SIZES[2:], "dhw"  # of the spatial axes; an operator has the last ones
 OPERAND = "operand"  # for the dtype of results: that of the operands
 UNUSUAL = ("special", "subnormal", "wide")  # fills of numbers that a candidate may be said not to take
 # What callers say elsewhere, or in other words.
-NOT_CLAIMED = ("out", "largest", "shapes", "padding_names", "numeric_padding", "out_dtype", "overflow")
+NOT_CLAIMED = ("out", "largest", "shapes", "padding_names", "numeric_padding", *RESULTS)
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Supports:
         The most products of a case. Callers cannot set it: `refconv.verify` has an option for it.
     shapes : tuple of Recipe, optional
         The only shapes, with their options. Callers cannot set them here: `refconv.verify` takes them as cases.
-    out_dtype, overflow : str
+    out_dtype, overflow, requantize, weight_bits
         Of every call, as `Recipe` has them. Callers cannot set them here: `refconv.verify` has options for them.
     errors, deterministic, batch_invariant, threads : bool
         What the candidate also claims: that wrong arguments raise, that the same call gives the same bits, that an
@@ -132,6 +134,8 @@ class Supports:
     shapes: tuple[Recipe, ...] | None = None
     out_dtype: str = ""
     overflow: str = ""
+    requantize: Rule = ""
+    weight_bits: int = 0
     errors: bool = False
     deterministic: bool = False
     batch_invariant: bool = False
@@ -214,9 +218,9 @@ class Supports:
         return replace(self, out_dtype=dtype) if self.out_dtype == OPERAND else self
 
     @property
-    def of_calls(self) -> dict[str, str]:
+    def of_calls(self) -> dict[str, Any]:
         """What all calls have in common, as fields of a recipe."""
-        common = {"layout": self.layouts, "out_dtype": self.out_dtype, "overflow": self.overflow}
+        common = {"layout": self.layouts, **{name: getattr(self, name) for name in RESULTS}}
         return {name: value for name, value in common.items() if value}
 
     def fills(self, dtype: str) -> tuple[str, ...]:

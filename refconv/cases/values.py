@@ -19,6 +19,7 @@ from refconv.core.formats import SUPPORTED
 from refconv.core.geometry import Geometry
 from refconv.core.operators import BIAS, axes_of, is_transposed, kind_of
 from refconv.core.padding import MODES, Sides
+from refconv.ops.requantization import Rule
 
 MOST_TERMS = 33_000  # so many products of 8-bit numbers, less any zero points, have a sum that fits into int32
 PADDINGS = ("symmetric", "four-sided", *PADDING_NAMES)
@@ -93,9 +94,11 @@ class Values(NamedTuple):
     dtype: str = "float32"
     fill: str = "integers"
     seed: int = 0
-    layouts: str = ""  # that the candidate is made for; these three are the same in all cases of a campaign
+    layouts: str = ""  # that the candidate is made for; this and the following are the same in all of a campaign
     out_dtype: str = ""
     overflow: str = ""
+    requantize: Rule = ""
+    weight_bits: int = 0
 
 
 AT = tuple(tuple(map(Values._fields.index, axis)) for axis in AXES)
@@ -214,7 +217,7 @@ def recipe_of(op: str, v: Values) -> Recipe:
         output_padding(v)[-axes:] if is_transposed(op) else (0,) * axes,
         v.layouts or layouts.LAYOUTS[axes][LAYOUTS.index(v.layout)],
         tuple((name, arrangement) for name, arrangement in arrangements if arrangement != "contiguous"),
-        v.quantisation if op in QUANTIZED else "", v.out_dtype, v.overflow,
+        v.quantisation if op in QUANTIZED else "", v.out_dtype, v.overflow, v.requantize, v.weight_bits,
     )  # fmt: skip
 
 
@@ -246,6 +249,7 @@ def values_of(recipe: Recipe) -> Values:
         layouts="" if recipe.layout in usual else recipe.layout, out_dtype=recipe.out_dtype, overflow=recipe.overflow,
         first=first, second=second if len(names) > 1 else "contiguous", third=third, output=output,
         quantisation=recipe.quantisation or "plain", dtype=recipe.dtype, fill=recipe.fill, seed=recipe.seed,
+        requantize=recipe.requantize, weight_bits=recipe.weight_bits,
     )  # fmt: skip
 
 

@@ -240,7 +240,7 @@ def print_tolerances(  # noqa: PLR0913 - the command's options
     op: Op = "conv2d",
     dtype: Annotated[
         str | None,
-        typer.Option(help="Any float or complex dtype, float32 if not given; of quantized operators uint8 or int8."),
+        typer.Option(help="Any float or complex dtype, float32 if not given; of quantized operators an integer one."),
     ] = None,
     out_dtype: Annotated[
         str | None, typer.Option(help="Of the results, if it is not the usual one: a float or complex dtype.")
@@ -316,13 +316,14 @@ def _result_of(op: str, dtype: str, out_dtype: str | None) -> str:
 
 def _dtype_of(op: str, dtype: str | None, model: str | None) -> str:
     """The dtype, or the operator's usual one; refused where it, or a model, does not go with the operator."""
-    from refconv.cases.recipe import QUANTIZED
+    from refconv.cases.recipe import QUANTIZED, dtypes_of
 
     if op in QUANTIZED:
         if model is not None:
             raise typer.BadParameter(f"must not be given for {op}: sums of integers are exact", param_hint="--model")
-        if dtype not in (None, "int8", "uint8"):
-            raise typer.BadParameter(f"{dtype!r}: must be int8 or uint8 for {op}", param_hint="--dtype")
+        if dtype not in (None, *dtypes_of(op)):
+            wide = ", or int16" * ("int16" in dtypes_of(op))
+            raise typer.BadParameter(f"{dtype!r}: must be int8 or uint8 for {op}{wide}", param_hint="--dtype")
         return dtype or "uint8"
     dtype = dtype or "float32"
     checked_dtypes([dtype])

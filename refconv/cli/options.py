@@ -96,6 +96,15 @@ Model = Annotated[
         "float64 for 64 bits."
     ),
 ]
+Requantize = Annotated[
+    str | None,
+    typer.Option(
+        help="Of conv2d_quantized, how sums become results: float, float-away, fixed, fixed-double, "
+        "fixed-double-up or fixed-16.",
+        show_default="float",
+    ),
+]
+WeightBits = Annotated[int, typer.Option(help="Of conv2d_quantized: 4 if int8 weights hold -8 to 7 only.")]
 Json = Annotated[
     Path | None,
     typer.Option(dir_okay=False, writable=True, callback=existing_folder, help="Write the report to this file."),

@@ -24,7 +24,9 @@ from refconv.cli.options import (
     Json,
     Model,
     Op,
+    Requantize,
     Style,
+    WeightBits,
     checked_dtypes,
     existing_folder,
     load_target,
@@ -93,6 +95,8 @@ def verify(  # noqa: PLR0913 - the command's options
     overflow: Annotated[
         str | None, typer.Option(help="wrap or saturate: what becomes of results that do not fit their dtype.")
     ] = None,
+    requantize: Requantize = None,
+    weight_bits: WeightBits = 8,
     model: Model = None,
     jobs: Annotated[int, typer.Option(min=1, max=LARGEST, help="Processes.")] = 1,
     dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of a dask.distributed scheduler.")] = None,
@@ -152,9 +156,10 @@ def verify(  # noqa: PLR0913 - the command's options
     others = {"--seconds": seconds, "--largest": largest, "--huge": huge or None, "--quick": quick or None}
     refuse_beside("--case" if case else bool(network) and "--network", others, "all of its cases are judged")
     claim = parsed_model(model)
+    claims = {"out_dtype": out_dtype, "overflow": overflow, "requantize": requantize, "weight_bits": weight_bits}
     candidate = load_target(target, arrays, op, style, abi)
     try:
-        limits, supported = asked.limits(candidate, _json_object(supports), out_dtype, overflow)
+        limits, supported = asked.limits(candidate, _json_object(supports), **claims)
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(str(error), param_hint="--supports") from None
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)

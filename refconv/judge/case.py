@@ -47,6 +47,8 @@ class Case(Reference):
     out_dtype, overflow : str
         As `refconv.conv2d` takes them; of results in float16, bfloat16 or float8, `overflow="saturate"` puts the
         largest number in place of what is larger, infinity included.
+    requantize, weight_bits : str or callable, int
+        As `refconv.conv2d_quantized` takes them.
     layout, weight_layout : str
         In which input, output and their sizes, and the weight, are given, and outputs are judged: the letters of "NCHW"
         and "OIHW" in any order, or "HWCM" for a depthwise weight (`groups` must be given); with one axis those of "NCL"

@@ -10,6 +10,7 @@ import numpy as np
 
 from refconv.core.formats import COMPLEX, parts
 from refconv.ops.family import OPERATORS
+from refconv.ops.requantization import rule_name
 
 ARRAYS = ("input", "weight", "bias", "grad_output")
 QUANTIZATION = tuple(f"{array}_{kind}" for array in ("input", "weight", "output") for kind in ("scale", "zero_point"))
@@ -41,7 +42,10 @@ class Called(Protocol):
 def call_text(case: Called) -> str:
     """The call, in a line."""
     arguments = zip(OPERATORS[case.op].parameters, case.arguments(), strict=True)
-    mode = [f"{name}={value!r}" for name, value in (case.keywords() | case.results).items()]
+    mode = [
+        f"{name}={rule_name(value) if callable(value) else repr(value)}"
+        for name, value in (case.keywords() | case.results).items()
+    ]
     return f"{case.op}({', '.join([*(f'{name}={_short(value)}' for name, value in arguments), *mode])})"
 
 
@@ -83,4 +87,9 @@ def arguments_code(case: Called, arrays: dict[str, str]) -> dict[str, str]:
             texts |= {name: arrays[name]} if name in arrays else {}
         else:
             texts[name] = literal(value) if name in QUANTIZATION else repr(value)
-    return texts | {name: repr(value) for name, value in (case.keywords() | case.results).items()}
+    return texts | {name: claim_code(value) for name, value in (case.keywords() | case.results).items()}
+
+
+def claim_code(value: Any) -> str:
+    """A keyword as code: a function, which only its author can write, is `...`."""
+    return "..." if callable(value) else repr(value)

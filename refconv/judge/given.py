@@ -14,12 +14,16 @@ from refconv.core.errors import GeometryError
 from refconv.engine.integers import OVERFLOWS
 from refconv.ops import options
 from refconv.ops.family import OPERATORS
+from refconv.ops.quantized import checked_bits
+from refconv.ops.requantization import Rule, checked_rule, rule_name
 
-RESULTS = ("out_dtype", "overflow")  # which a quantized operator's scales decide
+OF_SUMS = ("out_dtype", "overflow")  # which a quantized operator's scales decide
+OF_SCALES = ("requantize", "weight_bits")
+RESULTS = (*OF_SUMS, *OF_SCALES)
 TAKEN = {
     name: frozenset({
         "op", *operator.parameters, *["padding_mode"] * operator.has_padding_mode,
-        *(() if operator.is_quantized else RESULTS),
+        *(() if operator.is_quantized else OF_SUMS), *(OF_SCALES if "output_scale" in operator.parameters else ()),
     })
     for name, operator in OPERATORS.items()
 }  # fmt: skip
@@ -66,3 +70,27 @@ def result_name(operand: np.dtype, out_dtype: Any, overflow: str) -> str | None:
         must = f"be {others}" if others else "not be given"
         raise GeometryError(f"overflow={overflow!r}: must {must}, for {dtype} results")
     return None if out_dtype is None else dtype.name
+
+
+def claimed_rule(op: str, requantize: Rule | None, weight_bits: int) -> tuple[Rule, int]:
+    """What is claimed of requantization, as a recipe has it: empty, and 0, for the usual.
+
+    Raises
+    ------
+    GeometryError, TypeError
+        For a rule or a number of bits that there is not, and where the operator has none.
+
+    Examples
+    --------
+    >>> claimed_rule("conv2d_quantized", "fixed", 8), claimed_rule("conv2d", None, 8)
+    (('fixed', 0), ('', 0))
+    """
+    rule, bits = requantize or "float", checked_bits(weight_bits)
+    said: tuple[Rule, int] = "" if checked_rule(rule) == "float" else rule, 0 if bits == 8 else bits
+    if not TAKEN[op].issuperset(OF_SCALES):
+        if requantize:
+            shown = rule_name(rule) if callable(rule) else repr(rule)
+            raise GeometryError(f"requantize={shown}: must not be given for {op}")
+        if bits != 8:
+            raise GeometryError(f"weight_bits={bits}: must not be given for {op}")
+    return said

@@ -23,6 +23,7 @@ from refconv.judge.case_code import ARRAYS, QUANTIZATION, call_text, literal_cas
 from refconv.judge.standard import Standard
 from refconv.ops import options
 from refconv.ops.family import OPERATORS, Call, Operator, compute
+from refconv.ops.requantization import Rule
 
 WIDEST = 8  # bytes of a float64: a result that is no narrower is the exact value as `sums` have it
 
@@ -56,6 +57,8 @@ class Reference:
     output_zero_point: Any = 0
     out_dtype: Any = None
     overflow: str = "raise"
+    requantize: Rule = "float"
+    weight_bits: int = 8
 
     def __post_init__(self) -> None:
         choice("op", self.op, tuple(OPERATORS))
@@ -86,9 +89,9 @@ class Reference:
 
     @property
     def results(self) -> dict[str, Any]:
-        """`out_dtype` and `overflow`, where they are not the usual ones."""
-        results: dict[str, Any] = {"out_dtype": self.out_dtype, "overflow": self.overflow.removeprefix("raise")}
-        return {name: value for name, value in results.items() if value}
+        """What is claimed of the results (`given.RESULTS`), where it is not the usual."""
+        usual = {field.name: field.default for field in fields(self)}
+        return {name: value for name in given.RESULTS if (value := getattr(self, name)) != usual[name]}
 
     @property
     def axes(self) -> int:
@@ -275,7 +278,9 @@ class Reference:
 
     def _computed(self, precision: str, dtype: np.dtype | None) -> np.ndarray:
         """The oracle's result in a dtype."""
-        return compute(self.op, Reference.arguments(self), self.padding_mode, precision, dtype, self.overflow)
+        others = {name: getattr(self, name) for name in given.OF_SCALES if name in self._taken}
+        arguments = Reference.arguments(self)
+        return compute(self.op, arguments, self.padding_mode, precision, dtype, self.overflow, **others)
 
     def _result(self, rounded: np.ndarray, value: np.ndarray | None = None) -> np.ndarray:
         """Rounded sums as they must come out, where `overflow` says what becomes of floats that are too large."""

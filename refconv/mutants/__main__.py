@@ -18,9 +18,9 @@ HEAD = """\
 candidate itself: `refconv verify refconv.mutants:stride-swapped`. Those of an operator share a correct kernel,
 `refconv.mutants.base(op)`, of which each changes a step or two.
 
-An entry (RB002) is one of a corpus of real bugs, with its issue; mutants without one are akin to these. The limits of
-some are scaled, so that a test can reach them: the summary says so. A mistake in several operators is one row here; the
-mutant of an operator has its name appended (`stride-swapped-transposed`).
+An entry (RB002) is one of a corpus of real bugs, with its issue; mutants without one are akin to these, or have an
+issue of their own. The limits of some are scaled, so that a test can reach them: the summary says so. A mistake in
+several operators is one row here; the mutant of an operator has its name appended (`stride-swapped-transposed`).
 
 This file is written by `python -m refconv.mutants`.
 """
@@ -35,7 +35,8 @@ def table() -> str:
         for family, variants in groupby(members, key=lambda mutant: mutant.family):
             row = list(variants)
             operators = [op for op in KERNELS if op in {mutant.op for mutant in row}]
-            entries = sorted({f"{mutant.entry} ({mutant.source})" for mutant in row if mutant.entry})
+            sources = {f"{mutant.entry} ({mutant.source})" if mutant.entry else mutant.source for mutant in row}
+            entries = sorted(sources - {""})
             lines.append(f"| {family} | {', '.join(operators)} | {', '.join(entries)} | {row[0].summary} |")
         lines.append("")
     lines += ["## Left out", "", "Entries that no call of the operators can show:", "", "| Entry | Why |", "|---|---|"]

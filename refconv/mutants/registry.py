@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from refconv.mutants.kernels.backward import BiasGradient, InputGradient, Transposed, WeightGradient
 from refconv.mutants.kernels.forward import Forward, KernelCall
 from refconv.mutants.kernels.quantized import Integer, Quantized
-from refconv.mutants.sources import SOURCES
+from refconv.mutants.sources import FURTHER, SOURCES
 
 KERNELS: dict[str, type[KernelCall]] = {
     kernel.op: kernel
@@ -61,6 +61,10 @@ class Mutant:
         How it is called.
     family : str
         The name without the operator: the same mistake in several operators.
+    requantize : str
+        The rule that it claims to follow, of a mistake in this rule; else empty, and it follows any.
+    weight_bits : int
+        How many bits its weights are said to have, if that matters.
     """
 
     name: str
@@ -74,6 +78,8 @@ class Mutant:
     supports: Mapping[str, Any] = field(default_factory=dict, hash=False)
     style: str = "return"
     family: str = ""
+    requantize: str = ""
+    weight_bits: int = 0
 
     def __post_init__(self) -> None:
         """Take the module and name by which a mutant is an attribute of the package, as a function would be."""
@@ -127,7 +133,8 @@ def mutant(
     suffix : bool
         Whether the operator is appended to the name of a single mutant, too.
     **options
-        dtypes, supports, style and name, as `Mutant` has them; the name is the function's by default.
+        dtypes, supports, style, requantize, weight_bits and name, as `Mutant` has them; the name is the function's by
+        default.
     """
     operators = (op,) if isinstance(op, str) else op
 
@@ -138,8 +145,11 @@ def mutant(
             if name in REGISTRY:
                 raise ValueError(f"{name}: there is another mutant of this name")
             kernel = _kernel(KERNELS[operator], changed, step, when)
+            if "requantize" in options:
+                kernel.rule = options["requantize"]  # type: ignore[attr-defined]  # it is of a quantized convolution
             fields = {"dtypes": DTYPES[operator], "family": plain} | options
-            REGISTRY[name] = Mutant(name, kind, operator, SOURCES.get(entry, ""), entry, summary, kernel, **fields)
+            source = SOURCES.get(entry, FURTHER.get(plain, ""))
+            REGISTRY[name] = Mutant(name, kind, operator, source, entry, summary, kernel, **fields)
         return changed
 
     return register

@@ -1,4 +1,4 @@
-"""Where the bugs come from: the issue of each entry of the corpus. Knows nothing else."""
+"""Where the bugs come from: the issue of each entry of the corpus, and further issues. Knows nothing else."""
 
 SOURCES = {
     "RB001": "FluxML/NNlib.jl#104",
@@ -98,6 +98,16 @@ SOURCES = {
     "RB158": "FluxML/NNlib.jl#197",
     "RB159": "iree-org/iree#8530",
     "RB160": "apache/mxnet#20265",
+}
+
+# Issues of bugs beyond the corpus, by the names of mutants.
+FURTHER = {
+    "borrow-between-4-bits": "gittensor-ai-lab/sparkinfer#761",
+    "division-ties-up": "apache/tvm#15929",
+    "rounded-once": "tensorflow/tensorflow#102943",
+    "rounded-twice": "tensorflow/tensorflow#25087",
+    "sign-of-4-bits-lost": "onnxruntime/onnxruntime-qnn#728",
+    "sums-of-32-bits": "tensorflow/tflite-micro#3597",
 }
 
 # Entries that no call of the operators can show, and why.

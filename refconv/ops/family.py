@@ -294,9 +294,9 @@ def compute(
     precision: str,
     out_dtype: np.dtype | None = None,
     overflow: str = "raise",
+    **options: Any,
 ) -> np.ndarray:
-    """The oracle's result of a call as it stands."""
-    options: dict[str, Any] = {}
+    """The oracle's result of a call as it stands; `options` are those that its operator alone has."""
     if not OPERATORS[op].is_quantized:
         options |= {"precision": precision, "out_dtype": out_dtype, "overflow": overflow}
     if OPERATORS[op].has_padding_mode:

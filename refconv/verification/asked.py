@@ -12,15 +12,15 @@ import numpy as np
 from refconv.cases import own
 from refconv.cases.fitting import fitted
 from refconv.cases.huge import huge_cases
-from refconv.cases.recipe import QUANTIZED
+from refconv.cases.recipe import QUANTIZED, dtypes_of
 from refconv.cases.supports import Supports, unsized
 from refconv.cases.values import Values
 from refconv.core import formats, layouts
 from refconv.core.checks import choice
 from refconv.core.operators import axes_of
 from refconv.judge.case import Case
-from refconv.judge.given import RESULTS, result_name
-from refconv.ops.quantized import EIGHT_BITS
+from refconv.judge.given import OF_SUMS, RESULTS, claimed_rule, result_name
+from refconv.ops.requantization import rule_name
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.kernelbench import Unbounded
 from refconv.verification.memory import available
@@ -32,13 +32,12 @@ INT32 = 4  # bytes
 def limits(
     candidate: Candidate,
     supports: Mapping[str, Any] | Callable[[Case], bool] | None,
-    out_dtype: str | None = None,
-    overflow: str | None = None,
+    **claims: Any,
 ) -> tuple[Supports, Callable[[Case], bool] | None]:
     """What may be generated, and a function that says of a case whether it is supported.
 
-    An attribute `supports` of the candidate says either; what the argument `supports` says counts more. Attributes
-    `out_dtype` and `overflow` likewise.
+    An attribute `supports` of the candidate says either; what the argument `supports` says counts more. So it is with
+    `claims`, those of `RESULTS`, and attributes of these names.
 
     Raises
     ------
@@ -47,8 +46,8 @@ def limits(
     """
     own = getattr(candidate.function, "supports", None)
     mappings = [claim for claim in (own, supports) if isinstance(claim, Mapping)]
-    claims = {name: value for mapping in mappings for name, value in mapping.items()}
-    parsed = Supports.parse(claims, axes_of(candidate.op))
+    mapped = {name: value for mapping in mappings for name, value in mapping.items()}
+    parsed = Supports.parse(mapped, axes_of(candidate.op))
     if supports is not None and not callable(supports) and not isinstance(supports, Mapping):
         raise TypeError(f"supports={supports!r}: must be a mapping, or a function of a case")
     if len(parsed.layout) > 1 and not candidate.is_told_layouts:
@@ -57,11 +56,16 @@ def limits(
     if fixed and (candidate.is_layer or candidate.arrange is not None):
         why = "a class or a layer gets images in NCHW" if candidate.is_layer else "arrange lays arrays out"
         raise ValueError(f"supports: must name no layout {fixed!r}: {why}")
+    usual = {"weight_bits": 8}  # which says nothing, as None does
     said: dict[str, Any] = {
-        name: str(given or getattr(candidate.function, name, None) or "")
-        for name, given in zip(RESULTS, (out_dtype, overflow), strict=True)
+        name: getattr(candidate.function, name, None) if claims.get(name) in (None, usual.get(name)) else claims[name]
+        for name in RESULTS
     }
-    parsed = replace(parsed, **said)
+    rule, bits = claimed_rule(candidate.op, said["requantize"], said["weight_bits"] or 8)
+    parsed = replace(
+        parsed, out_dtype=str(said["out_dtype"] or ""), overflow=str(said["overflow"] or ""), requantize=rule,
+        weight_bits=bits,
+    )  # fmt: skip
     return parsed, next((claim for claim in (supports, own) if callable(claim)), None)
 
 
@@ -132,7 +136,9 @@ def _possible(settings: Settings, op: str, dtypes: Sequence[str]) -> Supports:
 
 def _check_results(supports: Supports, op: str, dtype: str) -> None:
     """Refuse results that there can't be, and integers that may not fit and of which nothing is said."""
-    said = {name: value for name in RESULTS if (value := getattr(supports.of_dtype(dtype), name))}
+    said = {name: value for name in OF_SUMS if (value := getattr(supports.of_dtype(dtype), name))}
+    if callable(supports.requantize):
+        _check_function(supports, op, dtype)
     if said and op in QUANTIZED:
         raise ValueError(f"{next(iter(said))}={next(iter(said.values()))!r}: must not be given for {op}")
     operand = np.dtype(dtype)
@@ -151,9 +157,18 @@ def _check_results(supports: Supports, op: str, dtype: str) -> None:
         raise ValueError(f"overflow={said.get('overflow')!r}: must be 'wrap' or 'saturate' for out_dtype={name!r}")
 
 
+def _check_function(supports: Supports, op: str, dtype: str) -> None:
+    """Refuse a rule that does not return what a rule returns, on a call as an example."""
+    try:
+        fitted(op, Values(height=4, width=5, rows=2, columns=2, dtype=dtype), supports).case()
+    except Exception as error:
+        name = "" if str(error).startswith("requantize=") else f"requantize={rule_name(supports.requantize)}: "
+        raise ValueError(f"{name}{error}") from error
+
+
 def _checked_dtypes(op: str, dtypes: Sequence[str] | None, listed: Sequence[own.Own] = ()) -> tuple[str, ...]:
     """The dtypes to test, without repetition; if none are named, those of given cases, or the operator's usual ones."""
-    supported = tuple(map(str, EIGHT_BITS if op in QUANTIZED else formats.SUPPORTED))
+    supported = dtypes_of(op)
     of_given = tuple(entry.dtype for entry in listed if isinstance(entry, own.GivenCase))
     names = (of_given or DEFAULT_DTYPES.get(op, ("float32",))) if dtypes is None else dtypes
     for dtype in of_given:

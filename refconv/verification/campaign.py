@@ -18,6 +18,7 @@ from refconv.cases.recipe import Recipe
 from refconv.core.checks import integer
 from refconv.judge.bounds import Model, claimed
 from refconv.judge.case import Case
+from refconv.ops.requantization import Rule
 from refconv.verification.asked import limits, settled
 from refconv.verification.candidate.call import Arrange
 from refconv.verification.candidate.candidate import Candidate
@@ -50,6 +51,8 @@ def verify(  # noqa: PLR0913 - the contract's options
     supports: Mapping[str, Any] | Callable[[Case], bool] | None = None,
     out_dtype: str | None = None,
     overflow: str | None = None,
+    requantize: Rule | None = None,
+    weight_bits: int = 8,
     arrange: Arrange | None = None,
     expected_failures: str | Path | None = None,
     jobs: int = 1,
@@ -111,6 +114,10 @@ def verify(  # noqa: PLR0913 - the contract's options
         Of the results, as `refconv.Case` takes them: a kernel that returns int8 for int8 says `out_dtype="int8"`, or
         `"operand"` for the dtype of the operands, and whether sums that do not fit `"wrap"` or `"saturate"`. The
         operator's usual dtype if not given.
+    requantize, weight_bits : str or callable, int
+        Of a quantized convolution, as `refconv.conv2d_quantized` takes them: the rule by which sums become results, and
+        4 for int8 weights that hold -8 to 7. Attributes of the candidate of these names do the same. A rule that is a
+        function is called in this process, and so is the candidate then.
     arrange : pair of callables, optional
         Lays arrays out as no layout of `supports` says, in blocks for instance: the first function takes the name of an
         array ("input", "weight", "grad_output"; "output" for what is written to) and the array in torch's order, and
@@ -178,7 +185,9 @@ def verify(  # noqa: PLR0913 - the contract's options
         tested = replace(load(candidate, arrays, op=op, style=style), arrange=arrange)
     else:
         tested = candidate_of(candidate, find(candidate), arrays, op, style, arrange)
-    allowed, supported = limits(tested, supports, out_dtype, overflow)
+    allowed, supported = limits(
+        tested, supports, out_dtype=out_dtype, overflow=overflow, requantize=requantize, weight_bits=weight_bits
+    )
     is_number = hasattr(cases, "__index__")
     listed = () if is_number else own.listed(_sequence(cases), op)
     number = integer("cases", cases, 1) if is_number else None

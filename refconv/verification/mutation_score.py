@@ -22,6 +22,7 @@ from refconv.cases.plan import plan
 from refconv.cases.recipe import Recipe
 from refconv.cases.supports import Supports
 from refconv.core.operators import axes_of
+from refconv.judge.given import claimed_rule
 from refconv.mutants import Mutant
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.examine.in_process import Here, examiner
@@ -103,7 +104,9 @@ def score(
 def score_one(name: str, cases: int, seed: int) -> Row:
     """Put one mutant to the test, until it is found."""
     mutant = mutants.by_name(name)
-    supports = replace(Supports.parse(mutant.supports, axes_of(mutant.op)), out=mutant.style == "out")
+    rule, bits = claimed_rule(mutant.op, mutant.requantize, mutant.weight_bits or 8)
+    claims = Supports.parse(mutant.supports, axes_of(mutant.op))
+    supports = replace(claims, out=mutant.style == "out", requantize=rule, weight_bits=bits)
     candidate = Candidate(mutant, op=mutant.op, style=mutant.style)
     here = Here(examiner(candidate, None, claims_of(supports)))
     start = time.perf_counter()

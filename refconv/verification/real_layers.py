@@ -80,7 +80,7 @@ class DigitLayer:
     # As a recipe has them.
     op: ClassVar[str] = "conv2d"
     padding, batched, bias, fill, memory = (0, 0), True, True, "digits", ()
-    quantisation, output_padding = "", (0, 0)
+    quantisation, output_padding, requantize, weight_bits = "", (0, 0), "", 0
 
     @property
     def geometry(self) -> Geometry:

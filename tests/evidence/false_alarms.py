@@ -19,8 +19,10 @@ import torch
 from kernels.complex_products import gauss
 from kernels.fft import fft
 from kernels.implementations import POINTS
-from kernels.libraries import jax_as_tensorflow, jax_conv2d, onnx_auto_pad, onnx_conv2d
+from kernels.libraries import jax_as_tensorflow, jax_conv2d, onnx_auto_pad, onnx_conv2d, onnx_quantized
 from kernels.narrow import in_format, of_one, stored
+from kernels.requantized import STEPS
+from kernels.requantized import kernel as requantized
 from kernels.sums import im2col
 from kernels.winograd import six_by_six, winograd, winograd_supports
 
@@ -87,6 +89,7 @@ AS_TENSORFLOW = CONTIGUOUS | SOME | JAX | {
     "input_layout": "NHWC", "weight_layout": "HWIO", "output_layout": "NHWC",
 }  # fmt: skip
 TILES = SOME | {"kernel": 3, "stride": 1, "dilation": 1}  # what F(m x m, 3 x 3) computes
+QUANTIZED = {"op": "conv2d_quantized"}
 FLUSHES = direct("float32", flush_to_zero=True)
 CANDIDATES = {
     "torch float32": (torch.nn.functional.conv2d, "float32", {"arrays": "torch", "supports": TORCH}),
@@ -132,6 +135,13 @@ CANDIDATES = {
     "jax int8": (
         forgetful(jax_as_tensorflow), "int8", {"supports": AS_TENSORFLOW, "out_dtype": "int8", "overflow": "wrap"},
     ),
+    **{
+        f"{dtype} {rule}": (requantized(rule), dtype, QUANTIZED | {"requantize": rule})
+        for dtype, rule in (*(("int8", rule) for rule in STEPS), ("int16", "fixed"), ("int16", "fixed-16"))
+    },
+    "int4 weights": (requantized("fixed"), "int8", QUANTIZED | {"requantize": "fixed", "weight_bits": 4}),
+    "onnxruntime int8": (onnx_quantized, "int8", QUANTIZED | {"supports": CONTIGUOUS | SOME}),
+    "onnxruntime uint8": (onnx_quantized, "uint8", QUANTIZED | {"supports": CONTIGUOUS | SOME}),
     "onnxruntime auto_pad": (
         onnx_auto_pad, "float32",
         {"supports": CONTIGUOUS | SOME | {"padding": ["same_upper", "same_lower", "valid"], "dilation": 1}},

@@ -112,21 +112,22 @@ def zero_point_signed(c: WithZeroPoints) -> None:
 @mutant(kind=KIND, op="conv2d_quantized", summary="the weight's first scale used for all channels")
 def first_weight_scale(c: Quantized) -> None:
     """One for each channel is not foreseen."""
-    c.scale = c.scale.reshape(-1)[:1]
+    c.scale, c.significand, c.exponent = (part.reshape(-1)[:1] for part in (c.scale, c.significand, c.exponent))
 
 
 @mutant(kind=KIND, op="conv2d_quantized", summary="the scale of the result multiplied by, not divided by", step="parse")
-def output_scale_inverted(c: Quantized, *arguments: Any) -> None:
+def output_scale_inverted(c: Quantized, *arguments: Any, **keywords: Any) -> None:
     """The wrong way round."""
-    Quantized.parse(c, *arguments)
+    Quantized.parse(c, *arguments, **keywords)
     scale = np.float32(arguments[6])
     c.scale = (c.scale * scale * scale).astype(np.float32)
+    c.normalize(c.scale.astype(np.float64))
 
 
 @mutant(kind=KIND, op="conv2d_quantized", step="parse", summary="the result's zero point ignored")
-def output_zero_point_ignored(c: Quantized, *arguments: Any) -> None:
+def output_zero_point_ignored(c: Quantized, *arguments: Any, **keywords: Any) -> None:
     """Taken for 0."""
-    Quantized.parse(c, *arguments)
+    Quantized.parse(c, *arguments, **keywords)
     c.y_zero = 0
 
 
@@ -138,27 +139,51 @@ def bias_scaled(c: Quantized, sums: Array) -> Array:
     )
 
 
-@mutant(kind=KIND, op="conv2d_quantized", step="around", summary="ties rounded away from zero, not to even")
+@mutant(
+    kind=KIND,
+    op="conv2d_quantized",
+    step="around",
+    requantize="float",
+    summary="ties rounded away from zero, not to even",
+)
 def ties_away(c: Quantized, scaled: Array) -> Array:
     """C's round."""
     result: Array = np.copysign(np.floor(np.abs(scaled) + np.float32(0.5)), scaled)
     return result
 
 
-@mutant(kind=KIND, op="conv2d_quantized", step="around", summary="ties rounded up, not to even")
+@mutant(
+    kind=KIND,
+    op="conv2d_quantized",
+    step="around",
+    requantize="float",
+    summary="ties rounded up, not to even",
+)
 def ties_up(c: Quantized, scaled: Array) -> Array:
     """floor(x + 0.5)."""
     return np.floor(scaled + np.float32(0.5))
 
 
-@mutant(kind=KIND, op="conv2d_quantized", step="around", summary="products cut off toward zero, not rounded")
+@mutant(
+    kind=KIND,
+    op="conv2d_quantized",
+    step="around",
+    requantize="float",
+    summary="products cut off toward zero, not rounded",
+)
 def cut_off(c: Quantized, scaled: Array) -> Array:
     """A cast in C."""
     result: Array = np.trunc(scaled)
     return result
 
 
-@mutant(kind=KIND, op="conv2d_quantized", step="around", summary="products rounded down, not to nearest")
+@mutant(
+    kind=KIND,
+    op="conv2d_quantized",
+    step="around",
+    requantize="float",
+    summary="products rounded down, not to nearest",
+)
 def rounded_down(c: Quantized, scaled: Array) -> Array:
     """A shift to the right."""
     result: Array = np.floor(scaled)
@@ -170,6 +195,7 @@ def rounded_down(c: Quantized, scaled: Array) -> Array:
     op="conv2d_quantized",
     step="around",
     when=lambda c: c.y_zero % 2 != 0,
+    requantize="float",
     summary="ties rounded to even after the zero point is added, not before",
 )
 def rounded_with_zero_point(c: Quantized, scaled: Array) -> Array:
@@ -178,22 +204,18 @@ def rounded_with_zero_point(c: Quantized, scaled: Array) -> Array:
     return np.rint(scaled + zero) - zero
 
 
-@mutant(kind=KIND, op="conv2d_quantized", step="store", summary="results that do not fit wrapped, not saturated")
-def not_saturated(c: Quantized, sums: Array) -> Array:
+@mutant(kind=KIND, op="conv2d_quantized", step="clamped", summary="results that do not fit wrapped, not saturated")
+def not_saturated(c: Quantized, values: Array) -> Array:
     """A cast without a clamp."""
-    scaled = np.clip(sums.astype(np.float32) * c.scale.reshape(-1, 1, 1), -(2.0**60), 2.0**60)
-    rounded = (np.rint(scaled).astype(np.int64) + c.y_zero).astype(c.dtype)
-    result: Array = rounded if c.batched else rounded[0]
+    result: Array = np.clip(values, -(2.0**60), 2.0**60).astype(np.int64).astype(c.dtype)
     return result
 
 
-@mutant(kind=KIND, op="conv2d_quantized", step="store", summary="results saturated before the zero point is added")
-def saturated_too_early(c: Quantized, sums: Array) -> Array:
+@mutant(kind=KIND, op="conv2d_quantized", step="clamped", summary="results saturated before the zero point is added")
+def saturated_too_early(c: Quantized, values: Array) -> Array:
     """The limits are those of the dtype."""
-    scaled = np.rint(sums.astype(np.float32) * c.scale.reshape(-1, 1, 1))
     info = np.iinfo(c.dtype)
-    saturated = (np.clip(scaled, info.min, info.max).astype(np.int64) + c.y_zero).astype(c.dtype)
-    result: Array = saturated if c.batched else saturated[0]
+    result: Array = (np.clip(values - c.y_zero, info.min, info.max).astype(np.int64) + c.y_zero).astype(c.dtype)
     return result
 
 

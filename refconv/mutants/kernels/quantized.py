@@ -7,19 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from refconv.arrays.interop import to_numpy
 from refconv.mutants.kernels.forward import Array, Windowed
-from refconv.ops.quantized import (
-    combined_scale,
-    eight_bit_array,
-    quantized_dtype,
-    scales_of,
-    zero_point_of,
-    zero_points_of,
-)
+from refconv.ops import requantization
+from refconv.ops.quantized import check_operands, quantized_dtype, scales_of, zero_point_of, zero_points_of
+from refconv.ops.requantization import Scales
 
 
 class WithZeroPoints(Windowed):
-    """A convolution of 8-bit tensors whose numbers count from a zero point: what both operators share.
+    """A convolution of tensors whose numbers count from a zero point: what both operators share.
 
     Attributes
     ----------
@@ -33,7 +29,8 @@ class WithZeroPoints(Windowed):
         self, input: Any, input_zero_point: Any, weight: Any, weight_zero_point: Any, bias: Any, options: Any
     ) -> None:
         """Take the operands and their zero points over."""
-        x, w = eight_bit_array("input", input), eight_bit_array("weight", weight)
+        x, w = to_numpy("input", input), to_numpy("weight", weight)
+        check_operands(x, w, bias)
         self.x_zero = zero_point_of("input_zero_point", input_zero_point, x.dtype)
         zeros = zero_points_of("weight_zero_point", weight_zero_point, w)
         self.w_zero = zeros.astype(np.int64)
@@ -73,44 +70,88 @@ class Quantized(WithZeroPoints):
 
     Attributes
     ----------
+    rule : str
+        The rule by which sums become results; that of the class, unless the call names another.
     scale : ndarray
         input_scale * weight_scale / output_scale in float32, 0-d or one for each output channel.
+    significand, exponent : ndarray
+        The same in integers.
     y_zero : int
         The result's zero point.
     """
 
     op = "conv2d_quantized"
+    rule: str = "float"
 
     # Thirteen parameters: QLinearConv has nine inputs and four attributes, and mutants are called as candidates are.
     def parse(  # noqa: PLR0913, PLR0917 - ONNX's arguments
         self, input: Any, input_scale: Any, input_zero_point: Any, weight: Any, weight_scale: Any,
         weight_zero_point: Any, output_scale: Any, output_zero_point: Any, bias: Any = None, stride: Any = 1,
-        padding: Any = 0, dilation: Any = 1, groups: Any = 1,
+        padding: Any = 0, dilation: Any = 1, groups: Any = 1, *, requantize: str = "",
     ) -> None:  # fmt: skip
         """Take the arguments over, and refuse what is impossible."""
+        self.rule = requantize or self.rule
         b = None if bias is None else np.asarray(bias)
-        if b is not None and b.dtype != np.int32:
-            raise TypeError(f"bias has dtype {b.dtype}: must be int32")
         options = (stride, padding, dilation, groups)
         self.quantized_operands(input, input_zero_point, weight, weight_zero_point, b, options)
         self.dtype = quantized_dtype(output_zero_point, self.raw["input"].dtype)
         self.y_zero = zero_point_of("output_zero_point", output_zero_point, self.dtype)
-        scales = [
+        self.scales = Scales(
             scales_of("input_scale", input_scale, ()),
             scales_of("weight_scale", weight_scale, self.raw["weight"].shape[:1]),
             scales_of("output_scale", output_scale, ()),
-        ]
-        self.scale = combined_scale(*scales)
+        )
+        self.scale = self.scales.single()
+        self.normalize(self.scales.double())
+
+    def normalize(self, scale: Array) -> None:
+        """Make integers of the scale."""
+        self.significand, self.exponent = requantization.multiplier_of(scale)
 
     def store(self, sums: Array) -> Array:
-        """The sums times the scale, clamped, rounded, and the zero point added."""
+        """The results, clamped to what their dtype holds."""
+        values = self.floats(sums) if self.rule.startswith("float") else self.integers(sums) + self.y_zero
+        result = self.clamped(values)
+        return result if self.batched else result[0]
+
+    def clamped(self, values: Array) -> Array:
+        """Values in the result's dtype."""
         info = np.iinfo(self.dtype)
-        scaled = sums.astype(np.int32).astype(np.float32) * self.scale.reshape(-1, 1, 1)
-        limits = np.float32(info.min - self.y_zero), np.float32(info.max - self.y_zero)
-        shifted = self.around(np.clip(scaled, *limits)) + np.float32(self.y_zero)
-        return (shifted if self.batched else shifted[0]).astype(self.dtype)
+        result: Array = np.clip(values, info.min, info.max).astype(self.dtype)
+        return result
+
+    def floats(self, sums: Array) -> Array:
+        """The sums times the scale, rounded, and the zero point added."""
+        scaled = sums.astype(np.float32) * self.scale.reshape(-1, 1, 1)
+        return self.around(scaled) + np.float32(self.y_zero)
 
     def around(self, scaled: Array) -> Array:
-        """Floats rounded to integers, ties to even."""
-        integers: Array = np.rint(scaled)
+        """Floats rounded to integers, ties to even, or away from zero."""
+        integers: Array = np.rint(scaled) if self.rule == "float" else requantization.away(scaled)
         return integers
+
+    def integers(self, sums: Array) -> Array:
+        """The sums times significand * 2**(exponent - 31), rounded."""
+        multiplier, exponent = self.significand.reshape(-1, 1, 1), self.exponent.reshape(-1, 1, 1)
+        if self.rule == "fixed":
+            return self.shifted(sums, multiplier, 31 - exponent)
+        if self.rule == "fixed-16":
+            return self.shifted(sums, self.reduced(multiplier), 15 - exponent)
+        return self.divided(self.high(sums << np.maximum(exponent, 0), multiplier), np.maximum(-exponent, 0))
+
+    def shifted(self, sums: Array, multiplier: Array, shift: Array) -> Array:
+        """Products, with half a step added and shifted to the right."""
+        return requantization.shifted(sums, multiplier, shift)
+
+    def reduced(self, multiplier: Array) -> Array:
+        """Multipliers of 15 bits."""
+        return requantization.reduced(multiplier)
+
+    def high(self, sums: Array, multiplier: Array) -> Array:
+        """The high half of doubled products."""
+        return requantization.doubling_high(sums, multiplier)
+
+    def divided(self, numbers: Array, exponent: Array) -> Array:
+        """Numbers divided by a power of two."""
+        up = self.rule == "fixed-double-up"
+        return (requantization.divided_up if up else requantization.divided)(numbers, exponent)

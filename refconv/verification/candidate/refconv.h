@@ -27,7 +27,7 @@
  *   conv2d_integer    input, weight, input_zero_point (1), weight_zero_point (c_out), output of int32
  *   conv2d_quantized  input, input_scale (1), input_zero_point (1), weight, weight_scale (c_out),
  *                     weight_zero_point (c_out), output_scale (1), output_zero_point (1), bias (c_out) of int32 or NULL,
- *                     output; scales are float
+ *                     output; scales are float, and the bias of an int16 input is of int64
  *
  * The gradients have the geometry of the convolution that they are gradients of.
  *

@@ -13,6 +13,7 @@ import numpy as np
 from refconv.core.operators import is_transposed
 from refconv.judge.case import Case
 from refconv.ops.family import OPERATORS
+from refconv.ops.requantization import RULES
 from refconv.verification.diagnose import arithmetic
 from refconv.verification.diagnose.arithmetic import Compute
 
@@ -193,9 +194,20 @@ def _of_output_padding() -> Iterator[Alteration]:
         yield Alteration(f"output-padding{suffix}-ignored", "transposed_geometry", summary, _called(change))
 
 
+def _of_rules() -> Iterator[Alteration]:
+    """Sums of a quantized convolution that are rescaled by another rule."""
+    for rule in RULES:
+
+        def compute(case: Case, rule: str = rule) -> np.ndarray | None:
+            known = "output_scale" in OPERATORS[case.op].parameters and case.requantize != rule
+            return replace(case, requantize=rule).expected() if known else None
+
+        yield Alteration(f"requantize-{rule}", "requantization", f"requantize={rule!r}", compute)
+
+
 def _of_arithmetic() -> Iterator[Alteration]:
     for function in arithmetic.functions():
         yield Alteration(**function._asdict())
 
 
-_ALTERATIONS = (*_by_axes(), *_by_sides(), *_by_parameters(), *_of_output_padding(), *_of_arithmetic())
+_ALTERATIONS = (*_by_axes(), *_by_sides(), *_by_parameters(), *_of_output_padding(), *_of_rules(), *_of_arithmetic())

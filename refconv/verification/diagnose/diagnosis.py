@@ -237,6 +237,8 @@ def _like(match: Match, findings: Findings) -> Diagnosis:
     elif match.unlike > ASIDE and match.strays >= CLAIM:
         lines.append("but only: " + findings.regions[0])
         kind = next((name for name, holds in RULES if name in OF_REGIONS and holds(findings)), kind)
+    if mutant.name.startswith("requantize-") and match.matches == match.compared and not match.gate:
+        lines.append(f"right under {mutant.summary} in these cases: claim that, if it is meant to compute so")
     model = _of_dtype(getattr(mutant, "model", ""), findings.judged[0].recipe.dtype)
     if model and _admits(ErrorModel.parse(model), spread(findings.judged, FAILING)):
         lines.append(_option(model))

@@ -102,6 +102,11 @@ class Findings:
         dtypes = {case.recipe.dtype for case in self.failing}
         if mutant.op != self.op or (mutant.style == "out" and not self.written):
             return False
+        recipe = self.failing[0].recipe
+        if mutant.weight_bits not in (0, recipe.weight_bits):
+            return False
+        if mutant.requantize and mutant.requantize != (recipe.requantize or "float"):
+            return False
         return mutant.kind != "accum_dtype" or mutant.dtypes == ("float32",) or dtypes <= {*mutant.dtypes}
 
     @property

@@ -5,6 +5,8 @@ Knows evidence and mutants; not how a match is reported.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -164,7 +166,10 @@ def _right(item: Evidence, predicted: np.ndarray | None) -> bool:
 def run(suspect: Suspect, case: Case, recipe: Recipe) -> np.ndarray | None:
     """What a suspect returns, None if it raises."""
     if isinstance(suspect, Mutant):
-        candidate = Candidate(suspect.function, style=suspect.style, op=suspect.op)
+        function: Any = suspect.function
+        if not suspect.requantize and isinstance(case.requantize, str) and case.requantize != "float":
+            function = partial(function, requantize=case.requantize)
+        candidate = Candidate(function, style=suspect.style, op=suspect.op)
         try:
             return candidate.call(case, memory=candidate.memory(recipe)).result
         except Unsupported:

@@ -209,8 +209,10 @@ def _unable(spec: Spec, settings: Settings, isolated: Isolated) -> str:
     supported = settings.supported
     own = getattr(supported, "__self__", None) is not None  # a method of the candidate, which comes with it
     known = is_known_elsewhere(settings.model) and all(spec.arrange)
+    known = known and not callable(settings.supports.requantize)
     if not spec.target or not known or (supported is not None and not spec.supported and not own):
-        return "another process can't load what no module has at its top level"
+        rule = "; a rule that is a function is called here" * callable(settings.supports.requantize)
+        return f"another process can't load what no module has at its top level{rule}"
     try:
         isolated.start()
     except TargetError as error:

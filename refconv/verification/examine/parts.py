@@ -23,8 +23,8 @@ def has_images(recipe: Recipe, case: Case) -> bool:
 
 
 def has_groups(recipe: Recipe, case: Case) -> bool:
-    """Whether there are several groups."""
-    return recipe.batched and case.groups > 1 and like(case.op) != "bias"
+    """Whether there are several groups; not if a function has a rule for each channel of all of them."""
+    return recipe.batched and case.groups > 1 and like(case.op) != "bias" and not callable(case.requantize)
 
 
 def images_of(recipe: Recipe, case: Case, result: np.ndarray) -> Iterator[tuple[str, Case, np.ndarray]]:

@@ -71,7 +71,9 @@ def load(path: str | Path) -> list[Saved]:
 
 def _saved(op: str, failure: dict[str, Any], model: str) -> Saved:
     recipe = failure["recipe"]
-    parsed = None if recipe is None else Recipe.from_dict(recipe)
+    # A rule that is a function has its name here, from which it can't be made again.
+    by_function = recipe is not None and ":" in recipe.get("requantize", "")
+    parsed = None if recipe is None or by_function else Recipe.from_dict(recipe)
     return Saved(
         op,
         failure["dtype"],

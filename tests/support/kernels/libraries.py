@@ -48,6 +48,19 @@ def onnx_auto_pad(input, weight, bias, stride, padding, dilation, groups):
     return result if bias is None else result + bias[:, None, None]
 
 
+def onnx_quantized(*arguments):
+    """onnxruntime's QLinearConv, of what it takes: one zero point for all channels, and few pairs of dtypes."""
+    x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias, *options = arguments
+    if x.ndim == 3 or np.unique(w_zero).size > 1 or not peers.onnx_multiplies(x.dtype.name, w.dtype.name):
+        raise NotImplementedError
+    if (x.dtype, w.dtype) == (np.int8, np.uint8):
+        raise NotImplementedError
+    names = dict(zip(("strides", "pads", "dilations", "group"), options, strict=True))
+    names["pads"] = (*names["pads"], *names["pads"])
+    points = x_scale, x_zero, w, w_scale, np.ravel(w_zero)[0], y_scale, y_zero
+    return peers.onnx_qlinear_conv(x, *points, bias, **names)
+
+
 @quiet
 def onnx_conv2d(case):
     """onnxruntime's Conv, the bias added in float32."""
