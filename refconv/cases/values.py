@@ -160,11 +160,9 @@ class Rules:
         self.absent: dict[str, Any] = {Values._fields[index]: _DEFAULTS[index] for index in absent}
         self.absent_of = itemgetter(*absent) if absent else None
         self.absent_values = tuple(self.absent.values())
-        self.along = {
-            getattr(axis, field): allowed
-            for field, numbers in (("taps", self.kernel), ("stride", self.stride), ("dilation", self.dilation))
-            for axis, allowed in zip(self.axes, numbers, strict=True)
-        }
+        of_fields = zip(("taps", "stride", "dilation"), (self.kernel, self.stride, self.dilation), strict=True)
+        along = ((field, *pair) for field, numbers in of_fields for pair in zip(self.axes, numbers, strict=True))
+        self.along = {getattr(axis, field): allowed for field, axis, allowed in along}
         self.sizes = tuple(getattr(supports, axis.size) for axis in self.axes)
         self.fitted_axes = any(self.sizes) or any(self.pads)
         # Of the forward convolution that a geometry describes.

@@ -196,17 +196,16 @@ def conv3d(
     )
 
 
-def geometry_of(
-    x: np.ndarray, w: np.ndarray, b: np.ndarray | None,
-    stride: Any, padding: Any, dilation: Any, groups: Any, padding_mode: Any, *, axes: int = 2,
-) -> Geometry:  # fmt: skip
-    """The geometry of a call of `conv1d`, `conv2d` or `conv3d`, or an error naming the argument that is wrong."""
+def geometry_of(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, *options: Any, axes: int = 2) -> Geometry:
+    """The geometry of a call of `conv1d`, `conv2d` or `conv3d`, or an error naming the argument that is wrong.
+
+    `options` are stride, padding, dilation, groups and padding mode.
+    """
     check_weight("weight", w.shape, axes)
     batched = check_batched("input", x.shape, axes)
     return geometry.convolution(
-        x.shape if batched else (1, *x.shape), w.shape, None if b is None else b.shape,
-        stride, padding, dilation, groups, padding_mode,
-    )  # fmt: skip
+        x.shape if batched else (1, *x.shape), w.shape, None if b is None else b.shape, *options
+    )
 
 
 def convolve(

@@ -26,15 +26,7 @@ MANY_PARAMETERS = {
     "refconv/nn/layer.py::Layer.__init__": TORCH,
     "refconv/nn/layers.py::Conv2d.__init__": TORCH,
     "refconv/nn/layers.py::ConvTranspose2d.__init__": TORCH,
-    "refconv/ops/convolution.py::conv1d": TORCH,
-    "refconv/ops/convolution.py::conv2d": TORCH,
-    "refconv/ops/convolution.py::conv3d": TORCH,
-    "refconv/ops/gradients.py::conv2d_input": TORCH,
-    "refconv/ops/gradients.py::conv2d_weight": TORCH,
     "refconv/ops/quantized.py::conv2d_quantized": ONNX,
-    "refconv/ops/transposed.py::conv_transpose1d": TORCH,
-    "refconv/ops/transposed.py::conv_transpose2d": TORCH,
-    "refconv/ops/transposed.py::conv_transpose3d": TORCH,
     "refconv/verification/campaign.py::verify": "public: docs/api.md names its keywords, the settings of a campaign",
     "tests/support/offset_tables.py::Kernel.conv2d_quantized": ONNX,
     "tests/support/peers.py::onnx_qlinear_conv": ONNX,
@@ -42,7 +34,16 @@ MANY_PARAMETERS = {
     "tests/verification/candidate/test_arrays_in.py::test_channels_last.candidate": (
         "torch's arguments, and the two further ones that the test is about"
     ),
-}
+} | {
+    f"refconv/ops/{file}.py::{base}{axes}d{of}": TORCH
+    for file, base, arrays in (
+        ("convolution", "conv", [""]), ("transposed", "conv_transpose", [""]),
+        ("gradients", "conv", ["_input", "_weight"]),
+        ("transposed_gradients", "conv_transpose", ["_input", "_weight"]),
+    )
+    for of in arrays
+    for axes in (1, 2, 3)
+}  # fmt: skip
 
 
 @cache

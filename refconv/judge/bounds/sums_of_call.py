@@ -47,9 +47,8 @@ def sums_of(
     """
     x, second, bias = operands
     dtypes = [formats.part(np.dtype("float64") if operand is None else operand.dtype) for operand in operands]
-    axes = len(call.geometry.size)
-    w = np.ones(()) if second is None else _with_batch(second, axes)
-    x = _with_batch(x, axes)
+    w = np.ones(()) if second is None else _with_batch(second, call)
+    x = _with_batch(x, call)
     is_complex = value.dtype in formats.COMPLEX
     doubled = is_complex and kind_of(call.op) == CONV  # computed as one real convolution of twice the channels
     if doubled:
@@ -110,9 +109,9 @@ class _Real:
         return outputs.reshape(self.shape)
 
 
-def _with_batch(array: np.ndarray, axes: int) -> np.ndarray:
+def _with_batch(array: np.ndarray, call: Call) -> np.ndarray:
     """A single image with a batch axis; a weight has two axes beside the spatial ones already."""
-    return array[None] if array.ndim == axes + 1 else array
+    return array[None] if array.ndim == len(call.geometry.size) + 1 else array
 
 
 def _real(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, groups: int) -> Operands:

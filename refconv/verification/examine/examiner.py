@@ -143,8 +143,7 @@ class Examiner:
     def _sample(self, case: Case) -> int | None:
         """How many outputs are judged one by one; None for all.
 
-        All, if there are few, or if sums are exact, so that outputs must be equal to the last bit, which is quickly
-        seen. A sample is judged by itself, which not every model allows.
+        All, if there are few, or if exact sums ask for equality. A sample is judged by itself: not every model allows it.
         """
         model_allows = (model := model_of(self.model, case)) is None or model.unit > 0
         few = case.unwritten.size <= MANY or case.geometry.products <= LONG
