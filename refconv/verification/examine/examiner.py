@@ -143,7 +143,7 @@ class Examiner:
     def _sample(self, case: Case) -> int | None:
         """How many outputs are judged one by one; None for all.
 
-        All, if there are few, or if exact sums ask for equality. A sample is judged by itself: not every model allows it.
+        All, if there are few, or if exact sums ask for equality. Not every model allows a sample to be judged.
         """
         model_allows = (model := model_of(self.model, case)) is None or model.unit > 0
         few = case.unwritten.size <= MANY or case.geometry.products <= LONG

@@ -5,6 +5,7 @@ Knows cases and recipes, and the levels of their factors; not who was judged on 
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from refconv.cases.space import Space, space
 from refconv.cases.supports import Supports
 from refconv.cases.triples import Triples
 from refconv.cases.values import values_of
+from refconv.core.checks import integer_sides
 from refconv.core.geometry import Geometry
 from refconv.core.layouts import IMAGES
 from refconv.core.operators import BIAS, TRANSPOSED, is_transposed, kind_of
@@ -71,8 +73,10 @@ def _met(source: Any) -> _Met:
     if not isinstance(source, Case):
         return _Met(source.geometry, source.padding, extra, source.batched, source.bias)
     batched = all(array.ndim != source.axes + 1 for array in source.arrays.values())
-    extra = extra if is_transposed(op) else ()
-    return _Met(source.geometry, source.padding, extra, batched, source.bias is not None)
+    geometry = source.geometry
+    if is_transposed(op):  # as the call has the padding, of which a gradient leaves out what meets nothing
+        geometry = replace(geometry, padding=integer_sides(source.padding, source.axes))
+    return _Met(geometry, source.padding, extra if is_transposed(op) else (), batched, source.bias is not None)
 
 
 def size(source: Any) -> int:
