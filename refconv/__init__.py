@@ -18,6 +18,7 @@ from refconv.judge.bounds import ErrorModel
 from refconv.judge.case import Case, assert_close
 from refconv.judge.comparison import Comparison
 from refconv.ops.convolution import conv1d, conv2d, conv3d
+from refconv.ops.epilogue import Epilogue
 from refconv.ops.gradients import conv2d_bias, conv2d_input, conv2d_weight
 from refconv.ops.quantized import conv2d_integer, conv2d_quantized
 from refconv.ops.transposed import conv_transpose1d, conv_transpose2d, conv_transpose3d
@@ -30,6 +31,7 @@ __all__ = [
     "BackendUnavailable",
     "Case",
     "Comparison",
+    "Epilogue",
     "ErrorModel",
     "GeometryError",
     "Recipe",

@@ -26,7 +26,8 @@ from refconv.core.formats import SUPPORTED, parse
 from refconv.core.geometry import Geometry
 from refconv.core.padding import MODES
 from refconv.judge.case import Case
-from refconv.judge.given import result_name
+from refconv.judge.given import CLAIMED, check_fused, result_name, said_rounded
+from refconv.ops.epilogue import takes_epilogue, text_of
 from refconv.ops.family import OPERATORS
 from refconv.ops.quantized import EIGHT_BITS
 
@@ -41,6 +42,15 @@ class Limits(TypedDict, total=False):
     string_padding: bool
     asymmetric_padding: bool
     max_multiplications: int
+
+
+class Claims(Limits, total=False):
+    """And what is said of results; the further parameters of `cases`."""
+
+    out_dtype: str
+    overflow: str
+    epilogue: Any
+    rounded: str
 
 
 class _Limits(NamedTuple):
@@ -162,9 +172,7 @@ def cases(
     fills: Sequence[str] | None = None,
     unbatched: bool = False,
     supports: Mapping[str, Any] | None = None,
-    out_dtype: str = "",
-    overflow: str = "",
-    **limits: Unpack[Limits],
+    **limits: Unpack[Claims],
 ) -> SearchStrategy[Case]:
     """Calls of an operator, with their arrays; by default as `refconv.verify` makes them.
 
@@ -182,8 +190,8 @@ def cases(
     supports : mapping, optional
         What the kernel takes, see `refconv.Supports`: multiples of channels, layouts, kinds of numbers, ... A case in
         other layouts than torch's has its arguments, and judges outputs, in these.
-    out_dtype, overflow : str
-        Of the results, as `Case` takes them; empty for the usual ones.
+    out_dtype, overflow, epilogue, rounded
+        Of the results, as `Case` takes them; empty for the usual ones. The operands of an epilogue are drawn, too.
     **limits
         As `geometries` takes them, of the forward convolution concerned; what the operator has not is not drawn. Of
         padding not beside `supports`, which says what there is.
@@ -204,10 +212,7 @@ def cases(
     ...     refconv.assert_close(refconv.conv2d(*case.arguments()), case)
     >>> test_kernel()
     """
-    drawn = recipes(
-        op, dtypes=dtypes, fills=fills, unbatched=unbatched, supports=supports, out_dtype=out_dtype, overflow=overflow,
-        **limits,
-    )  # fmt: skip
+    drawn = recipes(op, dtypes=dtypes, fills=fills, unbatched=unbatched, supports=supports, **limits)
     return st.builds(_case, drawn)
 
 
@@ -218,16 +223,14 @@ def recipes(
     fills: Sequence[str] | None = None,
     unbatched: bool = False,
     supports: Mapping[str, Any] | None = None,
-    out_dtype: str = "",
-    overflow: str = "",
-    **limits: Unpack[Limits],
+    **limits: Unpack[Claims],
 ) -> SearchStrategy[Recipe]:
     """As `cases`, but before the tensors are made."""
     choice("op", op, tuple(OPERATORS))
-    checked = _Limits(**limits, claims=None if supports is None else Supports.parse(supports)).checked()
+    shapes: Any = {name: value for name, value in limits.items() if name not in CLAIMED}
+    checked = _Limits(**shapes, claims=None if supports is None else Supports.parse(supports)).checked()
     dtype_names = [_dtype(op, dtype) for dtype in dtypes or (("uint8", "int8") if op in QUANTIZED else ("float32",))]
-    for name in dtype_names if out_dtype or overflow else ():
-        result_name(parse("dtypes", name), out_dtype or None, overflow or "raise")
+    told = _told(op, dtype_names, {name: limits.get(name) or "" for name in CLAIMED})
     rest = st.fixed_dictionaries(
         {
             # One draw for both: which fills there are depends on the dtype.
@@ -237,11 +240,22 @@ def recipes(
             "bias": st.booleans(),
             "batched": st.sampled_from((True, True, True, False)) if unbatched else st.just(True),
             "seed": _SEEDS,
-            "out_dtype": st.just(out_dtype),
-            "overflow": st.just(overflow),
+            **{name: st.just(value) for name, value in told.items()},
         }
     )
     return st.builds(_recipe, _shapes(op, checked), rest, st.just(op), st.just(checked))
+
+
+def _told(op: str, dtypes: Sequence[str], told: dict[str, Any]) -> dict[str, str]:
+    """What is said of results, as a recipe has it, checked for operands of some dtypes."""
+    text, when, overflow = text_of(told["epilogue"]), said_rounded(told["rounded"] or None), told["overflow"] or "raise"
+    if text and not takes_epilogue(op):
+        raise GeometryError(f"epilogue={text!r}: {op} does not take it")
+    for name in dtypes:
+        if told["out_dtype"] or told["overflow"]:
+            result_name(parse("dtypes", name), told["out_dtype"] or None, overflow)
+        check_fused(text, when, parse("dtypes", told["out_dtype"] or name), overflow)
+    return told | {"epilogue": text, "rounded": when.removeprefix("after")}
 
 
 def _dtype(op: str, name: str) -> str:

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from refconv.cases import fills, geometry_text
+from refconv.cases.operands import operands_of
 from refconv.core import formats
 from refconv.core.checks import Padding, choice, integer, per_axis
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry
 from refconv.core.layouts import Layouts
 from refconv.judge.case import Case
-from refconv.judge.given import RESULTS
+from refconv.judge.given import CLAIMED, check_fused, said_rounded
+from refconv.ops.epilogue import operand_names, steps_of, takes_epilogue, text_of
 from refconv.ops.family import OPERATORS, Call
 from refconv.ops.quantized import EIGHT_BITS
 
@@ -75,8 +77,10 @@ class Recipe:
         broadcast has the same values all along its first axis. `OUTPUT` names the array that a result is written to.
     quantisation
         Which zero points and scales there are: one of `QUANTIZATIONS`, perhaps with `MIXED` after it.
-    out_dtype, overflow
+    out_dtype, overflow, rounded
         As `Case` takes them; empty for its defaults.
+    epilogue : str
+        As text; its operands come from the seed, too.
 
     Examples
     --------
@@ -102,10 +106,16 @@ class Recipe:
     quantisation: str = ""
     out_dtype: str = ""
     overflow: str = ""
+    epilogue: str = ""
+    rounded: str = ""
 
     def case(self) -> Case:
         """The case. Its `repr` is the recipe's, called."""
-        results = {name: value for name in RESULTS if (value := getattr(self, name))}
+        results: dict[str, Any] = {name: value for name in CLAIMED if (value := getattr(self, name))}
+        if self.epilogue:
+            shape = Call(self.op, self.geometry, self.output_padding).shape[not self.batched :]
+            dtype = self.out_dtype or self.dtype
+            results["operands"] = operands_of(self.epilogue, shape, self._results(), dtype, self.fill, self.seed)
         return Case(op=self.op, **self._arrays(), **self._options(), **results).made_by(self)
 
     @classmethod
@@ -143,7 +153,15 @@ class Recipe:
         if recipe.bias and op not in BIASED:
             raise GeometryError(f"bias=True: {op} has none")
         integer("seed", recipe.seed, 0, 2**63 - 1)
-        return recipe
+        return recipe._with_checked_epilogue()
+
+    def _with_checked_epilogue(self) -> "Recipe":
+        """The recipe with its epilogue as text, or an error that names what it can't be."""
+        epilogue, rounded = text_of(self.epilogue), said_rounded(self.rounded or None)
+        if epilogue and not takes_epilogue(self.op):
+            raise GeometryError(f"epilogue={epilogue!r}: {self.op} does not take it")
+        check_fused(epilogue, rounded, np.dtype(self.out_dtype or self.dtype), self.overflow or "raise")
+        return replace(self, epilogue=epilogue, rounded=rounded.removeprefix("after"))
 
     @classmethod
     def like(cls, case: Case) -> "Recipe":
@@ -185,10 +203,12 @@ class Recipe:
 
     def code(self) -> list[str]:
         """Lines of Python that make the arrays, each under its name in the call."""
-        if self.op != "conv2d":
+        if self.op != "conv2d" or self.epilogue:
+            names = "".join(f"{name}, " for name in operand_names(steps_of(self.epilogue)))
             return [
                 f"case = {self!r}.case()",
                 *(f"{name} = case.arrays[{name!r}]" for name in (*ARRAYS[self.op], *["bias"] * self.bias)),
+                *([f"{names}= case.operands"] if names else []),
             ]
         g = self.geometry
         options = f"bias={self.bias}, dtype={self.dtype!r}, seed={self.seed}"

@@ -15,6 +15,7 @@ from refconv.cases.said import DEPTHWISE, FIXED_LAYOUTS, IN_NUMBERS, from_layout
 from refconv.core.checks import choice
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry
+from refconv.judge.given import CLAIMED
 
 SIZES = ("channels", "filters", "height", "width")
 # Operators of which some of these claims say nothing: their shapes are named as cases.
@@ -22,7 +23,7 @@ UNSIZED = {TRANSPOSED: ("height", "width"), "conv2d_bias": SIZES}
 OPERAND = "operand"  # for the dtype of results: that of the operands
 UNUSUAL = ("special", "subnormal", "wide")  # fills of numbers that a candidate may be said not to take
 # What callers say elsewhere, or in other words.
-NOT_CLAIMED = ("out", "largest", "shapes", "padding_names", "numeric_padding", "out_dtype", "overflow")
+NOT_CLAIMED = ("out", "largest", "shapes", "padding_names", "numeric_padding", *CLAIMED)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Supports:
         The most products of a case. Callers cannot set it: `refconv.verify` has an option for it.
     shapes : tuple of Recipe, optional
         The only shapes, with their options. Callers cannot set them here: `refconv.verify` takes them as cases.
-    out_dtype, overflow : str
+    out_dtype, overflow, epilogue, rounded : str
         Of every call, as `Recipe` has them. Callers cannot set them here: `refconv.verify` has options for them.
     errors, deterministic, batch_invariant, threads : bool
         What the candidate also claims: that wrong arguments raise, that the same call gives the same bits, that an
@@ -124,6 +125,8 @@ class Supports:
     shapes: tuple[Recipe, ...] | None = None
     out_dtype: str = ""
     overflow: str = ""
+    epilogue: str = ""
+    rounded: str = ""
     errors: bool = False
     deterministic: bool = False
     batch_invariant: bool = False
@@ -198,7 +201,7 @@ class Supports:
     @property
     def of_calls(self) -> dict[str, str]:
         """What all calls have in common, as fields of a recipe."""
-        common = {"layout": self.layouts, "out_dtype": self.out_dtype, "overflow": self.overflow}
+        common = {"layout": self.layouts, **{name: getattr(self, name) for name in CLAIMED}}
         return {name: value for name, value in common.items() if value}
 
     def fills(self, dtype: str) -> tuple[str, ...]:

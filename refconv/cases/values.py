@@ -63,9 +63,11 @@ class Values(NamedTuple):
     dtype: str = "float32"
     fill: str = "integers"
     seed: int = 0
-    layouts: str = ""  # that the candidate is made for; these three are the same in all cases of a campaign
+    layouts: str = ""  # that the candidate is made for; these five are the same in all cases of a campaign
     out_dtype: str = ""
     overflow: str = ""
+    epilogue: str = ""
+    rounded: str = ""
 
 
 class Rules:
@@ -139,7 +141,7 @@ def recipe_of(op: str, v: Values) -> Recipe:
         geometry, padding, v.batched, v.bias, v.dtype, v.fill, v.seed, op,
         output_padding(v) if op == "conv_transpose2d" else (0, 0), v.layouts or v.layout,
         tuple((name, arrangement) for name, arrangement in arrangements if arrangement != "contiguous"),
-        v.quantisation if op in QUANTIZED else "", v.out_dtype, v.overflow,
+        v.quantisation if op in QUANTIZED else "", v.out_dtype, v.overflow, v.epilogue, v.rounded,
     )  # fmt: skip
 
 
@@ -169,6 +171,7 @@ def values_of(recipe: Recipe) -> Values:
         layouts="" if recipe.layout in LAYOUTS else recipe.layout, out_dtype=recipe.out_dtype, overflow=recipe.overflow,
         first=first, second=second if len(names) > 1 else "contiguous", third=third, output=output,
         quantisation=recipe.quantisation or "plain", dtype=recipe.dtype, fill=recipe.fill, seed=recipe.seed,
+        epilogue=recipe.epilogue, rounded=recipe.rounded,
     )  # fmt: skip
 
 

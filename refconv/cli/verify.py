@@ -21,9 +21,11 @@ from refconv.cli.options import (
     WRONG_USAGE,
     Abi,
     Arrays,
+    EpilogueOf,
     Json,
     Model,
     Op,
+    Rounded,
     Style,
     checked_dtypes,
     existing_folder,
@@ -93,6 +95,8 @@ def verify(  # noqa: PLR0913 - the command's options
     overflow: Annotated[
         str | None, typer.Option(help="wrap or saturate: what becomes of results that do not fit their dtype.")
     ] = None,
+    epilogue: EpilogueOf = None,
+    rounded: Rounded = None,
     model: Model = None,
     jobs: Annotated[int, typer.Option(min=1, max=LARGEST, help="Processes.")] = 1,
     dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of a dask.distributed scheduler.")] = None,
@@ -154,9 +158,10 @@ def verify(  # noqa: PLR0913 - the command's options
     claim = parsed_model(model)
     candidate = load_target(target, arrays, op, style, abi)
     try:
-        limits, supported = asked.limits(candidate, _json_object(supports), out_dtype, overflow)
+        limits, supported = asked.limits(candidate, _json_object(supports), out_dtype, overflow, epilogue, rounded)
     except (ValueError, TypeError) as error:
-        raise typer.BadParameter(str(error), param_hint="--supports") from None
+        hint = "--epilogue" if str(error).startswith("epilogue") else "--supports"
+        raise typer.BadParameter(str(error), param_hint=hint) from None
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     with no_fault_of_ours(), progress_bar(console) as progress, _distributed(dask) as executor, _wrong_usage():
         listed = (*own.listed(case or (), op), *own.of_networks(network or (), op))

@@ -18,6 +18,7 @@ from refconv.judge import given, numbers, padded_taps, randomness
 from refconv.judge.bounds import ErrorModel, Model, Sums, model_of, sums_of
 from refconv.judge.bounds.lean import lean, one_sided, truncates
 from refconv.judge.case_code import ARRAYS, QUANTIZATION, call_text, literal_case
+from refconv.judge.epilogue.of_reference import WithEpilogue, standard_of
 from refconv.judge.standard import Standard
 from refconv.ops import options
 from refconv.ops.family import OPERATORS, Call, Operator, compute
@@ -26,7 +27,7 @@ WIDEST = 8  # bytes of a float64: a result that is no narrower is the exact valu
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Reference:
+class Reference(WithEpilogue):
     """The part of a `Case` that knows no output to be judged: the call, what must come out of it, and the standard.
 
     Fields are documented at `Case`; a function that gets a reference makes further ones by `type(reference)(...)`.
@@ -58,6 +59,7 @@ class Reference:
     def __post_init__(self) -> None:
         choice("op", self.op, tuple(OPERATORS))
         self._keep("overflow", given.said_overflow(self.overflow))
+        self._keep_epilogue()
         given.check_fields(self)
         for name in (*ARRAYS, *QUANTIZATION):
             value = getattr(self, name)
@@ -68,6 +70,7 @@ class Reference:
             options.common_dtype(self._first, self._first if self._second is None else self._second, self.bias)
             self._keep("out_dtype", given.result_name(self._first.dtype, self.out_dtype, self.overflow))
         self._keep_tuples()
+        self._keep_operands()
         if self._operator.is_quantized:
             _ = self._expected  # computed now, so that wrong zero points and scales are refused here
 
@@ -84,8 +87,11 @@ class Reference:
 
     @property
     def results(self) -> dict[str, Any]:
-        """`out_dtype` and `overflow`, where they are not the usual ones."""
-        results: dict[str, Any] = {"out_dtype": self.out_dtype, "overflow": self.overflow.removeprefix("raise")}
+        """`out_dtype`, `overflow`, `epilogue` and `rounded`, where they are not the usual ones."""
+        results: dict[str, Any] = {
+            "out_dtype": self.out_dtype, "overflow": self.overflow.removeprefix("raise"),
+            "epilogue": self.epilogue, "rounded": self.rounded.removeprefix("after"),
+        }  # fmt: skip
         return {name: value for name, value in results.items() if value}
 
     @cached_property
@@ -106,8 +112,9 @@ class Reference:
         """The positional arguments of a candidate: for a conv2d input, weight, bias, stride, padding, dilation, groups.
 
         Stride and dilation are pairs; padding is (h, w), four-sided if the sides differ, or the string that was given.
+        The operands of an epilogue come last.
         """
-        return tuple(self._argument(name) for name in self._operator.parameters)
+        return (*self._own_arguments(), *(operand.view() for operand in self.operands))
 
     def keywords(self) -> dict[str, Any]:
         """The arguments that come by keyword: the padding mode, unless it is zeros."""
@@ -141,6 +148,9 @@ class Reference:
         """The oracle's output, rounded; `precision` as `refconv.conv2d` has it."""
         if precision == "exact":
             return self._expected.copy()
+        if self._fused is not None:
+            double = np.promote_types(self._dtype, np.float32) if precision == "float32" else np.dtype("float64")
+            return self._fused.of_precision(self._computed(precision, double).astype(np.float64))
         return self._result(self._computed(precision, self._dtype))
 
     def is_expected(self, actual: np.ndarray) -> bool:
@@ -157,7 +167,9 @@ class Reference:
     def standard(self, model: Model | None = None) -> Standard:
         """What outputs are judged by, element by element, under a model; kept for the next output."""
         model = self._model(model)
-        if model not in self._standards:
+        if model not in self._standards and self._fused is not None and model is not None:
+            self._standards[model] = standard_of(self._fused, self.sums, model)
+        elif model not in self._standards:
             self._standards[model] = self._make_standard(model, self._expected, self._value, self._limits(model))
         return self._standards[model]
 
@@ -202,6 +214,10 @@ class Reference:
     def _taken(self) -> frozenset[str]:
         """Names of the fields that the operator takes."""
         return given.TAKEN[self.op]
+
+    def _own_arguments(self) -> tuple[Any, ...]:
+        """The operator's positional arguments, without what belongs to an epilogue."""
+        return tuple(self._argument(name) for name in self._operator.parameters)
 
     def _argument(self, name: str) -> Any:
         value = getattr(self, name)
@@ -248,7 +264,7 @@ class Reference:
     @cached_property
     def _expected(self) -> np.ndarray:
         """What must come out: the exact value rounded once, and saturated if that is asked for."""
-        return self._result(self._rounded)
+        return self._result(self._rounded) if self._fused is None else self._fused.expected
 
     @property
     def _saturates(self) -> bool:
@@ -266,7 +282,7 @@ class Reference:
 
     def _computed(self, precision: str, dtype: np.dtype | None) -> np.ndarray:
         """The oracle's result in a dtype."""
-        return compute(self.op, Reference.arguments(self), self.padding_mode, precision, dtype, self.overflow)
+        return compute(self.op, self._own_arguments(), self.padding_mode, precision, dtype, self.overflow)
 
     def _result(self, rounded: np.ndarray, value: np.ndarray | None = None) -> np.ndarray:
         """Rounded sums as they must come out, where `overflow` says what becomes of floats that are too large."""
@@ -365,11 +381,15 @@ class Reference:
             model=str(model),
         )
 
+    def _skipping_sums(self) -> Sums:
+        """The sums of an implementation that skips padded taps."""
+        value, special = padded_taps.outputs(self.call, *self._operands)
+        return replace(self.sums, value=value, special=special)
+
     def _skipping(self, standard: Standard, model: ErrorModel) -> Standard:
         """The standard for an implementation that skips padded taps."""
-        value, special = padded_taps.outputs(self.call, *self._operands)
-        sums = replace(self.sums, value=value, special=special)
+        sums = self._skipping_sums()
         bound = model.bound(sums, formats.part(standard.expected.dtype), saturates=self._saturates)
-        value, bound = value.view(standard.exact.dtype), bound.view(standard.bound.dtype)
+        value, bound = sums.value.view(standard.exact.dtype), bound.view(standard.bound.dtype)
         expected = self._result(formats.rounded(value, standard.expected.dtype), value)
         return self._make_standard(model, expected, value, bound, sums)

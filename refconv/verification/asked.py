@@ -18,7 +18,8 @@ from refconv.cases.values import Values
 from refconv.core import formats, layouts
 from refconv.core.checks import choice
 from refconv.judge.case import Case
-from refconv.judge.given import RESULTS, result_name
+from refconv.judge.given import CLAIMED, RESULTS, check_fused, result_name, said_rounded
+from refconv.ops.epilogue import FUSED, operand_names, steps_of, takes_epilogue, text_of
 from refconv.ops.quantized import EIGHT_BITS
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.kernelbench import Unbounded
@@ -33,11 +34,13 @@ def limits(
     supports: Mapping[str, Any] | Callable[[Case], bool] | None,
     out_dtype: str | None = None,
     overflow: str | None = None,
+    epilogue: Any = None,
+    rounded: str | None = None,
 ) -> tuple[Supports, Callable[[Case], bool] | None]:
     """What may be generated, and a function that says of a case whether it is supported.
 
     An attribute `supports` of the candidate says either; what the argument `supports` says counts more. Attributes
-    `out_dtype` and `overflow` likewise.
+    `out_dtype`, `overflow`, `epilogue` and `rounded` likewise.
 
     Raises
     ------
@@ -55,10 +58,11 @@ def limits(
     if fixed and (candidate.is_layer or candidate.arrange is not None):
         why = "a class or a layer gets images in NCHW" if candidate.is_layer else "arrange lays arrays out"
         raise ValueError(f"supports: must name no layout {fixed!r}: {why}")
-    said: dict[str, Any] = {
-        name: str(given or getattr(candidate.function, name, None) or "")
-        for name, given in zip(RESULTS, (out_dtype, overflow), strict=True)
-    }
+    asked = zip(CLAIMED, (out_dtype, overflow, epilogue, rounded), strict=True)
+    said: dict[str, Any] = {name: given or getattr(candidate.function, name, None) or "" for name, given in asked}
+    said["epilogue"] = text_of(said["epilogue"])
+    said["rounded"] = said_rounded(said["rounded"] or None).removeprefix("after")
+    said = {name: str(value) for name, value in said.items()}
     parsed = replace(parsed, **said)
     return parsed, next((claim for claim in (supports, own) if callable(claim)), None)
 
@@ -79,6 +83,8 @@ def settled(settings: Settings, candidate: Candidate, dtypes: Sequence[str] | No
     _check_arrange(candidate, settings.supports, names[0])
     for name in names:
         _check_results(settings.supports, candidate.op, name)
+    check_epilogue(candidate.op, settings.supports, names)
+    _check_operands(settings, candidate)
     return replace(settings, supports=_possible(settings, candidate.op, names)), names
 
 
@@ -147,6 +153,28 @@ def _check_results(supports: Supports, op: str, dtype: str) -> None:
     narrow = name is not None and operand in formats.INTEGERS and np.can_cast(name, formats.result_dtype(operand))
     if narrow and np.dtype(name) != formats.result_dtype(operand) and said.get("overflow", "raise") == "raise":
         raise ValueError(f"overflow={said.get('overflow')!r}: must be 'wrap' or 'saturate' for out_dtype={name!r}")
+
+
+def check_epilogue(op: str, supports: Supports, dtypes: Sequence[str]) -> None:
+    """Refuse an epilogue that there can't be, of an operator's results for operands of some dtypes."""
+    said = {name: value for name in FUSED if (value := getattr(supports, name))}
+    if said and not takes_epilogue(op):
+        raise ValueError(f"{next(iter(said))}={next(iter(said.values()))!r}: must not be given for {op}")
+    for dtype in dtypes if said else ():
+        told = supports.of_dtype(dtype).out_dtype
+        result = np.dtype(told) if told else formats.result_dtype(np.dtype(dtype))
+        check_fused(supports.epilogue, supports.rounded or "after", result, supports.overflow or "raise")
+
+
+def _check_operands(settings: Settings, candidate: Candidate) -> None:
+    """Refuse candidates that get no operands, and cases with another epilogue than the candidate is said to have."""
+    supports = settings.supports
+    if candidate.is_layer and operand_names(steps_of(supports.epilogue)):
+        raise ValueError(f"epilogue={supports.epilogue!r}: must have no operands: a layer gets none of them")
+    for entry in settings.own:
+        case = entry.given if isinstance(entry, own.GivenCase) else None
+        if case is not None and any(case.results.get(name, "") != getattr(supports, name) for name in FUSED):
+            raise ValueError(f"cases: {case} must have epilogue={supports.epilogue!r}, as is said of the candidate")
 
 
 def _checked_dtypes(op: str, dtypes: Sequence[str] | None, listed: Sequence[own.Own] = ()) -> tuple[str, ...]:

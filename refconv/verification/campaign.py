@@ -50,6 +50,8 @@ def verify(  # noqa: PLR0913 - the contract's options
     supports: Mapping[str, Any] | Callable[[Case], bool] | None = None,
     out_dtype: str | None = None,
     overflow: str | None = None,
+    epilogue: Any = None,
+    rounded: str | None = None,
     arrange: Arrange | None = None,
     expected_failures: str | Path | None = None,
     jobs: int = 1,
@@ -110,6 +112,11 @@ def verify(  # noqa: PLR0913 - the contract's options
         Of the results, as `refconv.Case` takes them: a kernel that returns int8 for int8 says `out_dtype="int8"`, or
         `"operand"` for the dtype of the operands, and whether sums that do not fit `"wrap"` or `"saturate"`. The
         operator's usual dtype if not given.
+    epilogue : sequence or str, optional
+        What the kernel does with its sums, as `refconv.Case` takes it: `("residual", "relu")`. It gets the operands as
+        further positional arguments, in that order, before an output that it is to write to.
+    rounded : {"after", "before"}, optional
+        Whether the kernel rounds to the dtype of its results once, behind the epilogue, or its sums already.
     arrange : pair of callables, optional
         Lays arrays out as no layout of `supports` says, in blocks for instance: the first function takes the name of an
         array ("input", "weight", "grad_output"; "output" for what is written to) and the array in torch's order, and
@@ -177,7 +184,7 @@ def verify(  # noqa: PLR0913 - the contract's options
         tested = replace(load(candidate, arrays, op=op, style=style), arrange=arrange)
     else:
         tested = candidate_of(candidate, find(candidate), arrays, op, style, arrange)
-    allowed, supported = limits(tested, supports, out_dtype, overflow)
+    allowed, supported = limits(tested, supports, out_dtype, overflow, epilogue, rounded)
     is_number = hasattr(cases, "__index__")
     listed = () if is_number else own.listed(_sequence(cases), op)
     number = integer("cases", cases, 1) if is_number else None

@@ -13,7 +13,6 @@ from refconv.cases.fitting import fitted
 from refconv.cases.recipe import Recipe
 from refconv.cases.supports import Supports
 from refconv.cases.values import Values
-from refconv.ops.family import OPERATORS
 from refconv.verification.candidate.array_kinds import NO_GPU
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.examine.examination import Examination
@@ -117,8 +116,8 @@ class Watch:
         return errors
 
     def _explained(self, recipe: Recipe, error: str) -> str:
-        op = self.candidate.op
-        case, names = recipe.case(), OPERATORS[op].parameters
+        case = recipe.case()
+        names = case.parameters
         keywords = [f"{name}={value!r}" for name, value in case.keywords().items()]
         keywords += [f"layout={recipe.layout!r}"] * (recipe.layout != "NCHW")
         told = [*map(_told, case.arguments()), *keywords]
