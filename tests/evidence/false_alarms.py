@@ -17,6 +17,7 @@ from unittest import mock
 import numpy as np
 import torch
 from kernels.complex_products import gauss
+from kernels.epilogues import CHAINS, EPILOGUES, convolution
 from kernels.fft import fft
 from kernels.implementations import POINTS
 from kernels.libraries import jax_as_tensorflow, jax_conv2d, onnx_auto_pad, onnx_conv2d
@@ -136,6 +137,20 @@ CANDIDATES = {
         onnx_auto_pad, "float32",
         {"supports": CONTIGUOUS | SOME | {"padding": ["same_upper", "same_lower", "valid"], "dilation": 1}},
     ),
+}  # fmt: skip
+
+
+def name_of(steps):
+    """An epilogue in a row's name."""
+    return ", ".join(step if isinstance(step, str) else step[0] for step in steps)
+
+
+CANDIDATES |= {
+    f"{name_of(steps)} {dtype}": (convolution(*steps), dtype, {"supports": SOME})
+    for steps in (*EPILOGUES, *CHAINS) for dtype in ("float32", "float16")
+} | {
+    f"{name_of(steps)} float16, rounded before": (convolution(*steps, before=True), "float16", {"supports": SOME})
+    for steps in (*EPILOGUES, *CHAINS)
 }  # fmt: skip
 # JAX compiles for each geometry, a tenth of a second each: each comes with so many sets of numbers.
 TIMES = dict.fromkeys(("jax", "jax NHWC HWIO", "jax int8"), 5)

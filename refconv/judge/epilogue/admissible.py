@@ -22,7 +22,7 @@ import numpy as np
 
 from refconv.core import formats
 from refconv.judge.bounds.rounding import OUTWARDS, smallest_normal
-from refconv.judge.epilogue.enclosures import Interval, image, plus, times
+from refconv.judge.epilogue.enclosures import FACTOR, Interval, image
 from refconv.ops.epilogue import Step
 
 LIBRARY = 4  # ULP, of exp, tanh and erf
@@ -58,10 +58,8 @@ class Arithmetic:
         >>> [end.item() for end in arithmetic.step(Step("residual"), half, (np.array([2.0**-26]),))]
         [0.5, 0.5000000149011612]
         """
-        if step.name == "scale":  # two roundings, or one: a fused multiply-add
-            return self._kept(plus(self._kept(self._flushed(times(x, operands[0]))), operands[1]))
-        if step.name == "residual":
-            return self._kept(self._flushed(plus(x, operands[0])))
+        if step.operands or step.name == FACTOR:  # rounded or not: with its shift it may be a fused multiply-add
+            return self._kept(self._flushed(image(step, x, operands)))
         values = [image(variant, x) for variant in self._variants(step)]
         y = Interval(np.minimum.reduce([v.low for v in values]), np.maximum.reduce([v.high for v in values]))
         if step.name in OF_VALUE or step.name in OF_ARGUMENT or step.custom is not None:

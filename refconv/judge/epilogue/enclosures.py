@@ -19,6 +19,7 @@ from refconv.ops.epilogue import Step
 
 LIBRARY = 2.0**-49  # relative error of a library's function
 SMALLEST = 2.0**-1060  # of what underflows in a formula; no format but float64 comes near
+FACTOR = "factor"  # the first half of a scale; its shift is like a residual
 CHECKED = 9  # points of an interval at which a function is looked at that is said to be monotone
 
 
@@ -133,8 +134,8 @@ def image(step: Step, x: Interval, operands: Sequence[np.ndarray] = ()) -> Inter
     Interval(low=array([-0.375]), high=array([0.]))
     """
     with np.errstate(all="ignore"):
-        if step.name == "scale":
-            return plus(times(x, operands[0]), operands[1])
+        if step.name == FACTOR:
+            return times(x, operands[0])
         if step.name == "residual":
             return plus(x, operands[0])
         if step.custom is not None:

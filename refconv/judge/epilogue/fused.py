@@ -20,7 +20,7 @@ from refconv.judge.bounds.rounding import rounded as rounding_error
 from refconv.judge.bounds.unrounded import unrounded
 from refconv.judge.epilogue import truth
 from refconv.judge.epilogue.admissible import Arithmetic
-from refconv.judge.epilogue.enclosures import Interval, image
+from refconv.judge.epilogue.enclosures import FACTOR, Interval, image
 from refconv.judge.epilogue.passage import USUAL, Passed, Special, through
 from refconv.ops.activations import CLAMPS
 from refconv.ops.epilogue import Step, applied, with_operands
@@ -104,33 +104,47 @@ class Fused:
 
     @cached_property
     def _pairs(self) -> list[tuple[Step, tuple[Any, ...]]]:
-        return list(with_operands(self.steps, self.operands))
+        """The steps with their operands; a scale as two steps, of which either may overflow."""
+        pairs: list[tuple[Step, tuple[Any, ...]]] = []
+        for step, operands in with_operands(self.steps, self.operands):
+            if step.name == "scale":
+                pairs += [(Step(FACTOR), operands[:1]), (Step("residual"), operands[1:])]
+            else:
+                pairs.append((step, operands))
+        return pairs
 
     @cached_property
     def _truth(self) -> tuple[np.ndarray, Interval]:
         """The outputs, and what encloses their values."""
-        clamps = all(step.name in CLAMPS for step in self.steps)
-        if self.before or clamps:  # clips commute with rounding, which is monotone
-            sums = self.rounded().astype(np.float64)
-            start, special = Interval(sums, sums), ~np.isfinite(sums)
-        else:
-            start, special = Interval.around(self.value, self.error), ~np.isfinite(self.special)
-            special = np.broadcast_to(special, self.value.shape)
+        start, special = self._start()
         passed = through(self._pairs, start, special, image)
         expected = self._rounded_once(passed)
         uncertain = self._uncertain(passed)
         low, high = (np.array(end) for end in passed.ends)
         if self.exact_sums is not None and uncertain.any():
             index = np.flatnonzero(uncertain)
-            exact = self._exactly(index, sums if self.before or clamps else None)
+            exact = self._exactly(index, start.low if self._starts_rounded else None)
             expected.reshape(-1)[index] = formats.round_fractions(exact, self.dtype)
             around = Interval.around(formats.round_fractions(exact, DOUBLE), 0.0)
             around = around.widened(2 * formats.unit_roundoff(DOUBLE) * around.magnitude)
             low.reshape(-1)[index], high.reshape(-1)[index] = around
         ends = Interval(low, high)
-        if not self.before and clamps and self.exact_sums is not None:
+        if not self.before and self._starts_rounded and self.exact_sums is not None:
             ends = through(self._pairs, Interval.around(self.value, self.error), special, image).ends
         return (numbers.saturated(expected, ends.middle) if self.saturates else expected), ends
+
+    @property
+    def _starts_rounded(self) -> bool:
+        """Whether the sums may be rounded first: clips commute with rounding, which is monotone."""
+        return self.before or all(step.name in CLAMPS for step in self.steps)
+
+    def _start(self) -> tuple[Interval, np.ndarray]:
+        """What encloses the sums, and where they are NaN or infinite."""
+        if self._starts_rounded:
+            sums = self.rounded().astype(np.float64)
+            return Interval(sums, sums), ~np.isfinite(sums)
+        special = np.broadcast_to(~np.isfinite(self.special), self.value.shape)
+        return Interval.around(self.value, self.error), special
 
     def _rounded_once(self, passed: Passed) -> np.ndarray:
         return np.array(formats.rounded(passed.ends.middle, self.dtype))
@@ -189,7 +203,7 @@ class Fused:
             alone = (saturated.low == saturated.high) | (passed.special & ~np.isfinite(low))
             expected = self.expected
             if rules != USUAL:
-                other = through(self._pairs, Interval.around(self.value, self.error), passed.special, image, rules)
+                other = through(self._pairs, self._start()[0], passed.special, image, rules)
                 expected = np.where(passed.special, formats.rounded(other.ends.middle, self.dtype), expected)
             if isinstance(model.algorithm, Exact):
                 alone = alone | np.isfinite(low)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from refconv.judge.epilogue.enclosures import Interval
+from refconv.judge.epilogue.enclosures import FACTOR, Interval
 from refconv.ops.activations import CLAMPS
 from refconv.ops.epilogue import Step
 
@@ -51,7 +51,7 @@ def _clips(step: Step) -> bool:
 
 
 def _is_function(step: Step) -> bool:
-    return not step.operands and not _clips(step)
+    return not step.operands and step.name != FACTOR and not _clips(step)
 
 
 class Passed(NamedTuple):
@@ -82,10 +82,9 @@ def through(pairs: Pairs, start: Interval, special: np.ndarray, apply: Apply, ru
     with np.errstate(all="ignore"):
         for step, operands in pairs:
             y = apply(step, x, operands)
-            for number, operand in enumerate(operands):
-                infinite = ~np.isfinite(operand)
-                special = special | infinite
-                if step.name == "scale" and not number:  # times infinity: the sign decides, or NaN for 0
+            for operand in operands:
+                special = special | ~np.isfinite(operand)
+                if step.name == FACTOR:  # times infinity: the sign decides, or NaN for 0
                     free = free | (np.isinf(operand) & (x.low <= 0) & (x.high >= 0) & (x.low != x.high))
             x = _with_special(step, x, y, special, rules)
             free = free | (~special & ~(np.isfinite(x.low) & np.isfinite(x.high)))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from refconv.judge.epilogue.enclosures import FACTOR
 from refconv.ops.epilogue import Step
 
 DIGITS = 60
@@ -31,8 +32,8 @@ SMALL = Decimal("1e-9")  # below it tanh is its series
 def value(step: Step, x: Fraction, operands: tuple[Any, ...] = ()) -> Fraction:
     """What a step makes of a number; operands as numbers.
 
-    >>> value(Step("hardswish"), Fraction(-3, 2)), value(Step("scale"), Fraction(1, 3), (3.0, 0.5))
-    (Fraction(-3, 8), Fraction(3, 2))
+    >>> value(Step("hardswish"), Fraction(-3, 2)), value(Step("residual"), Fraction(1, 3), (0.5,))
+    (Fraction(-3, 8), Fraction(5, 6))
     >>> abs(float(value(Step("gelu"), Fraction(-1))) + 0.158655253931457) < 1e-15
     True
     """
@@ -56,7 +57,7 @@ def _clipped(x: Fraction, low: Any, high: Any) -> Fraction:
 
 _RATIONAL: Mapping[str, Callable[..., Fraction]] = MappingProxyType(
     {
-        "scale": lambda x, scale, shift: x * scale + shift,
+        FACTOR: lambda x, factor: x * factor,
         "residual": lambda x, residual: x + residual,
         "relu": lambda x: max(x, Fraction(0)),
         "relu6": lambda x: _clipped(x, Fraction(0), Fraction(6)),
@@ -69,7 +70,7 @@ _RATIONAL: Mapping[str, Callable[..., Fraction]] = MappingProxyType(
 
 def is_rational(step: Step) -> bool:
     """Whether a step makes rational numbers of rational numbers, so that the value is exact."""
-    return step.name in _RATIONAL
+    return step.name in _RATIONAL or step.name == "scale"
 
 
 def _rational(x: Decimal) -> Fraction:
