@@ -4,7 +4,7 @@ Knows the correct kernels; no mutant.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from refconv.mutants.kernels.backward import BiasGradient, InputGradient, Transposed, WeightGradient
@@ -59,6 +59,8 @@ class Mutant:
         What the candidate must be said to take for the mistake to show, as `refconv.verify` takes it.
     style : {"return", "out"}
         How it is called.
+    epilogue : str
+        What comes behind its sums, as `refconv.verify` takes it: the claim under which it is wrong.
     family : str
         The name without the operator: the same mistake in several operators.
     """
@@ -74,6 +76,7 @@ class Mutant:
     supports: Mapping[str, Any] = field(default_factory=dict, hash=False)
     style: str = "return"
     family: str = ""
+    epilogue: str = ""
 
     def __post_init__(self) -> None:
         """Take the module and name by which a mutant is an attribute of the package, as a function would be."""
@@ -88,14 +91,18 @@ class Mutant:
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         """The wrong result of a call; written to the last argument if the style is "out"."""
         if self.style == "return":
-            return self.kernel(*arguments, **keywords).run()
-        call = self.kernel(*arguments[:-1], **keywords)
+            return self.kernel(*arguments, epilogue=self.epilogue, **keywords).run()
+        call = self.kernel(*arguments[:-1], epilogue=self.epilogue, **keywords)
         call.deliver(call.run(), arguments[-1])
         return None
 
+    def under(self, epilogue: str) -> "Mutant":
+        """The same mistake in a kernel with another epilogue."""
+        return self if epilogue == self.epilogue else replace(self, epilogue=epilogue)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle a mutant by its name: its kernel's class is no attribute of a module."""
-        return by_name, (self.name,)
+        return _under, (self.name, self.epilogue)
 
 
 REGISTRY: dict[str, Mutant] = {}
@@ -107,6 +114,7 @@ def mutant(
     summary: str,
     op: str | tuple[str, ...] = "conv2d",
     entry: str = "",
+    source: str = "",
     step: str = "prepare",
     when: Callable[[Any], bool] | None = None,
     suffix: bool = False,
@@ -116,8 +124,8 @@ def mutant(
 
     Parameters
     ----------
-    kind, summary, entry
-        As `Mutant` has them; the source is that of the entry.
+    kind, summary, entry, source
+        As `Mutant` has them; the source is that of the entry, or that of a bug that is no entry.
     op : str or tuple of str
         The operator, or several: a mutant for each.
     step : str
@@ -127,7 +135,7 @@ def mutant(
     suffix : bool
         Whether the operator is appended to the name of a single mutant, too.
     **options
-        dtypes, supports, style and name, as `Mutant` has them; the name is the function's by default.
+        dtypes, supports, style, epilogue and name, as `Mutant` has them; the name is the function's by default.
     """
     operators = (op,) if isinstance(op, str) else op
 
@@ -139,7 +147,7 @@ def mutant(
                 raise ValueError(f"{name}: there is another mutant of this name")
             kernel = _kernel(KERNELS[operator], changed, step, when)
             fields = {"dtypes": DTYPES[operator], "family": plain} | options
-            REGISTRY[name] = Mutant(name, kind, operator, SOURCES.get(entry, ""), entry, summary, kernel, **fields)
+            REGISTRY[name] = Mutant(name, kind, operator, SOURCES.get(entry, source), entry, summary, kernel, **fields)
         return changed
 
     return register
@@ -161,6 +169,11 @@ def _gated(changed: Callable[..., Any], kept: Callable[..., Any], when: Callable
         return (changed if when(call) else kept)(call, *arguments)
 
     return method
+
+
+def _under(name: str, epilogue: str) -> Mutant:
+    """The mutant of a name with an epilogue."""
+    return by_name(name).under(epilogue)
 
 
 def by_name(name: str) -> Mutant:

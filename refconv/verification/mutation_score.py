@@ -102,7 +102,7 @@ def score(
 def score_one(name: str, cases: int, seed: int) -> Row:
     """Put one mutant to the test, until it is found."""
     mutant = mutants.by_name(name)
-    supports = replace(Supports.parse(mutant.supports), out=mutant.style == "out")
+    supports = replace(Supports.parse(mutant.supports), out=mutant.style == "out", epilogue=mutant.epilogue)
     candidate = Candidate(mutant, op=mutant.op, style=mutant.style)
     here = Here(examiner(candidate, None, claims_of(supports)))
     start = time.perf_counter()

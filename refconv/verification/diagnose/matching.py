@@ -164,7 +164,7 @@ def _right(item: Evidence, predicted: np.ndarray | None) -> bool:
 def run(suspect: Suspect, case: Case, recipe: Recipe) -> np.ndarray | None:
     """What a suspect returns, None if it raises."""
     if isinstance(suspect, Mutant):
-        candidate = Candidate(suspect.function, style=suspect.style, op=suspect.op)
+        candidate = Candidate(suspect.under(case.epilogue), style=suspect.style, op=suspect.op)
         try:
             return candidate.call(case, memory=candidate.memory(recipe)).result
         except Unsupported:
