@@ -76,9 +76,10 @@ class Epilogue:
             value = getattr(self, name)
             if value is None and name == "slope":
                 continue
-            object.__setattr__(self, name, _number(name, value))
-            if value < 0:
+            number = _number(name, value)
+            if number < 0:
                 raise ValueError(f"{name}={value!r}: must not be negative")
+            object.__setattr__(self, name, number)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """The function's values."""

@@ -64,6 +64,8 @@ class Arithmetic:
         y = Interval(np.minimum.reduce([v.low for v in values]), np.maximum.reduce([v.high for v in values]))
         if step.name in OF_VALUE or step.name in OF_ARGUMENT or step.custom is not None:
             y = y.widened(self._own(step, x, y))
+        if step.name == "hardswish":  # by way of 6 x, which may overflow
+            y = Interval(y.low, np.where(x.high > formats.largest(self.accumulator) / 7, np.inf, y.high))
         return y if not step.numbers and step.name in ("relu", "relu6") else self._kept(y)
 
     def _own(self, step: Step, x: Interval, y: Interval) -> np.ndarray:
