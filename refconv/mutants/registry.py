@@ -114,7 +114,6 @@ def mutant(
     summary: str,
     op: str | tuple[str, ...] = "conv2d",
     entry: str = "",
-    source: str = "",
     step: str = "prepare",
     when: Callable[[Any], bool] | None = None,
     suffix: bool = False,
@@ -124,8 +123,8 @@ def mutant(
 
     Parameters
     ----------
-    kind, summary, entry, source
-        As `Mutant` has them; the source is that of the entry, or that of a bug that is no entry.
+    kind, summary, entry
+        As `Mutant` has them; the source is that of the entry.
     op : str or tuple of str
         The operator, or several: a mutant for each.
     step : str
@@ -135,12 +134,13 @@ def mutant(
     suffix : bool
         Whether the operator is appended to the name of a single mutant, too.
     **options
-        dtypes, supports, style, epilogue and name, as `Mutant` has them; the name is the function's by default.
+        source of a bug that is no entry, dtypes, supports, style, epilogue and name, as `Mutant` has them; the name is the function's by default.
     """
     operators = (op,) if isinstance(op, str) else op
 
     def register(changed: _T) -> _T:
         plain = options.pop("name", changed.__name__.replace("_", "-").lower())  # type: ignore[attr-defined]
+        source = options.pop("source", "")
         for operator in operators:
             name = plain + SUFFIXES[operator] if suffix or len(operators) > 1 else plain
             if name in REGISTRY:
