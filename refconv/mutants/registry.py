@@ -134,7 +134,8 @@ def mutant(
     suffix : bool
         Whether the operator is appended to the name of a single mutant, too.
     **options
-        source of a bug that is no entry, dtypes, supports, style, epilogue and name, as `Mutant` has them; the name is the function's by default.
+        source of a bug that is no entry, dtypes, supports, style, epilogue and name, as `Mutant` has them; the name is
+        the function's by default.
     """
     operators = (op,) if isinstance(op, str) else op
 

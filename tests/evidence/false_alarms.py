@@ -16,6 +16,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from kernels.compiled import frozen_relu, relu
 from kernels.complex_products import gauss
 from kernels.epilogues import CHAINS, EPILOGUES, convolution
 from kernels.fft import fft
@@ -152,8 +153,13 @@ CANDIDATES |= {
     f"{name_of(steps)} float16, rounded before": (convolution(*steps, before=True), "float16", {"supports": SOME})
     for steps in (*EPILOGUES, *CHAINS)
 }  # fmt: skip
-# JAX compiles for each geometry, a tenth of a second each: each comes with so many sets of numbers.
-TIMES = dict.fromkeys(("jax", "jax NHWC HWIO", "jax int8"), 5)
+CANDIDATES |= {
+    "torch.compile, relu": (relu, "float32", {"supports": TORCH | SOME}),
+    "torch.compile, relu, frozen": (frozen_relu, "float32", {"supports": TORCH | SOME, "largest": 100_000}),
+}
+# JAX compiles for each geometry, a tenth of a second each, Inductor for some seconds: each comes with so many sets of
+# numbers.
+TIMES = dict.fromkeys(("jax", "jax NHWC HWIO", "jax int8"), 5) | {"torch.compile, relu": 100}
 
 
 def several_times(times):
