@@ -15,6 +15,7 @@ from refconv.core import formats
 from refconv.judge import numbers
 from refconv.judge.bounds import ErrorModel, Sums
 from refconv.judge.bounds.direct import Exact
+from refconv.judge.bounds.output import PLAIN
 from refconv.judge.bounds.rounding import OUTWARDS
 from refconv.judge.bounds.rounding import rounded as rounding_error
 from refconv.judge.bounds.unrounded import unrounded
@@ -205,12 +206,16 @@ class Fused:
             if rules != USUAL:
                 other = through(self._pairs, self._start()[0], passed.special, image, rules)
                 expected = np.where(passed.special, formats.rounded(other.ends.middle, self.dtype), expected)
-            if isinstance(model.algorithm, Exact):
+            once = model.output == PLAIN and isinstance(model.algorithm, Exact)
+            if once:
                 alone = alone | np.isfinite(low)
+            else:  # stored in a narrower format, the one number that comes out may be another one
+                other = alone & np.isfinite(saturated.low) & (expected.astype(np.float64) != saturated.low)
+                expected = np.where(other, formats.rounded(saturated.low, self.dtype), expected)
             exact = np.where(np.isfinite(saturated.low) & np.isfinite(saturated.high), saturated.middle, low)
             bound = OUTWARDS * np.maximum(saturated.high - exact, exact - saturated.low)
             bound = np.where(alone, 0.0, np.where(np.isnan(bound), np.inf, bound))
-        if isinstance(model.algorithm, Exact):
+        if once:
             exact = np.where(np.isfinite(exact), self.ends.middle, exact)
             return Judged(expected, exact, bound)
         return Judged(expected, exact, np.where(passed.free, np.inf, bound))
