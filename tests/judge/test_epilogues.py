@@ -261,6 +261,17 @@ def test_errors_that_no_sound_sum_has_are_suspicious_behind_a_relu_only():
         assert case.check(convolution(step)(*case.arguments())).ok
 
 
+@pytest.mark.parametrize("steps", [("relu",), ("gelu",), ("scale", "residual", "relu")], ids=str)
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=20)
+def test_results_may_be_stored_in_a_narrower_format(steps, seed):
+    case = drawn({"epilogue": steps, "fill": "normal", "seed": seed}, "float32")
+    output = convolution(*steps)(*case.arguments())
+    stored = formats.rounded(output, "bfloat16").astype("float32")
+    assert case.check(stored, "direct:float32,results=bfloat16").ok
+    assert not case.check(stored).ok
+
+
 class TestFunctionsOfTheCaller:
     softplus = refconv.Epilogue(lambda x: np.logaddexp(0, x), error=4)
     sine = refconv.Epilogue(np.sin, error=4, slope=1)
