@@ -80,7 +80,7 @@ def torch_conv2d(*arguments):
 
 torch_conv2d.supports = all_finite
 
-# Without what docs/findings.md has in words: of torch no views, of JAX no large cases.
+# Without what docs/findings.md has in words: of torch no views, compiled no groups and dilations, of JAX no large cases.
 TORCH = {"views": False}
 JAX = {"large": False}
 SOME = {"empty_batch": False}  # the emulations do not care for it
@@ -153,10 +153,13 @@ CANDIDATES |= {
     f"{name_of(steps)} float16, rounded before": (convolution(*steps, before=True), "float16", {"supports": SOME})
     for steps in (*EPILOGUES, *CHAINS)
 }  # fmt: skip
+COMPILED = TORCH | SOME | {"groups": 1, "dilation": 1, "large": False}
 CANDIDATES |= {
-    "torch.compile, relu": (relu, "float32", {"supports": TORCH | SOME}),
-    "torch.compile, relu, frozen": (frozen_relu, "float32", {"supports": TORCH | SOME, "largest": 100_000}),
-}
+    "torch.compile, relu": (relu, "float32", {"supports": COMPILED, "examples": False}),
+    "torch.compile, relu, frozen": (
+        frozen_relu, "float32", {"supports": COMPILED, "examples": False, "largest": 100_000},
+    ),
+}  # fmt: skip
 # JAX compiles for each geometry, a tenth of a second each, Inductor for some seconds: each comes with so many sets of
 # numbers.
 TIMES = dict.fromkeys(("jax", "jax NHWC HWIO", "jax int8"), 5) | {"torch.compile, relu": 100}
