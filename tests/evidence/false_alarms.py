@@ -80,7 +80,7 @@ def torch_conv2d(*arguments):
 
 torch_conv2d.supports = all_finite
 
-# Without what docs/findings.md has in words: of torch no views, compiled no groups and dilations, of JAX no large cases.
+# Without what findings/in-words.md has: of torch no views, compiled no groups and dilations; of JAX no large cases.
 TORCH = {"views": False}
 JAX = {"large": False}
 SOME = {"empty_batch": False}  # the emulations do not care for it
