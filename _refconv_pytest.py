@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--refconv-seed", metavar="N", type=int, default=0, help="Another seed gives other cases. [0]")
     add("--refconv-supports", metavar="JSON", default="{}", help="What TARGET takes, as refconv.verify has it.")
     add("--refconv-model", metavar="MODEL", help="How TARGET sums: tf32, winograd:4,3, ... [directly, in float32]")
+    add("--refconv-epilogue", metavar="STEPS", help="What TARGET does with its sums: residual,relu, ...")
+    add("--refconv-rounded", metavar="WHEN", help="With an epilogue: when TARGET rounds, after or before. [after]")
     add("--refconv-expected", metavar="FILE", help="Expected failures, one a line: op/dtype/property  # reason")
 
 
@@ -64,6 +66,7 @@ class _Plan:
     supports: dict[str, Any]
     expected: Expected
     properties: tuple[str, ...]
+    fused: dict[str, Any] = field(default_factory=dict)  # epilogue, and when results are rounded
     config: pytest.Config | None = None
 
     def candidate(self, op: str) -> Candidate:
@@ -77,7 +80,7 @@ class _Plan:
         from refconv.verification import asked, campaign
 
         candidate = self.candidate(op)
-        limits, supported = asked.limits(candidate, self.supports)
+        limits, supported = asked.limits(candidate, self.supports, **self.fused)
         settings = replace(
             self.settings, supports=limits, supported=supported, progress=self._progress, tell=self._tell
         )
@@ -105,7 +108,7 @@ def _plan(config: pytest.Config) -> _Plan:
     from refconv.core.errors import BackendUnavailable
     from refconv.judge.bounds import claimed
     from refconv.ops.family import OPERATORS
-    from refconv.verification.asked import limits
+    from refconv.verification.asked import check_epilogue, limits
     from refconv.verification.candidate.loading import TargetError
     from refconv.verification.examine.property_names import PROPERTIES
     from refconv.verification.report.expected_failures import Expected
@@ -128,9 +131,11 @@ def _plan(config: pytest.Config) -> _Plan:
             supports=supports,
             expected=Expected.read(option("refconv_expected")) if option("refconv_expected") else Expected(),
             properties=PROPERTIES,
+            fused={"epilogue": option("refconv_epilogue"), "rounded": option("refconv_rounded")},
         )
         for op in ops:
-            limits(plan.candidate(op), supports)
+            allowed, _ = limits(plan.candidate(op), supports, **plan.fused)
+            check_epilogue(op, allowed, plan.dtypes[op])
     except (TargetError, ValueError, TypeError, OSError, ImportError, BackendUnavailable) as error:
         raise pytest.UsageError(f"--refconv: {error}") from error
     return plan

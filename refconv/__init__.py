@@ -42,6 +42,7 @@ from refconv.ops import (
     conv_transpose3d_input,
     conv_transpose3d_weight,
 )
+from refconv.ops.epilogue import Epilogue
 
 if TYPE_CHECKING:
     from refconv import strategies
@@ -51,6 +52,7 @@ __all__ = [
     "BackendUnavailable",
     "Case",
     "Comparison",
+    "Epilogue",
     "ErrorModel",
     "GeometryError",
     "Recipe",

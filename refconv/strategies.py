@@ -27,7 +27,8 @@ from refconv.core.geometry import Geometry
 from refconv.core.operators import axes_of, is_transposed
 from refconv.core.padding import MODES
 from refconv.judge.case import Case
-from refconv.judge.given import claimed_rule, result_name
+from refconv.judge.given import CLAIMED, check_fused, claimed_rule, result_name, said_rounded
+from refconv.ops.epilogue import takes_epilogue, text_of
 from refconv.ops.family import OPERATORS
 from refconv.ops.requantization import Rule
 
@@ -45,10 +46,14 @@ class Limits(TypedDict, total=False):
 
 
 class Claims(Limits, total=False):
-    """What may be drawn, and what is claimed of a quantized convolution, as `Case` takes it."""
+    """And what is said of results; the further parameters of `cases`."""
 
+    out_dtype: str
+    overflow: str
     requantize: Rule
     weight_bits: int
+    epilogue: Any
+    rounded: str
 
 
 class _Limits(NamedTuple):
@@ -170,8 +175,6 @@ def cases(
     fills: Sequence[str] | None = None,
     unbatched: bool = False,
     supports: Mapping[str, Any] | None = None,
-    out_dtype: str = "",
-    overflow: str = "",
     **limits: Unpack[Claims],
 ) -> SearchStrategy[Case]:
     """Calls of an operator, with their arrays; by default as `refconv.verify` makes them.
@@ -189,8 +192,8 @@ def cases(
     supports : mapping, optional
         What the kernel takes, see `refconv.Supports`: multiples of channels, layouts, kinds of numbers, ... A case in
         other layouts than torch's has its arguments, and judges outputs, in these.
-    out_dtype, overflow : str
-        Of the results, as `Case` takes them; empty for the usual ones.
+    out_dtype, overflow, epilogue, rounded
+        Of the results, as `Case` takes them; empty for the usual ones. The operands of an epilogue are drawn, too.
     **limits
         `requantize` and `weight_bits` as `Case` takes them; what remains as `geometries` takes it, of the forward
         convolution concerned; what the operator has not is not drawn. Of padding not beside `supports`, which says what
@@ -212,10 +215,7 @@ def cases(
     ...     refconv.assert_close(refconv.conv2d(*case.arguments()), case)
     >>> test_kernel()
     """
-    drawn = recipes(
-        op, dtypes=dtypes, fills=fills, unbatched=unbatched, supports=supports, out_dtype=out_dtype, overflow=overflow,
-        **limits,
-    )  # fmt: skip
+    drawn = recipes(op, dtypes=dtypes, fills=fills, unbatched=unbatched, supports=supports, **limits)
     return st.builds(_case, drawn)
 
 
@@ -226,19 +226,16 @@ def recipes(
     fills: Sequence[str] | None = None,
     unbatched: bool = False,
     supports: Mapping[str, Any] | None = None,
-    out_dtype: str = "",
-    overflow: str = "",
     **limits: Unpack[Claims],
 ) -> SearchStrategy[Recipe]:
     """As `cases`, but before the tensors are made."""
     choice("op", op, tuple(OPERATORS))
-    of_geometry: dict[str, Any] = {**limits}
-    rule, bits = claimed_rule(op, of_geometry.pop("requantize", ""), of_geometry.pop("weight_bits", 8))
+    shapes: Any = {name: value for name, value in limits.items() if name not in CLAIMED}
+    rule, bits = claimed_rule(op, limits.get("requantize", ""), limits.get("weight_bits", 8))
     claims = None if supports is None else Supports.parse(supports, axes_of(op))
-    checked = _Limits(**of_geometry, claims=claims).checked()
+    checked = _Limits(**shapes, claims=claims).checked()
     dtype_names = [_dtype(op, dtype) for dtype in dtypes or (("uint8", "int8") if op in QUANTIZED else ("float32",))]
-    for name in dtype_names if out_dtype or overflow else ():
-        result_name(parse("dtypes", name), out_dtype or None, overflow or "raise")
+    told = _told(op, dtype_names, {name: limits.get(name) or "" for name in CLAIMED})
     rest = st.fixed_dictionaries(
         {
             # One draw for both: which fills there are depends on the dtype.
@@ -248,13 +245,24 @@ def recipes(
             "bias": st.booleans(),
             "batched": st.sampled_from((True, True, True, False)) if unbatched else st.just(True),
             "seed": _SEEDS,
-            "out_dtype": st.just(out_dtype),
-            "overflow": st.just(overflow),
+            **{name: st.just(value) for name, value in told.items()},
             "requantize": st.just(rule),
             "weight_bits": st.just(bits),
         }
     )
     return st.builds(_recipe, _shapes(op, checked), rest, st.just(op), st.just(checked))
+
+
+def _told(op: str, dtypes: Sequence[str], told: dict[str, Any]) -> dict[str, str]:
+    """What is said of results, as a recipe has it, checked for operands of some dtypes."""
+    text, when, overflow = text_of(told["epilogue"]), said_rounded(told["rounded"] or None), told["overflow"] or "raise"
+    if text and not takes_epilogue(op):
+        raise GeometryError(f"epilogue={text!r}: {op} does not take it")
+    for name in dtypes:
+        if told["out_dtype"] or told["overflow"]:
+            result_name(parse("dtypes", name), told["out_dtype"] or None, overflow)
+        check_fused(text, when, parse("dtypes", told["out_dtype"] or name), overflow)
+    return told | {"epilogue": text, "rounded": when.removeprefix("after")}
 
 
 def _dtype(op: str, name: str) -> str:

@@ -19,7 +19,7 @@ from refconv.cases.values import recipe_of, values_of
 from refconv.core.errors import GeometryError
 from refconv.core.operators import axes_of
 from refconv.judge.case import Case
-from refconv.judge.given import RESULTS
+from refconv.judge.given import CLAIMED
 
 EACH = 24  # cases of each shape, if no other number is asked for: each fill comes, contiguous and not
 BYTES = 16  # of an element of a call's arrays, and of what it is judged by
@@ -48,7 +48,7 @@ class GivenCase:
 
     def called_as(self, supports: Supports) -> "GivenCase":
         """The case as the candidate is called with it."""
-        told = {name: value for name in RESULTS if (value := getattr(supports, name))}
+        told = {name: value for name in CLAIMED if (value := getattr(supports, name))}
         given = replace(self.given, **told) if told or not self.given.layouts.are_usual else self.given
         return GivenCase(given, supports.of_every_call(self.call), self.is_given)
 
@@ -164,6 +164,8 @@ def shapes_of(own: Sequence[Own]) -> tuple[Recipe, ...]:
             overflow="",
             requantize="",
             weight_bits=0,
+            epilogue="",
+            rounded="",
         )
         for recipe in (recipe_of(recipe.op, values_of(recipe)) for recipe in calls)
     )

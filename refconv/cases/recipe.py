@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from refconv.cases import fills, geometry_text
+from refconv.cases.operands import operands_of
 from refconv.core import formats, layouts
 from refconv.core.checks import Padding, choice, integer, integer_sides, per_axis
 from refconv.core.errors import GeometryError
@@ -19,7 +20,8 @@ from refconv.core.layouts import Layouts
 from refconv.core.operators import BIAS, axes_of, is_transposed, kind_of, like
 from refconv.judge.case import Case
 from refconv.judge.case_code import claim_code
-from refconv.judge.given import RESULTS
+from refconv.judge.given import CLAIMED, check_fused, said_rounded
+from refconv.ops.epilogue import operand_names, steps_of, takes_epilogue, text_of
 from refconv.ops.family import OPERATORS, Call
 from refconv.ops.quantized import EIGHT_BITS, INT16, limits_of
 from refconv.ops.requantization import TWICE, Rule, rule_name
@@ -92,8 +94,10 @@ class Recipe:
         broadcast has the same values all along its first axis. `OUTPUT` names the array that a result is written to.
     quantisation
         Which zero points and scales there are: one of `QUANTIZATIONS`, perhaps with `MIXED` after it.
-    out_dtype, overflow, requantize, weight_bits
+    out_dtype, overflow, requantize, weight_bits, rounded
         As `Case` takes them; empty, or 0, for its defaults.
+    epilogue : str
+        As text; its operands come from the seed, too.
 
     Examples
     --------
@@ -121,18 +125,22 @@ class Recipe:
     overflow: str = ""
     requantize: Rule = ""
     weight_bits: int = 0
+    epilogue: str = ""
+    rounded: str = ""
 
     def __post_init__(self) -> None:
         """Fill in what is usual for the operator's number of axes."""
         axes = len(self.geometry.size)
-        if not self.output_padding:
-            object.__setattr__(self, "output_padding", (0,) * axes)
-        if not self.layout:
-            object.__setattr__(self, "layout", layouts.IMAGES[axes])
+        object.__setattr__(self, "output_padding", self.output_padding or (0,) * axes)
+        object.__setattr__(self, "layout", self.layout or layouts.IMAGES[axes])
 
     def case(self) -> Case:
         """The case. Its `repr` is the recipe's, called."""
-        results = {name: value for name in RESULTS if (value := getattr(self, name))}
+        results: dict[str, Any] = {name: value for name in CLAIMED if (value := getattr(self, name))}
+        if self.epilogue:
+            shape = Call(self.op, self.geometry, self.output_padding).shape[not self.batched :]
+            of_results = self._results(), self.out_dtype or self.dtype
+            results["operands"] = operands_of(self.epilogue, shape, *of_results, self.fill, self.seed)
         return Case(op=self.op, **self._arrays(), **self._options(), **results).made_by(self)
 
     @classmethod
@@ -170,7 +178,15 @@ class Recipe:
         if recipe.bias and op not in BIASED:
             raise GeometryError(f"bias=True: {op} has none")
         integer("seed", recipe.seed, 0, 2**63 - 1)
-        return recipe
+        return recipe._with_checked_epilogue()
+
+    def _with_checked_epilogue(self) -> "Recipe":
+        """The recipe with its epilogue as text, or an error that names what it can't be."""
+        epilogue, rounded = text_of(self.epilogue), said_rounded(self.rounded or None)
+        if epilogue and not takes_epilogue(self.op):
+            raise GeometryError(f"epilogue={epilogue!r}: {self.op} does not take it")
+        check_fused(epilogue, rounded, np.dtype(self.out_dtype or self.dtype), self.overflow or "raise")
+        return replace(self, epilogue=epilogue, rounded=rounded.removeprefix("after"))
 
     @classmethod
     def like(cls, case: Case) -> "Recipe":
@@ -214,10 +230,12 @@ class Recipe:
 
     def code(self) -> list[str]:
         """Lines of Python that make the arrays, each under its name in the call."""
-        if self.op != "conv2d":
+        if self.op != "conv2d" or self.epilogue:
+            names = "".join(f"{name}, " for name in operand_names(steps_of(self.epilogue)))
             return [
                 f"case = {self!r}.case()",
                 *(f"{name} = case.arrays[{name!r}]" for name in (*ARRAYS[self.op], *["bias"] * self.bias)),
+                *([f"{names}= case.operands"] if names else []),
             ]
         g = self.geometry
         options = f"bias={self.bias}, dtype={self.dtype!r}, seed={self.seed}"
@@ -276,9 +294,8 @@ class Recipe:
         array_shapes = [shapes.get(name, (1,) * (operator.axes + 2)) for name in names]
         if self.bias and self.op not in QUANTIZED:
             names, array_shapes = (*names, "bias"), [*array_shapes, (self._results(),)]
-        dtypes = (self.dtype, _OTHER[self.dtype] if self.quantisation.endswith(MIXED) else self.dtype)
-        if self.op in QUANTIZED and self.dtype == str(INT16):
-            dtypes = (self.dtype, "int8")
+        other = _OTHER[self.dtype] if self.quantisation.endswith(MIXED) else self.dtype
+        dtypes = (self.dtype, "int8" if self.op in QUANTIZED and self.dtype == str(INT16) else other)
         kept = int(like(self.op) != "output")
         tensors = fills.tensors(self.fill, array_shapes, dtypes, terms=self.terms(), seed=self.seed, kept=kept)
         arrays = {name: array for name, array in zip(names, tensors, strict=True) if name}
@@ -293,8 +310,7 @@ class Recipe:
                 arrays[name][:] = arrays[name][:1]
         return arrays
 
-    def _results(self) -> int:
-        """Channels of the result, each of which has a bias."""
+    def _results(self) -> int:  # channels, each of which has a bias
         return self.geometry.in_channels if is_transposed(self.op) else self.geometry.out_channels
 
     def _options(self) -> dict[str, Any]:
@@ -304,9 +320,8 @@ class Recipe:
             return {}
         options: dict[str, Any] = {
             "stride": g.stride, "padding": self.padding, "dilation": g.dilation, "groups": g.groups,
+            **({"padding_mode": g.padding_mode} if self.op in MODAL else {}),
         }  # fmt: skip
-        if self.op in MODAL:
-            options["padding_mode"] = g.padding_mode
         x = input_shape(g)
         if is_transposed(self.op):
             options["output_padding"], x = self.output_padding, self._transposed_shape()

@@ -16,7 +16,7 @@ from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry
 from refconv.core.layouts import LAYOUTS, Layouts
 from refconv.core.operators import BIAS, is_transposed, kind_of
-from refconv.judge.given import RESULTS
+from refconv.judge.given import CLAIMED
 from refconv.ops.requantization import Rule
 
 SIZES = ("channels", "filters", "depth", "height", "width")
@@ -24,7 +24,7 @@ SPATIAL_SIZES, LETTERS = SIZES[2:], "dhw"  # of the spatial axes; an operator ha
 OPERAND = "operand"  # for the dtype of results: that of the operands
 UNUSUAL = ("special", "subnormal", "wide")  # fills of numbers that a candidate may be said not to take
 # What callers say elsewhere, or in other words.
-NOT_CLAIMED = ("out", "largest", "shapes", "padding_names", "numeric_padding", *RESULTS)
+NOT_CLAIMED = ("out", "largest", "shapes", "padding_names", "numeric_padding", *CLAIMED)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Supports:
         The most products of a case. Callers cannot set it: `refconv.verify` has an option for it.
     shapes : tuple of Recipe, optional
         The only shapes, with their options. Callers cannot set them here: `refconv.verify` takes them as cases.
-    out_dtype, overflow, requantize, weight_bits
+    out_dtype, overflow, requantize, weight_bits, epilogue, rounded
         Of every call, as `Recipe` has them. Callers cannot set them here: `refconv.verify` has options for them.
     errors, deterministic, batch_invariant, threads : bool
         What the candidate also claims: that wrong arguments raise, that the same call gives the same bits, that an
@@ -136,6 +136,8 @@ class Supports:
     overflow: str = ""
     requantize: Rule = ""
     weight_bits: int = 0
+    epilogue: str = ""
+    rounded: str = ""
     errors: bool = False
     deterministic: bool = False
     batch_invariant: bool = False
@@ -220,7 +222,7 @@ class Supports:
     @property
     def of_calls(self) -> dict[str, Any]:
         """What all calls have in common, as fields of a recipe."""
-        common = {"layout": self.layouts, **{name: getattr(self, name) for name in RESULTS}}
+        common = {"layout": self.layouts, **{name: getattr(self, name) for name in CLAIMED}}
         return {name: value for name, value in common.items() if value}
 
     def fills(self, dtype: str) -> tuple[str, ...]:

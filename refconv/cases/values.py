@@ -99,6 +99,8 @@ class Values(NamedTuple):
     overflow: str = ""
     requantize: Rule = ""
     weight_bits: int = 0
+    epilogue: str = ""
+    rounded: str = ""
 
 
 AT = tuple(tuple(map(Values._fields.index, axis)) for axis in AXES)
@@ -215,7 +217,8 @@ def recipe_of(op: str, v: Values) -> Recipe:
         output_padding(v)[-axes:] if is_transposed(op) else (0,) * axes,
         v.layouts or layouts.LAYOUTS[axes][LAYOUTS.index(v.layout)],
         tuple((name, arrangement) for name, arrangement in arrangements if arrangement != "contiguous"),
-        v.quantisation if op in QUANTIZED else "", v.out_dtype, v.overflow, v.requantize, v.weight_bits,
+        v.quantisation if op in QUANTIZED else "", v.out_dtype, v.overflow, v.requantize, v.weight_bits, v.epilogue,
+        v.rounded,
     )  # fmt: skip
 
 
@@ -248,6 +251,7 @@ def values_of(recipe: Recipe) -> Values:
         first=first, second=second if len(names) > 1 else "contiguous", third=third, output=output,
         quantisation=recipe.quantisation or "plain", dtype=recipe.dtype, fill=recipe.fill, seed=recipe.seed,
         requantize=recipe.requantize, weight_bits=recipe.weight_bits,
+        epilogue=recipe.epilogue, rounded=recipe.rounded,
     )  # fmt: skip
 
 

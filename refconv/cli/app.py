@@ -20,11 +20,14 @@ from refconv.cli.mutants import mutants
 from refconv.cli.options import (
     FAILED,
     Arrays,
+    EpilogueOf,
     Json,
     Model,
     Op,
+    Rounded,
     check_compiler,
     checked_dtypes,
+    epilogue_of,
     load_target,
     parsed_model,
     progress_bar,
@@ -245,6 +248,8 @@ def print_tolerances(  # noqa: PLR0913 - the command's options
     out_dtype: Annotated[
         str | None, typer.Option(help="Of the results, if it is not the usual one: a float or complex dtype.")
     ] = None,
+    epilogue: EpilogueOf = None,
+    rounded: Rounded = None,
     model: Model = None,
     sample: Annotated[
         int | None, typer.Option(min=1, help="Compute so many outputs of each call, at least.", show_default="by time")
@@ -283,9 +288,10 @@ def print_tolerances(  # noqa: PLR0913 - the command's options
     )
     rows: list[tolerance.Row] = []
     try:
-        calls = [tolerance.parsed(text, op, dtype, result) for text in case or ()]
+        fused = epilogue_of(op, result or dtype, epilogue, rounded)
+        calls = [tolerance.parsed(text, op, dtype, result, *fused) for text in case or ()]
         for name in dict.fromkeys(network or ([] if case else ["resnet50"])):
-            calls += tolerance.of_network(name, op, dtype, result)
+            calls += tolerance.of_network(name, op, dtype, result, *fused)
         with progress_bar(Console(stderr=True)) as progress:
             for call in calls:
                 rows.append(tolerance.advise(call, question))

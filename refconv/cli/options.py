@@ -105,6 +105,18 @@ Requantize = Annotated[
     ),
 ]
 WeightBits = Annotated[int, typer.Option(help="Of conv2d_quantized: 4 if int8 weights hold -8 to 7 only.")]
+EpilogueOf = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STEPS",
+        help="What is done with the sums: of scale, residual, relu, relu6, clip(LOW,HIGH), leaky_relu(SLOPE), "
+        "hardswish, silu, gelu, gelu_tanh, sigmoid, tanh and module:name of a refconv.Epilogue, with commas between.",
+    ),
+]
+Rounded = Annotated[
+    str | None,
+    typer.Option(help="With --epilogue: after it, once, or before: the sums first.", show_default="after"),
+]
 Json = Annotated[
     Path | None,
     typer.Option(dir_okay=False, writable=True, callback=existing_folder, help="Write the report to this file."),
@@ -122,6 +134,21 @@ def parsed_model(text: str | None) -> ErrorModel | Alternatives | None:
         raise typer.BadParameter(str(error), param_hint="--model") from None
     assert not isinstance(claim, ByCase)  # noqa: S101 - a text is no function
     return claim
+
+
+def epilogue_of(op: str, dtype: str, epilogue: str | None, rounded: str | None) -> tuple[str, str]:
+    """An epilogue and when results are rounded, as a recipe has them, of results in a dtype."""
+    from refconv.judge.given import check_fused, said_rounded
+    from refconv.ops.epilogue import takes_epilogue, text_of
+
+    try:
+        text, when = text_of(epilogue), said_rounded(rounded)
+        if text and not takes_epilogue(op):
+            raise typer.BadParameter(f"{text!r}: {op} does not take it", param_hint="--epilogue")
+        check_fused(text, when, formats.parse("dtype", dtype), "raise")
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(str(error), param_hint="--epilogue") from None
+    return text, when.removeprefix("after")
 
 
 def refuse_beside(option: str | bool, others: Mapping[str, Any], why: str) -> None:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from rich import box
@@ -118,7 +119,9 @@ class Row:
         return self.n_sampled < self.outputs
 
 
-def parsed(text: str, op: str = "conv2d", dtype: str = "float32", out_dtype: str = "") -> NamedRecipe:
+def parsed(
+    text: str, op: str = "conv2d", dtype: str = "float32", out_dtype: str = "", epilogue: str = "", rounded: str = ""
+) -> NamedRecipe:
     """A call from text: the shapes of input and weight, and options, as `Recipe.parse` takes them.
 
     Raises
@@ -132,10 +135,13 @@ def parsed(text: str, op: str = "conv2d", dtype: str = "float32", out_dtype: str
     (28, 28)
     """
     fill = "integers" if op in QUANTIZED else "normal"
-    return NamedRecipe("case", text, Recipe.parse(text, op=op, dtype=dtype, fill=fill, out_dtype=out_dtype))
+    said: dict[str, Any] = {"out_dtype": out_dtype, "epilogue": epilogue, "rounded": rounded}
+    return NamedRecipe("case", text, Recipe.parse(text, op=op, dtype=dtype, fill=fill, **said))
 
 
-def of_network(network: str, op: str = "conv2d", dtype: str = "float32", out_dtype: str = "") -> Iterator[NamedRecipe]:
+def of_network(
+    network: str, op: str = "conv2d", dtype: str = "float32", out_dtype: str = "", epilogue: str = "", rounded: str = ""
+) -> Iterator[NamedRecipe]:
     """The layers of a network, as calls of an operator.
 
     Raises
@@ -151,9 +157,8 @@ def of_network(network: str, op: str = "conv2d", dtype: str = "float32", out_dty
     """
     fill = "integers" if op in QUANTIZED else "normal"
     for layer, recipe in zip(networks.layers(network), own.of_networks([network], op), strict=True):
-        yield NamedRecipe(
-            f"{layer.network} {layer.name}", str(layer), replace(recipe, dtype=dtype, fill=fill, out_dtype=out_dtype)
-        )
+        said: dict[str, Any] = {"out_dtype": out_dtype, "epilogue": epilogue, "rounded": rounded}
+        yield NamedRecipe(f"{layer.network} {layer.name}", str(layer), replace(recipe, dtype=dtype, fill=fill, **said))
 
 
 def advise(call: NamedRecipe, question: Question = Question()) -> Row:

@@ -21,10 +21,12 @@ from refconv.cli.options import (
     WRONG_USAGE,
     Abi,
     Arrays,
+    EpilogueOf,
     Json,
     Model,
     Op,
     Requantize,
+    Rounded,
     Style,
     WeightBits,
     checked_dtypes,
@@ -97,6 +99,8 @@ def verify(  # noqa: PLR0913 - the command's options
     ] = None,
     requantize: Requantize = None,
     weight_bits: WeightBits = 8,
+    epilogue: EpilogueOf = None,
+    rounded: Rounded = None,
     model: Model = None,
     jobs: Annotated[int, typer.Option(min=1, max=LARGEST, help="Processes.")] = 1,
     dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of a dask.distributed scheduler.")] = None,
@@ -156,12 +160,15 @@ def verify(  # noqa: PLR0913 - the command's options
     others = {"--seconds": seconds, "--largest": largest, "--huge": huge or None, "--quick": quick or None}
     refuse_beside("--case" if case else bool(network) and "--network", others, "all of its cases are judged")
     claim = parsed_model(model)
-    claims = {"out_dtype": out_dtype, "overflow": overflow, "requantize": requantize, "weight_bits": weight_bits}
     candidate = load_target(target, arrays, op, style, abi)
     try:
-        limits, supported = asked.limits(candidate, _json_object(supports), **claims)
+        limits, supported = asked.limits(
+            candidate, _json_object(supports), out_dtype=out_dtype, overflow=overflow, requantize=requantize,
+            weight_bits=weight_bits, epilogue=epilogue, rounded=rounded,
+        )  # fmt: skip
     except (ValueError, TypeError) as error:
-        raise typer.BadParameter(str(error), param_hint="--supports") from None
+        hint = "--epilogue" if str(error).startswith("epilogue") else "--supports"
+        raise typer.BadParameter(str(error), param_hint=hint) from None
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     with no_fault_of_ours(), progress_bar(console) as progress, _distributed(dask) as executor, _wrong_usage():
         listed = (*own.listed(case or (), op), *own.of_networks(network or (), op))
@@ -180,8 +187,7 @@ def verify(  # noqa: PLR0913 - the command's options
         _write(outcome, json, pairs, report)
         _print(outcome, target)
         if quick:
-            fixed = ", torch's examples and real images" if op == "conv2d" and not examples else ""
-            typer.echo(f"--quick: the first {QUICK} of {CASES} cases; left out: later ones{fixed}")
+            _print_left_out(op, examples)
     if not outcome.ok:
         raise typer.Exit(OWN_FAULT if outcome.faults else FAILED)
 
@@ -198,6 +204,12 @@ def _wrong_usage() -> Iterator[None]:
     except WrongUse as error:
         typer.echo(f"refconv: {error}", err=True)
         raise typer.Exit(WRONG_USAGE) from None
+
+
+def _print_left_out(op: str, examples: bool | None) -> None:
+    """What --quick leaves out."""
+    fixed = ", torch's examples and real images" if op == "conv2d" and not examples else ""
+    typer.echo(f"--quick: the first {QUICK} of {CASES} cases; left out: later ones{fixed}")
 
 
 def _write(outcome: Report, json: Path | None, pairs: Path | None, page: Path | None) -> None:

@@ -123,7 +123,7 @@ class Layouts(NamedTuple):
 
     def _of(self, name: str) -> str:
         names = {"input": self.input, "weight": self.weight, "output": self.output, "grad_output": self.output}
-        return names.get(name, "")
+        return names.get("output" if name.startswith("residual") else name, "")  # a residual is like the output
 
 
 def checked(name: str, layout: Any, usual: str) -> str:

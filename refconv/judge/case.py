@@ -24,8 +24,10 @@ from refconv.judge.bounds import ErrorModel, Model
 from refconv.judge.bounds.rounding import OUTWARDS
 from refconv.judge.case_code import ARRAYS
 from refconv.judge.comparison import Comparison, compare, mismatch, misshapen
+from refconv.judge.epilogue.of_reference import alternatives
 from refconv.judge.reference import Reference
 from refconv.judge.standard import either, errors
+from refconv.ops.epilogue import operand_names, steps_of
 from refconv.ops.family import OPERATORS
 
 SIZES = ("input_size", "weight_size")  # arguments that are shapes of arrays
@@ -42,18 +44,26 @@ class Case(Reference):
         "conv_transpose2d_input", "conv_transpose2d_weight", the same with one or three axes ("conv1d", "conv3d", ...),
         "conv2d_integer" or "conv2d_quantized".
     input, weight, bias, stride, padding, dilation, groups, ...
-        As the operator of `refconv` takes them; arrays of any kind, held as NumPy arrays. What it does not take must
-        not be given.
+        As the operator takes them; arrays of any kind, held as NumPy arrays. What it does not take must not be given.
     out_dtype, overflow : str
         As `refconv.conv2d` takes them; of results in float16, bfloat16 or float8, `overflow="saturate"` puts the
         largest number in place of what is larger, infinity included.
-    requantize, weight_bits : str or callable, int
-        As `refconv.conv2d_quantized` takes them.
+    requantize, weight_bits : as `refconv.conv2d_quantized` takes them
+    epilogue : sequence or str
+        What is done with the sums, in this order: "scale" (times a number of each output channel, plus another one),
+        "residual" (plus an array of the output's shape), "relu", "relu6", ("clip", low, high), ("leaky_relu", slope),
+        "hardswish", "silu", "gelu", "gelu_tanh", "sigmoid", "tanh", or a `refconv.Epilogue`; or a text of these,
+        "residual,clip(0,6)", as the attribute is. Of convolutions of real floats that go forward.
+    operands : tuple of arrays
+        Those of the epilogue: of a scale two vectors, scale and shift, of a residual one array. In the dtype of the
+        result, or float32 for narrower ones; a residual is laid out as the output. They come last among the arguments.
+    rounded : {"after", "before"}
+        Whether results are rounded once, behind the epilogue, or the sums first, then the epilogue's steps.
     layout, weight_layout : str
         In which input, output and their sizes, and the weight, are given, and outputs are judged: the letters of "NCHW"
-        and "OIHW" in any order, or "HWCM" for a depthwise weight (`groups` must be given); with one axis those of "NCL"
-        and "OIL", with three of "NCDHW" and "OIDHW". The attributes, and a copy by `dataclasses.replace`, hold the
-        arrays in torch's order; `arguments()` returns them as they were given.
+        and "OIHW" in any order, or "HWCM" for a depthwise weight (`groups` must be given); with one axis "NCL", "OIL",
+        with three "NCDHW", "OIDHW". Attributes, and copies by `dataclasses.replace`, are in torch's order,
+        `arguments()` as they were given.
 
     Raises
     ------
@@ -80,10 +90,8 @@ class Case(Reference):
         choice("op", self.op, tuple(OPERATORS))
         usual = Layouts.usual(self.axes)
         images = usual.input if layout is None else layouts.checked("layout", layout, usual.input)
-        weights = usual.weight
-        if weight_layout is not None:
-            weights = layouts.checked("weight_layout", weight_layout, usual.weight)
-        given = Layouts(images, weights, images)
+        weights = usual.weight if weight_layout is None else weight_layout
+        given = Layouts(images, layouts.checked("weight_layout", weights, usual.weight), images)
         if given != usual:
             self._restore(given)
         super().__post_init__()
@@ -98,6 +106,10 @@ class Case(Reference):
         for name in ARRAYS:
             if getattr(self, name) is not None:
                 self._keep(name, given.restored(name, to_numpy(name, getattr(self, name))))
+        names = operand_names(steps_of(self.epilogue))
+        if isinstance(self.operands, tuple | list) and len(self.operands) == len(names):
+            pairs = zip(names, self.operands, strict=True)
+            self._keep("operands", tuple(given.restored(name, to_numpy(name, array)) for name, array in pairs))
         for name in SIZES:
             if getattr(self, name) is not None:
                 self._keep(name, given.restored_size(name, tuple(map(int, getattr(self, name)))))
@@ -122,7 +134,7 @@ class Case(Reference):
 
     def arguments(self) -> tuple[Any, ...]:
         """The positional arguments of a candidate, in the case's layout; else as `Reference.arguments`."""
-        arguments = zip(OPERATORS[self.op].parameters, super().arguments(), strict=True)
+        arguments = zip(self.parameters, super().arguments(), strict=True)
         return tuple(starmap(self._given, arguments))
 
     def _given(self, name: str, value: Any) -> Any:
@@ -252,6 +264,8 @@ class Case(Reference):
         >>> bool(case.bound() < case.bound(ErrorModel.direct("float16")))
         True
         """
+        if self._fused is not None and (claimed := self._model(model)) is not None:
+            return self._stored(self._fused.bound(self.standard(claimed)))
         bounds, value = self._limits(self._model(model)), self._value
         if self._dtype in formats.INTEGERS:
             return self._stored(bounds)
@@ -314,6 +328,8 @@ class Case(Reference):
             raise GeometryError(f"sample={sample}: must not be given for {self.op}")
         if sample is not None and self.overflow != "raise":  # checksums add the outputs
             raise GeometryError(f"sample={sample}: must not be given with overflow={self.overflow!r}")
+        if sample is not None and self.epilogue:
+            raise GeometryError(f"sample={sample}: must not be given with epilogue={self.epilogue!r}")
         if sample is not None and integer("sample", sample, 1) < self.unwritten.size:
             comparison = sampling.check(self, output, model, sample, seed, strict=strict)
         else:
@@ -330,7 +346,12 @@ class Case(Reference):
         unlike = misshapen(actual, standard.expected, description)
         if unlike:
             return unlike
-        if model is not None and not strict and padded_taps.matters(self.call, self._second):
+        skips = model is not None and not strict and padded_taps.matters(self.call, self._second)
+        if model is not None and self._fused is not None:
+            further = [self._skipping_sums()] if skips else []
+            for other in alternatives(self._fused, further, self.sums, model, strict=strict):
+                standard = either(actual, standard, other)
+        elif model is not None and skips:
             standard = either(actual, standard, self._skipping(standard, model))
         comparison = compare(actual, standard, description)
         if comparison.worst is None:
@@ -340,6 +361,9 @@ class Case(Reference):
         if model is None or not self.random:
             return comparison
         difference, out = errors(actual, standard), formats.part(actual.dtype)
+        if self._fused is not None:
+            unchanged = self._fused.unchanged(model, self.sums) & np.isfinite(difference)
+            difference = np.where(unchanged, actual.astype(np.float64) - self.sums.value, np.nan)
         statistics = error_statistics.statistics(difference, self.sums, model, out, random_signs=self.random_signs)
         return comparison.with_statistics(statistics)
 

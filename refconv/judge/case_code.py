@@ -32,6 +32,14 @@ class Called(Protocol):
     def results(self) -> dict[str, Any]:
         """Dtype and overflow of its results, where they are not the usual ones."""
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of its positional arguments."""
+
+    @property
+    def operands(self) -> tuple[np.ndarray, ...]:
+        """The operands of its epilogue, which come last."""
+
     def arguments(self) -> tuple[Any, ...]:
         """Its positional arguments."""
 
@@ -41,7 +49,7 @@ class Called(Protocol):
 
 def call_text(case: Called) -> str:
     """The call, in a line."""
-    arguments = zip(OPERATORS[case.op].parameters, case.arguments(), strict=True)
+    arguments = zip(case.parameters, case.arguments(), strict=True)
     mode = [
         f"{name}={rule_name(value) if callable(value) else repr(value)}"
         for name, value in (case.keywords() | case.results).items()
@@ -54,11 +62,18 @@ def _short(value: Any) -> str:
     return f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) and value.ndim else repr(value)
 
 
+def tensors(case: Called) -> dict[str, np.ndarray]:
+    """The tensors of the call and the operands of its epilogue, by name."""
+    names = case.parameters[len(OPERATORS[case.op].parameters) :]
+    return case.arrays | dict(zip(names, case.operands, strict=True))
+
+
 def literal_case(case: Called) -> str:
     """Code of the case, `refconv.Case(...)`; empty if its arrays are too large to be written out."""
-    if sum(array.size for array in case.arrays.values()) > MOST_WRITTEN:
+    arrays = tensors(case)
+    if sum(array.size for array in arrays.values()) > MOST_WRITTEN:
         return ""
-    literals = {name: literal(array) for name, array in case.arrays.items()}
+    literals = {name: literal(array) for name, array in arrays.items()}
     if sum(map(len, literals.values())) > MOST_WRITTEN:
         return ""
     arguments = arguments_code(case, literals)
@@ -82,7 +97,10 @@ def literal(value: Any) -> str:
 def arguments_code(case: Called, arrays: dict[str, str]) -> dict[str, str]:
     """The arguments of `Case`, as text."""
     texts = {"op": repr(case.op)} if case.op != "conv2d" else {}
-    for name, value in zip(OPERATORS[case.op].parameters, case.arguments(), strict=True):
+    own = OPERATORS[case.op].parameters
+    if operands := [arrays[name] for name in case.parameters[len(own) :]]:
+        texts["operands"] = f"({', '.join(operands)},)"
+    for name, value in zip(own, case.arguments()[: len(own)], strict=True):
         if name in ARRAYS:
             texts |= {name: arrays[name]} if name in arrays else {}
         else:

@@ -8,22 +8,26 @@ from typing import Any
 
 import numpy as np
 
+from refconv.arrays.interop import to_numpy
 from refconv.core import formats
 from refconv.core.checks import choice
 from refconv.core.errors import GeometryError
 from refconv.engine.integers import OVERFLOWS
+from refconv.judge import numbers
 from refconv.ops import options
+from refconv.ops.epilogue import FUSED, ROUNDED, operand_names, steps_of, takes_epilogue
 from refconv.ops.family import OPERATORS
 from refconv.ops.quantized import checked_bits
 from refconv.ops.requantization import Rule, checked_rule, rule_name
 
 OF_SUMS = ("out_dtype", "overflow")  # which a quantized operator's scales decide
 OF_SCALES = ("requantize", "weight_bits")
-RESULTS = (*OF_SUMS, *OF_SCALES)
+CLAIMED = (*OF_SUMS, *OF_SCALES, *FUSED)  # what a candidate says of all its results
 TAKEN = {
     name: frozenset({
         "op", *operator.parameters, *["padding_mode"] * operator.has_padding_mode,
         *(() if operator.is_quantized else OF_SUMS), *(OF_SCALES if "output_scale" in operator.parameters else ()),
+        *((*FUSED, "operands") if takes_epilogue(name) else ()),
     })
     for name, operator in OPERATORS.items()
 }  # fmt: skip
@@ -94,3 +98,60 @@ def claimed_rule(op: str, requantize: Rule | None, weight_bits: int) -> tuple[Ru
         if bits != 8:
             raise GeometryError(f"weight_bits={bits}: must not be given for {op}")
     return said
+
+
+def said_rounded(rounded: Any) -> str:
+    """When results are rounded; None is the usual way."""
+    return "after" if rounded is None else choice("rounded", rounded, ROUNDED)
+
+
+def check_fused(epilogue: str, rounded: str, dtype: np.dtype, overflow: str) -> None:
+    """Refuse an epilogue of other numbers than real floats, and claims that need one.
+
+    >>> check_fused("relu", "after", np.dtype("int8"), "raise")
+    Traceback (most recent call last):
+    refconv.GeometryError: epilogue='relu': must not be given for int8 results: only real floats have one
+    """
+    if epilogue and dtype not in formats.FLOATS:
+        raise GeometryError(f"epilogue={epilogue!r}: must not be given for {dtype} results: only real floats have one")
+    if rounded != "after" and not epilogue:
+        raise GeometryError(f"rounded={rounded!r}: must be given with an epilogue")
+    if rounded != "after" and overflow != "raise":
+        raise GeometryError(f"rounded={rounded!r}: must not be given with overflow={overflow!r}")
+
+
+def checked_operands(
+    epilogue: str, operands: Any, shape: tuple[int, ...], axes: int, dtype: np.dtype
+) -> tuple[np.ndarray, ...]:
+    """The operands of an epilogue as arrays, if they go with an output of a shape, so many spatial axes and a dtype.
+
+    Raises
+    ------
+    GeometryError, TypeError
+        Naming the operand, and what it must be.
+
+    Examples
+    --------
+    >>> checked_operands("residual", [np.ones((1, 2))], (1, 2, 3, 3), 2, np.dtype("float64"))
+    Traceback (most recent call last):
+    refconv.GeometryError: operands: residual has shape (1, 2): must have that of the output, (1, 2, 3, 3)
+    """
+    names = operand_names(steps_of(epilogue))
+    if not isinstance(operands, tuple | list):
+        raise TypeError(f"operands={operands!r}: must be a tuple of arrays")
+    if len(operands) != len(names):
+        wanted = f"({', '.join(names)})" if names else "empty"
+        raise GeometryError(f"operands: {len(operands)} arrays: must be {wanted} for epilogue={epilogue!r}")
+    allowed = (dtype, np.dtype("float32")) if dtype in formats.NARROW else (dtype,)
+    channels = shape[len(shape) - 1 - axes : len(shape) - axes]
+    arrays = tuple(numbers.frozen(to_numpy(name, one)) for name, one in zip(names, operands, strict=True))
+    for name, array in zip(names, arrays, strict=True):
+        if array.dtype not in allowed:
+            raise TypeError(f"operands: {name} has dtype {array.dtype}: must be {' or '.join(map(str, allowed))}")
+        if name.startswith("residual") and array.shape != shape:
+            raise GeometryError(f"operands: {name} has shape {array.shape}: must have that of the output, {shape}")
+        if not name.startswith("residual") and array.shape != channels:
+            raise GeometryError(
+                f"operands: {name} has shape {array.shape}: must have {channels}, a number for each output channel"
+            )
+    return arrays

@@ -20,6 +20,7 @@ from refconv.judge import given, numbers, padded_taps, randomness
 from refconv.judge.bounds import ErrorModel, Model, Sums, model_of, sums_of
 from refconv.judge.bounds.lean import lean, one_sided, truncates
 from refconv.judge.case_code import ARRAYS, QUANTIZATION, call_text, literal_case
+from refconv.judge.epilogue.of_reference import WithEpilogue, standard_of
 from refconv.judge.standard import Standard
 from refconv.ops import options
 from refconv.ops.family import OPERATORS, Call, Operator, compute
@@ -29,7 +30,7 @@ WIDEST = 8  # bytes of a float64: a result that is no narrower is the exact valu
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Reference:
+class Reference(WithEpilogue):
     """The part of a `Case` that knows no output to be judged: the call, what must come out of it, and the standard.
 
     Fields are documented at `Case`; a function that gets a reference makes further ones by `type(reference)(...)`.
@@ -63,6 +64,7 @@ class Reference:
     def __post_init__(self) -> None:
         choice("op", self.op, tuple(OPERATORS))
         self._keep("overflow", given.said_overflow(self.overflow))
+        self._keep_epilogue()
         given.check_fields(self)
         for name in (*ARRAYS, *QUANTIZATION):
             value = getattr(self, name)
@@ -73,6 +75,7 @@ class Reference:
             options.common_dtype(self._first, self._first if self._second is None else self._second, self.bias)
             self._keep("out_dtype", given.result_name(self._first.dtype, self.out_dtype, self.overflow))
         self._keep_tuples()
+        self._keep_operands()
         if self._operator.is_quantized:
             _ = self._expected  # computed now, so that wrong zero points and scales are refused here
 
@@ -89,14 +92,9 @@ class Reference:
 
     @property
     def results(self) -> dict[str, Any]:
-        """What is claimed of the results (`given.RESULTS`), where it is not the usual."""
+        """What is claimed of the results (`given.CLAIMED`), where it is not the usual."""
         usual = {field.name: field.default for field in fields(self)}
-        return {name: value for name in given.RESULTS if (value := getattr(self, name)) != usual[name]}
-
-    @property
-    def axes(self) -> int:
-        """How many spatial axes the operator has."""
-        return self._operator.axes
+        return {name: value for name in given.CLAIMED if (value := getattr(self, name)) != usual[name]}
 
     @cached_property
     def geometry(self) -> Geometry:
@@ -116,8 +114,9 @@ class Reference:
         """The positional arguments of a candidate: for a conv2d input, weight, bias, stride, padding, dilation, groups.
 
         Stride and dilation are pairs; padding is (h, w), four-sided if the sides differ, or the string that was given.
+        The operands of an epilogue come last.
         """
-        return tuple(self._argument(name) for name in self._operator.parameters)
+        return (*self._own_arguments(), *(operand.view() for operand in self.operands))
 
     def keywords(self) -> dict[str, Any]:
         """The arguments that come by keyword: the padding mode, unless it is zeros."""
@@ -151,6 +150,9 @@ class Reference:
         """The oracle's output, rounded; `precision` as `refconv.conv2d` has it."""
         if precision == "exact":
             return self._expected.copy()
+        if self._fused is not None:
+            double = np.promote_types(self._dtype, np.float32) if precision == "float32" else np.dtype("float64")
+            return self._fused.of_precision(self._computed(precision, double).astype(np.float64))
         return self._result(self._computed(precision, self._dtype))
 
     def is_expected(self, actual: np.ndarray) -> bool:
@@ -168,14 +170,17 @@ class Reference:
         """What outputs are judged by, element by element, under a model; kept for the next output."""
         model = self._model(model)
         if model not in self._standards:
-            self._standards[model] = self._make_standard(model, self._expected, self._value, self._limits(model))
+            if self._fused is None or model is None:
+                self._standards[model] = self._make_standard(model, self._expected, self._value, self._limits(model))
+            else:
+                self._standards[model] = standard_of(self._fused, self.sums, model)
         return self._standards[model]
 
     def __str__(self) -> str:
         return call_text(self)
 
     def __repr__(self) -> str:
-        """Code that makes the case again; of arrays without a seed that are too many to be written out `<...>`."""
+        """Code that makes the case again; `<...>` of arrays without a seed that are too many to be written out."""
         return f"{self.recipe!r}.case()" if self.recipe is not None else literal_case(self) or f"<{self}>"
 
     recipe: ClassVar[Any] = None  # what made the case, if that is known
@@ -204,16 +209,15 @@ class Reference:
             if getattr(self, name) is not None:
                 kept[name] = tuple(map(int, getattr(self, name)))
         kept["output_padding"] = per_axis("output_padding", self.output_padding, 0, self.axes)
-        for name in kept.keys() & self._taken:
+        for name in kept.keys() & given.TAKEN[self.op]:
             self._keep(name, kept[name])
 
     def _keep(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
-    @property
-    def _taken(self) -> frozenset[str]:
-        """Names of the fields that the operator takes."""
-        return given.TAKEN[self.op]
+    def _own_arguments(self) -> tuple[Any, ...]:
+        """The operator's positional arguments, without what belongs to an epilogue."""
+        return tuple(self._argument(name) for name in self._operator.parameters)
 
     def _argument(self, name: str) -> Any:
         value = getattr(self, name)
@@ -260,7 +264,7 @@ class Reference:
     @cached_property
     def _expected(self) -> np.ndarray:
         """What must come out: the exact value rounded once, and saturated if that is asked for."""
-        return self._result(self._rounded)
+        return self._result(self._rounded) if self._fused is None else self._fused.expected
 
     @property
     def _saturates(self) -> bool:
@@ -278,8 +282,8 @@ class Reference:
 
     def _computed(self, precision: str, dtype: np.dtype | None) -> np.ndarray:
         """The oracle's result in a dtype."""
-        others = {name: getattr(self, name) for name in given.OF_SCALES if name in self._taken}
-        arguments = Reference.arguments(self)
+        others = {name: getattr(self, name) for name in given.OF_SCALES if name in given.TAKEN[self.op]}
+        arguments = self._own_arguments()
         return compute(self.op, arguments, self.padding_mode, precision, dtype, self.overflow, **others)
 
     def _result(self, rounded: np.ndarray, value: np.ndarray | None = None) -> np.ndarray:
@@ -379,11 +383,15 @@ class Reference:
             model=str(model),
         )
 
+    def _skipping_sums(self) -> Sums:
+        """The sums of an implementation that skips padded taps."""
+        value, special = padded_taps.outputs(self.call, *self._operands)
+        return replace(self.sums, value=value, special=special)
+
     def _skipping(self, standard: Standard, model: ErrorModel) -> Standard:
         """The standard for an implementation that skips padded taps."""
-        value, special = padded_taps.outputs(self.call, *self._operands)
-        sums = replace(self.sums, value=value, special=special)
+        sums = self._skipping_sums()
         bound = model.bound(sums, formats.part(standard.expected.dtype), saturates=self._saturates)
-        value, bound = value.view(standard.exact.dtype), bound.view(standard.bound.dtype)
+        value, bound = sums.value.view(standard.exact.dtype), bound.view(standard.bound.dtype)
         expected = self._result(formats.rounded(value, standard.expected.dtype), value)
         return self._make_standard(model, expected, value, bound, sums)

@@ -72,9 +72,13 @@ def largest_error(case: Reference, model: ErrorModel) -> float:
     True
     """
     standard = case.standard()
-    bound = model.bound(case.sums, formats.part(standard.expected.dtype)).view(standard.bound.dtype)
+    if case.epilogue:
+        standard = case.standard(model)
+    else:
+        bound = model.bound(case.sums, formats.part(standard.expected.dtype)).view(standard.bound.dtype)
+        standard = replace(standard, bound=bound)
     with np.errstate(all="ignore"):
-        _, most = needed(replace(standard, bound=bound))
+        _, most = needed(standard)
     return float(most.max(initial=0))
 
 

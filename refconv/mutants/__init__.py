@@ -17,7 +17,7 @@ __all__ = ["Mutant", "all", "base", "by_name"]
 _KINDS = (
     "axis_mixup", "ignored_parameter", "fast_path", "group_indexing", "kernel_orientation", "bias_and_batch",
     "output_size", "degenerate", "padding", "tile_tail", "memory_layout", "gradient_geometry", "large_index",
-    "precision", "zero_point", "requantization", "state",
+    "precision", "zero_point", "requantization", "state", "epilogue",
 )  # fmt: skip
 for _kind in _KINDS:
     import_module(f"refconv.mutants.bugs.{_kind}")

@@ -35,8 +35,8 @@ def table() -> str:
         for family, variants in groupby(members, key=lambda mutant: mutant.family):
             row = list(variants)
             operators = [op for op in KERNELS if op in {mutant.op for mutant in row}]
-            sources = {f"{mutant.entry} ({mutant.source})" if mutant.entry else mutant.source for mutant in row}
-            entries = sorted(sources - {""})
+            cited = (f"{mutant.entry} ({mutant.source})" if mutant.entry else mutant.source for mutant in row)
+            entries = sorted(set(filter(None, cited)))
             lines.append(f"| {family} | {', '.join(operators)} | {', '.join(entries)} | {row[0].summary} |")
         lines.append("")
     lines += ["## Left out", "", "Entries that no call of the operators can show:", "", "| Entry | Why |", "|---|---|"]

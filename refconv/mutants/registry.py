@@ -4,7 +4,7 @@ Knows the correct kernels; no mutant.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from refconv.mutants.kernels.backward import BiasGradient, InputGradient, Transposed, WeightGradient
@@ -59,6 +59,8 @@ class Mutant:
         What the candidate must be said to take for the mistake to show, as `refconv.verify` takes it.
     style : {"return", "out"}
         How it is called.
+    epilogue : str
+        What comes behind its sums, as `refconv.verify` takes it: the claim under which it is wrong.
     family : str
         The name without the operator: the same mistake in several operators.
     requantize : str
@@ -80,6 +82,7 @@ class Mutant:
     family: str = ""
     requantize: str = ""
     weight_bits: int = 0
+    epilogue: str = ""
 
     def __post_init__(self) -> None:
         """Take the module and name by which a mutant is an attribute of the package, as a function would be."""
@@ -94,14 +97,18 @@ class Mutant:
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         """The wrong result of a call; written to the last argument if the style is "out"."""
         if self.style == "return":
-            return self.kernel(*arguments, **keywords).run()
-        call = self.kernel(*arguments[:-1], **keywords)
+            return self.kernel(*arguments, epilogue=self.epilogue, **keywords).run()
+        call = self.kernel(*arguments[:-1], epilogue=self.epilogue, **keywords)
         call.deliver(call.run(), arguments[-1])
         return None
 
+    def under(self, epilogue: str) -> "Mutant":
+        """The same mistake in a kernel with another epilogue."""
+        return self if epilogue == self.epilogue else replace(self, epilogue=epilogue)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle a mutant by its name: its kernel's class is no attribute of a module."""
-        return by_name, (self.name,)
+        return _under, (self.name, self.epilogue)
 
 
 REGISTRY: dict[str, Mutant] = {}
@@ -133,13 +140,14 @@ def mutant(
     suffix : bool
         Whether the operator is appended to the name of a single mutant, too.
     **options
-        dtypes, supports, style, requantize, weight_bits and name, as `Mutant` has them; the name is the function's by
-        default.
+        source of a bug that is no entry, dtypes, supports, style, requantize, weight_bits, epilogue and name, as
+        `Mutant` has them; the name is the function's by default.
     """
     operators = (op,) if isinstance(op, str) else op
 
     def register(changed: _T) -> _T:
         plain = options.pop("name", changed.__name__.replace("_", "-").lower())  # type: ignore[attr-defined]
+        source = options.pop("source", "")
         for operator in operators:
             name = plain + SUFFIXES[operator] if suffix or len(operators) > 1 else plain
             if name in REGISTRY:
@@ -148,8 +156,8 @@ def mutant(
             if "requantize" in options:
                 kernel.rule = options["requantize"]  # type: ignore[attr-defined]  # it is of a quantized convolution
             fields = {"dtypes": DTYPES[operator], "family": plain} | options
-            source = SOURCES.get(entry, FURTHER.get(plain, ""))
-            REGISTRY[name] = Mutant(name, kind, operator, source, entry, summary, kernel, **fields)
+            cited = SOURCES.get(entry, source or FURTHER.get(plain, ""))
+            REGISTRY[name] = Mutant(name, kind, operator, cited, entry, summary, kernel, **fields)
         return changed
 
     return register
@@ -171,6 +179,11 @@ def _gated(changed: Callable[..., Any], kept: Callable[..., Any], when: Callable
         return (changed if when(call) else kept)(call, *arguments)
 
     return method
+
+
+def _under(name: str, epilogue: str) -> Mutant:
+    """The mutant of a name with an epilogue."""
+    return by_name(name).under(epilogue)
 
 
 def by_name(name: str) -> Mutant:

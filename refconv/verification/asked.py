@@ -19,7 +19,8 @@ from refconv.core import formats, layouts
 from refconv.core.checks import choice
 from refconv.core.operators import axes_of
 from refconv.judge.case import Case
-from refconv.judge.given import OF_SUMS, RESULTS, claimed_rule, result_name
+from refconv.judge.given import CLAIMED, OF_SUMS, check_fused, claimed_rule, result_name, said_rounded
+from refconv.ops.epilogue import FUSED, operand_names, steps_of, takes_epilogue, text_of
 from refconv.ops.requantization import rule_name
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.kernelbench import Unbounded
@@ -37,7 +38,7 @@ def limits(
     """What may be generated, and a function that says of a case whether it is supported.
 
     An attribute `supports` of the candidate says either; what the argument `supports` says counts more. So it is with
-    `claims`, those of `RESULTS`, and attributes of these names.
+    `claims`, those of `CLAIMED`, and attributes of these names.
 
     Raises
     ------
@@ -59,12 +60,13 @@ def limits(
     usual = {"weight_bits": 8}  # which says nothing, as None does
     said: dict[str, Any] = {
         name: getattr(candidate.function, name, None) if claims.get(name) in (None, usual.get(name)) else claims[name]
-        for name in RESULTS
+        for name in CLAIMED
     }
     rule, bits = claimed_rule(candidate.op, said["requantize"], said["weight_bits"] or 8)
     parsed = replace(
         parsed, out_dtype=str(said["out_dtype"] or ""), overflow=str(said["overflow"] or ""), requantize=rule,
-        weight_bits=bits,
+        weight_bits=bits, epilogue=text_of(said["epilogue"] or ""),
+        rounded=said_rounded(said["rounded"] or None).removeprefix("after"),
     )  # fmt: skip
     return parsed, next((claim for claim in (supports, own) if callable(claim)), None)
 
@@ -85,6 +87,8 @@ def settled(settings: Settings, candidate: Candidate, dtypes: Sequence[str] | No
     _check_arrange(candidate, settings.supports, names[0])
     for name in names:
         _check_results(settings.supports, candidate.op, name)
+    check_epilogue(candidate.op, settings.supports, names)
+    _check_operands(settings, candidate)
     return replace(settings, supports=_possible(settings, candidate.op, names)), names
 
 
@@ -164,6 +168,28 @@ def _check_function(supports: Supports, op: str, dtype: str) -> None:
     except Exception as error:
         name = "" if str(error).startswith("requantize=") else f"requantize={rule_name(supports.requantize)}: "
         raise ValueError(f"{name}{error}") from error
+
+
+def check_epilogue(op: str, supports: Supports, dtypes: Sequence[str]) -> None:
+    """Refuse an epilogue that there can't be, of an operator's results for operands of some dtypes."""
+    said = {name: value for name in FUSED if (value := getattr(supports, name))}
+    if said and not takes_epilogue(op):
+        raise ValueError(f"{next(iter(said))}={next(iter(said.values()))!r}: must not be given for {op}")
+    for dtype in dtypes if said else ():
+        told = supports.of_dtype(dtype).out_dtype
+        result = np.dtype(told) if told else formats.result_dtype(np.dtype(dtype))
+        check_fused(supports.epilogue, supports.rounded or "after", result, supports.overflow or "raise")
+
+
+def _check_operands(settings: Settings, candidate: Candidate) -> None:
+    """Refuse candidates that get no operands, and cases with another epilogue than the candidate is said to have."""
+    supports = settings.supports
+    if candidate.is_layer and operand_names(steps_of(supports.epilogue)):
+        raise ValueError(f"epilogue={supports.epilogue!r}: must have no operands: a layer gets none of them")
+    for entry in settings.own:
+        case = entry.given if isinstance(entry, own.GivenCase) else None
+        if case is not None and any(case.results.get(name, "") != getattr(supports, name) for name in FUSED):
+            raise ValueError(f"cases: {case} must have epilogue={supports.epilogue!r}, as is said of the candidate")
 
 
 def _checked_dtypes(op: str, dtypes: Sequence[str] | None, listed: Sequence[own.Own] = ()) -> tuple[str, ...]:

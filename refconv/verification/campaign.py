@@ -53,6 +53,8 @@ def verify(  # noqa: PLR0913 - the contract's options
     overflow: str | None = None,
     requantize: Rule | None = None,
     weight_bits: int = 8,
+    epilogue: Any = None,
+    rounded: str | None = None,
     arrange: Arrange | None = None,
     expected_failures: str | Path | None = None,
     jobs: int = 1,
@@ -118,6 +120,11 @@ def verify(  # noqa: PLR0913 - the contract's options
         Of a quantized convolution, as `refconv.conv2d_quantized` takes them: the rule by which sums become results, and
         4 for int8 weights that hold -8 to 7. Attributes of the candidate of these names do the same. A rule that is a
         function is called in this process, and so is the candidate then.
+    epilogue : sequence or str, optional
+        What the kernel does with its sums, as `refconv.Case` takes it: `("residual", "relu")`. It gets the operands as
+        further positional arguments, in that order, before an output that it is to write to.
+    rounded : {"after", "before"}, optional
+        Whether the kernel rounds to the dtype of its results once, behind the epilogue, or its sums already.
     arrange : pair of callables, optional
         Lays arrays out as no layout of `supports` says, in blocks for instance: the first function takes the name of an
         array ("input", "weight", "grad_output"; "output" for what is written to) and the array in torch's order, and
@@ -186,8 +193,9 @@ def verify(  # noqa: PLR0913 - the contract's options
     else:
         tested = candidate_of(candidate, find(candidate), arrays, op, style, arrange)
     allowed, supported = limits(
-        tested, supports, out_dtype=out_dtype, overflow=overflow, requantize=requantize, weight_bits=weight_bits
-    )
+        tested, supports, out_dtype=out_dtype, overflow=overflow, requantize=requantize, weight_bits=weight_bits,
+        epilogue=epilogue, rounded=rounded,
+    )  # fmt: skip
     is_number = hasattr(cases, "__index__")
     listed = () if is_number else own.listed(_sequence(cases), op)
     number = integer("cases", cases, 1) if is_number else None

@@ -106,7 +106,8 @@ def score_one(name: str, cases: int, seed: int) -> Row:
     mutant = mutants.by_name(name)
     rule, bits = claimed_rule(mutant.op, mutant.requantize, mutant.weight_bits or 8)
     claims = Supports.parse(mutant.supports, axes_of(mutant.op))
-    supports = replace(claims, out=mutant.style == "out", requantize=rule, weight_bits=bits)
+    said: dict[str, Any] = {"requantize": rule, "weight_bits": bits, "epilogue": mutant.epilogue}
+    supports = replace(claims, out=mutant.style == "out", **said)
     candidate = Candidate(mutant, op=mutant.op, style=mutant.style)
     here = Here(examiner(candidate, None, claims_of(supports)))
     start = time.perf_counter()

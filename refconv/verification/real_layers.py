@@ -13,11 +13,12 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from refconv.cases import fills
+from refconv.cases.operands import operands_of
 from refconv.cases.recipe import Recipe
 from refconv.core.formats import FLOATS
 from refconv.core.geometry import Geometry, convolution
 from refconv.judge.case import Case
-from refconv.judge.given import RESULTS
+from refconv.judge.given import CLAIMED
 
 DIGITS_PER_CLASS = 2
 LARGEST_PIXEL = 16  # of an integer image, so that 8 bits hold it
@@ -76,6 +77,8 @@ class DigitLayer:
     layout: str = "NCHW"
     out_dtype: str = ""
     overflow: str = ""
+    epilogue: str = ""
+    rounded: str = ""
 
     # As a recipe has them.
     op: ClassVar[str] = "conv2d"
@@ -97,13 +100,16 @@ class DigitLayer:
         _, weight, bias = fills.operands(
             fill, (1, 1, 1, 1), self.weight_shape, bias=True, dtype=self.dtype, seed=self.seed
         )
-        results = {name: value for name in RESULTS if (value := getattr(self, name))}
+        results: dict[str, Any] = {name: value for name in CLAIMED if (value := getattr(self, name))}
+        if self.epilogue:
+            shape, dtype = self.geometry.output_shape, self.out_dtype or self.dtype
+            results["operands"] = operands_of(self.epilogue, shape, shape[1], dtype, "normal", self.seed)
         return Case(input=digit_images(self.dtype)[self.image], weight=weight, bias=bias, **results).made_by(self)
 
     def __repr__(self) -> str:
         """Code that makes the layer again."""
-        called = self.layout, self.out_dtype, self.overflow
-        said = "" if called == ("NCHW", "", "") else f", {', '.join(map(repr, called))}"
+        called = self.layout, self.out_dtype, self.overflow, self.epilogue, self.rounded
+        said = "" if called == ("NCHW", "", "", "", "") else f", {', '.join(map(repr, called))}"
         return f"refconv.verification.DigitLayer({self.image}, {self.weight_shape}, {self.dtype!r}, {self.seed}{said})"
 
     def reseeded(self, seed: int) -> "DigitLayer":

@@ -15,7 +15,6 @@ from refconv.cases.supports import Supports
 from refconv.cases.values import Values, for_axes, values_of
 from refconv.core.layouts import IMAGES
 from refconv.core.operators import axes_of
-from refconv.ops.family import OPERATORS
 from refconv.verification.candidate.array_kinds import NO_GPU
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.examine.examination import Examination
@@ -120,8 +119,8 @@ class Watch:
         return errors
 
     def _explained(self, recipe: Recipe, error: str) -> str:
-        op = self.candidate.op
-        case, names = recipe.case(), OPERATORS[op].parameters
+        case = recipe.case()
+        names = case.parameters
         keywords = [f"{name}={value!r}" for name, value in case.keywords().items()]
         keywords += [f"layout={recipe.layout!r}"] * (recipe.layout not in IMAGES.values())
         told = [*map(_told, case.arguments()), *keywords]

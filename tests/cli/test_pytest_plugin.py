@@ -180,6 +180,8 @@ def test_the_options_reach_the_campaign(kernels, campaigns):
         ("--refconv-supports=[]", "must be a mapping"),
         ('--refconv-supports={"strings": true}', "strings"),
         ("--refconv-model=quick", "model='quick'"),
+        ("--refconv-epilogue=clip(6,0)", "clip(6,0): low must not be above high"),
+        ("--refconv-rounded=before", "rounded='before': must be given with an epilogue"),
         ("--refconv-expected=none.txt", "none.txt"),
         ("--refconv-expected=wrong.txt", "wrong.txt, line 1: 'values' must be op/dtype/property"),
     ],

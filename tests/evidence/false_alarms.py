@@ -16,7 +16,9 @@ from unittest import mock
 
 import numpy as np
 import torch
+from kernels.compiled import frozen_relu, relu
 from kernels.complex_products import gauss
+from kernels.epilogues import CHAINS, EPILOGUES, convolution
 from kernels.fft import fft
 from kernels.implementations import POINTS
 from kernels.libraries import jax_as_tensorflow, jax_conv2d, onnx_auto_pad, onnx_conv2d, onnx_quantized
@@ -80,7 +82,7 @@ def torch_conv2d(*arguments):
 
 torch_conv2d.supports = all_finite
 
-# Without what docs/findings.md has in words: of torch no views, of JAX no large cases.
+# Without what findings/in-words.md has: of torch no views, compiled no groups and dilations; of JAX no large cases.
 TORCH = {"views": False}
 JAX = {"large": False}
 SOME = {"empty_batch": False}  # the emulations do not care for it
@@ -147,8 +149,30 @@ CANDIDATES = {
         {"supports": CONTIGUOUS | SOME | {"padding": ["same_upper", "same_lower", "valid"], "dilation": 1}},
     ),
 }  # fmt: skip
-# JAX compiles for each geometry, a tenth of a second each: each comes with so many sets of numbers.
-TIMES = dict.fromkeys(("jax", "jax NHWC HWIO", "jax int8"), 5)
+
+
+def name_of(steps):
+    """An epilogue in a row's name."""
+    return ", ".join(step if isinstance(step, str) else step[0] for step in steps)
+
+
+CANDIDATES |= {
+    f"{name_of(steps)} {dtype}": (convolution(*steps), dtype, {"supports": SOME})
+    for steps in (*EPILOGUES, *CHAINS) for dtype in ("float32", "float16")
+} | {
+    f"{name_of(steps)} float16, rounded before": (convolution(*steps, before=True), "float16", {"supports": SOME})
+    for steps in (*EPILOGUES, *CHAINS)
+}  # fmt: skip
+COMPILED = TORCH | SOME | {"groups": 1, "dilation": 1, "large": False}
+CANDIDATES |= {
+    "torch.compile, relu": (relu, "float32", {"supports": COMPILED, "examples": False}),
+    "torch.compile, relu, frozen": (
+        frozen_relu, "float32", {"supports": COMPILED, "examples": False, "largest": 100_000},
+    ),
+}  # fmt: skip
+# JAX compiles for each geometry, a tenth of a second each, Inductor for some seconds: each comes with so many sets of
+# numbers.
+TIMES = dict.fromkeys(("jax", "jax NHWC HWIO", "jax int8"), 5) | {"torch.compile, relu": 100}
 
 
 def several_times(times):

@@ -248,13 +248,27 @@ def _differs(mutant, family):
     return False
 
 
-@pytest.mark.parametrize("mutant", [other for other in ALL if other not in BY_ADDRESS and other.kind != RULES],
+CLAIMING = [other for other in ALL if other.kind == RULES or other.epilogue]
+
+
+@pytest.mark.parametrize("mutant", [other for other in ALL if other not in (*BY_ADDRESS, *CLAIMING)],
                          ids=lambda mutant: mutant.name)  # fmt: skip
 def test_mutant_is_wrong(mutant):
     """Those of a rule have tests of their own, test_requantization.py."""
     wanted = FIRST.get(mutant.kind, [])
     families = dict.fromkeys((*wanted, *FAMILIES))
     assert any(_differs(mutant, family) for family in families if mutant.op in ONLY.get(family, OPERATORS))
+
+
+@pytest.mark.parametrize("mutant", [other for other in ALL if other.epilogue], ids=lambda mutant: mutant.name)
+def test_mutant_is_wrong_under_its_epilogue(mutant):
+    recipe = refconv.Recipe.parse(
+        "3,4,4,5:4,2,2,2:groups=2", op=mutant.op, epilogue=mutant.epilogue, bias=True, fill="normal", seed=1
+    )
+    case = recipe.case()
+    right = mutants.base(mutant.op)(*case.arguments(), epilogue=mutant.epilogue)
+    refconv.assert_close(right, case)
+    assert not case.check(mutant(*case.arguments())).ok
 
 
 @pytest.mark.parametrize("mutant", BY_ADDRESS, ids=lambda mutant: mutant.name)

@@ -22,6 +22,7 @@ from refconv.judge.bounds.fft import FFT
 from refconv.judge.bounds.model_text import parsed, with_arguments
 from refconv.judge.bounds.output import PLAIN, Options, Output
 from refconv.judge.bounds.sums import Sums
+from refconv.judge.bounds.unrounded import unrounded
 from refconv.judge.bounds.winograd import Winograd
 
 
@@ -386,13 +387,8 @@ class ErrorModel:
             If the algorithm can't compute such a convolution, or no such outputs.
         """
         self.limits(sums.call.op, np.result_type(out, np.complex64) if sums.is_complex else out)
-        if why := refusal(self.algorithm, sums.geometry):
-            raise GeometryError(f"model={str(self)!r}: {why}")
         with np.errstate(all="ignore"):
-            error, peak, free = self.algorithm.estimate(sums, self.output.flush)
-            overflow = ~(peak + error < formats.largest(self.accumulator))
-            without_rounding = self.algorithm.exact(sums)
-            error = np.where(without_rounding & sums.certain, 0, error)  # small integers, if not all are representable
+            error, free, overflow, without_rounding = unrounded(self.algorithm, self.output, sums, str(self))
             stored = self.output.stored(error, without_rounding, sums, out, saturates=saturates)
             bound, overflow, exact = stored.bound, overflow | stored.free, stored.exact
         bound = np.where(exact | ~np.isfinite(sums.value), 0, bound)

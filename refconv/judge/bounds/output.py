@@ -120,13 +120,8 @@ class Output:
         the output's format where results are truncated: either that number comes out, or infinity. Where it saturates,
         that number does.
         """
-        path = self._path(out)
-        free = np.zeros((), bool)
-        if self.bias_after_rounding and sums.bias is not None:
-            before = np.minimum(sums.magnitude + sums.bias_magnitude, sums.absolute)
-            for dtype in path:
-                error = self._rounded(error, before, dtype)
-                free = free | ~(before + error < formats.largest(dtype))
+        path = self.path(out)
+        error, free = self.biased(error, sums, path)
         for dtype in path[:-1] if path[-1] == out else path:
             error = self._rounded(error, sums.magnitude, dtype)
             free = free | self._past(sums, error, dtype)
@@ -136,7 +131,17 @@ class Output:
             free = free | (sums.at_the_edge(bound, out) if self.store == "nearest" else self._past(sums, bound, out))
         return Stored(bound, free, self._exact(exact, sums, out))
 
-    def _path(self, out: npt.DTypeLike) -> tuple[np.dtype, ...]:
+    def biased(self, error: np.ndarray, sums: Sums, path: tuple[np.dtype, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """The error of sums that are stored before the bias is added, if they are, and where these may overflow."""
+        free = np.zeros((), bool)
+        if self.bias_after_rounding and sums.bias is not None:
+            before = np.minimum(sums.magnitude + sums.bias_magnitude, sums.absolute)
+            for dtype in path:
+                error = self._rounded(error, before, dtype)
+                free = free | ~(before + error < formats.largest(dtype))
+        return error, free
+
+    def path(self, out: npt.DTypeLike) -> tuple[np.dtype, ...]:
         """The formats that a result is rounded to, one after the other."""
         out = np.dtype(out)
         if self.results is None or self.results == out:
@@ -159,7 +164,7 @@ class Output:
             exact = exact & sums.integral
         if self.bias_after_rounding and sums.bias is not None:
             exact = exact & sums.integral & (sums.absolute < 1 / formats.unit_roundoff(self.coarsest(out)))
-        path = self._path(out)
+        path = self.path(out)
         if path != (np.dtype(out),) or self.store == "truncate":  # a second rounding, or truncation, may change it
             exact = exact & sums.certain
             for dtype in path:

@@ -15,6 +15,7 @@ from refconv.core import checks, formats, geometry
 from refconv.core.geometry import Geometry
 from refconv.core.padding import ZERO, element
 from refconv.ops import options
+from refconv.ops.epilogue import Step, applied, arranged, operand_names, steps_of
 
 Array: TypeAlias = np.ndarray
 
@@ -38,6 +39,8 @@ class KernelCall:
         The padding as the call had it: "same", for instance.
     output_padding : tuple of int
         Of a transposed convolution.
+    steps, further : tuple of Step, list of ndarray
+        The epilogue, with its operands in float64.
     """
 
     op: ClassVar[str] = ""
@@ -49,11 +52,16 @@ class KernelCall:
     inputs: Array | None = None
     outputs: Array | None = None
     outside: int = 0
+    steps: tuple[Step, ...] = ()
+    further: list[Array]
 
-    def __init__(self, *arguments: Any, padding_mode: str = "zeros", **keywords: Any) -> None:
+    def __init__(self, *arguments: Any, padding_mode: str = "zeros", epilogue: str = "", **keywords: Any) -> None:
         self.raw: dict[str, Array] = {}
-        self.mode = padding_mode
-        self.parse(*arguments, **keywords)
+        self.mode, self.steps = padding_mode, steps_of(epilogue)
+        names = operand_names(self.steps)
+        own = len(arguments) - len(names)
+        self.further = arranged(names, arguments[own:], 2)
+        self.parse(*arguments[:own], **keywords)
 
     def parse(self, *arguments: Any, **keywords: Any) -> None:
         """Take the arguments over, and refuse what is impossible."""
@@ -69,7 +77,7 @@ class KernelCall:
             return self.empty()
         self.prepare()
         with np.errstate(all="ignore"):
-            return self.store(self.add_bias(self.finish(self.compute())))
+            return self.store(self.activate(self.add_bias(self.finish(self.compute()))))
 
     def empty(self) -> Array:
         """The result if it has no elements."""
@@ -89,6 +97,10 @@ class KernelCall:
     def add_bias(self, sums: Array) -> Array:
         """The sums with the bias of each channel added."""
         return sums if self.b is None else sums + self.b[:, None, None]
+
+    def activate(self, sums: Array) -> Array:
+        """What the epilogue makes of the sums."""
+        return applied(self.steps, sums, self.further)
 
     def store(self, sums: Array) -> Array:
         """The result, rounded to its dtype, once."""

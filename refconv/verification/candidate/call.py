@@ -15,7 +15,6 @@ from refconv.cases.recipe import OUTPUT
 from refconv.core.errors import BackendUnavailable
 from refconv.core.layouts import DEPTHWISE, Layouts, result_name
 from refconv.judge.case import SIZES, Case
-from refconv.ops.family import OPERATORS
 from refconv.verification.candidate import array_kinds
 from refconv.verification.candidate.arrangements import OTHER, Place, bits, place, poison, reserve
 from refconv.verification.candidate.array_kinds import Handed
@@ -98,10 +97,10 @@ class Way:
 
     def stored(self, name: str, array: np.ndarray, groups: int = 1) -> np.ndarray:
         """An array of the call as it is handed over; `"output"` is what is written to."""
-        if self.arrange is None or name not in ARRANGED:
+        if self.arrange is None or _arranged_as(name) not in ARRANGED:
             return self.layouts.stored(name, array, groups)
         try:
-            return np.asarray(self.arrange[0](name, array))
+            return np.asarray(self.arrange[0](_arranged_as(name), array))
         except Exception as error:
             raise WrongUse(f"arrange raised {described(error)}, for {name} of shape {array.shape}") from error
 
@@ -111,6 +110,11 @@ class Way:
         if self.arrange is None or name not in ARRANGED:
             return self.layouts.restored(name, result)
         return np.asarray(self.arrange[1](name, result, case.unwritten.shape))
+
+
+def _arranged_as(name: str) -> str:
+    """What an array is laid out as: a residual as the output."""
+    return "output" if name.startswith("residual") else name
 
 
 def call_function(function: Callable[..., Any], case: Case, way: Way) -> Outcome:
@@ -199,8 +203,7 @@ class Arguments:
         self._inputs: dict[str, tuple[np.ndarray, Handed, np.ndarray]] = {}
         self.output: Handed | None = None
         self.positional = [
-            self._argument(name, value)
-            for name, value in zip(OPERATORS[case.op].parameters, case.arguments(), strict=True)
+            self._argument(name, value) for name, value in zip(case.parameters, case.arguments(), strict=True)
         ]
         self.keywords: dict[str, Any] = case.keywords()
         if way.layout:

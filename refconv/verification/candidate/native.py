@@ -75,9 +75,6 @@ class Native:
         self.path, self.symbol, self.op = path, symbol, op
         self._function = ctypes.CDLL(path)[symbol]
         self._function.restype = ctypes.c_int
-        pointers = len(OPERATORS[op].operands) + 1
-        geometry = Convolution if axes_of(op) == PLANAR else AnyConvolution
-        self._function.argtypes = [ctypes.POINTER(geometry), *[ctypes.c_void_p] * pointers]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Native, (self.path, self.symbol, self.op)
@@ -96,11 +93,13 @@ class Native:
         if keywords:
             raise NotImplementedError(f"the C ABI has no {', '.join(keywords)}")
         *values, output = arguments
-        named = dict(zip(OPERATORS[self.op].parameters, values, strict=True))
+        names = OPERATORS[self.op].parameters
+        named, of_epilogue = dict(zip(names, values[: len(names)], strict=True)), values[len(names) :]
         convolution = (_convolution if axes_of(self.op) == PLANAR else _any_convolution)(*_call(self.op, named))
         operands = [_operand(name, named, convolution.c_out) for name in OPERATORS[self.op].operands]
-        arrays = [None if array is None else _contiguous(array) for array in [*operands, output]]
+        arrays = [None if array is None else _contiguous(array) for array in [*operands, *of_epilogue, output]]
         pointers = [None if array is None else array.ctypes.data for array in arrays]
+        self._function.argtypes = [ctypes.POINTER(Convolution), *[ctypes.c_void_p] * len(pointers)]
         code = self._function(ctypes.byref(convolution), *pointers)
         if code == UNSUPPORTED:
             raise NotImplementedError(f"{self.symbol} returned {code}")

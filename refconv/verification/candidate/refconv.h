@@ -29,6 +29,9 @@
  *                     weight_zero_point (c_out), output_scale (1), output_zero_point (1), bias (c_out) of int32 or NULL,
  *                     output; scales are float, and the bias of an int16 input is of int64
  *
+ * With an epilogue (`refconv verify --epilogue scale,residual,relu`) its operands come before the output, in the order of
+ * its steps: of a scale two arrays, scale (c_out) and shift (c_out), of a residual one, of the output's shape.
+ *
  * The gradients have the geometry of the convolution that they are gradients of.
  *
  * With one spatial axis or three (conv1d, conv3d_input, ...) the same arrays come, with one spatial axis or three, and a

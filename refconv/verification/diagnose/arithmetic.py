@@ -136,8 +136,10 @@ def _wide(case: Case, **changed: Any) -> Case:
 
 
 def _real(case: Case) -> bool:
-    """Whether all numbers are real, in a format that float64 has more than twice the bits of."""
-    return all(array.dtype in formats.FLOATS and array.dtype != np.float64 for array in case.arrays.values())
+    """Whether all numbers are real, in a format that float64 has more than twice the bits of, and results are sums."""
+    return not case.epilogue and all(
+        array.dtype in formats.FLOATS and array.dtype != np.float64 for array in case.arrays.values()
+    )
 
 
 def _products(narrow: str) -> Compute:

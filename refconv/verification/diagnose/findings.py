@@ -100,6 +100,8 @@ class Findings:
         if not isinstance(mutant, Mutant):
             return not self.raised
         dtypes = {case.recipe.dtype for case in self.failing}
+        if mutant.epilogue not in ("", self.epilogue):
+            return False
         if mutant.op != self.op or (mutant.style == "out" and not self.written):
             return False
         recipe = self.failing[0].recipe
@@ -108,6 +110,11 @@ class Findings:
         if mutant.requantize and mutant.requantize != (recipe.requantize or "float"):
             return False
         return mutant.kind != "accum_dtype" or mutant.dtypes == ("float32",) or dtypes <= {*mutant.dtypes}
+
+    @property
+    def epilogue(self) -> str:
+        """What comes behind the sums, of all cases."""
+        return next((case.evidence.case.epilogue for case in self.failing), "")
 
     @property
     def written(self) -> bool:

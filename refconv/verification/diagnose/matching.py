@@ -166,7 +166,7 @@ def _right(item: Evidence, predicted: np.ndarray | None) -> bool:
 def run(suspect: Suspect, case: Case, recipe: Recipe) -> np.ndarray | None:
     """What a suspect returns, None if it raises."""
     if isinstance(suspect, Mutant):
-        function: Any = suspect.function
+        function: Any = suspect.under(case.epilogue)
         if not suspect.requantize and isinstance(case.requantize, str) and case.requantize != "float":
             function = partial(function, requantize=case.requantize)
         candidate = Candidate(function, style=suspect.style, op=suspect.op)

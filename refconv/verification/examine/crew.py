@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from refconv.ops.epilogue import found_elsewhere
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.loading import TargetError, find, targets_of
 from refconv.verification.claim_text import is_known_elsewhere, text_of
@@ -208,8 +209,9 @@ def _unable(spec: Spec, settings: Settings, isolated: Isolated) -> str:
     """Why another process can't examine the candidate; empty, and the process started, if it can."""
     supported = settings.supported
     own = getattr(supported, "__self__", None) is not None  # a method of the candidate, which comes with it
-    known = is_known_elsewhere(settings.model) and all(spec.arrange)
-    known = known and not callable(settings.supports.requantize)
+    supports = settings.supports
+    known = is_known_elsewhere(settings.model) and all(spec.arrange) and found_elsewhere(supports.epilogue)
+    known = known and not callable(supports.requantize)
     if not spec.target or not known or (supported is not None and not spec.supported and not own):
         rule = "; a rule that is a function is called here" * callable(settings.supports.requantize)
         return f"another process can't load what no module has at its top level{rule}"

@@ -145,9 +145,9 @@ class Examiner:
 
         All, if there are few, or if exact sums ask for equality. Not every model allows a sample to be judged.
         """
-        model_allows = (model := model_of(self.model, case)) is None or model.unit > 0
-        few = case.unwritten.size <= MANY or case.geometry.products <= LONG
-        if kind_of(case.op) != CONV or case.overflow != "raise" or few or case.adds_exactly or not model_allows:
+        model, few = model_of(self.model, case), case.unwritten.size <= MANY or case.geometry.products <= LONG
+        one_by_one = kind_of(case.op) != CONV or case.results.keys() - {"out_dtype"} or case.adds_exactly
+        if few or one_by_one or (model is not None and not model.unit > 0):
             return None
         return min(MOST_SAMPLED, max(LEAST_SAMPLED, GATHERED // case.geometry.terms))
 

@@ -49,7 +49,8 @@ def image(case: Case, result: np.ndarray, number: int) -> tuple[Case, np.ndarray
     """The call of one image by itself, and its part of the result."""
     only = slice(number, number + 1)
     arrays = {name: getattr(case, name)[only] for name in case.arrays if name in IMAGES}
-    return replace(case, **arrays, **_one_image(case)), result[only]
+    operands = [array[only] if array.ndim > 1 else array for array in case.operands]
+    return replace(case, **arrays, operands=tuple(operands), **_one_image(case)), result[only]
 
 
 def group(case: Case, result: np.ndarray, number: int) -> tuple[Case, np.ndarray]:
@@ -89,6 +90,8 @@ def _group(case: Case, number: int) -> Case:
     changed: dict[str, Any] = {
         name: _of_group(array, int(name in IMAGES), number, groups) for name, array in case.arrays.items()
     }
+    operands = [_of_group(array, int(array.ndim > 1), number, groups) for array in case.operands]
+    changed["operands"] = tuple(operands)
     if case.input_size is not None:
         changed["input_size"] = (case.input_size[0], case.input_size[1] // groups, *case.input_size[2:])
     if case.weight_size is not None:

@@ -153,9 +153,14 @@ class Misuse:
         """An output of the shape that the right call's has."""
         return self.right.unwritten
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the positional arguments."""
+        return self.right.parameters
+
     def arguments(self) -> tuple[Any, ...]:
-        """The positional arguments."""
-        return tuple(self._plain(name) for name in OPERATORS[self.op].parameters)
+        """The positional arguments; operands of an epilogue as the right call has them."""
+        return (*(self._plain(name) for name in OPERATORS[self.op].parameters), *self.right.operands)
 
     def keywords(self) -> dict[str, Any]:
         """The keyword arguments."""
@@ -202,7 +207,8 @@ def _made_wrong(case: Case, way: str) -> "Misuse | None":
     try:
         Case(op=case.op, **wrong)
     except (ValueError, TypeError) as error:
-        return Misuse(case, wrong, way, str(error))
+        of_size = str(error).startswith("operands:")  # a call of another size, and right but for the epilogue
+        return None if of_size else Misuse(case, wrong, way, str(error))
     return None
 
 

@@ -13,7 +13,7 @@ from refconv.core.layouts import IMAGES
 from refconv.judge.bounds import Claim, ErrorModel, model_of
 from refconv.judge.bounds.claim import ByCase
 from refconv.judge.case import Case
-from refconv.judge.case_code import MOST_WRITTEN, arguments_code, literal, literal_case
+from refconv.judge.case_code import MOST_WRITTEN, arguments_code, literal, literal_case, tensors
 from refconv.verification.candidate import array_kinds
 from refconv.verification.candidate.candidate import Candidate
 from refconv.verification.candidate.loading import find, module_name
@@ -141,7 +141,7 @@ def _load(candidate: Candidate) -> tuple[list[str], list[str]]:
 def _literals(case: Case) -> list[str]:
     """Lines that write the arrays out, to the last bit; `LITERAL_LINES` + 1 empty lines if one is too large."""
     lines = []
-    for name, array in case.arrays.items():
+    for name, array in tensors(case).items():
         if array.size > MOST_WRITTEN:
             return [""] * (LITERAL_LINES + 1)
         lines += textwrap.wrap(f"{name} = {literal(array)}", LINE_LENGTH, subsequent_indent="    ")
@@ -149,7 +149,7 @@ def _literals(case: Case) -> list[str]:
 
 
 def _case(case: Case) -> list[str]:
-    texts = arguments_code(case, {name: name for name in case.arrays})
+    texts = arguments_code(case, {name: name for name in tensors(case)})
     options = ", ".join(f"{name}={text}" for name, text in texts.items())
     return ["case = refconv.Case(", *(f"    {line}" for line in _wrapped(options)), ")"]
 

@@ -178,3 +178,23 @@ def test_the_header_says_what_is_passed():
         assert f" *   {op} " in header
     assert f"REFCONV_DONE {native.DONE}\n" in header
     assert f"REFCONV_UNSUPPORTED {native.UNSUPPORTED}\n" in header
+
+
+@needs_gcc
+def test_operands_of_an_epilogue_come_before_the_output(tmp_path):
+    source = tmp_path / "fused.c"
+    source.write_text(f"""#include "{C_EXAMPLES / "conv2d.c"}"
+int fused(const refconv_conv2d *g, const float *input, const float *weight, const float *bias, const float *residual,
+          float *output) {{
+    int code = conv2d_f32(g, input, weight, bias, output);
+    for (int64_t i = 0; i < g->n * g->c_out * g->out_h * g->out_w; i++) output[i] += residual[i];
+    return code;
+}}
+""")
+    library = tmp_path / "libfused.so"
+    command = ["gcc", "-shared", "-fPIC", f"-I{native.HEADER.parent}", str(source), "-o", str(library), "-lm"]
+    subprocess.run(command, check=True)
+    case = refconv.Recipe.parse("2,4,7,6:6,4,3,2", epilogue="residual", bias=True).case()
+    outcome = load(f"{library}:fused").call(case)
+    assert outcome.faults == ()
+    assert case.check(outcome.result).verdict == "identical"
