@@ -114,7 +114,7 @@ def for_axes(axes: int, changes: dict[str, Any], *, spread: bool = True) -> dict
     changes are to be spread.
 
     >>> for_axes(1, {"rows": 3, "height": 33, "width": 1}), for_axes(3, {"rows": 3, "columns": 3})
-    ({'columns': 3, 'width': 33}, {'rows': 3, 'columns': 3, 'planes': 3})
+    ({'width': 33, 'columns': 3}, {'rows': 3, 'columns': 3, 'planes': 3})
     """
     if axes == len(AXES) - 1:
         return changes

@@ -186,8 +186,7 @@ def verify(  # noqa: PLR0913 - the command's options
     with no_fault_of_ours():
         _write(outcome, json, pairs, report)
         _print(outcome, target)
-        if quick:
-            _print_left_out(op, examples)
+        _print_left_out(quick, op, examples)
     if not outcome.ok:
         raise typer.Exit(OWN_FAULT if outcome.faults else FAILED)
 
@@ -206,8 +205,10 @@ def _wrong_usage() -> Iterator[None]:
         raise typer.Exit(WRONG_USAGE) from None
 
 
-def _print_left_out(op: str, examples: bool | None) -> None:
+def _print_left_out(quick: bool, op: str, examples: bool | None) -> None:
     """What --quick leaves out."""
+    if not quick:
+        return
     fixed = ", torch's examples and real images" if op == "conv2d" and not examples else ""
     typer.echo(f"--quick: the first {QUICK} of {CASES} cases; left out: later ones{fixed}")
 

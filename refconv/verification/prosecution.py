@@ -19,6 +19,7 @@ from refconv.cases.variations import roomy, variations
 from refconv.core.layouts import IMAGES
 from refconv.judge.comparison import Comparison
 from refconv.verification import causes
+from refconv.verification.candidate.native import ReturnCode
 from refconv.verification.claims import leaving_out
 from refconv.verification.diagnose import single_case
 from refconv.verification.diagnose.conditions import conditions, experiment
@@ -34,6 +35,7 @@ from refconv.verification.report.results import Failure
 from refconv.verification.settings import Source
 from refconv.verification.setup import Setup
 
+ERROR_OF_ITS_OWN = f"{ReturnCode.__name__}:"  # in the text of what was raised
 EVIDENCE = 40, 120  # failing and passing cases that the diagnosis may look at
 LOOKED_AT = 2**19  # most products of such a case: known mistakes are slow kernels
 LARGER = 6, 2**23  # larger failing cases that confirm what smaller ones say, and their most products
@@ -124,8 +126,9 @@ class Prosecution:
             if self.passed is not None and reliable and not finding.crash:
                 with self._noted("trying variations of", property_, source), self.stopwatch.running():
                     self._vary(property_, source, experiments)
-        with self._noted("diagnosing", property_, source):
-            diagnosis = self._diagnosis(property_, findings, experiments)
+        if ERROR_OF_ITS_OWN not in finding.text:  # what a kernel's own code means is not to be guessed
+            with self._noted("diagnosing", property_, source):
+                diagnosis = self._diagnosis(property_, findings, experiments)
         self.mistakes |= {diagnosis.mutant} if diagnosis and diagnosis.mutant else set()
         if refused := causes.refusals(findings):
             with self._noted("looking for what leaves out", property_, source):

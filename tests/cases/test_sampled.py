@@ -56,7 +56,7 @@ def test_samples_are_small():
         dtype, w = "uint8" if op in QUANTIZED else "float32", "64,256" if is_transposed(op) else "256,64"
         size, kernel = ",96" * axes_of(op), ",3" * axes_of(op)
         recipe = Recipe.parse(f"8,64{size}:{w}{kernel}:padding=1", op=op, dtype=dtype)
-        assert outputs_of(sampled(recipe, 1000)) < 5000, op
+        assert outputs_of(sampled(recipe, 1000)) < 6000, op
     depthwise = Recipe.parse("1,256,24,24:256,1,3,3")
     assert sampled(depthwise, 484).geometry.groups == 1
 

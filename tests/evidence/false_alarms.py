@@ -93,6 +93,33 @@ AS_TENSORFLOW = CONTIGUOUS | SOME | JAX | {
 TILES = SOME | {"kernel": 3, "stride": 1, "dilation": 1}  # what F(m x m, 3 x 3) computes
 QUANTIZED = {"op": "conv2d_quantized"}
 FLUSHES = direct("float32", flush_to_zero=True)
+
+
+def transposed_gradient(axes, of):
+    """The gradient of torch's transposed convolution with respect to its input or weight, by its autograd."""
+    function = getattr(torch.nn.functional, f"conv_transpose{axes}d")
+
+    def gradient(first, second, grad_output, *options):
+        tensors = [torch.empty(array) if isinstance(array, tuple) else array for array in (first, second)]
+        x, w = (array.detach().requires_grad_() for array in tensors)
+        (result,) = torch.autograd.grad(function(x, w, None, *options), {"input": x, "weight": w}[of], grad_output)
+        return result
+
+    gradient.arrays = "torch"
+    return gradient
+
+
+def torch_family():
+    """torch's convolutions of one and three axes, transposed ones, and the gradients of all, by name."""
+    for axes in (1, 3):
+        for op in (f"conv{axes}d", f"conv_transpose{axes}d"):
+            yield op, getattr(torch.nn.functional, op)
+        for of in ("input", "weight"):
+            yield f"conv{axes}d_{of}", getattr(torch.nn.grad, f"conv{axes}d_{of}")
+    for axes, of in itertools.product((1, 2, 3), ("input", "weight")):
+        yield f"conv_transpose{axes}d_{of}", transposed_gradient(axes, of)
+
+
 CANDIDATES = {
     "torch float32": (torch.nn.functional.conv2d, "float32", {"arrays": "torch", "supports": TORCH}),
     "torch float64": (torch.nn.functional.conv2d, "float64", {"arrays": "torch", "supports": TORCH}),
@@ -164,6 +191,10 @@ CANDIDATES |= {
     for steps in (*EPILOGUES, *CHAINS)
 }  # fmt: skip
 COMPILED = TORCH | SOME | {"groups": 1, "dilation": 1, "large": False}
+CANDIDATES |= {
+    f"torch {op}": (function, "float32", {"op": op, "arrays": "torch", "supports": TORCH | SOME})
+    for op, function in torch_family()
+}
 CANDIDATES |= {
     "torch.compile, relu": (relu, "float32", {"supports": COMPILED, "examples": False}),
     "torch.compile, relu, frozen": (

@@ -9,13 +9,14 @@ import refconv
 from refconv import strategies
 from refconv.core import formats
 from refconv.core.formats import FLOATS, INTEGERS, NARROW, largest, round_fraction
+from refconv.judge.given import TAKEN
 
 OPS = ("conv2d", "conv_transpose2d", "conv2d_input", "conv2d_weight", "conv2d_bias")
 NARROW_INTEGERS = [str(dtype) for dtype in INTEGERS if dtype.itemsize < 4]
 
 
 def with_results(case, **results):
-    fields = {name: getattr(case, name) for name in case._taken if name != "op"}
+    fields = {name: getattr(case, name) for name in TAKEN[case.op] if name != "op"}
     return refconv.Case(op=case.op, **fields | results)
 
 

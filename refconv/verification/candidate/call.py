@@ -263,7 +263,7 @@ class Arguments:
         name = self._way.memory.get(OUTPUT, "contiguous")
         if name == "broadcast":
             raise ValueError("memory of 'output': elements that share memory can't be written to")
-        placed = reserve(shape, case.unwritten.dtype, name, self._fill, axes=case.axes)
+        placed = reserve(shape, case.unwritten.dtype, name, self._fill, axes=self._way.layouts.axes)
         self.output = self._handed(OUTPUT, placed)
         return self.output.array
 

@@ -21,6 +21,7 @@ from refconv.ops.family import OPERATORS
 HEADER = Path(__file__).with_name("refconv.h")
 LIBRARIES = (".so", ".dylib", ".dll")  # what files of shared libraries are called
 DONE, UNSUPPORTED = 0, 1  # what a function returns
+MEANING = "refconv.h has 0, REFCONV_DONE, and 1, REFCONV_UNSUPPORTED, for a case that it does not do"
 
 FIELDS = (
     "n", "c_in", "h", "w", "c_out", "r", "s", "stride_h", "stride_w", "pad_top", "pad_bottom", "pad_left", "pad_right",
@@ -47,6 +48,10 @@ class AnyConvolution(ctypes.Structure):
         *((name, ctypes.c_int64) for name in NUMBERS),
         *((name, ctypes.c_int64 * MOST_AXES) for name in ALONG),
     ]
+
+
+class ReturnCode(RuntimeError):
+    """A function of a shared library has returned an error: what it means only its author knows."""
 
 
 class Native:
@@ -87,7 +92,7 @@ class Native:
         NotImplementedError
             If the function says so, or for what the C ABI does not have: other padding modes than zeros, other layouts
             than NCHW, views.
-        RuntimeError
+        ReturnCode
             If the function returns an error.
         """
         if keywords:
@@ -99,12 +104,12 @@ class Native:
         operands = [_operand(name, named, convolution.c_out) for name in OPERATORS[self.op].operands]
         arrays = [None if array is None else _contiguous(array) for array in [*operands, *of_epilogue, output]]
         pointers = [None if array is None else array.ctypes.data for array in arrays]
-        self._function.argtypes = [ctypes.POINTER(Convolution), *[ctypes.c_void_p] * len(pointers)]
+        self._function.argtypes = [ctypes.POINTER(type(convolution)), *[ctypes.c_void_p] * len(pointers)]
         code = self._function(ctypes.byref(convolution), *pointers)
         if code == UNSUPPORTED:
-            raise NotImplementedError(f"{self.symbol} returned {code}")
+            raise NotImplementedError(f"{self.symbol} returned {code}, REFCONV_UNSUPPORTED")
         if code != DONE:
-            raise RuntimeError(f"{self.symbol} returned {code}")
+            raise ReturnCode(f"{self.symbol} returned {code}, an error of its own: {MEANING}")
 
 
 def _operand(name: str, named: dict[str, Any], c_out: int) -> np.ndarray | None:

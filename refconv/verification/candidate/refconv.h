@@ -10,6 +10,12 @@
  * #[repr(C)]) or CUDA: all pointers are to memory of the host. One symbol is for one dtype, or for several if it can
  * tell them apart: it is called with the dtypes that `refconv verify --dtype` names, and isn't told which.
  *
+ * Types, and the ends that symbols have by convention, so that one library can have a function for each dtype:
+ *
+ *   float32 float _f32             float64 double _f64            complex64, complex128 float[2] _c64, double[2] _c128
+ *   float16, bfloat16 uint16_t, the bits: _f16, _bf16             float8_e4m3fn, float8_e5m2 uint8_t: _e4m3fn, _e5m2
+ *   int8 ... int64 int8_t _i8 ... int64_t _i64                    uint8 ... uint64 uint8_t _u8 ... uint64_t _u64
+ *
  * All arrays are in C order, without gaps, aligned as malloc aligns, and (N, C, H, W); a single image has n = 1.
  * The output is not cleared before. Every element of it must be written, and nothing else.
  *

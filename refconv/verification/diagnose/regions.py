@@ -161,7 +161,7 @@ def padded(wrong: Wrong, side: int | None = None) -> np.ndarray | None:
         last = first + g.dilation[axis] * (g.kernel[axis] - 1)
         both = first < 0, last >= g.size[axis]
         meets.append(both[0] | both[1] if side is None else both[side])
-    inside = functools.reduce(np.logical_or, np.ix_(*meets))
+    inside = functools.reduce(np.logical_or.outer, meets)
     return inside[None, None] if inside.shape == wrong.mask.shape[2:] else None
 
 

@@ -1,14 +1,20 @@
 """torch.compile's convolution with ReLU: Inductor's kernels, and oneDNN's fused one for frozen weights."""
 
+from functools import cache
+
 import torch
-import torch._dynamo
-import torch._inductor.config
 from torch.nn import functional
 
-torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 10**6
+
+@cache
+def _compiled():
+    """The function, made when it is first called: torch's compiler itself uses what torch deprecates."""
+    import torch._dynamo
+
+    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 10**6
+    return torch.compile(_relu, dynamic=False)
 
 
-@torch.compile(dynamic=False)
 def _relu(*arguments):
     return functional.relu(functional.conv2d(*arguments))
 
@@ -16,7 +22,7 @@ def _relu(*arguments):
 def relu(*arguments):
     """Compiled once for each geometry: some seconds."""
     with torch.no_grad():
-        return _relu(*arguments)
+        return _compiled()(*arguments)
 
 
 class _Layer(torch.nn.Module):
@@ -32,6 +38,9 @@ class _Layer(torch.nn.Module):
 
 def frozen_relu(input, *others):
     """With the weights as constants, which Inductor packs, and fuses with ReLU: compiled for each call."""
+    import torch._dynamo
+    import torch._inductor.config
+
     torch._dynamo.reset()
     with torch.no_grad(), torch._inductor.config.patch(freezing=True):
         return torch.compile(_Layer(*others).eval(), dynamic=False)(input)

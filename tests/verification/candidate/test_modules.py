@@ -212,7 +212,7 @@ def test_a_layer_with_other_weights_is_wrong():
         (Reparametrized, "conv2d", "has parameters besides weight and bias"),
         (nn.LazyConv2d, "conv2d", "LazyConv2d"),
         (nn.LazyConv2d(3, 3), "conv2d", "LazyConv2d is lazy, and has no parameters yet"),
-        (nn.Conv1d(1, 1, 1), "conv2d", r"Conv1d has a weight of shape \(1, 1, 1\): must have four axes"),
+        (nn.Conv1d(1, 1, 1), "conv2d", r"Conv1d has a weight of shape \(1, 1, 1\): must have 4 axes"),
         (nn.Module, "conv2d", "Module is a class without forward or __call__"),
         (nn.ReLU(), "conv2d", "has 0 parts like torch.nn.Conv2d: must have one, or wrap it"),
         (nn.Conv2d(1, 1, 1), "conv2d_weight", "takes images alone: must be a function"),

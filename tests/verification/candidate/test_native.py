@@ -131,7 +131,7 @@ def test_what_a_function_in_c_returns(tmp_path):
         load(f"{tmp_path}/a.so:unsupported").call(a_case())
     (fault,) = load(f"{tmp_path}/a.so:fails").call(a_case()).faults
     assert fault[0] == "returns"
-    assert "RuntimeError: fails returned 7" in fault[1]
+    assert "ReturnCode: fails returned 7, an error of its own" in fault[1]
 
 
 @needs_gcc

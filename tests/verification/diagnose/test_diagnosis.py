@@ -44,7 +44,9 @@ def test_the_second_base_is_right(op):
 
 
 def test_every_class_has_variants():
-    assert {variant.kind for variant in VARIANTS} == {mutant.kind for mutant in mutants.all()}
+    """But those of claims, which the evidence of variants makes none of."""
+    kinds = {mutant.kind for mutant in mutants.all() if not (mutant.epilogue or mutant.requantize)}
+    assert {variant.kind for variant in VARIANTS} == kinds - {"requantization"}
     assert len({(variant.op, variant.name) for variant in VARIANTS}) == len(VARIANTS)
 
 
