@@ -169,11 +169,53 @@ def test_libraries_that_cannot_be_loaded(compiled, tmp_path):
         load(f"{library}:conv2d_f32", op="conv9d")
 
 
+CONV3D = """
+#include "refconv.h"
+int conv(const refconv_conv *g, const float *x, const float *w, const float *b, float *y) {
+    const int64_t *in = g->size, *k = g->kernel, *out = g->out;
+    if (g->axes != 3) return 7;
+    if (g->groups != 1) return REFCONV_UNSUPPORTED;
+    for (int64_t n = 0; n < g->n; n++) for (int64_t f = 0; f < g->c_out; f++)
+    for (int64_t o = 0; o < out[0]; o++) for (int64_t p = 0; p < out[1]; p++) for (int64_t q = 0; q < out[2]; q++) {
+        float sum = b ? b[f] : 0;
+        for (int64_t c = 0; c < g->c_in; c++) for (int64_t t = 0; t < k[0] * k[1] * k[2]; t++) {
+            int64_t d = o * g->stride[0] + t / (k[1] * k[2]) * g->dilation[0] - g->pad_before[0];
+            int64_t h = p * g->stride[1] + t / k[2] % k[1] * g->dilation[1] - g->pad_before[1];
+            int64_t v = q * g->stride[2] + t % k[2] * g->dilation[2] - g->pad_before[2];
+            if (d < 0 || h < 0 || v < 0 || d >= in[0] || h >= in[1] || v >= in[2]) continue;
+            sum += x[(((n * g->c_in + c) * in[0] + d) * in[1] + h) * in[2] + v]
+                 * w[(f * g->c_in + c) * k[0] * k[1] * k[2] + t];
+        }
+        y[(((n * g->c_out + f) * out[0] + o) * out[1] + p) * out[2] + q] = sum;
+    }
+    return REFCONV_DONE;
+}
+"""
+
+
+@needs_gcc
+def test_three_axes_and_an_error_of_its_own(tmp_path):
+    """A refconv_conv holds the numbers of each axis; of a code that is not documented, nothing is guessed."""
+    (source := tmp_path / "conv.c").write_text(CONV3D)
+    library = tmp_path / "conv.so"
+    command = ["gcc", "-O2", "-shared", "-fPIC", f"-I{native.HEADER.parent}", str(source), "-o", str(library)]
+    subprocess.run(command, check=True)
+    report = refconv.verify(f"{library}:conv", "conv3d", cases=60, seed=1, largest=20_000)
+    assert report.ok, report.failures
+    assert 0 < report.n_unsupported < 60
+    (failure, *_) = refconv.verify(f"{library}:conv", "conv1d", cases=10, largest=1000).failures
+    assert "ReturnCode: conv returned 7, an error of its own" in failure.text
+    assert failure.diagnosis is None
+
+
 def test_the_header_says_what_is_passed():
     header = native.HEADER.read_text()
     (struct,) = re.findall(r"typedef struct \{(.*?)\} refconv_conv2d;", header, re.DOTALL)
     fields = re.findall(r"\w+", re.sub(r"/\*.*?\*/|int64_t", "", struct))
     assert tuple(fields) == native.FIELDS
+    (struct,) = re.findall(r"typedef struct \{([^{}]*?)\} refconv_conv;", header, re.DOTALL)
+    fields = re.findall(r"[a-z_]+", re.sub(r"/\*.*?\*/|int64_t|\[3\]", "", struct))
+    assert tuple(fields) == native.NUMBERS + native.ALONG
     for op in PLANAR:
         assert f" *   {op} " in header
     assert f"REFCONV_DONE {native.DONE}\n" in header
