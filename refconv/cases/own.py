@@ -128,9 +128,10 @@ def shapes_within(own: Sequence[Own], memory: int) -> tuple[Recipe, ...]:
 def of_networks(names: Iterable[str], op: str) -> list[Recipe]:
     """The layers of networks as shapes of an operator: of a gradient, those of the convolution that it belongs to."""
     layers = [layer for name in dict.fromkeys(names) for layer in networks.layers(name)]
+    count = "one axis" if axes_of(op) == 1 else f"{axes_of(op)} axes"
     for layer in layers:
         if len(layer.stride) != axes_of(op):
-            raise GeometryError(f"network={layer.network!r}: must have layers of {axes_of(op)} axes, for {op}")
+            raise GeometryError(f"network={layer.network!r}: must have layers of {count}, for {op}")
     return [recipe_of(op, values_of(layer.recipe())) for layer in layers]
 
 

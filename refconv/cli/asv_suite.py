@@ -73,6 +73,7 @@ def write(folder: Path, candidate: Candidate, layers: Sequence[Layer], dtypes: S
         "library": relative if is_library else None,
         "root": "" if is_file else _root_of(place, source).relative_to(repository).as_posix(),
         "arrays": candidate.arrays,
+        "op": candidate.op,
         "layers": {f"{layer.network} {layer.name}": layer for layer in layers},
         "dtypes": list(dict.fromkeys(dtypes)),
         "project": repository.name,

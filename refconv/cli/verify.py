@@ -6,6 +6,7 @@ Knows typer and rich; a candidate is tested elsewhere, by modules that are impor
 from __future__ import annotations
 
 import json as json_module
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -167,8 +168,7 @@ def verify(  # noqa: PLR0913 - the command's options
             weight_bits=weight_bits, epilogue=epilogue, rounded=rounded,
         )  # fmt: skip
     except (ValueError, TypeError) as error:
-        hint = "--epilogue" if str(error).startswith("epilogue") else "--supports"
-        raise typer.BadParameter(str(error), param_hint=hint) from None
+        raise typer.BadParameter(str(error), param_hint=_option_of(error)) from None
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     with no_fault_of_ours(), progress_bar(console) as progress, _distributed(dask) as executor, _wrong_usage():
         listed = (*own.listed(case or (), op), *own.of_networks(network or (), op))
@@ -189,6 +189,13 @@ def verify(  # noqa: PLR0913 - the command's options
         _print_left_out(quick, op, examples)
     if not outcome.ok:
         raise typer.Exit(OWN_FAULT if outcome.faults else FAILED)
+
+
+def _option_of(error: Exception) -> str:
+    """The option that a message is about: it begins with the name; what others claim, `supports` claims too."""
+    name = re.split(r"\W", str(error), maxsplit=1)[0]
+    named = name in ("epilogue", "rounded", "requantize", "weight_bits")
+    return f"--{name.replace('_', '-')}" if named else "--supports"
 
 
 @contextmanager

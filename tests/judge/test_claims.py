@@ -208,3 +208,17 @@ def test_what_can_not_be_of_a_dtype_is_refused(dtype):
             continue
         with pytest.raises(GeometryError, match=f"model={str(model)!r}: .* must "):
             case.bound(model)
+
+
+@pytest.mark.parametrize(
+    ("op", "text", "model"),
+    [
+        ("conv3d", "1,1,5,5,5:1,1,3,3,3", "winograd:2,3"),
+        ("conv_transpose1d", "1,2,1:2,1,1", "fft"),
+        ("conv_transpose2d", "1,1,5,5:1,1,3,3", "winograd:2,3"),
+    ],
+)
+def test_a_model_that_an_operator_has_not_is_refused_behind_an_epilogue_too(op, text, model):
+    case = refconv.Recipe.parse(text, op=op, epilogue="residual,relu").case()
+    with pytest.raises(refconv.GeometryError, match="its errors are known of"):
+        case.check(case.expected(), model)

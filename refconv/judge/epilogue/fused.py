@@ -231,6 +231,7 @@ class Fused:
 
     def _passed(self, model: ErrorModel, sums: Sums, rules: Special) -> Passed:
         """Intervals of what may be stored, by the model."""
+        model.limits(sums.call.op, self.dtype)
         output, out = model.output, self.dtype
         path, nearest = output.path(out), output.store == "nearest"
         made = unrounded(model.algorithm, output, sums, str(model))

@@ -149,8 +149,22 @@ class Built(_OfLayer):
             first, second = (filters, 1) if depthwise else (filters, PROBED["in_channels"])
             shape = (second, first) if kind_of(self.op) == TRANSPOSED else (first, second)
             places = Places.of(layer, (*shape, *taps), filters)
+            self._refuse_other_axes(sizes)
             return Built(self.layer, self.make, self.op, self.taken, equal, places, depthwise)
         raise NoLayer(f"{self.layer.__name__}: building one raised {type(raised).__name__}: {raised}") from raised
+
+    def _refuse_other_axes(self, sizes: Mapping[str, Any]) -> None:
+        """Refuse a layer whose weight has other axes where a kernel is one number: torch's take any tuple."""
+        try:
+            with without_gradients():
+                layer = self.make(**sizes, kernel_size=TAPS)
+        except Exception:  # noqa: BLE001 - it takes a number for each axis, of which it has built one
+            return
+        parameters = [value for _, value in layer.named_parameters()] if is_torch(layer) else []
+        shapes = [shape_of(parameter, self.layer.__name__) for parameter in parameters]
+        if shapes and (most := max(map(len, shapes))) != axes_of(self.op) + 2:
+            name, axes = self.layer.__name__, axes_of(self.op) + 2
+            raise NoLayer(f"{name} builds a weight of {most} axes: must have {axes} axes, for op={self.op!r}")
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         """Build the layer, give it the numbers, and call it."""

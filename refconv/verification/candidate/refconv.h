@@ -35,6 +35,9 @@
  *                     weight_zero_point (c_out), output_scale (1), output_zero_point (1), bias (c_out) of int32 or NULL,
  *                     output; scales are float, and the bias of an int16 input is of int64
  *
+ * The rule by which sums become the output (`--requantize`) is the function's own, and the same in each call: it isn't
+ * passed. int4 weights (`--weight-bits 4`) come as int8_t, one in each, -8 to 7.
+ *
  * With an epilogue (`refconv verify --epilogue scale,residual,relu`) its operands come before the output, in the order of
  * its steps: of a scale two arrays, scale (c_out) and shift (c_out), of a residual one, of the output's shape.
  *

@@ -91,7 +91,9 @@ class Report:
     def reach(self) -> str:
         """How far the cases went, and what goes further, in a sentence or two."""
         sizes = ", ".join(f"{name} {size:,}" for name, size in self.sizes.items())
-        further = "Another seed tries other conjunctions of options; arrays of more than 2**31 bytes come with `huge`"
+        further = "Another seed tries other conjunctions of options"
+        if self.op == "conv2d":
+            further += "; arrays of more than 2**31 bytes come with `huge`"
         return f"The largest sizes judged: {sizes or 'none'}. {further}."
 
     @property
