@@ -22,7 +22,7 @@ from refconv.judge.bounds.fft import FFT
 from refconv.judge.bounds.model_text import parsed, with_arguments
 from refconv.judge.bounds.output import PLAIN, Options, Output
 from refconv.judge.bounds.sums import Sums
-from refconv.judge.bounds.unrounded import unrounded
+from refconv.judge.bounds.unrounded import Unrounded, unrounded
 from refconv.judge.bounds.winograd import Winograd
 
 
@@ -359,6 +359,11 @@ class ErrorModel:
             raise GeometryError(f"model={str(self)!r}: {why}")
         return self.algorithm.limits
 
+    def unrounded(self, sums: Sums, out: npt.DTypeLike) -> Unrounded:
+        """The errors of sums before they are stored; raises as `bound` does."""
+        self.limits(sums.call.op, np.result_type(out, np.complex64) if sums.is_complex else out)
+        return unrounded(self.algorithm, self.output, sums, str(self))
+
     def bound(self, sums: Sums, out: npt.DTypeLike, *, saturates: bool = False) -> np.ndarray:
         """Largest admissible error ``|actual - e|`` of each output against the exact, unrounded value e.
 
@@ -386,9 +391,8 @@ class ErrorModel:
         GeometryError
             If the algorithm can't compute such a convolution, or no such outputs.
         """
-        self.limits(sums.call.op, np.result_type(out, np.complex64) if sums.is_complex else out)
         with np.errstate(all="ignore"):
-            error, free, overflow, without_rounding = unrounded(self.algorithm, self.output, sums, str(self))
+            error, free, overflow, without_rounding = self.unrounded(sums, out)
             stored = self.output.stored(error, without_rounding, sums, out, saturates=saturates)
             bound, overflow, exact = stored.bound, overflow | stored.free, stored.exact
         bound = np.where(exact | ~np.isfinite(sums.value), 0, bound)

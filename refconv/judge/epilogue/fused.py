@@ -18,7 +18,6 @@ from refconv.judge.bounds.direct import Exact
 from refconv.judge.bounds.output import PLAIN
 from refconv.judge.bounds.rounding import OUTWARDS
 from refconv.judge.bounds.rounding import rounded as rounding_error
-from refconv.judge.bounds.unrounded import unrounded
 from refconv.judge.epilogue import truth
 from refconv.judge.epilogue.admissible import Arithmetic
 from refconv.judge.epilogue.enclosures import FACTOR, Interval, image
@@ -231,10 +230,9 @@ class Fused:
 
     def _passed(self, model: ErrorModel, sums: Sums, rules: Special) -> Passed:
         """Intervals of what may be stored, by the model."""
-        model.limits(sums.call.op, self.dtype)
         output, out = model.output, self.dtype
         path, nearest = output.path(out), output.store == "nearest"
-        made = unrounded(model.algorithm, output, sums, str(model))
+        made = model.unrounded(sums, out)
         error, free = output.biased(made.error, sums, path)
         error = OUTWARDS * (error + np.where(made.exact & sums.certain, 0.0, sums.value_error))
         free = free | made.free | (made.overflow & ~made.exact)
@@ -273,7 +271,7 @@ class Fused:
         """
         if self.before or not all(step.name in CLAMPS for step in self.steps):
             return np.zeros(sums.value.shape, bool)
-        error = unrounded(model.algorithm, model.output, sums, str(model)).error + sums.value_error
+        error = model.unrounded(sums, self.dtype).error + sums.value_error
         start = Interval.around(sums.value, error)
         ends = through(self._pairs, start, np.zeros(sums.value.shape, bool), image).ends
         same: np.ndarray = (start.low == ends.low) & (start.high == ends.high)
