@@ -75,7 +75,8 @@ class Checksums:
         for n, checksums in enumerate(by_image):
             place = np.argwhere(checksums.wrong)
             if len(place):
-                at = ", ".join(map(str, ([n] if actual.ndim == 4 else []) + [":", *map(int, place[0][:2])]))
+                image = [n] if actual.ndim == self.case.axes + 2 else []
+                at = ", ".join(map(str, [*image, ":", *map(int, place[0][: self.case.axes])]))
                 problems.append(f"{len(place)} checksums are wrong, the first that of output[{at}]")
         return Faults(
             problem=problems[0] if problems else "",

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from refconv.core.operators import kind_of, named
 from refconv.mutants.kernels.backward import BiasGradient, InputGradient, Transposed, WeightGradient
 from refconv.mutants.kernels.forward import Forward, KernelCall
 from refconv.mutants.kernels.quantized import Integer, Quantized
 from refconv.mutants.sources import FURTHER, SOURCES
+from refconv.ops.family import OPERATORS
 
-KERNELS: dict[str, type[KernelCall]] = {
+PLANE: dict[str, type[KernelCall]] = {
     kernel.op: kernel
     for kernel in (Forward, Transposed, InputGradient, WeightGradient, BiasGradient, Integer, Quantized)
 }
@@ -26,6 +28,21 @@ SUFFIXES = {
     "conv2d_integer": "-integer",
     "conv2d_quantized": "-quantized",
 }
+# The same kernels for one and three axes: their number is that of the operator.
+KERNELS: dict[str, type[KernelCall]] = PLANE | {
+    op: type(kernel.__name__, (kernel,), {"op": op})
+    for axes in (1, 3)
+    for op, kernel in ((named(kind_of(plane), axes), kernel) for plane, kernel in PLANE.items())
+    if op in OPERATORS
+}
+ANY, SEVERAL = (2, 1, 3), (2, 3)  # the numbers of axes for which a mistake means something
+# Words of summaries, which are those of two axes, for other numbers of axes.
+WORDS = {
+    1: {"rows and columns": "elements", "row and column": "element", "columns": "elements", "column": "element",
+        "width": "length", "1x1": "pointwise", "3x3": "3-tap"},
+    2: {},
+    3: {"1x1": "1x1x1", "3x3": "3x3x3"},
+}  # fmt: skip
 SPATIAL = ("conv2d", "conv_transpose2d", "conv2d_input", "conv2d_weight")
 EVERY = (*SPATIAL, "conv2d_integer", "conv2d_quantized")  # operators with windows
 DTYPES = dict.fromkeys(KERNELS, ("float32",)) | dict.fromkeys(("conv2d_integer", "conv2d_quantized"), ("int8", "uint8"))
@@ -122,7 +139,7 @@ def mutant(
     entry: str = "",
     step: str = "prepare",
     when: Callable[[Any], bool] | None = None,
-    suffix: bool = False,
+    axes: tuple[int, ...] = (2,),
     **options: Any,
 ) -> Callable[[_T], _T]:
     """Register a mutant of each operator: what is decorated replaces a step of its kernel, or several if it is a class.
@@ -137,30 +154,44 @@ def mutant(
         The method of `KernelCall` that a decorated function replaces.
     when : callable, optional
         On which calls the step is replaced; all if not given.
-    suffix : bool
-        Whether the operator is appended to the name of a single mutant, too.
+    axes : tuple of int
+        For which numbers of spatial axes the mistake is made. `op` names the operators of two; the entry and the source
+        are of these.
     **options
         source of a bug that is no entry, dtypes, supports, style, requantize, weight_bits, epilogue and name, as
-        `Mutant` has them; the name is the function's by default.
+        `Mutant` has them; the name is the function's by default. With `suffix` the operator is appended to the name of
+        a single mutant, too.
     """
     operators = (op,) if isinstance(op, str) else op
 
     def register(changed: _T) -> _T:
         plain = options.pop("name", changed.__name__.replace("_", "-").lower())  # type: ignore[attr-defined]
-        source = options.pop("source", "")
-        for operator in operators:
+        source, suffix = options.pop("source", ""), options.pop("suffix", False)
+        for operator, count in ((operator, count) for operator in operators for count in axes):
+            own = named(kind_of(operator), count)
+            if own not in KERNELS:
+                continue
             name = plain + SUFFIXES[operator] if suffix or len(operators) > 1 else plain
+            name += f"-{count}d" if count != 2 else ""
             if name in REGISTRY:
                 raise ValueError(f"{name}: there is another mutant of this name")
-            kernel = _kernel(KERNELS[operator], changed, step, when)
+            kernel = _kernel(KERNELS[own], changed, step, when)
             if "requantize" in options:
                 kernel.rule = options["requantize"]  # type: ignore[attr-defined]  # it is of a quantized convolution
-            fields = {"dtypes": DTYPES[operator], "family": plain} | options
-            cited = SOURCES.get(entry, source or FURTHER.get(plain, ""))
-            REGISTRY[name] = Mutant(name, kind, operator, cited, entry, summary, kernel, **fields)
+            fields = {"dtypes": DTYPES[own], "family": plain} | options
+            of_entry, other = (entry, source or FURTHER.get(plain, "")) if count == 2 else ("", "")
+            cited = SOURCES.get(of_entry, other)
+            REGISTRY[name] = Mutant(name, kind, own, cited, of_entry, _worded(summary, count), kernel, **fields)
         return changed
 
     return register
+
+
+def _worded(summary: str, axes: int) -> str:
+    """A summary in the words of so many axes."""
+    for plane, other in WORDS[axes].items():
+        summary = summary.replace(plane, other)
+    return summary
 
 
 def _kernel(base: type[KernelCall], changed: Any, step: str, when: Callable[[Any], bool] | None) -> type[KernelCall]:

@@ -12,14 +12,19 @@ from refconv.core.checks import per_axis
 from refconv.core.padding import ZERO
 from refconv.mutants.kernels.backward import Transposed
 from refconv.mutants.kernels.forward import Array, KernelCall
-from refconv.mutants.registry import EVERY, mutant
+from refconv.mutants.registry import EVERY, SEVERAL, mutant
 
 FORWARD = "conv2d"
-WAYS: dict[str, tuple[Callable[[Any, Any], list[Any]], str]] = {
-    "height-for-width": (lambda h, w: [h, h], "of the height used for the width"),
-    "width-for-height": (lambda h, w: [w, w], "of the width used for the height"),
-    "swapped": (lambda h, w: [w, h], "of height and width swapped"),
-}
+Way = Callable[[list[Any]], list[Any]]
+WAYS: dict[str, tuple[Way, str, tuple[int, ...]]] = {
+    "height-for-width": (lambda along: [*along[:-1], along[-2]], "of the height used for the width", SEVERAL),
+    "width-for-height": (
+        lambda along: [*along[:-2], along[-1], along[-1]], "of the width used for the height", SEVERAL
+    ),
+    "swapped": (lambda along: [*along[:-2], along[-1], along[-2]], "of height and width swapped", SEVERAL),
+    "depth-for-all": (lambda along: along[:1] * 3, "of the depth used for height and width", (3,)),
+    "reversed": (lambda along: along[::-1], "of depth and width swapped", (3,)),
+}  # fmt: skip
 ENTRIES = {
     "dilation-height-for-width": "RB002",
     "size-by-dilation-height-for-width": "RB002",
@@ -29,20 +34,20 @@ ENTRIES = {
 }
 
 
-def _parameter(names: tuple[str, ...], way: Callable[[Any, Any], list[Any]]) -> Callable[[KernelCall], None]:
+def _parameter(names: tuple[str, ...], way: Way) -> Callable[[KernelCall], None]:
     def prepare(c: KernelCall) -> None:
         for name in names:
-            setattr(c, name, way(*getattr(c, name)))
+            setattr(c, name, way(list(getattr(c, name))))
 
     return prepare
 
 
-def _extent(way: Callable[[Any, Any], list[Any]]) -> Callable[[KernelCall], None]:
+def _extent(way: Way) -> Callable[[KernelCall], None]:
     """Loop over a wrong number of taps, through the right weights' memory."""
 
     def prepare(c: KernelCall) -> None:
         R, S = c.kernel
-        c.kernel = way(R, S)
+        c.kernel = way([R, S])
         rows, columns = (range(size) for size in c.kernel)
         step = columns.stop if c.kernel == [S, R] else S
         flat = [(r * step + s) % (R * S) for r in rows for s in columns]
@@ -51,7 +56,7 @@ def _extent(way: Callable[[Any, Any], list[Any]]) -> Callable[[KernelCall], None
     return prepare
 
 
-def _size(names: tuple[str, ...], way: Callable[[Any, Any], list[Any]]) -> Callable[[KernelCall], None]:
+def _size(names: tuple[str, ...], way: Way) -> Callable[[KernelCall], None]:
     """Compute only the size of the result from the wrong parameters."""
 
     def prepare(c: KernelCall) -> None:
@@ -64,31 +69,35 @@ def _size(names: tuple[str, ...], way: Callable[[Any, Any], list[Any]]) -> Calla
     return prepare
 
 
-for _way, (_function, _words) in WAYS.items():
+for _way, (_function, _words, _axes) in WAYS.items():
     for _name, _attributes in (("stride", ("stride",)), ("dilation", ("dilation",)), ("padding", ("before", "after"))):
         mutant(
             kind="axis_mixup",
             name=f"{_name}-{_way}",
             op=EVERY,
+            axes=_axes,
             entry=ENTRIES.get(f"{_name}-{_way}", ""),
             summary=f"{_name} {_words}",
         )(_parameter(_attributes, _function))
         mutant(
             kind="axis_mixup",
             name=f"size-by-{_name}-{_way}",
+            axes=_axes,
             op=(FORWARD, "conv_transpose2d"),
             entry=ENTRIES.get(f"size-by-{_name}-{_way}", ""),
             summary=f"{_name} {_words}, in the size of the result only",
         )(_size(_attributes, _function))
-    mutant(
-        kind="axis_mixup",
-        name=f"kernel-{_way}",
-        op=(FORWARD, "conv_transpose2d", "conv2d_input", "conv2d_integer", "conv2d_quantized"),
-        summary=f"extent of the kernel {_words}",
-    )(_extent(_function))
+    if 2 in _axes:
+        mutant(
+            kind="axis_mixup",
+            name=f"kernel-{_way}",
+            op=(FORWARD, "conv_transpose2d", "conv2d_input", "conv2d_integer", "conv2d_quantized"),
+            summary=f"extent of the kernel {_words}",
+        )(_extent(_function))
     mutant(
         kind="axis_mixup",
         name=f"size-by-kernel-{_way}",
+        axes=_axes,
         op=(FORWARD, "conv_transpose2d"),
         entry=ENTRIES.get(f"size-by-kernel-{_way}", ""),
         summary=f"extent of the kernel {_words}, in the size of the result only",
@@ -167,26 +176,32 @@ def _image(c: KernelCall) -> str:
     return "x" if hasattr(c, "x") else "y"
 
 
-@mutant(kind="axis_mixup", op=EVERY, summary="an image read as if height and width were swapped in its memory")
+@mutant(
+    kind="axis_mixup", op=EVERY, summary="an image read as if height and width were swapped in its memory", axes=SEVERAL
+)
 def image_transposed(c: KernelCall) -> None:
     """(N, C, W, H)."""
-    N, C, H, W = getattr(c, _image(c)).shape
-    setattr(c, _image(c), getattr(c, _image(c)).reshape(N, C, W, H).swapaxes(2, 3))
+    *lead, H, W = getattr(c, _image(c)).shape
+    setattr(c, _image(c), getattr(c, _image(c)).reshape(*lead, W, H).swapaxes(-2, -1))
 
 
-@mutant(kind="axis_mixup", op=EVERY, summary="an image read as if its rows were as long as its columns are")
+@mutant(
+    kind="axis_mixup", op=EVERY, summary="an image read as if its rows were as long as its columns are", axes=SEVERAL
+)
 def pitch_by_height(c: KernelCall) -> None:
     """Row r begins at r * H, not at r * W."""
     array = getattr(c, _image(c))
-    N, C, H, W = array.shape
+    *lead, H, W = array.shape
     index = (np.arange(H)[:, None] * H + np.arange(W)) % (H * W)
-    setattr(c, _image(c), array.reshape(N, C, H * W)[..., index])
+    setattr(c, _image(c), array.reshape(*lead, H * W)[..., index])
 
 
-@mutant(kind="axis_mixup", op=EVERY, step="finish", summary="the result written with height and width swapped")
+@mutant(
+    kind="axis_mixup", op=EVERY, step="finish", summary="the result written with height and width swapped", axes=SEVERAL
+)
 def result_transposed(c: KernelCall, sums: Array) -> Array:
     """In memory, while its shape is right."""
-    return np.ascontiguousarray(sums.swapaxes(2, 3)).reshape(sums.shape)
+    return np.ascontiguousarray(sums.swapaxes(-2, -1)).reshape(sums.shape)
 
 
 @mutant(kind="axis_mixup", op=EVERY, step="source", summary="columns past the height taken for padding")

@@ -3,13 +3,15 @@
 Knows kernels and the registry.
 """
 
+import functools
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from refconv.core.padding import ZERO
 from refconv.mutants.kernels.forward import Array, KernelCall
-from refconv.mutants.registry import EVERY, SPATIAL, mutant
+from refconv.mutants.registry import ANY, EVERY, SEVERAL, SPATIAL, mutant
 
 KIND = "bias_handling"
 BATCH = "batch_reduction"
@@ -34,52 +36,59 @@ def _register(name: str, entry: str, summary: str, element: Callable[[Array, int
             K = len(c.b)
             c.b = c.b[element(np.arange(K), K, K // c.groups)]
 
-    mutant(kind=KIND, name=f"bias-{name}", op=BIASED, entry=entry, summary=summary)(prepare)
+    mutant(kind=KIND, name=f"bias-{name}", op=BIASED, axes=ANY, entry=entry, summary=summary)(prepare)
 
 
 for _row in ELEMENTS:
     _register(*_row)
 
 
-@mutant(kind=KIND, op=BIASED, entry="RB114", step="add_bias", summary="the bias of channel n added to all of image n")
+@mutant(
+    kind=KIND,
+    op=BIASED,
+    entry="RB114",
+    step="add_bias",
+    summary="the bias of channel n added to all of image n",
+    axes=ANY,
+)
 def bias_by_image(c: KernelCall, sums: Array) -> Array:
     """The wrong index."""
-    return sums if c.b is None else sums + c.b[np.arange(len(sums)) % len(c.b)][:, None, None, None]
+    return sums if c.b is None else sums + c.behind(c.b[np.arange(len(sums)) % len(c.b)])[:, None]
 
 
-@mutant(kind=KIND, op=BIASED, step="add_bias", summary="the bias added to the first image only")
+@mutant(kind=KIND, op=BIASED, step="add_bias", summary="the bias added to the first image only", axes=ANY)
 def bias_of_first_image(c: KernelCall, sums: Array) -> Array:
     """The index of the image is forgotten."""
     if c.b is not None:
-        sums[0] += c.b[:, None, None]
+        sums[0] += c.behind(c.b)
     return sums
 
 
-@mutant(kind=KIND, op=BIASED, summary="the bias subtracted")
+@mutant(kind=KIND, op=BIASED, summary="the bias subtracted", axes=ANY)
 def bias_subtracted(c: KernelCall) -> None:
     """The wrong sign."""
     c.b = None if c.b is None else -c.b
 
 
-@mutant(kind=KIND, op=BIASED, summary="the bias added twice")
+@mutant(kind=KIND, op=BIASED, summary="the bias added twice", axes=ANY)
 def bias_twice(c: KernelCall) -> None:
     """Once to begin with, and once at the end."""
     c.b = None if c.b is None else 2 * c.b
 
 
-@mutant(kind=KIND, op=BIASED, summary="the bias added once for each group")
+@mutant(kind=KIND, op=BIASED, summary="the bias added once for each group", axes=ANY)
 def bias_for_each_group(c: KernelCall) -> None:
     """In the loop over groups."""
     c.b = None if c.b is None else c.groups * c.b
 
 
-@mutant(kind=KIND, op=BIASED, summary="the bias added once for each row of the kernel")
+@mutant(kind=KIND, op=BIASED, summary="the bias added once for each row of the kernel", axes=SEVERAL)
 def bias_for_each_row(c: KernelCall) -> None:
     """In the loop over rows."""
     c.b = None if c.b is None else c.kernel[0] * c.b
 
 
-@mutant(kind=KIND, op=BIASED, summary="the bias added once for every four input channels of a group")
+@mutant(kind=KIND, op=BIASED, summary="the bias added once for every four input channels of a group", axes=ANY)
 def bias_for_each_block(c: KernelCall) -> None:
     """In the loop over blocks of input channels."""
     channels = c.multiplier if c.op == "conv_transpose2d" else c.filter_size
@@ -92,46 +101,49 @@ def _forgotten(c: KernelCall) -> None:
 
 PATHS: tuple[tuple[str, str, Callable[[KernelCall], bool]], ...] = (
     ("depthwise", "in the depthwise path", lambda c: c.depthwise),
-    ("pointwise", "for 1x1 kernels", lambda c: c.kernel == [1, 1]),
+    ("pointwise", "for 1x1 kernels", lambda c: c.kernel == c.every(1)),
     ("grouped", "if there are groups", lambda c: c.groups > 1),
 )
 for _path, _words, _when in PATHS:
-    mutant(kind=KIND, name=f"bias-ignored-if-{_path}", op=BIASED, when=_when, summary=f"no bias added {_words}")(
-        _forgotten
-    )
+    mutant(
+        kind=KIND, name=f"bias-ignored-if-{_path}", op=BIASED, axes=ANY, when=_when, summary=f"no bias added {_words}"
+    )(_forgotten)
 
 
-def _touches_padding(c: KernelCall) -> Array:
-    rows, columns = ((c.source(axis) == ZERO).any(axis=0) for axis in (0, 1))
-    touched: Array = rows[:, None] | columns
-    return touched
+def touches_padding(c: KernelCall) -> Array:
+    """Which outputs of an image reach into the padding."""
+    along = ((c.source(axis) == ZERO).any(axis=0) for axis in range(c.axes))
+    return functools.reduce(np.logical_or.outer, along)
 
 
 @mutant(
     kind=KIND,
     op=("conv2d", "conv2d_quantized"),
+    axes=ANY,
     step="add_bias",
     summary="no bias added where the window reaches into the padding",
 )
 def bias_not_at_border(c: KernelCall, sums: Array) -> Array:
     """The path of the border forgets it."""
-    return sums if c.b is None else np.where(_touches_padding(c), sums, sums + c.b[:, None, None])
+    return sums if c.b is None else np.where(touches_padding(c), sums, sums + c.behind(c.b))
 
 
 @mutant(
     kind=KIND,
     op=("conv2d", "conv2d_quantized"),
+    axes=ANY,
     step="add_bias",
     summary="the bias added only where the window reaches into the padding",
 )
 def bias_at_border_only(c: KernelCall, sums: Array) -> Array:
     """Only the path of the border adds it."""
-    return sums if c.b is None else np.where(_touches_padding(c), sums + c.b[:, None, None], sums)
+    return sums if c.b is None else np.where(touches_padding(c), sums + c.behind(c.b), sums)
 
 
 @mutant(
     kind=BATCH,
     op=EVERY[:3] + EVERY[4:],
+    axes=ANY,
     entry="RB119",
     step="finish",
     summary="the result computed as (C_out, N, P, Q) and reshaped, not transposed",
@@ -158,6 +170,7 @@ def batch_lost_if_height_1(c: KernelCall, sums: Array) -> Array:
 @mutant(
     kind=BATCH,
     op=("conv2d", "conv_transpose2d"),
+    axes=ANY,
     entry="RB120",
     when=lambda c: not c.batched,
     step="store",
@@ -169,7 +182,7 @@ def unbatched_becomes_batched(c: KernelCall, sums: Array) -> Array:
     return KernelCall.store(c, sums)[None]
 
 
-@mutant(kind=BATCH, op=SPATIAL, summary="the first image read for all")
+@mutant(kind=BATCH, op=SPATIAL, summary="the first image read for all", axes=ANY)
 def first_image_for_all(c: KernelCall) -> None:
     """The offset of the image is forgotten."""
     for name in ("x", "y"):
@@ -181,6 +194,7 @@ def first_image_for_all(c: KernelCall) -> None:
 @mutant(
     kind=BATCH,
     op=(*EVERY[:3], "conv2d_integer"),
+    axes=ANY,
     step="finish",
     summary="the last image not computed if their number is odd and above 1",
 )
@@ -191,13 +205,13 @@ def odd_image_left_out(c: KernelCall, sums: Array) -> Array:
     return sums
 
 
-@mutant(kind=BATCH, op=("conv2d_weight", "conv2d_bias"), summary="the gradient of the last image only")
+@mutant(kind=BATCH, op=("conv2d_weight", "conv2d_bias"), summary="the gradient of the last image only", axes=ANY)
 def last_image_only(c: KernelCall) -> None:
     """Written over, not added up."""
     c.y[:-1] = 0
 
 
-@mutant(kind=BATCH, op=("conv2d_weight", "conv2d_bias"), summary="the gradient of the first image only")
+@mutant(kind=BATCH, op=("conv2d_weight", "conv2d_bias"), summary="the gradient of the first image only", axes=ANY)
 def first_image_only(c: KernelCall) -> None:
     """The loop over images is missing."""
     c.y[1:] = 0
@@ -206,6 +220,7 @@ def first_image_only(c: KernelCall) -> None:
 @mutant(
     kind=BATCH,
     op=("conv2d_weight", "conv2d_bias"),
+    axes=ANY,
     step="finish",
     summary="the mean over the images, not the sum",
     when=lambda c: c.batch > 1,
@@ -215,25 +230,25 @@ def mean_over_images(c: KernelCall, sums: Array) -> Array:
     return sums / c.batch
 
 
-@mutant(kind=BATCH, op="conv2d_bias", step="finish", summary="the mean over the pixels, not the sum")
+@mutant(kind=BATCH, op="conv2d_bias", step="finish", summary="the mean over the pixels, not the sum", axes=ANY)
 def mean_over_pixels(c: KernelCall, sums: Array) -> Array:
     """A mean for a sum."""
-    return sums / max(1, c.out_size[0] * c.out_size[1])
+    return sums / max(1, math.prod(c.out_size))
 
 
-@mutant(kind=BATCH, op="conv2d_bias", summary="the last row left out")
+@mutant(kind=BATCH, op="conv2d_bias", summary="the last row left out", axes=SEVERAL)
 def bias_gradient_without_last_row(c: KernelCall) -> None:
     """The loop ends one too early."""
     c.y[:, :, -1] = 0
 
 
-@mutant(kind=BATCH, op="conv2d_bias", summary="the last column left out, if the width is odd")
+@mutant(kind=BATCH, op="conv2d_bias", summary="the last column left out, if the width is odd", axes=ANY)
 def bias_gradient_without_odd_column(c: KernelCall) -> None:
     """Columns are added in pairs."""
-    c.y[..., c.y.shape[3] // 2 * 2 :] = 0
+    c.y[..., c.y.shape[-1] // 2 * 2 :] = 0
 
 
-@mutant(kind=BATCH, op="conv2d_bias", summary="the first row added only")
+@mutant(kind=BATCH, op="conv2d_bias", summary="the first row added only", axes=ANY)
 def bias_gradient_of_first_row(c: KernelCall) -> None:
     """One axis too few is summed over."""
     c.y[:, :, 1:] = 0

@@ -10,7 +10,7 @@ import numpy as np
 
 from refconv.core.errors import GeometryError
 from refconv.mutants.kernels.forward import Array, KernelCall
-from refconv.mutants.registry import SPATIAL, mutant
+from refconv.mutants.registry import ANY, SPATIAL, mutant
 
 KIND = "degenerate"
 LAST: dict[str, Array] = {}  # result of the last call, by operator
@@ -19,6 +19,7 @@ LAST: dict[str, Array] = {}  # result of the last call, by operator
 @mutant(
     kind=KIND,
     op=("conv2d_weight", "conv2d_bias"),
+    axes=ANY,
     entry="RB122",
     step="finish",
     when=lambda c: c.batch == 0,
@@ -29,7 +30,7 @@ def gradient_of_nothing(c: KernelCall, sums: Array) -> Array:
     return sums + 12345
 
 
-@mutant(kind=KIND, op=SPATIAL[:3], entry="RB122", step="empty", summary="an IndexError for an empty batch")
+@mutant(kind=KIND, op=SPATIAL[:3], entry="RB122", step="empty", summary="an IndexError for an empty batch", axes=ANY)
 def empty_batch_raises(c: KernelCall) -> Array:
     """The first image is looked at, whether there is one or not."""
     raise IndexError(f"index 0 is out of bounds for axis 0 with size {c.batch}")
@@ -38,6 +39,7 @@ def empty_batch_raises(c: KernelCall) -> Array:
 @mutant(
     kind=KIND,
     op=("conv2d_weight", "conv2d_bias"),
+    axes=ANY,
     step="run",
     when=lambda c: c.batch == 0,
     summary="an IndexError for an empty batch",
@@ -47,7 +49,14 @@ def empty_batch_raises_in_gradient(c: KernelCall) -> Array:
     return empty_batch_raises(c)
 
 
-@mutant(kind=KIND, op=SPATIAL[:3], entry="RB124", step="run", summary="the result of the last call for an empty batch")
+@mutant(
+    kind=KIND,
+    op=SPATIAL[:3],
+    entry="RB124",
+    step="run",
+    summary="the result of the last call for an empty batch",
+    axes=ANY,
+)
 def last_result_for_empty_batch(c: KernelCall) -> Array:
     """The buffer is returned without a look at the batch."""
     result = KernelCall.run(c)
@@ -57,7 +66,7 @@ def last_result_for_empty_batch(c: KernelCall) -> Array:
     return result
 
 
-@mutant(kind=KIND, op=SPATIAL[:3], step="empty", summary="one image in the result of an empty batch")
+@mutant(kind=KIND, op=SPATIAL[:3], step="empty", summary="one image in the result of an empty batch", axes=ANY)
 def empty_batch_of_one(c: KernelCall) -> Array:
     """max(1, N)."""
     return np.zeros((1, *c.shape[1:]) if c.batched else c.shape[1:], c.dtype)
@@ -66,7 +75,7 @@ def empty_batch_of_one(c: KernelCall) -> Array:
 @mutant(
     kind=KIND,
     op=("conv2d", "conv_transpose2d", "conv2d_input"),
-    when=lambda c: c.out_size == [1, 1] and c.size != [1, 1],
+    when=lambda c: c.out_size == c.every(1) != c.size,
     summary="only the first row of the kernel multiplied where there is a single window",
 )
 def single_window(c: KernelCall) -> None:
@@ -77,12 +86,13 @@ def single_window(c: KernelCall) -> None:
 @mutant(
     kind=KIND,
     op=SPATIAL,
-    when=lambda c: c.size == [1, 1],
+    axes=ANY,
+    when=lambda c: c.size == c.every(1),
     summary="the first tap multiplied for an input of one pixel, whichever meets it",
 )
 def single_pixel(c: KernelCall) -> None:
     """A path for 1x1 images, which takes the kernel for 1x1."""
-    c.before = [0, 0]
+    c.before = c.every(0)
 
 
 # --- impossible arguments: the bug is that nothing is raised; which result comes out does not matter
@@ -119,12 +129,13 @@ def _register(name: str, entry: str, summary: str, op: tuple[str, ...], pattern:
                 self.refused = True
 
         def run(self) -> Array:
-            return np.zeros((1, 1, 1, 1), np.float32) if self.refused else super().run()
+            return np.zeros((1, 1, *self.every(1)), np.float32) if self.refused else super().run()
 
     mutant(
         kind=KIND,
         name=f"unchecked-{name}",
         op=op,
+        axes=ANY,
         entry=entry,
         summary=f"nobody checking {summary}",
         supports={"errors": True} | ({"string_padding": True} if name == "same-stride" else {}),

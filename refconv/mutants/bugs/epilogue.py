@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from refconv.mutants.kernels.forward import Array, KernelCall
-from refconv.mutants.registry import mutant
+from refconv.mutants.registry import ANY, mutant
 from refconv.ops.epilogue import Step, applied, steps_of
 
 KIND = "epilogue"
@@ -18,7 +18,7 @@ OPS = ("conv2d", "conv_transpose2d")
 
 def _register(epilogue: str, summary: str, source: str = "", **options: Any) -> Callable[[Any], Any]:
     """A mutant of each operator that may have an epilogue."""
-    return mutant(kind=KIND, op=OPS, epilogue=epilogue, summary=summary, source=source, **options)
+    return mutant(kind=KIND, op=OPS, axes=ANY, epilogue=epilogue, summary=summary, source=source, **options)
 
 
 @_register("relu", "the activation left out", "onnxruntime#28565", step="activate")

@@ -3,10 +3,12 @@
 Knows kernels and the registry.
 """
 
+import math
+
 import numpy as np
 
 from refconv.mutants.kernels.forward import Array, KernelCall
-from refconv.mutants.registry import mutant
+from refconv.mutants.registry import ANY, mutant
 
 TRANSPOSED, BACKWARD = "transposed_geometry", "bwd_geometry"
 SCATTERING = ("conv_transpose2d", "conv2d_input")
@@ -16,6 +18,7 @@ GRADIENTS = ("conv2d_input", "conv2d_weight")
 @mutant(
     kind=TRANSPOSED,
     op="conv_transpose2d",
+    axes=ANY,
     entry="RB095",
     summary="output_padding added before the result, not after it",
 )
@@ -27,6 +30,7 @@ def output_padding_before(c: KernelCall) -> None:
 @mutant(
     kind=TRANSPOSED,
     op="conv_transpose2d",
+    axes=ANY,
     entry="RB097",
     when=lambda c: c.depthwise and max(c.before) > 0,
     summary="one row and column too few cropped in the depthwise path",
@@ -39,6 +43,7 @@ def depthwise_crop_too_small(c: KernelCall) -> None:
 @mutant(
     kind=TRANSPOSED,
     op="conv_transpose2d",
+    axes=ANY,
     entry="RB098",
     summary="rows of zeros appended to the input for output_padding, and the excess cropped at the top",
 )
@@ -59,6 +64,7 @@ def _without_tail(sums: Array, tails: tuple[int, ...]) -> Array:
 @mutant(
     kind=TRANSPOSED,
     op="conv_transpose2d",
+    axes=ANY,
     entry="RB099",
     step="finish",
     summary="nothing added in the rows and columns that output_padding adds",
@@ -71,18 +77,20 @@ def output_padding_left_zero(c: KernelCall, sums: Array) -> Array:
 @mutant(
     kind=TRANSPOSED,
     op="conv2d_input",
+    axes=ANY,
     entry="RB099",
     step="finish",
     summary="nothing added in the rows and columns that the stride leaves over",
 )
 def remainder_left_zero(c: KernelCall, sums: Array) -> Array:
     """The result of the transposed convolution without output padding, filled up with zeros."""
-    return _without_tail(sums, tuple(c.remainder(axis) for axis in (0, 1)))
+    return _without_tail(sums, tuple(c.remainder(axis) for axis in range(c.axes)))
 
 
 @mutant(
     kind=TRANSPOSED,
     op="conv_transpose2d",
+    axes=ANY,
     step="add_bias",
     summary="no bias in the rows and columns that output_padding adds",
 )
@@ -91,7 +99,7 @@ def output_padding_without_bias(c: KernelCall, sums: Array) -> Array:
     return _without_tail(KernelCall.add_bias(c, sums), c.output_padding)
 
 
-@mutant(kind=TRANSPOSED, op="conv_transpose2d", summary="output_padding on both sides of the result")
+@mutant(kind=TRANSPOSED, op="conv_transpose2d", summary="output_padding on both sides of the result", axes=ANY)
 def output_padding_twice(c: KernelCall) -> None:
     """It is taken for a padding."""
     c.output_padding = tuple(2 * extra for extra in c.output_padding)
@@ -105,28 +113,29 @@ def output_padding_swapped(c: KernelCall) -> None:
     c.resize()
 
 
-@mutant(kind=TRANSPOSED, op=SCATTERING, summary="stride and dilation used for each other")
+@mutant(kind=TRANSPOSED, op=SCATTERING, summary="stride and dilation used for each other", axes=ANY)
 def stride_and_dilation_exchanged(c: KernelCall) -> None:
     """The input is dilated by the dilation, the kernel by the stride."""
     c.stride, c.dilation = c.dilation, c.stride
 
 
-@mutant(kind=TRANSPOSED, op=SCATTERING, summary="padding p taken for k - 1 - p")
+@mutant(kind=TRANSPOSED, op=SCATTERING, summary="padding p taken for k - 1 - p", axes=ANY)
 def padding_complemented(c: KernelCall) -> None:
     """The padding of the equivalent convolution."""
     c.before = [c.extent(axis) - 1 - before for axis, before in enumerate(c.before)]
 
 
-@mutant(kind=TRANSPOSED, op=SCATTERING, summary="nothing cropped from the result for the padding")
+@mutant(kind=TRANSPOSED, op=SCATTERING, summary="nothing cropped from the result for the padding", axes=ANY)
 def not_cropped(c: KernelCall) -> None:
     """It begins where the padding does."""
     c.size = [size + b + a for size, b, a in zip(c.size, c.before, c.after, strict=True)]
-    c.before = [0, 0]
+    c.before = c.every(0)
 
 
 @mutant(
     kind=TRANSPOSED,
     op=SCATTERING,
+    axes=ANY,
     step="spread",
     summary="the input spread by a stride larger by one",
     when=lambda c: max(c.stride) > 1,
@@ -140,6 +149,7 @@ def zeros_inserted_too_many(c: KernelCall) -> Array:
 @mutant(
     kind=BACKWARD,
     op=SCATTERING,
+    axes=ANY,
     entry="RB103",
     when=lambda c: max(c.dilation) > 1,
     summary="a full padding of k - 1 - p, not dilation * (k - 1) - p",
@@ -152,6 +162,7 @@ def full_padding_without_dilation(c: KernelCall) -> None:
 @mutant(
     kind=BACKWARD,
     op="conv2d_input",
+    axes=ANY,
     entry="RB104",
     summary="at most one row and column of those that the stride leaves over",
 )
@@ -163,6 +174,7 @@ def output_padding_at_most_1(c: KernelCall) -> None:
 @mutant(
     kind=BACKWARD,
     op="conv2d_input",
+    axes=ANY,
     entry="RB107",
     summary="a gradient without the rows and columns that the stride leaves over",
 )
@@ -174,12 +186,13 @@ def remainder_dropped(c: KernelCall) -> None:
 @mutant(
     kind=BACKWARD,
     op="conv2d_input",
+    axes=ANY,
     step="finish",
     summary="a gradient whose rows and columns that the stride leaves over repeat the last ones",
 )
 def remainder_repeated(c: KernelCall, sums: Array) -> Array:
     """What was in memory before."""
-    for axis in (0, 1):
+    for axis in range(c.axes):
         left = c.remainder(axis)
         moved = np.moveaxis(sums, 2 + axis, 0)
         if 0 < left < len(moved):
@@ -187,13 +200,13 @@ def remainder_repeated(c: KernelCall, sums: Array) -> Array:
     return sums
 
 
-@mutant(kind=BACKWARD, op="conv2d_weight", entry="RB108", summary="stride and dilation used for each other")
+@mutant(kind=BACKWARD, op="conv2d_weight", entry="RB108", summary="stride and dilation used for each other", axes=ANY)
 def roles_of_stride_and_dilation(c: KernelCall) -> None:
     """In the gradient they change their roles; here they do not."""
     c.stride, c.dilation = c.dilation, c.stride
 
 
-@mutant(kind=BACKWARD, op="conv2d_weight", summary="the taps counted from the end that the remainder is at")
+@mutant(kind=BACKWARD, op="conv2d_weight", summary="the taps counted from the end that the remainder is at", axes=ANY)
 def taps_from_the_end(c: KernelCall) -> None:
     """The gradient is larger by the remainder, and cropped at the wrong end."""
     c.before = [before - c.remainder(axis) for axis, before in enumerate(c.before)]
@@ -202,10 +215,11 @@ def taps_from_the_end(c: KernelCall) -> None:
 @mutant(
     kind=BACKWARD,
     op=GRADIENTS,
+    axes=ANY,
     step="finish",
     summary="a gradient divided by the number of its terms",
-    when=lambda c: c.out_size != [1, 1],
+    when=lambda c: c.out_size != c.every(1),
 )
 def gradient_averaged(c: KernelCall, sums: Array) -> Array:
     """A mean for a sum."""
-    return sums / (c.out_size[0] * c.out_size[1])
+    return sums / math.prod(c.out_size)

@@ -4,11 +4,12 @@ Knows kernels and the registry.
 """
 
 import functools
+import math
 
 import numpy as np
 
 from refconv.mutants.kernels.forward import Array, KernelCall
-from refconv.mutants.registry import EVERY, SPATIAL, mutant
+from refconv.mutants.registry import ANY, EVERY, SPATIAL, mutant
 
 KIND = "groups_indexing"
 
@@ -21,6 +22,7 @@ def interleaved(channels: int, groups: int) -> Array:
 @mutant(
     kind=KIND,
     op=("conv2d", "conv_transpose2d", "conv2d_input", "conv2d_integer", "conv2d_quantized"),
+    axes=ANY,
     summary="input channels dealt out to the groups one by one",
 )
 def groups_inputs_interleaved(c: KernelCall) -> None:
@@ -28,14 +30,20 @@ def groups_inputs_interleaved(c: KernelCall) -> None:
     c.inputs = interleaved(c.in_channels, c.groups)
 
 
-@mutant(kind=KIND, op="conv2d_weight", entry="RB034", summary="input channels dealt out to the groups one by one")
+@mutant(
+    kind=KIND, op="conv2d_weight", entry="RB034", summary="input channels dealt out to the groups one by one", axes=ANY
+)
 def groups_inputs_interleaved_weight_gradient(c: KernelCall) -> None:
     """What repeating grad_output channel by channel comes to."""
     c.inputs = interleaved(c.in_channels, c.groups)
 
 
 @mutant(
-    kind=KIND, op=SPATIAL, summary="output channels dealt out to the groups one by one", when=lambda c: not c.depthwise
+    kind=KIND,
+    op=SPATIAL,
+    axes=ANY,
+    summary="output channels dealt out to the groups one by one",
+    when=lambda c: not c.depthwise,
 )
 def groups_outputs_interleaved(c: KernelCall) -> None:
     """Channel k belongs to group k % groups."""
@@ -45,6 +53,7 @@ def groups_outputs_interleaved(c: KernelCall) -> None:
 @mutant(
     kind=KIND,
     op=EVERY,
+    axes=ANY,
     entry="RB045",
     when=lambda c: c.depthwise,
     summary="filter k of a depthwise convolution applied to channel k % C_in",
@@ -57,36 +66,40 @@ def depthwise_multiplier_order(c: KernelCall) -> None:
 @mutant(
     kind=KIND,
     op=("conv2d", "conv_transpose2d", "conv2d_input", "conv2d_integer"),
+    axes=ANY,
     summary="the weights of group 0 used for all groups",
 )
 def group_0_weights(c: KernelCall) -> None:
     """The offset of the group is forgotten."""
-    c.w = np.tile(c.w[: c.multiplier], (c.groups, 1, 1, 1))
+    c.w = np.tile(c.w[: c.multiplier], (c.groups, 1, *c.every(1)))
 
 
 @mutant(
     kind=KIND,
     op=("conv2d_weight", "conv_transpose2d", "conv2d_input"),
+    axes=ANY,
     summary="the output channels of group 0 used for all groups",
 )
 def group_0_outputs(c: KernelCall) -> None:
     """The offset of the group is forgotten."""
-    c.y = np.tile(c.y[:, : c.multiplier], (1, c.groups, 1, 1))
+    c.y = np.tile(c.y[:, : c.multiplier], (1, c.groups, *c.every(1)))
 
 
-@mutant(kind=KIND, op=SPATIAL, summary="the groups in reverse order")
+@mutant(kind=KIND, op=SPATIAL, summary="the groups in reverse order", axes=ANY)
 def groups_reversed(c: KernelCall) -> None:
     """The input channels of the last group go to the first."""
     c.inputs = np.arange(c.in_channels).reshape(c.groups, -1)[::-1]
 
 
-@mutant(kind=KIND, op=SPATIAL, summary="each group reading the channels of the next", when=lambda c: c.groups > 1)
+@mutant(
+    kind=KIND, op=SPATIAL, summary="each group reading the channels of the next", when=lambda c: c.groups > 1, axes=ANY
+)
 def groups_shifted(c: KernelCall) -> None:
     """One group too far."""
     c.inputs = np.roll(np.arange(c.in_channels).reshape(c.groups, -1), -1, axis=0)
 
 
-@mutant(kind=KIND, summary="the offset of a group's inputs computed from its output channels")
+@mutant(kind=KIND, summary="the offset of a group's inputs computed from its output channels", axes=ANY)
 def groups_offset_by_outputs(c: KernelCall) -> None:
     """C_out // groups for C_in // groups."""
     first = np.arange(c.groups)[:, None] * c.multiplier
@@ -96,24 +109,26 @@ def groups_offset_by_outputs(c: KernelCall) -> None:
 @mutant(
     kind=KIND,
     op=("conv2d", "conv2d_input", "conv_transpose2d"),
+    axes=ANY,
     when=lambda c: c.groups > 1,
     summary="each filter applied to the input channels of all groups",
 )
 def groups_all_channels(c: KernelCall) -> None:
     """As if there was one group, of filters repeated."""
-    c.w, c.groups = np.tile(c.w, (1, c.groups, 1, 1)), 1
+    c.w, c.groups = np.tile(c.w, (1, c.groups, *c.every(1))), 1
 
 
 @mutant(
     kind=KIND,
     op="conv2d_weight",
+    axes=ANY,
     entry="RB035",
     when=lambda c: c.depthwise and max(c.stride) > 1,
     summary="the last taps of a gradient that the stride makes too large, in the depthwise path",
 )
 def weight_gradient_cropped_wrong(c: KernelCall) -> None:
     """Taps that the remainder adds are cropped at the wrong end."""
-    for axis in (0, 1):
+    for axis in range(c.axes):
         c.before[axis] -= c.remainder(axis) // c.dilation[axis] * c.dilation[axis]
 
 
@@ -144,12 +159,12 @@ def groups_int8_last_filter(c: KernelCall) -> None:
 @mutant(
     kind=KIND,
     entry="RB038",
-    when=lambda c: c.groups > 1 and c.kernel[0] * c.kernel[1] > 9,
+    when=lambda c: c.groups > 1 and math.prod(c.kernel) > 9,
     summary="filters C_in apart in memory, not C_in // groups, for kernels of more than 9 taps",
 )
 def groups_filter_stride(c: KernelCall) -> None:
     """The offset of a filter is that of a dense convolution."""
-    K, taps = c.out_channels, c.filter_size * c.kernel[0] * c.kernel[1]
+    K, taps = c.out_channels, c.filter_size * math.prod(c.kernel)
     flat = np.arange(K)[:, None] * taps * c.groups + np.arange(taps)
     c.w = c.w.reshape(-1)[flat % c.w.size].reshape(c.w.shape)
 
@@ -157,20 +172,21 @@ def groups_filter_stride(c: KernelCall) -> None:
 @mutant(
     kind=KIND,
     op="conv_transpose2d",
+    axes=ANY,
     entry="RB040",
     when=lambda c: c.groups > 1,
     summary="the weight (C_in, C_out // groups) taken for (C_out, C_in // groups), if grouped",
 )
 def transposed_grouped_weight(c: KernelCall) -> None:
     """The weight is laid out as that of a convolution."""
-    R, S = c.kernel
-    swapped = c.w.reshape(c.groups, c.filter_size, c.multiplier, R, S).swapaxes(1, 2)
+    swapped = c.w.reshape(c.groups, c.filter_size, c.multiplier, *c.kernel).swapaxes(1, 2)
     c.w = swapped.reshape(c.w.shape)
 
 
 @mutant(
     kind=KIND,
     op="conv_transpose2d",
+    axes=ANY,
     entry="RB041",
     step="store",
     summary="a result of C_out // groups channels, those of the last group",
@@ -183,6 +199,7 @@ def transposed_overwritten_groups(c: KernelCall, sums: Array) -> Array:
 @mutant(
     kind=KIND,
     op="conv2d_weight",
+    axes=ANY,
     entry="RB044",
     summary="a gradient of the dense shape (C_out, C_in, R, S) whatever the groups",
 )

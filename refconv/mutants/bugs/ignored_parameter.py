@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from refconv.mutants.kernels.forward import Array, KernelCall
-from refconv.mutants.registry import EVERY, SPATIAL, mutant
+from refconv.mutants.registry import ANY, EVERY, SEVERAL, SPATIAL, mutant
 
 MODES = ("zeros", "reflect", "replicate", "circular")
 ALL_MODES = {"padding_mode": MODES}
@@ -16,17 +16,17 @@ ALL_MODES = {"padding_mode": MODES}
 
 def stride(c: KernelCall) -> None:
     """The window moves by one."""
-    c.stride = [1, 1]
+    c.stride = c.every(1)
 
 
 def dilation(c: KernelCall) -> None:
     """The taps lie side by side."""
-    c.dilation = [1, 1]
+    c.dilation = c.every(1)
 
 
 def padding(c: KernelCall) -> None:
     """The first window begins at the first element."""
-    c.before = [0, 0]
+    c.before = c.every(0)
 
 
 def groups(c: KernelCall) -> None:
@@ -55,6 +55,7 @@ for _ignored in (stride, dilation, padding, groups):
                 continue
             mutant(
                 kind="param_ignored",
+                axes=ANY,
                 name="-".join(filter(None, (_ignored.__name__, "ignored", _path))),
                 op=_op,
                 suffix=True,
@@ -64,7 +65,7 @@ for _ignored in (stride, dilation, padding, groups):
             )(_ignored)
 
 
-@mutant(kind="param_ignored", op=("conv2d", "conv_transpose2d", "conv2d_quantized"), summary="bias ignored")
+@mutant(kind="param_ignored", op=("conv2d", "conv_transpose2d", "conv2d_quantized"), summary="bias ignored", axes=ANY)
 def bias_ignored(c: KernelCall) -> None:
     """No bias is added."""
     c.b = None
@@ -74,14 +75,18 @@ def _register_axis(name: str, axis: int) -> None:
     def prepare(c: KernelCall) -> None:
         getattr(c, name)[axis] = 1
 
-    of = ("height", "width")[axis]
-    mutant(kind="param_ignored", name=f"{name}-of-{of}-ignored", op=SPATIAL, summary=f"the {name} of the {of} ignored")(
-        prepare
-    )
+    of = {-3: "depth", -2: "height", -1: "width"}[axis]
+    mutant(
+        kind="param_ignored",
+        name=f"{name}-of-{of}-ignored",
+        op=SPATIAL,
+        axes=(3,) if axis == -3 else SEVERAL,
+        summary=f"the {name} of the {of} ignored",
+    )(prepare)
 
 
 for _name in ("stride", "dilation"):
-    for _axis in (0, 1):
+    for _axis in (-3, -2, -1):
         _register_axis(_name, _axis)
 
 
@@ -93,6 +98,7 @@ for _mode in MODES:
 
         mutant(
             kind="param_ignored",
+            axes=ANY,
             name=f"padding-mode-{_mode}-always" if _mode != "zeros" else "padding-mode-ignored",
             op=_op,
             suffix=True,
@@ -110,6 +116,7 @@ def _symmetric(c: KernelCall, axis: int) -> Array:
 
 mutant(
     kind="pad_boundary",
+    axes=ANY,
     name="reflection-repeats-the-edge",
     step="source",
     when=lambda c: c.mode == "reflect",
@@ -120,6 +127,7 @@ mutant(
 
 @mutant(
     kind="param_ignored",
+    axes=ANY,
     entry="RB011",
     step="compute",
     when=lambda c: c.depthwise and max(c.dilation) > 1,
@@ -132,50 +140,54 @@ def depthwise_dilated_is_bias(c: KernelCall) -> Array:
 
 @mutant(
     kind="param_ignored",
+    axes=ANY,
     entry="RB013",
     step="source",
-    when=lambda c: c.depthwise and c.dilation[1] % 2 == 0,
+    when=lambda c: c.depthwise and c.dilation[-1] % 2 == 0,
     summary="every other tap reading what the one before it read, in the depthwise path with an even dilation",
 )
 def depthwise_texel_reused(c: KernelCall, axis: int) -> Array:
     """Columns are fetched in pairs."""
     elements = KernelCall.source(c, axis)
-    if axis == 1:
+    if axis == c.axes - 1:
         elements[1::2] = elements[:-1:2]
     return elements
 
 
 @mutant(
     kind="param_ignored",
+    axes=ANY,
     entry="RB014",
     step="positions",
-    when=lambda c: c.depthwise and c.dilation[1] % 2 == 1 and c.dilation[1] > 1,
+    when=lambda c: c.depthwise and c.dilation[-1] % 2 == 1 and c.dilation[-1] > 1,
     summary="odd columns read one too far to the left, in the depthwise path with an odd dilation",
 )
 def depthwise_packed_column(c: KernelCall, axis: int) -> Array:
     """Two columns lie in one word, and the wrong half is taken."""
     positions = KernelCall.positions(c, axis)
-    return positions - positions % 2 if axis == 1 else positions
+    return positions - positions % 2 if axis == c.axes - 1 else positions
 
 
 @mutant(
     kind="param_ignored",
+    axes=ANY,
     entry="RB016",
     op=SPATIAL,
-    when=lambda c: c.depthwise and c.kernel == [3, 3],
+    when=lambda c: c.depthwise and c.kernel == c.every(3),
     summary="dilation ignored in the depthwise path of 3x3 kernels",
 )
 def depthwise_3x3_undilated(c: KernelCall) -> None:
     """The path is chosen by the size of the kernel only."""
-    c.dilation = [1, 1]
+    c.dilation = c.every(1)
 
 
 @mutant(
     kind="param_ignored",
+    axes=ANY,
     entry="RB020",
     op=("conv2d_input", "conv2d_weight"),
     summary="stride and padding ignored",
 )
 def gradient_without_options(c: KernelCall) -> None:
     """The gradient is computed with the defaults."""
-    c.stride, c.before = [1, 1], [0, 0]
+    c.stride, c.before = c.every(1), c.every(0)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from refconv.mutants.kernels.forward import Array, KernelCall
-from refconv.mutants.registry import mutant
+from refconv.mutants.registry import ANY, mutant
 
 KIND = "layout_stride"
 VIEWS = {"views": True}
@@ -133,6 +133,9 @@ MISTAKES: tuple[tuple[str, str, tuple[str, ...], Callable[[Array], Array]], ...]
 )  # fmt: skip
 
 
+OF_FOUR_AXES = {"batch-contiguous", "pitch-ignored"}  # mistakes in the index of an image's row, or of an image
+
+
 def _register(mistake: str, summary: str, operand: str, read: Callable[[Array], Array]) -> None:
     def load(c: KernelCall, name: str, array: Array) -> Array:
         return read(array) if name == operand and array.size else array
@@ -143,6 +146,7 @@ def _register(mistake: str, summary: str, operand: str, read: Callable[[Array], 
             name=f"{operand.replace('_', '-')}-{mistake}",
             op=op,
             suffix=True,
+            axes=(2,) if mistake in OF_FOUR_AXES else ANY,
             entry=ENTRIES.get((mistake, operand), ""),
             step="load",
             supports=VIEWS,

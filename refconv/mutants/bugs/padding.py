@@ -8,8 +8,9 @@ from collections.abc import Callable
 import numpy as np
 
 from refconv.core.padding import ZERO
+from refconv.mutants.bugs.bias_and_batch import touches_padding
 from refconv.mutants.kernels.forward import Array, KernelCall
-from refconv.mutants.registry import EVERY, SPATIAL, mutant
+from refconv.mutants.registry import ANY, EVERY, SEVERAL, SPATIAL, mutant
 
 SIDE, BOUNDARY = "pad_side", "pad_boundary"
 ASYMMETRIC = {"asymmetric_padding": True}
@@ -18,27 +19,30 @@ READS_X = ("conv2d", "conv2d_weight", "conv2d_integer", "conv2d_quantized")
 TILE = 4  # columns at each end that the border's path computes; the real kernel has 6
 
 
-@mutant(kind=SIDE, op=EVERY, supports=ASYMMETRIC, summary="padding before and after swapped")
+@mutant(kind=SIDE, op=EVERY, supports=ASYMMETRIC, summary="padding before and after swapped", axes=ANY)
 def pads_swapped(c: KernelCall) -> None:
     """Top for bottom and left for right."""
     c.before, c.after = c.after, c.before
 
 
-@mutant(kind=SIDE, op=EVERY, entry="RB060", supports=ASYMMETRIC, summary="the bottom padding added at the top")
+@mutant(
+    kind=SIDE, op=EVERY, entry="RB060", supports=ASYMMETRIC, summary="the bottom padding added at the top", axes=SEVERAL
+)
 def bottom_for_top(c: KernelCall) -> None:
     """Only along the height."""
-    c.before[0] = c.after[0]
+    c.before[-2] = c.after[-2]
 
 
-@mutant(kind=SIDE, op=EVERY, supports=ASYMMETRIC, summary="the right padding added at the left")
+@mutant(kind=SIDE, op=EVERY, supports=ASYMMETRIC, summary="the right padding added at the left", axes=ANY)
 def right_for_left(c: KernelCall) -> None:
     """Only along the width."""
-    c.before[1] = c.after[1]
+    c.before[-1] = c.after[-1]
 
 
 @mutant(
     kind=SIDE,
     op=("conv2d", "conv2d_input", "conv2d_weight"),
+    axes=ANY,
     when=lambda c: c.given_padding == "same",
     supports={"string_padding": True},
     summary='the extra padding of "same" before the input, not after it',
@@ -61,7 +65,7 @@ def same_extra_before_quantised(c: KernelCall) -> None:
     c.before, c.after = c.after, c.before
 
 
-@mutant(kind=SIDE, op=EVERY, summary="all padding before the input")
+@mutant(kind=SIDE, op=EVERY, summary="all padding before the input", axes=ANY)
 def all_padding_before(c: KernelCall) -> None:
     """The total on one side."""
     c.before = [before + after for before, after in zip(c.before, c.after, strict=True)]
@@ -79,19 +83,23 @@ def only_columns_padded(c: KernelCall) -> None:
     c.before[0] = 0
 
 
-@mutant(kind=SIDE, op=SPATIAL, when=lambda c: max(c.before) > 0, summary="padding larger by one before the input")
+@mutant(
+    kind=SIDE, op=SPATIAL, when=lambda c: max(c.before) > 0, summary="padding larger by one before the input", axes=ANY
+)
 def one_too_many_before(c: KernelCall) -> None:
     """Where there is any."""
     c.before = [before + (before > 0) for before in c.before]
 
 
-@mutant(kind=SIDE, op=SPATIAL, when=lambda c: max(c.before) > 0, summary="padding smaller by one before the input")
+@mutant(
+    kind=SIDE, op=SPATIAL, when=lambda c: max(c.before) > 0, summary="padding smaller by one before the input", axes=ANY
+)
 def one_too_few_before(c: KernelCall) -> None:
     """Where there is any."""
     c.before = [before - (before > 0) for before in c.before]
 
 
-@mutant(kind=SIDE, op=SPATIAL, when=lambda c: max(c.before) > 1, summary="padding of at most 1")
+@mutant(kind=SIDE, op=SPATIAL, when=lambda c: max(c.before) > 1, summary="padding of at most 1", axes=ANY)
 def padding_at_most_1(c: KernelCall) -> None:
     """Room for one row and one column."""
     c.before = [min(1, before) for before in c.before]
@@ -99,6 +107,7 @@ def padding_at_most_1(c: KernelCall) -> None:
 
 @mutant(
     kind=SIDE,
+    axes=ANY,
     entry="RB063",
     when=lambda c: c.mode == "circular",
     supports=CIRCULAR,
@@ -112,6 +121,7 @@ def circular_padding_halved(c: KernelCall) -> None:
 
 @mutant(
     kind=SIDE,
+    axes=ANY,
     entry="RB064",
     when=lambda c: c.mode == "circular",
     supports=ASYMMETRIC | CIRCULAR,
@@ -136,9 +146,14 @@ def _register_mode(mode: str, summary: str) -> None:
     def prepare(c: KernelCall) -> None:
         c.mode = mode
 
-    mutant(kind=BOUNDARY, name=f"padding-read-{mode}", op=EVERY, when=lambda c: c.mode == "zeros", summary=summary)(
-        prepare
-    )
+    mutant(
+        kind=BOUNDARY,
+        name=f"padding-read-{mode}",
+        op=EVERY,
+        axes=ANY,
+        when=lambda c: c.mode == "zeros",
+        summary=summary,
+    )(prepare)
 
 
 for _row in MODES:
@@ -217,16 +232,18 @@ def borders_overlap(c: KernelCall, sums: Array) -> Array:
 @mutant(
     kind=BOUNDARY,
     op=("conv2d", "conv2d_integer", "conv2d_quantized"),
+    axes=ANY,
     step="finish",
     summary="a result of 0 wherever a window reaches into the padding",
 )
 def border_left_out(c: KernelCall, sums: Array) -> Array:
     """The path of the border is missing."""
-    rows, columns = ((c.source(axis) == ZERO).any(axis=0) for axis in (0, 1))
-    return np.where(rows[:, None] | columns, 0, sums)
+    return np.where(touches_padding(c), 0, sums)
 
 
-@mutant(kind=BOUNDARY, op=READS_X, step="source", summary="the last row and column of the input taken for padding")
+@mutant(
+    kind=BOUNDARY, op=READS_X, step="source", summary="the last row and column of the input taken for padding", axes=ANY
+)
 def last_element_taken_for_padding(c: KernelCall, axis: int) -> Array:
     """An upper bound one too low."""
     elements = KernelCall.source(c, axis)
@@ -236,6 +253,7 @@ def last_element_taken_for_padding(c: KernelCall, axis: int) -> Array:
 @mutant(
     kind=BOUNDARY,
     op=READS_X,
+    axes=ANY,
     step="source",
     when=lambda c: max(c.before) > 0,
     summary="the first row and column of the input taken for padding where there is any",

@@ -10,7 +10,7 @@ import numpy as np
 from refconv.core.formats import rounded
 from refconv.core.padding import ZERO
 from refconv.mutants.kernels.forward import Array, KernelCall
-from refconv.mutants.registry import SPATIAL, mutant
+from refconv.mutants.registry import ANY, SPATIAL, mutant
 
 KIND, SPECIAL = "accum_dtype", "nonfinite"
 HALF = ("float16", "bfloat16")
@@ -31,7 +31,7 @@ def _register_accumulator(name: str, entry: str, summary: str, dtype: str, dtype
             return KernelCall.dot(c, left, right)
         return _sequential(left, right, np.dtype(dtype) if dtype else c.dtype)
 
-    mutant(kind=KIND, name=name, op=SPATIAL, entry=entry, step="dot", dtypes=dtypes, summary=summary)(dot)
+    mutant(kind=KIND, name=name, op=SPATIAL, axes=ANY, entry=entry, step="dot", dtypes=dtypes, summary=summary)(dot)
 
 
 _register_accumulator("accumulated-as-the-input", "RB152", "sums accumulated in the input's dtype", "", HALF)
@@ -57,7 +57,7 @@ def _register_operands(name: str, summary: str, change: Callable[[Array], Array]
             if array is not None and array.dtype.kind == "f":
                 setattr(c, operand, change(array).astype(np.float64))
 
-    mutant(kind=KIND, name=f"operands-in-{name}", op=SPATIAL, summary=f"operands {summary}")(prepare)
+    mutant(kind=KIND, name=f"operands-in-{name}", op=SPATIAL, axes=ANY, summary=f"operands {summary}")(prepare)
 
 
 _register_operands("tf32", "cut off to 11 significant bits, as TF32 has", _truncated(13))
@@ -68,6 +68,7 @@ _register_operands("float16", "rounded to float16", lambda array: rounded(array,
 @mutant(
     kind=KIND,
     op="conv2d_bias",
+    axes=ANY,
     step="compute",
     entry="RB152",
     dtypes=HALF,
@@ -75,7 +76,7 @@ _register_operands("float16", "rounded to float16", lambda array: rounded(array,
 )
 def bias_gradient_as_the_input(c: KernelCall) -> Array:
     """One addition after the other."""
-    terms = c.y.transpose(1, 0, 2, 3).reshape(1, c.y.shape[1], c.y[:, 0].size)
+    terms = c.y.swapaxes(0, 1).reshape(1, c.y.shape[1], c.y[:, 0].size)
     return _sequential(terms, np.ones((1, terms.shape[2], 1)), c.dtype)[0, :, 0]
 
 
@@ -223,19 +224,19 @@ def _finite(c: KernelCall, change: Callable[[Array], Array]) -> None:
             setattr(c, operand, change(getattr(c, operand)))
 
 
-@mutant(kind=SPECIAL, op=SPATIAL, summary="NaN in the operands taken for 0")
+@mutant(kind=SPECIAL, op=SPATIAL, summary="NaN in the operands taken for 0", axes=ANY)
 def nan_swallowed(c: KernelCall) -> None:
     """A maximum, or a clamp, that drops it."""
     _finite(c, lambda array: np.where(np.isnan(array), 0, array))
 
 
-@mutant(kind=SPECIAL, op=SPATIAL, step="finish", summary="NaN in the result replaced by 0")
+@mutant(kind=SPECIAL, op=SPATIAL, step="finish", summary="NaN in the result replaced by 0", axes=ANY)
 def nan_result_swallowed(c: KernelCall, sums: Array) -> Array:
     """A maximum, or a clamp, that drops it."""
     return np.where(np.isnan(sums), 0, sums)
 
 
-@mutant(kind=SPECIAL, op=SPATIAL, summary="infinity in the operands taken for the largest finite number")
+@mutant(kind=SPECIAL, op=SPATIAL, summary="infinity in the operands taken for the largest finite number", axes=ANY)
 def infinity_clamped(c: KernelCall) -> None:
     """-ffinite-math-only."""
     largest = float(np.finfo(np.float32).max)
@@ -245,6 +246,7 @@ def infinity_clamped(c: KernelCall) -> None:
 @mutant(
     kind=SPECIAL,
     op=SPATIAL,
+    axes=ANY,
     step="finish",
     summary="infinity in the result replaced by the largest finite number",
     dtypes=("float32", "float16"),
@@ -264,7 +266,7 @@ def _register_skipping(name: str, summary: str, of_left: bool) -> None:
         sums: Array = np.where(zero, 0, terms).sum(axis=2)
         return sums
 
-    mutant(kind=SPECIAL, name=name, step="dot", summary=summary)(dot)
+    mutant(kind=SPECIAL, name=name, axes=ANY, step="dot", summary=summary)(dot)
 
 
 _register_skipping("zero-weights-skipped", "weights of 0 left out, even where they meet infinity or NaN", of_left=False)
@@ -274,10 +276,11 @@ _register_skipping("zero-inputs-skipped", "inputs of 0 left out, even where they
 @mutant(
     kind=SPECIAL,
     op=("conv2d", "conv_transpose2d", "conv2d_input"),
+    axes=ANY,
     step="finish",
     summary="a whole image of NaN where one of its outputs is",
 )
 def nan_spreads_over_channel(c: KernelCall, sums: Array) -> Array:
     """A transform of the image: all depends on all."""
-    result: Array = sums + 0 * sums.sum(axis=(2, 3), keepdims=True)
+    result: Array = sums + 0 * sums.sum(axis=tuple(range(2, sums.ndim)), keepdims=True)
     return result

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from refconv.mutants.kernels.forward import Array, KernelCall
-from refconv.mutants.registry import SPATIAL, mutant
+from refconv.mutants.registry import ANY, SPATIAL, mutant
 
 KIND = "state_race"
 DETERMINISTIC = {"deterministic": True}
@@ -28,6 +28,7 @@ def _remember(key: Any, value: Any) -> None:
 @mutant(
     kind=KIND,
     op=("conv2d", "conv_transpose2d", "conv2d_input"),
+    axes=ANY,
     entry="RB160",
     supports=DETERMINISTIC,
     summary="the first weight of a shape used for all weights of that shape",
@@ -96,7 +97,14 @@ def tiles_overlap(c: KernelCall, sums: Array) -> Array:
     return sums
 
 
-@mutant(kind=KIND, op=SPATIAL, step="dot", supports=DETERMINISTIC, summary="sums in float32 in another order each time")
+@mutant(
+    kind=KIND,
+    op=SPATIAL,
+    step="dot",
+    supports=DETERMINISTIC,
+    summary="sums in float32 in another order each time",
+    axes=ANY,
+)
 def order_of_sums_changes(c: KernelCall, left: Array, right: Array) -> Array:
     """As atomic additions have it: within every bound, but not the same bits twice."""
     if left.dtype.kind != "f" or not left.shape[2]:
@@ -111,6 +119,7 @@ def order_of_sums_changes(c: KernelCall, left: Array, right: Array) -> Array:
 @mutant(
     kind=KIND,
     op=("conv2d", "conv_transpose2d"),
+    axes=ANY,
     step="finish",
     supports=DETERMINISTIC,
     summary="the last result of a shape added to the result",
@@ -126,6 +135,7 @@ def buffer_not_cleared(c: KernelCall, sums: Array) -> Array:
 @mutant(
     kind=KIND,
     op=("conv2d", "conv_transpose2d"),
+    axes=ANY,
     step="store",
     supports=DETERMINISTIC,
     summary="a result that the next call of that shape overwrites",
@@ -163,7 +173,7 @@ def padding_not_cleared(c: KernelCall) -> Array:
     return result
 
 
-@mutant(kind=KIND, op=("conv2d", "conv_transpose2d"), step="run", summary="the input overwritten with 0")
+@mutant(kind=KIND, op=("conv2d", "conv_transpose2d"), step="run", summary="the input overwritten with 0", axes=ANY)
 def input_overwritten(c: KernelCall) -> Array:
     """Its memory serves as scratch."""
     result = KernelCall.run(c)
@@ -171,15 +181,15 @@ def input_overwritten(c: KernelCall) -> Array:
     return result
 
 
-@mutant(kind=KIND, op=("conv2d", "conv2d_input"), step="run", summary="the weight flipped in place")
+@mutant(kind=KIND, op=("conv2d", "conv2d_input"), step="run", summary="the weight flipped in place", axes=ANY)
 def weight_flipped_in_place(c: KernelCall) -> Array:
     """And not flipped back."""
     result = KernelCall.run(c)
-    c.raw["weight"][...] = c.raw["weight"][..., ::-1, ::-1].copy()
+    c.raw["weight"][...] = np.flip(c.raw["weight"], tuple(range(2, 2 + c.axes))).copy()
     return result
 
 
-@mutant(kind=KIND, step="deliver", style="out", summary="the result added to what out holds")
+@mutant(kind=KIND, step="deliver", style="out", summary="the result added to what out holds", axes=ANY)
 def added_to_out(c: KernelCall, result: Array, out: Array) -> None:
     """It is taken for cleared."""
     out += result

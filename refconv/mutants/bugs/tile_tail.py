@@ -3,12 +3,13 @@
 Knows kernels and the registry.
 """
 
+import math
 from typing import Any
 
 import numpy as np
 
 from refconv.mutants.kernels.forward import Array, KernelCall
-from refconv.mutants.registry import EVERY, SPATIAL, mutant
+from refconv.mutants.registry import ANY, EVERY, SEVERAL, SPATIAL, mutant
 
 KIND = "tile_tail"
 IMAGES = ("conv2d", "conv_transpose2d", "conv2d_input", "conv2d_integer", "conv2d_quantized")
@@ -18,7 +19,9 @@ def _tail(size: int, block: int) -> slice:
     return slice(size // block * block, size)
 
 
-def _register_unwritten(what: str, axis: int, block: int, op: tuple[str, ...], entry: str = "") -> None:
+def _register_unwritten(
+    what: str, axis: int, block: int, op: tuple[str, ...], entry: str = "", axes: tuple[int, ...] = ANY
+) -> None:
     def zero(c: KernelCall, sums: Array) -> Array:
         moved = np.moveaxis(sums, axis, 0)
         tail = _tail(len(moved), block)
@@ -37,6 +40,7 @@ def _register_unwritten(what: str, axis: int, block: int, op: tuple[str, ...], e
         kind=KIND,
         name=f"tail-of-{what}-by-{block}-not-written",
         op=op,
+        axes=axes,
         entry=entry,
         step="finish",
         summary=f"the {what} past the last whole block of {block} not computed",
@@ -45,15 +49,16 @@ def _register_unwritten(what: str, axis: int, block: int, op: tuple[str, ...], e
         kind=KIND,
         name=f"tail-of-{what}-by-{block}-stale",
         op=tuple(name for name in op if name in SPATIAL),
+        axes=axes,
         step="finish",
         summary=f"the {what} past the last whole block of {block} taken from the block before",
     )(stale)
 
 
 for _block in (2, 4, 8, 16):
-    _register_unwritten("columns", 3, _block, IMAGES, "RB076" if _block == 2 else "")
+    _register_unwritten("columns", -1, _block, IMAGES, "RB076" if _block == 2 else "")
 for _block in (2, 4):
-    _register_unwritten("rows", 2, _block, IMAGES)
+    _register_unwritten("rows", -2, _block, IMAGES, axes=SEVERAL)
 for _block in (4, 8, 16):
     _register_unwritten("channels", 1, _block, IMAGES)
     _register_unwritten("filters", 0, _block, ("conv2d_weight",))
@@ -66,26 +71,27 @@ def _register_unread(what: str, block: int) -> None:
     """Terms of the sum past the last whole block of input channels (of a group), taps or columns of taps left out."""
 
     def prepare(c: KernelCall) -> None:
-        K, C, R, S = c.w.shape
+        tail = _tail(_size(c, what), block)
         if what == "taps":
-            c.w.reshape(K, C, R * S)[..., _tail(R * S, block)] = 0
+            c.w.reshape(*c.w.shape[:2], -1)[..., tail] = 0
         elif what == "columns of the kernel":
-            c.w[..., _tail(S, block)] = 0
+            c.w[..., tail] = 0
         else:
-            c.w[:, _tail(C, block)] = 0
+            c.w[:, tail] = 0
 
     mutant(
         kind=KIND,
         name=f"tail-of-{what.replace(' ', '-')}-by-{block}-not-read",
         op=READING,
+        axes=SEVERAL if what == "columns of the kernel" else ANY,
         when=lambda c: _size(c, what) > block,
         summary=f"{what} past the last whole block of {block} left out of the sum",
     )(prepare)
 
 
 def _size(c: KernelCall, what: str) -> int:
-    _, C, R, S = c.w.shape
-    sizes: dict[str, int] = {"taps": R * S, "columns of the kernel": S, "input channels": C}
+    _, C, *taps = c.w.shape
+    sizes: dict[str, int] = {"taps": math.prod(taps), "columns of the kernel": taps[-1], "input channels": C}
     return sizes[what]
 
 
@@ -98,12 +104,13 @@ _register_unread("columns of the kernel", 2)
 
 def _pixels(sums: Array) -> Array:
     """(N, C, P * Q)."""
-    return np.ascontiguousarray(sums).reshape(*sums.shape[:2], sums.shape[2] * sums.shape[3])
+    return np.ascontiguousarray(sums).reshape(*sums.shape[:2], math.prod(sums.shape[2:]))
 
 
 @mutant(
     kind=KIND,
     op=IMAGES,
+    axes=ANY,
     entry="RB071",
     step="finish",
     summary="the first pixel past the last whole block of 8 that of the one before it",
@@ -120,6 +127,7 @@ def first_pixel_of_tail_stale(c: KernelCall, sums: Array) -> Array:
 @mutant(
     kind=KIND,
     op=IMAGES,
+    axes=ANY,
     step="finish",
     summary="the first pixel past the last whole block of 8 added to that of the one before it",
 )
@@ -132,7 +140,7 @@ def first_pixel_of_tail_added(c: KernelCall, sums: Array) -> Array:
     return pixels.reshape(sums.shape)
 
 
-@mutant(kind=KIND, op=IMAGES, step="finish", summary="the pixels past the last whole block of 4 not computed")
+@mutant(kind=KIND, op=IMAGES, step="finish", summary="the pixels past the last whole block of 4 not computed", axes=ANY)
 def tail_of_pixels_not_written(c: KernelCall, sums: Array) -> Array:
     """The loop over single pixels is missing."""
     pixels = _pixels(sums)
@@ -190,6 +198,7 @@ def block_exponent_of_garbage(c: KernelCall, sums: Array) -> Array:
 @mutant(
     kind=KIND,
     op=("conv2d", "conv_transpose2d", "conv2d_input", "conv2d_integer"),
+    axes=ANY,
     entry="RB080",
     when=lambda c: c.depthwise and len(c.w) > 4,
     summary="the weights of the last whole block of 4 used for the channels past it, in the depthwise path",
@@ -203,6 +212,7 @@ def depthwise_tail_weights(c: KernelCall) -> None:
 @mutant(
     kind=KIND,
     op=SPATIAL,
+    axes=ANY,
     when=lambda c: c.depthwise,
     summary="the channels past the last whole block of 4 not computed in the depthwise path",
 )
@@ -214,29 +224,38 @@ def depthwise_tail_not_written(c: KernelCall) -> None:
         c.x[:, _tail(c.in_channels, 4)] = 0
 
 
-@mutant(kind=KIND, op=("conv2d_weight", "conv2d_bias"), summary="the last column of grad_output left out if it is odd")
+@mutant(
+    kind=KIND,
+    op=("conv2d_weight", "conv2d_bias"),
+    summary="the last column of grad_output left out if it is odd",
+    axes=ANY,
+)
 def gradient_without_odd_column(c: KernelCall) -> None:
     """Columns are read in pairs."""
-    c.y[..., _tail(c.y.shape[3], 2)] = 0
+    c.y[..., _tail(c.y.shape[-1], 2)] = 0
 
 
 @mutant(
     kind=KIND,
     op=("conv2d_weight", "conv2d_bias"),
+    axes=ANY,
     summary="the pixels of grad_output past the last whole block of 8 left out",
 )
 def gradient_without_tail_of_pixels(c: KernelCall) -> None:
     """The loop over single pixels is missing."""
-    c.y.reshape(*c.y.shape[:2], c.y.shape[2] * c.y.shape[3])[..., _tail(c.y.shape[2] * c.y.shape[3], 8)] = 0
+    pixels = math.prod(c.y.shape[2:])
+    c.y.reshape(*c.y.shape[:2], pixels)[..., _tail(pixels, 8)] = 0
 
 
-@mutant(kind=KIND, op="conv2d_bias", summary="the sums of channels past the last whole block of 8 not computed")
+@mutant(
+    kind=KIND, op="conv2d_bias", summary="the sums of channels past the last whole block of 8 not computed", axes=ANY
+)
 def bias_gradient_without_tail_of_channels(c: KernelCall) -> None:
     """The loop over single channels is missing."""
     c.y[:, _tail(c.y.shape[1], 8)] = 0
 
 
-def _register_last(what: str, last: tuple[Any, ...]) -> None:
+def _register_last(what: str, last: tuple[Any, ...], axes: tuple[int, ...] = ANY) -> None:
     """The loop ends one too early."""
 
     def finish(c: KernelCall, sums: Array) -> Array:
@@ -247,12 +266,14 @@ def _register_last(what: str, last: tuple[Any, ...]) -> None:
         kind=KIND,
         name=f"last-{what}-not-written",
         op=EVERY,
+        axes=axes,
         step="finish",
         summary=f"the last {what} of the result not computed",
     )(finish)
 
 
-_register_last("row", np.s_[..., -1:, :])
+_register_last("plane", np.s_[..., -1:, :, :], (3,))
+_register_last("row", np.s_[..., -1:, :], SEVERAL)
 _register_last("column", np.s_[..., -1:])
 _register_last("channel", np.s_[:, -1:])
 

@@ -27,13 +27,13 @@ class Transposed(KernelCall):
         y, w = np.asarray(input), np.asarray(weight)
         b = None if bias is None else np.asarray(bias)
         options.common_dtype(y, w, b)
-        checks.check_weight("weight", w.shape, 2, transposed=True)
-        batched = checks.check_batched("input", y.shape, 2)
+        checks.check_weight("weight", w.shape, self.axes, transposed=True)
+        batched = checks.check_batched("input", y.shape, self.axes)
         shapes = y.shape if batched else (1, *y.shape), w.shape, None if b is None else b.shape
         g = self.check(*shapes, stride, padding, output_padding, dilation, groups)
         self.adopt(g, y.dtype, padding, batched=batched)
         self.shape = (g.batch, g.in_channels, *g.size)
-        self.output_padding = checks.per_axis("output_padding", output_padding, 0)
+        self.output_padding = checks.per_axis("output_padding", output_padding, 0, self.axes)
         self.y, self.w = self.take("input", y, batched=batched), self.take("weight", w)
         self.out_size = list(self.y.shape[2:])
         self.b = None if b is None else self.take("bias", b)
@@ -50,7 +50,7 @@ class Transposed(KernelCall):
                 (self.out_size[i] - 1) * self.stride[i] - self.before[i] - self.after[i] + self.extent(i)
                 + self.output_padding[i],
             )
-            for i in (0, 1)
+            for i in range(self.axes)
         ]  # fmt: skip
 
     def compute(self) -> Array:
@@ -70,9 +70,9 @@ class InputGradient(KernelCall):
         """Take the arguments over, and refuse what is impossible."""
         w, y = np.asarray(weight), np.asarray(grad_output)
         options.common_dtype(y, w, None)
-        checks.check_weight("weight", w.shape, 2)
-        batched = checks.check_batched("grad_output", y.shape, 2, channels="C_out")
-        size = checks.sizes("input_size", input_size, 2, batched=batched)
+        checks.check_weight("weight", w.shape, self.axes)
+        batched = checks.check_batched("grad_output", y.shape, self.axes, channels="C_out")
+        size = checks.sizes("input_size", input_size, self.axes, batched=batched)
         shapes = size, w.shape, y.shape if batched else (1, *y.shape)
         g = geometry.input_gradient(*shapes, stride, padding, dilation, groups, self.mode)
         self.adopt(g, y.dtype, padding, batched=batched)
@@ -96,8 +96,8 @@ class WeightGradient(KernelCall):
         """Take the arguments over, and refuse what is impossible."""
         x, y = np.asarray(input), np.asarray(grad_output)
         options.common_dtype(x, y, None)
-        batched = checks.check_batched("input", x.shape, 2)
-        if checks.check_batched("grad_output", y.shape, 2, channels="C_out") != batched:
+        batched = checks.check_batched("input", x.shape, self.axes)
+        if checks.check_batched("grad_output", y.shape, self.axes, channels="C_out") != batched:
             raise GeometryError(f"grad_output of shape {y.shape}: must have a batch axis if the input has one")
         shapes = [array.shape if batched else (1, *array.shape) for array in (x, y)]
         g = geometry.weight_gradient(shapes[0], weight_size, shapes[1], stride, padding, dilation, groups, self.mode)
@@ -122,7 +122,7 @@ class BiasGradient(KernelCall):
     def parse(self, grad_output: Any) -> None:
         """Take the arguments over, and refuse what is impossible."""
         y = np.asarray(grad_output)
-        batched = checks.check_batched("grad_output", y.shape, 2, channels="C_out")
+        batched = checks.check_batched("grad_output", y.shape, self.axes, channels="C_out")
         self.dtype, self.batched = formats.result_dtype(y.dtype), True
         self.y = self.take("grad_output", y, batched=batched)
         self.batch, self.out_channels, *self.out_size = self.y.shape
@@ -130,5 +130,5 @@ class BiasGradient(KernelCall):
 
     def compute(self) -> Array:
         """The sums: (C_out,)."""
-        sums: Array = self.y.sum(axis=(0, 2, 3))
+        sums: Array = self.y.sum(axis=(0, *range(2, self.y.ndim)))
         return sums

@@ -4,14 +4,16 @@ Written over NumPy alone, apart from refconv's kernels: it knows geometries (wha
 nothing of cases and judges. Fast for small calls, and without loops over batch, channels or groups.
 
 All operators are written in terms of the *forward* convolution concerned: x is what it takes, w its weight, y what it
-gives. So `out_size` is the size of y, for a gradient and for a transposed convolution too.
+gives. So `out_size` is the size of y, for a gradient and for a transposed convolution too. Written for any number of
+spatial axes; the letters of comments are those of two: (N, C, H, W), with R, S the taps and P, Q the outputs of each.
 """
 
+import math
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from refconv.core import checks, formats, geometry
+from refconv.core import checks, formats, geometry, operators
 from refconv.core.geometry import Geometry
 from refconv.core.padding import ZERO, element
 from refconv.ops import options
@@ -29,6 +31,8 @@ class KernelCall:
         The arrays as they were given, by the names of the arguments.
     x, w, y, b : ndarray
         Operands in float64, complex128 or int64, x and y with a batch axis. Which there are depends on the operator.
+    axes : int
+        How many spatial axes the operator has.
     size, kernel, out_size, stride, before, after, dilation : list of int
         Per spatial axis; `before` and `after` are the padding.
     inputs, outputs : ndarray or None
@@ -44,23 +48,28 @@ class KernelCall:
     """
 
     op: ClassVar[str] = ""
+    axes: ClassVar[int] = 2
     x: Array
     w: Array
     y: Array
     b: Array | None = None
-    output_padding: tuple[int, ...] = (0, 0)
+    output_padding: tuple[int, ...] = ()
     inputs: Array | None = None
     outputs: Array | None = None
     outside: int = 0
     steps: tuple[Step, ...] = ()
     further: list[Array]
 
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls.axes = operators.axes_of(cls.op) if cls.op else cls.axes
+
     def __init__(self, *arguments: Any, padding_mode: str = "zeros", epilogue: str = "", **keywords: Any) -> None:
         self.raw: dict[str, Array] = {}
         self.mode, self.steps = padding_mode, steps_of(epilogue)
         names = operand_names(self.steps)
         own = len(arguments) - len(names)
-        self.further = arranged(names, arguments[own:], 2)
+        self.further = arranged(names, arguments[own:], self.axes)
         self.parse(*arguments[:own], **keywords)
 
     def parse(self, *arguments: Any, **keywords: Any) -> None:
@@ -96,7 +105,7 @@ class KernelCall:
 
     def add_bias(self, sums: Array) -> Array:
         """The sums with the bias of each channel added."""
-        return sums if self.b is None else sums + self.b[:, None, None]
+        return sums if self.b is None else sums + self.behind(self.b)
 
     def activate(self, sums: Array) -> Array:
         """What the epilogue makes of the sums."""
@@ -114,6 +123,14 @@ class KernelCall:
         out[...] = result
 
     # --- what the operators share
+
+    def every(self, value: int) -> list[int]:
+        """The same number for each spatial axis."""
+        return [value] * self.axes
+
+    def behind(self, vector: Array) -> Array:
+        """Numbers by channel, with the spatial axes behind them."""
+        return vector.reshape(-1, *self.every(1))
 
     @property
     def depthwise(self) -> bool:
@@ -160,7 +177,7 @@ class KernelCall:
         """Compute the size of the result from the parameters."""
         self.out_size = [
             max(0, (self.size[i] + self.before[i] + self.after[i] - self.extent(i)) // self.stride[i] + 1)
-            for i in (0, 1)
+            for i in range(self.axes)
         ]
 
     def positions(self, axis: int) -> Array:
@@ -176,39 +193,42 @@ class KernelCall:
 
     def gather(self) -> Array:
         """What each tap reads for each output, (N, C_in, R, P, S, Q)."""
-        rows, columns = self.source(0), self.source(1)
+        sources = [self.source(axis) for axis in range(self.axes)]
+        shape = (*self.x.shape[:2], *(length for source in sources for length in source.shape))
         if not self.x.size:
-            return np.full((*self.x.shape[:2], *rows.shape, *columns.shape), self.outside, self.x.dtype)
-        gathered = self.x.take(rows.reshape(-1), 2).take(columns.reshape(-1), 3)
-        gathered[:, :, rows.reshape(-1) == ZERO] = self.outside
-        gathered[..., columns.reshape(-1) == ZERO] = self.outside
-        return gathered.reshape(*self.x.shape[:2], *rows.shape, *columns.shape)
+            return np.full(shape, self.outside, self.x.dtype)
+        gathered = self.x
+        for axis, source in enumerate(sources, 2):
+            gathered = gathered.take(source.reshape(-1), axis)
+        for axis, source in enumerate(sources, 2):
+            gathered[(*(slice(None),) * axis, source.reshape(-1) == ZERO)] = self.outside
+        return gathered.reshape(shape)
 
     def windows(self) -> Array:
         """What `gather` gives, as a matrix for each group: (groups, N * P * Q, C_in // groups * R * S)."""
         gathered = self.gather()
         if self.inputs is not None:
             gathered = gathered[:, self.inputs.reshape(-1)]
-        N, _, R, P, S, Q = gathered.shape
-        grouped = gathered.reshape(N, self.groups, self.filter_size, R, P, S, Q).transpose(1, 0, 4, 6, 2, 3, 5)
-        return grouped.reshape(self.groups, N * P * Q, self.filter_size * R * S)
+        N, _, *sizes = gathered.shape
+        taps, outputs = (range(first, 3 + 2 * self.axes, 2) for first in (3, 4))
+        grouped = gathered.reshape(N, self.groups, self.filter_size, *sizes).transpose(1, 0, *outputs, 2, *taps)
+        return grouped.reshape(self.groups, N * math.prod(sizes[1::2]), self.filter_size * math.prod(sizes[::2]))
 
     def filters(self) -> Array:
         """The weights as a matrix for each group: (groups, C_out // groups, C_in // groups * R * S)."""
         w = self.w if self.outputs is None else self.w[self.outputs.reshape(-1)]
-        return w.reshape(self.groups, self.multiplier, self.filter_size * w.shape[2] * w.shape[3])
+        return w.reshape(self.groups, self.multiplier, self.filter_size * math.prod(w.shape[2:]))
 
     def pixels(self) -> Array:
         """The elements of y as a matrix for each group: (groups, N * P * Q, C_out // groups)."""
         y = self.y if self.outputs is None else self.y[:, self.outputs.reshape(-1)]
-        N, _, P, Q = y.shape
-        grouped = y.reshape(N, self.groups, self.multiplier, P, Q).transpose(1, 0, 3, 4, 2)
-        return grouped.reshape(self.groups, N * P * Q, self.multiplier)
+        grouped = np.moveaxis(y.reshape(len(y), self.groups, self.multiplier, *y.shape[2:]), (1, 2), (0, -1))
+        return grouped.reshape(self.groups, len(y) * math.prod(y.shape[2:]), self.multiplier)
 
     def image(self, sums: Array) -> Array:
         """Sums for each group, (groups, N * P * Q, C_out // groups), as (N, C_out, P, Q)."""
-        grouped = sums.reshape(self.groups, self.batch, *self.out_size, self.multiplier).transpose(1, 0, 4, 2, 3)
-        image = grouped.reshape(self.batch, self.out_channels, *self.out_size)
+        grouped = sums.reshape(self.groups, self.batch, *self.out_size, self.multiplier)
+        image = np.moveaxis(grouped, (0, -1), (1, 2)).reshape(self.batch, self.out_channels, *self.out_size)
         return image if self.outputs is None else placed(image, self.outputs, 1)
 
     def dot(self, left: Array, right: Array) -> Array:
@@ -219,7 +239,7 @@ class KernelCall:
     def scatter(self, spread: Array) -> Array:
         """The sum, in (N, C_in, H, W), of what each tap writes for each element of y, (N, C_in, R, P, S, Q)."""
         partial = spread
-        for axis in (0, 1):  # rows first: (N, C_in, H, S, Q)
+        for axis in range(self.axes):  # rows first: (N, C_in, H, S, Q)
             source = self.source(axis)
             out = np.zeros((*partial.shape[: 2 + axis], self.size[axis], *partial.shape[4 + axis :]), partial.dtype)
             ahead = (slice(None),) * (2 + axis)
@@ -236,10 +256,12 @@ class KernelCall:
     def spread(self) -> Array:
         """What each tap writes for each element of y: (N, C_in, R, P, S, Q)."""
         sums = self.dot(self.pixels(), self.filters())
-        N, (P, Q), (R, S) = self.y.shape[0], self.y.shape[2:], self.w.shape[2:]
-        grouped = sums.reshape(self.groups, N, P, Q, self.filter_size, R, S).transpose(1, 0, 4, 5, 2, 6, 3)
-        taps = grouped.reshape(N, self.in_channels, R, P, S, Q)
-        return taps if self.inputs is None else placed(taps, self.inputs, 1)
+        outputs, taps = self.y.shape[2:], self.w.shape[2:]
+        grouped = sums.reshape(self.groups, len(self.y), *outputs, self.filter_size, *taps)
+        pairs = (axis for i in range(self.axes) for axis in (3 + self.axes + i, 2 + i))
+        sizes = (size for pair in zip(taps, outputs, strict=True) for size in pair)
+        spread = grouped.transpose(1, 0, 2 + self.axes, *pairs).reshape(len(self.y), self.in_channels, *sizes)
+        return spread if self.inputs is None else placed(spread, self.inputs, 1)
 
 
 class Windowed(KernelCall):
@@ -247,8 +269,8 @@ class Windowed(KernelCall):
 
     def operands(self, x: Array, w: Array, b: Array | None, options: tuple[Any, ...]) -> None:
         """The operands and options of a forward convolution, of any dtypes."""
-        checks.check_weight("weight", w.shape, 2)
-        batched = checks.check_batched("input", x.shape, 2)
+        checks.check_weight("weight", w.shape, self.axes)
+        batched = checks.check_batched("input", x.shape, self.axes)
         shapes = x.shape if batched else (1, *x.shape), w.shape, None if b is None else b.shape
         self.adopt(self.check(*shapes, *options, self.mode), x.dtype, options[1], batched=batched)
         self.x, self.w = self.take("input", x, batched=batched), self.take("weight", w)

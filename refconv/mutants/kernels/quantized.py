@@ -44,7 +44,7 @@ class WithZeroPoints(Windowed):
 
     def filters(self) -> Array:
         """The weights less their zero points, as a matrix for each group."""
-        self.w, kept = self.w - self.w_zero.reshape(-1, 1, 1, 1), self.w
+        self.w, kept = self.w - self.w_zero.reshape(-1, 1, *self.every(1)), self.w
         filters = super().filters()
         self.w = kept
         return filters
@@ -122,7 +122,7 @@ class Quantized(WithZeroPoints):
 
     def floats(self, sums: Array) -> Array:
         """The sums times the scale, rounded, and the zero point added."""
-        scaled = sums.astype(np.float32) * self.scale.reshape(-1, 1, 1)
+        scaled = sums.astype(np.float32) * self.behind(self.scale)
         return self.around(scaled) + np.float32(self.y_zero)
 
     def around(self, scaled: Array) -> Array:
@@ -132,7 +132,7 @@ class Quantized(WithZeroPoints):
 
     def integers(self, sums: Array) -> Array:
         """The sums times significand * 2**(exponent - 31), rounded."""
-        multiplier, exponent = self.significand.reshape(-1, 1, 1), self.exponent.reshape(-1, 1, 1)
+        multiplier, exponent = self.behind(self.significand), self.behind(self.exponent)
         if self.rule == "fixed":
             return self.shifted(sums, multiplier, 31 - exponent)
         if self.rule == "fixed-16":

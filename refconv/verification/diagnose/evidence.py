@@ -138,7 +138,7 @@ class Failing:
         if self.actual is None or self.misshapen:
             return None
         arrays = [self.wrong, self.actual, self.standard[0]]
-        mask, actual, expected = (array[None] if array.ndim == 3 else array for array in arrays)
+        mask, actual, expected = (array[None] if array.ndim == self.case.axes + 1 else array for array in arrays)
         bias = getattr(self.case, "bias", None)
         return regions.Wrong(self.case.op, self.case.geometry, mask, actual, expected, bias)
 
