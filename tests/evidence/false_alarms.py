@@ -82,8 +82,10 @@ def torch_conv2d(*arguments):
 
 torch_conv2d.supports = all_finite
 
-# Without what findings/in-words.md has: of torch no views, compiled no groups and dilations; of JAX no large cases.
+# Without what findings/in-words.md has: of torch no views, compiled no groups and dilations, of conv3d's weight
+# gradient no deep kernels; of JAX no large cases.
 TORCH = {"views": False}
+SHALLOW = {"kernel_d": [1, 2, 3]}
 JAX = {"large": False}
 SOME = {"empty_batch": False}  # the emulations do not care for it
 CONTIGUOUS = {"views": False}
@@ -192,7 +194,11 @@ CANDIDATES |= {
 }  # fmt: skip
 COMPILED = TORCH | SOME | {"groups": 1, "dilation": 1, "large": False}
 CANDIDATES |= {
-    f"torch {op}": (function, "float32", {"op": op, "arrays": "torch", "supports": TORCH | SOME})
+    f"torch {op}": (
+        function,
+        "float32",
+        {"op": op, "arrays": "torch", "supports": TORCH | SOME | (SHALLOW if op.endswith("3d_weight") else {})},
+    )
     for op, function in torch_family()
 }
 CANDIDATES |= {
