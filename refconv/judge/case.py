@@ -26,7 +26,7 @@ from refconv.judge.case_code import ARRAYS
 from refconv.judge.comparison import Comparison, compare, mismatch, misshapen
 from refconv.judge.epilogue.of_reference import alternatives
 from refconv.judge.reference import Reference
-from refconv.judge.standard import either, errors
+from refconv.judge.standard import Standard, either, errors
 from refconv.ops.epilogue import operand_names, steps_of
 from refconv.ops.family import OPERATORS
 
@@ -323,7 +323,7 @@ class Case(Reference):
             # A copy, for an array that is written to meanwhile would be judged in parts.
             output = np.array(self._usual(to_numpy("actual", actual)), order="C")
         except TypeError as error:
-            return mismatch(np.empty(0), self.unwritten, str(error), str(self))
+            return mismatch(np.empty(0), self.unwritten, str(error), self.__str__)
         if sample is not None and kind_of(self.op) != CONV:
             raise GeometryError(f"sample={sample}: must not be given for {self.op}")
         if sample is not None and self.overflow != "raise":  # checksums add the outputs
@@ -342,8 +342,8 @@ class Case(Reference):
 
     def _compare(self, actual: np.ndarray, model: ErrorModel | None, *, strict: bool) -> Comparison:
         """Judge all elements one by one, then all together."""
-        standard, description = self.standard(model), str(self)
-        unlike = misshapen(actual, standard.expected, description)
+        standard = self.standard(model)
+        unlike = misshapen(actual, standard.expected, self.__str__)
         if unlike:
             return unlike
         skips = model is not None and not strict and padded_taps.matters(self.call, self._second)
@@ -353,19 +353,32 @@ class Case(Reference):
                 standard = either(actual, standard, other)
         elif model is not None and skips:
             standard = either(actual, standard, self._skipping(standard, model))
-        comparison = compare(actual, standard, description)
-        if comparison.worst is None:
+        comparison = compare(actual, standard, self.__str__)
+        worst = comparison.worst
+        if worst is None:
             return comparison
         if kind_of(self.op) == CONV:
-            comparison = replace(comparison, receptive_field=receptive_field(self.geometry, comparison.worst))
-        if model is None or not self.random:
+            later = {**comparison.later, "receptive_field": lambda: receptive_field(self.geometry, worst)}
+            comparison = replace(comparison, later=later)
+        if model is None:
             return comparison
+        return self._with_statistics(comparison, standard, model)
+
+    def _with_statistics(self, comparison: Comparison, standard: Standard, model: ErrorModel) -> Comparison:
+        """The comparison with statistics of all errors together, which random operands have."""
+        actual = comparison.actual
         difference, out = errors(actual, standard), formats.part(actual.dtype)
         if self._fused is not None:
             unchanged = self._fused.unchanged(model, self.sums) & np.isfinite(difference)
             difference = np.where(unchanged, actual.astype(np.float64) - self.sums.value, np.nan)
-        statistics = error_statistics.statistics(difference, self.sums, model, out, random_signs=self.random_signs)
-        return comparison.with_statistics(statistics)
+
+        def statistics() -> tuple[error_statistics.Statistic, ...]:
+            if not self.random:
+                return ()
+            return error_statistics.statistics(difference, self.sums, model, out, random_signs=self.random_signs)
+
+        decide = not error_statistics.certainly_unsuspicious(difference, self.sums, model, out)
+        return comparison.with_statistics(statistics, decide=decide)
 
 
 def assert_close(actual: Any, case: Case, model: Model | None = None, **options: Any) -> None:

@@ -4,8 +4,8 @@ Here the verdict is given: by the errors one by one, and by statistics of all of
 largest admissible difference between them and statistics; not how any of them was computed.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -36,25 +36,10 @@ class Comparison:
         Why nothing could be compared (shape, dtype), or what else is wrong; else empty.
     n_wrong : int
         Number of elements outside their bound.
-    n_free : int
-        Number of elements that could not be judged, for a sum in some order may overflow there.
-    vacuous : bool
-        Whether the bound could not have told the expected output from zeros, or from one without a tap.
     worst : tuple of int or None
         Index of the element with the largest error in units of its bound.
-    receptive_field : ReceptiveField or None
-        What that element depends on.
     max_bound_ratio : float
         Its error, in units of its bound; above 1 is wrong. Of a complex element the worse part's.
-    max_ulp, median_ulp : int
-        Largest and typical distance from the expected value in units in the last place (float outputs; inf and NaN
-        left out).
-    bias, spread : float
-        Mean and root mean square of actual - exact, in units of u S: the unit roundoff of the accumulator times the sum
-        of the terms' absolute values.
-    statistics : tuple of Statistic
-        Of all errors together: the largest, their mean, their mean away from zero and their mean square, with the
-        limits that a sound implementation keeps. Empty where nothing can be concluded from them.
     actual, expected, ratio : ndarray
         The arrays, and the errors in units of their bounds.
     """
@@ -62,24 +47,86 @@ class Comparison:
     verdict: str
     problem: str = ""
     n_wrong: int
-    n_free: int = 0
-    vacuous: bool = False
     worst: tuple[int, ...] | None = None
-    receptive_field: ReceptiveField | None = None
     max_bound_ratio: float = np.inf
-    max_ulp: int = 0
-    median_ulp: int = 0
-    bias: float = 0.0
-    spread: float = 0.0
-    statistics: tuple[Statistic, ...] = ()
     actual: np.ndarray
     expected: np.ndarray
     ratio: np.ndarray
-    description: str = ""
     model: str = ""
     allow_suspicious: bool = False
     notes: tuple[str, ...] = ()
     diagnose: Callable[[], Any] | None = None
+    later: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+
+    # What the verdict does not depend on is computed when it is first read: for a small case it takes longer than all
+    # the rest.
+
+    @cached_property
+    def description(self) -> str:
+        """What was computed."""
+        return str(self._later("description", ""))
+
+    @cached_property
+    def n_free(self) -> int:
+        """Number of elements that could not be judged, for a sum in some order may overflow there."""
+        return int(self._later("n_free", 0))
+
+    @cached_property
+    def vacuous(self) -> bool:
+        """Whether the bound could not have told the expected output from zeros, or from one without a tap."""
+        return bool(self._later("vacuous", False))
+
+    @cached_property
+    def receptive_field(self) -> ReceptiveField | None:
+        """What the element `worst` depends on."""
+        found: ReceptiveField | None = self._later("receptive_field", None)
+        return found
+
+    @cached_property
+    def _distances(self) -> np.ndarray:
+        distances: np.ndarray = self._later("distances", np.empty(0, np.uint64))
+        return distances
+
+    @property
+    def max_ulp(self) -> int:
+        """Largest distance from the expected value in units in the last place (float outputs; not inf and NaN)."""
+        return int(self._distances.max(initial=0))
+
+    @property
+    def median_ulp(self) -> int:
+        """Typical distance."""
+        return int(np.median(self._distances)) if self._distances.size else 0
+
+    @cached_property
+    def _relative(self) -> np.ndarray:
+        relative: np.ndarray = self._later("relative_errors", np.empty(0))
+        return relative
+
+    @property
+    def bias(self) -> float:
+        """Mean of actual - exact, in units of u S: the accumulator's unit roundoff times the sum of the magnitudes."""
+        return float(self._relative.mean()) if self._relative.size else 0.0
+
+    @property
+    def spread(self) -> float:
+        """Root mean square of actual - exact, in the same units."""
+        return float(np.sqrt(np.square(self._relative).mean())) if self._relative.size else 0.0
+
+    @cached_property
+    def statistics(self) -> tuple[Statistic, ...]:
+        """Of all errors together: the largest, their mean, their mean away from zero and their mean square.
+
+        With the limits that a sound implementation keeps; empty where nothing can be concluded from them.
+        """
+        statistics: tuple[Statistic, ...] = self._later("statistics", ())
+        return statistics
+
+    def _later(self, name: str, usual: Any) -> Any:
+        compute = self.later.get(name)
+        if compute is None:
+            return usual
+        with np.errstate(all="ignore"):
+            return compute()
 
     @cached_property
     def diagnosis(self) -> Any:
@@ -114,12 +161,17 @@ class Comparison:
         """Whether the output may come from a sound implementation."""
         return self.verdict in ("identical", "within bound") or (self.verdict == SUSPICIOUS and self.allow_suspicious)
 
-    def with_statistics(self, statistics: tuple[Statistic, ...]) -> Self:
-        """The comparison with statistics of all errors together: suspicious if one of them is beyond its limit."""
-        verdict = self.verdict
-        if verdict == "within bound" and not all(statistic.ok for statistic in statistics):
-            verdict = SUSPICIOUS
-        return replace(self, statistics=statistics, verdict=verdict)
+    def with_statistics(self, statistics: Callable[[], tuple[Statistic, ...]], *, decide: bool = True) -> Self:
+        """The comparison with statistics of all errors together: suspicious if one of them is beyond its limit.
+
+        With `decide` false it is known already that none is: they are computed when they are read.
+        """
+        later = {**self.later, "statistics": statistics}
+        if self.verdict != "within bound" or not decide:
+            return replace(self, later=later)
+        computed = statistics()
+        verdict = self.verdict if all(statistic.ok for statistic in computed) else SUSPICIOUS
+        return replace(self, verdict=verdict, later=later | {"statistics": lambda: computed})
 
     def __str__(self) -> str:
         lines = [f"{self.verdict}: {self.description}" if self.description else self.verdict]
@@ -181,7 +233,7 @@ class Comparison:
         return figure(self.actual, self.expected, self.ratio, self.worst, title)
 
 
-def mismatch(actual: np.ndarray, expected: np.ndarray, problem: str, description: str = "") -> Comparison:
+def mismatch(actual: np.ndarray, expected: np.ndarray, problem: str, describe: Callable[[], str] = str) -> Comparison:
     """The verdict on an output that can't be compared element by element."""
     return Comparison(
         verdict="wrong",
@@ -190,20 +242,20 @@ def mismatch(actual: np.ndarray, expected: np.ndarray, problem: str, description
         actual=actual,
         expected=expected,
         ratio=np.empty(0),
-        description=description,
+        later={"description": describe},
     )
 
 
-def misshapen(actual: np.ndarray, expected: np.ndarray, description: str = "") -> Comparison | None:
+def misshapen(actual: np.ndarray, expected: np.ndarray, describe: Callable[[], str] = str) -> Comparison | None:
     """The verdict on an output of another shape or dtype, None if they are as expected."""
     for name in ("shape", "dtype"):
         value, required = getattr(actual, name), getattr(expected, name)
         if value != required:
-            return mismatch(actual, expected, f"{name} {value}: must be {required}", description)
+            return mismatch(actual, expected, f"{name} {value}: must be {required}", describe)
     return None
 
 
-def compare(actual: np.ndarray, standard: Standard, description: str = "") -> Comparison:
+def compare(actual: np.ndarray, standard: Standard, describe: Callable[[], str] = str) -> Comparison:
     """Judge an output element by element.
 
     Parameters
@@ -212,8 +264,8 @@ def compare(actual: np.ndarray, standard: Standard, description: str = "") -> Co
         The output, of the expected shape and dtype (see `misshapen`).
     standard
         What it is judged by.
-    description
-        What was computed, for the text.
+    describe
+        Says what was computed, for the text.
 
     Examples
     --------
@@ -233,22 +285,21 @@ def compare(actual: np.ndarray, standard: Standard, description: str = "") -> Co
     worst = None
     if actual.size and not identical:
         worst = tuple(map(int, np.unravel_index(np.argmax(ratio), ratio.shape)))
-    distances = ulps(actual, expected)
-    relative = relative_errors(errors(actual, standard), standard)
+    later: dict[str, Callable[[], Any]] = {
+        "description": describe,
+        "n_free": lambda: np.count_nonzero(worse_part(np.isposinf(parts(standard.bound)), actual)),
+        "vacuous": lambda: standard.vacuous,
+        "distances": lambda: ulps(actual, expected),
+        "relative_errors": lambda: relative_errors(errors(actual, standard), standard),
+    }
     return Comparison(
         verdict="wrong" if n_wrong else "identical" if identical else "within bound",
         n_wrong=n_wrong,
-        n_free=int(np.count_nonzero(worse_part(np.isposinf(parts(standard.bound)), actual))),
-        vacuous=standard.vacuous,
         worst=worst,
         max_bound_ratio=float(ratio.max(initial=0)),
-        max_ulp=int(distances.max(initial=0)),
-        median_ulp=int(np.median(distances)) if distances.size else 0,
-        bias=float(relative.mean()) if relative.size else 0.0,
-        spread=float(np.sqrt(np.square(relative).mean())) if relative.size else 0.0,
         actual=actual,
         expected=expected,
         ratio=ratio,
-        description=description,
         model=standard.model,
+        later=later,
     )

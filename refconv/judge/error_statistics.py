@@ -119,3 +119,35 @@ def statistics(
         Statistic("mean error away from zero", abs(float((relative * np.sign(value)).mean())), mean),
         Statistic("mean square of the errors", float(np.square(relative).mean()), few),
     )
+
+
+def certainly_unsuspicious(errors: np.ndarray, sums: Sums, model: ErrorModel, out: npt.DTypeLike) -> bool:
+    """Whether no statistic can be beyond its limit, by what takes little time; arguments as of `statistics`.
+
+    The terms' root mean square is not below S / sqrt(n), and there are no more independent errors than outputs: with
+    these in place of what they bound, statistics are no smaller and limits no larger.
+    """
+    n, u = sums.terms, formats.unit_roundoff(model.accumulator)
+    usable = np.isfinite(errors)
+    if not model.statistical or n * u > LARGEST_UNITS or not usable.any():
+        return True  # there are no statistics
+    if not usable.all() or model.unit != u or model.algorithm.operand_deviation:
+        return False
+    out = model.output.coarsest(out)
+    least = sums.absolute / math.sqrt(n)
+    value = np.abs(sums.value)
+    rounding = formats.unit_roundoff(out) * value + sums.value_error
+    underflow = n * formats.underflow_unit(model.accumulator) + formats.underflow_unit(out)
+    if not (underflow < NEGLIGIBLE * u * least).all():
+        return False  # which errors count would have to be found out
+    limit = min(n, PER_ELEMENT * math.sqrt(n) + 4) * model.unit * sums.absolute + rounding
+    magnitude = np.abs(errors)
+    if (magnitude > limit).any():
+        return False
+    relative = errors / np.hypot(math.sqrt(n / 3) * u * np.maximum(value, least), rounding / math.sqrt(3))
+    mean = SUM / math.sqrt(errors.size)
+    return bool(
+        abs(relative.mean()) <= mean
+        and abs((relative * np.sign(sums.value)).mean()) <= mean
+        and np.square(relative).mean() <= SQUARES * (1 + FEW_ELEMENTS / math.sqrt(errors.size))
+    )

@@ -36,7 +36,7 @@ def check(
     """
     if model is not None and model.unit == 0 and model != ErrorModel.exact():
         raise GeometryError(f"sample={sample}: under model={str(model)!r} an error depends on the whole image")
-    unlike = misshapen(actual, case.unwritten, str(case))
+    unlike = misshapen(actual, case.unwritten, case.__str__)
     if unlike:
         return unlike
     random = np.random.default_rng(seed)
@@ -69,19 +69,19 @@ def _one_by_one(
     outputs = actual[chosen].reshape(standard.expected.shape)
     if not strict and padded_taps.matters(case.call, case.weight):
         standard = either(outputs, standard, gathered(case, chosen, skip=True).standard(model))
-    comparison = compare(outputs, standard, str(case))
-    statistics: tuple[error_statistics.Statistic, ...] = ()
+    comparison = compare(outputs, standard, case.__str__)
     if model is not None and case.random:
-        out = formats.part(outputs.dtype)
-        difference = errors(outputs, standard)
-        statistics = error_statistics.statistics(difference, part.sums, model, out, random_signs=case.random_signs)
+        out, difference = formats.part(outputs.dtype), errors(outputs, standard)
+        found = error_statistics.statistics(difference, part.sums, model, out, random_signs=case.random_signs)
+        comparison = comparison.with_statistics(lambda: found)
     index = None
     if comparison.worst is not None:
         index = tuple(int(indices[comparison.worst[1]]) for indices in chosen)
+    field = None if index is None else receptive_field(case.geometry, index)
     return replace(
-        comparison.with_statistics(statistics),
+        comparison,
         worst=index,
-        receptive_field=None if index is None else receptive_field(case.geometry, index),
+        later={**comparison.later, "receptive_field": lambda: field},
         **{name: getattr(comparison, name).reshape(-1) for name in ("actual", "expected", "ratio")},
     )
 

@@ -32,14 +32,16 @@ def clear_caches():
 
 @contextmanager
 def changed(module, **values):
-    """A module with other values of its names, and no plans made with those before."""
-    kept = {name: getattr(module, name) for name in values}
+    """A module with other values of its names, no plans made with those before, and none of small problems' own."""
+    kept, of_small = {name: getattr(module, name) for name in values}, execute.small.run
     try:
+        execute.small.run = lambda _: False
         for name, value in values.items():
             setattr(module, name, value)
         clear_caches()
         yield
     finally:
+        execute.small.run = of_small
         for name, value in kept.items():
             setattr(module, name, value)
         clear_caches()

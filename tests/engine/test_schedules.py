@@ -19,7 +19,7 @@ RNG = np.random.default_rng(0)
 @contextmanager
 def forced(tile, band, n_threads=1, coarse=False):
     """All calls take this tile of those that fit a group, bands of at most so many rows and columns, such threads."""
-    kept = execute.cheapest, plan.UNITS_PER_THREAD, plan.CHUNK_CYCLES
+    kept = execute.cheapest, plan.UNITS_PER_THREAD, plan.CHUNK_CYCLES, execute.small.run
 
     def chosen(p):
         shapes = [shape for shape in schedule.tiles(p.numbers) if shape[0] <= p.channels]
@@ -30,11 +30,12 @@ def forced(tile, band, n_threads=1, coarse=False):
     try:
         clear_caches()
         execute.cheapest = chosen
+        execute.small.run = lambda _: False  # small problems have plans of their own
         if coarse:  # threads take many units at a time, of several panels
             plan.UNITS_PER_THREAD, plan.CHUNK_CYCLES = 1, 1e9
         yield
     finally:
-        execute.cheapest, plan.UNITS_PER_THREAD, plan.CHUNK_CYCLES = kept
+        execute.cheapest, plan.UNITS_PER_THREAD, plan.CHUNK_CYCLES, execute.small.run = kept
         clear_caches()
 
 

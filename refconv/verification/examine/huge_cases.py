@@ -57,14 +57,14 @@ def judged(
 ) -> Comparison:
     """The verdict on the outputs of `places_of`: each is one output of a small case, of a group for each of them."""
     unwritten = np.broadcast_to(np.zeros((), huge.dtypes["output"]), huge.shapes["output"])
-    unlike = misshapen(result, unwritten, str(huge))
+    unlike = misshapen(result, unwritten, huge.__str__)
     if unlike:
         return unlike
     chosen = np.unravel_index(places_of(huge), result.shape)
     _, k, p, q = chosen
     fields, filters = image[0, :, p, q], weight[k]
     small = Case(input=fields.reshape(1, -1, 1, 1), weight=filters, groups=len(k))
-    comparison = compare(result[chosen].reshape(1, -1, 1, 1), small.standard(model), str(huge))
+    comparison = compare(result[chosen].reshape(1, -1, 1, 1), small.standard(model), huge.__str__)
     note = f"judged: {len(k)} of {result.size} outputs, those at each limit among them"
     worst = None if comparison.worst is None else tuple(int(index[comparison.worst[1]]) for index in chosen)
     flat = {name: getattr(comparison, name).reshape(-1) for name in ("actual", "expected", "ratio")}

@@ -19,7 +19,8 @@ import numpy as np
 
 from refconv.core.formats import DELIVERED, EXACT, FLOATS, INT64, INTEGERS, number, numbers
 from refconv.engine.correlation import Correlation
-from refconv.engine.targets.cpu import threads
+from refconv.engine.targets.cpu import small, threads
+from refconv.engine.targets.cpu.entry import entry
 from refconv.engine.targets.cpu.job import (
     BIAS,
     COUNTER_STRIDE,
@@ -67,6 +68,8 @@ def run(correlation: Correlation) -> None:
 
 
 def _run(correlation: Correlation) -> None:
+    if small.run(correlation):
+        return
     x, w, bias, out, stride, dilation, padding, padding_mode, accumulator, zero_point, slack = correlation
     w_strides = () if w.flags.c_contiguous else w.strides
     # Plain tuples: named ones would slow down every small call. `_prepared` names their entries.
@@ -142,7 +145,7 @@ sums = superaccumulator.sums
 
 def warm_up() -> Iterator[tuple[int, int]]:
     """Compile or load all functions that a call may need; yields how many are done, and how many there are."""
-    pieces: list[Callable[[], Any]] = [kernel]
+    pieces: list[Callable[[], Any]] = [kernel, small.small]
     for accumulator in (np.dtype("float32"), np.dtype("float64"), INT64, EXACT):
         lanes = registers()[0] // number(accumulator).itemsize
         shapes = dict.fromkeys(
@@ -159,6 +162,8 @@ def warm_up() -> Iterator[tuple[int, int]]:
         narrower = tuple(dtype for dtype in floats if dtype.itemsize <= accumulator.itemsize)
         pieces += [partial(converter, source, accumulator) for source in narrower + INTEGERS]
         pieces += [partial(converter, accumulator, result, result=True) for result in (*floats, *DELIVERED)]
+    single, double = np.dtype("float32"), np.dtype("float64")
+    pieces += [partial(entry, *dtypes) for dtypes in ((single, single), (single, double), (double, double))]
     for done, build in enumerate(pieces, 1):
         build()
         yield done, len(pieces)

@@ -17,8 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numba
-from numba import intp, void
+from numba import intp, njit, void
 from numba.core import serialize
 from numba.core.caching import _Cache
 from numba.core.ccallback import CFunc
@@ -28,7 +27,7 @@ from numba.misc.appdirs import user_cache_dir
 from refconv.engine.targets.jit.digest import digest
 
 # Decorates functions that only compiled code calls, and that are compiled with it.
-inner = numba.njit(error_model="numpy", forceinline=True)
+inner = njit(error_model="numpy", forceinline=True)
 
 
 def cfunction(function: Callable[..., None], n_arguments: int, *key: object) -> Any:
@@ -44,6 +43,16 @@ def cfunction(function: Callable[..., None], n_arguments: int, *key: object) -> 
     compiled._cache = _Files(name)  # noqa: SLF001 - there is no public way to another cache
     compiled.compile()
     return compiled
+
+
+def entry_point(function: Callable[..., Any], signature: Any, *key: object) -> Any:
+    """`function` of a Numba signature, arrays among it, to be called from Python, from the cache if it is there.
+
+    It is what Numba's dispatcher calls after looking at the arguments: these must have the types of the signature.
+    """
+    dispatcher: Any = njit(error_model="numpy")(function)
+    dispatcher._cache = _Files("-".join(map(str, (function.__name__, *key))))  # noqa: SLF001 - as above
+    return dispatcher.compile(signature)
 
 
 def folder() -> Path:

@@ -60,6 +60,43 @@ def load_record(typing_context: Any, kind: Any, base: Any) -> Any:
 
 
 @intrinsic
+def store_record(typing_context: Any, base: Any, record: Any) -> Any:
+    """Store a named tuple of integers at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        pointer = builder.inttoptr(operands[0], context.get_value_type(record).as_pointer())
+        builder.store(operands[1], pointer)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, record), generate
+
+
+@intrinsic
+def allocate(typing_context: Any, size: Any) -> Any:
+    """The address of so many bytes of new memory, by C's `malloc`."""
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        function = ir.FunctionType(_INT8.as_pointer(), [_INT64])
+        malloc = cgutils.get_or_insert_function(builder.module, function, "malloc")
+        return builder.ptrtoint(builder.call(malloc, operands), _INT64)
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def release(typing_context: Any, base: Any) -> Any:
+    """Give memory back that `allocate` made."""
+
+    def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        function = ir.FunctionType(ir.VoidType(), [_INT8.as_pointer()])
+        free = cgutils.get_or_insert_function(builder.module, function, "free")
+        builder.call(free, [builder.inttoptr(operands[0], _INT8.as_pointer())])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+@intrinsic
 def view(typing_context: Any, dtype: Any, base: Any, size: Any) -> Any:
     """A contiguous array over the memory at an address."""
     number = dtype.instance_type
