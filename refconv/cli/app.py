@@ -89,7 +89,10 @@ def bench_layers(  # noqa: PLR0913 - the command's options
         str | None,
         typer.Option(help="float32, float64 or exact: what sums are accumulated in. If not given: each but exact."),
     ] = None,
-    against: Annotated[str, typer.Option(help="The peer; so far there is torch only.")] = "torch",
+    against: Annotated[
+        str,
+        typer.Option(help="torch, or onnxruntime: the faster of both for each layer, each in a process of its own."),
+    ] = "torch",
     threads: Annotated[
         int | None, typer.Option(help="For refconv and torch alike; by default what refconv would use.")
     ] = None,
@@ -104,7 +107,8 @@ def bench_layers(  # noqa: PLR0913 - the command's options
     """Time refconv beside torch, and TARGET, over the layers of networks.
 
     Ratios above 1 say that refconv is faster. Times are medians; all sides take turns in this process, with the same
-    number of threads. float32 with float64 sums means: torch in float64, casting included.
+    number of threads. float32 with float64 sums means: torch in float64, casting included. Against onnxruntime, each
+    library has a process, and the median of three blocks of --seconds counts.
     Exit codes: 0 all good, 1 TARGET is wrong, 2 wrong usage or TARGET can't be loaded.
     """
     check_compiler()
@@ -114,8 +118,12 @@ def bench_layers(  # noqa: PLR0913 - the command's options
 
     try:
         layers = [layer for name in dict.fromkeys(network or bench.NETWORKS) for layer in networks.layers(name)]
+        if against != "torch":  # it computes in float32 only
+            dtype, precision = dtype or ["float32"], precision or "float32"
         settings = bench.settings(dtype or (["float32"] if target else []), precision)
         bench.check(against, threads)
+        for setting in settings:
+            bench.check_setting(against, setting)
     except (ValueError, ModuleNotFoundError) as error:
         raise typer.BadParameter(str(error)) from None
     candidate = None if target is None else load_target(target, arrays, _op_of(layers))

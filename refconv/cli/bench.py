@@ -6,8 +6,8 @@ Knows operators, cases, candidates and how they are judged, and rich for its tab
 import json
 import statistics
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -18,9 +18,11 @@ from rich.table import Table
 
 from refconv import ops
 from refconv.cases.networks import Layer
+from refconv.cli import peers
 from refconv.cli.timing import REST, Contender, in_turns, keep_memory, same_threads
 from refconv.core import formats
 from refconv.core.checks import choice
+from refconv.engine.targets.cpu import threads
 from refconv.judge.case import Case
 from refconv.verification.candidate.call import Unsupported
 from refconv.verification.candidate.candidate import Candidate
@@ -28,10 +30,11 @@ from refconv.verification.examine.property_names import LAYOUT, RETURNS, VALUES
 from refconv.verification.settings import Progress
 
 DTYPES = tuple(map(str, formats.WIDE))
-PEERS = ("torch",)
+PEERS = ("torch", "onnxruntime")
 NETWORKS = ("resnet50", "resnext50_32x4d", "mobilenet_v2", "convnext_tiny")  # measured if no others are named
 SECONDS = 0.3
 ALL = "all layers"
+FASTER = "faster"  # of several peers, layer by layer
 UNSUPPORTED = "unsupported"
 
 
@@ -46,7 +49,7 @@ class Row:
     rounds : int
         How often each peer was timed.
     refconv, peer : float
-        Times.
+        Times; of several peers that of the fastest.
     candidate : float or None
         The candidate's time, if it returned something.
     verdict : str
@@ -54,6 +57,8 @@ class Row:
         there is no candidate.
     fault : str
         The verdict at length, if the candidate is wrong.
+    peers : dict of str to float
+        The time of each peer, if there are several.
     """
 
     layer: Layer
@@ -63,6 +68,7 @@ class Row:
     candidate: float | None = None
     verdict: str = ""
     fault: str = ""
+    peers: Mapping[str, float] = field(default_factory=dict)
 
     def ratio(self) -> float:
         """The peer's time over refconv's: above 1 refconv is faster."""
@@ -120,8 +126,12 @@ def check(against: str = "torch", n_threads: int | None = None) -> None:
     from numba import config
 
     choice("against", against, PEERS)
-    if find_spec(against) is None:
-        raise ModuleNotFoundError(f"against={against!r}: not installed; pip install 'refconv[bench]'", name=against)
+    for name in ("torch",) if against == "torch" else ("torch", "onnxruntime", "onnx"):
+        if find_spec(name) is None:
+            needs = "" if name == against else f" needs {name}, which is"
+            raise ModuleNotFoundError(
+                f"against={against!r}:{needs} not installed; pip install 'refconv[bench]'", name=name
+            )
     most = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined] # made at run time
     if n_threads is not None and not 1 <= n_threads <= most:
         raise ValueError(f"n_threads={n_threads!r}: must be from 1 to {most}, which NUMBA_NUM_THREADS sets")
@@ -155,8 +165,9 @@ def compare(
         Type in which sums are accumulated, as `refconv.conv2d` has it.
     candidate : Candidate, optional
         Judged once on each layer before it is timed; called positionally with arrays of `dtype`.
-    against : {"torch"}
-        The peer.
+    against : {"torch", "onnxruntime"}
+        The peer. With onnxruntime the faster of it and torch counts: each is timed, and refconv is, in a process of its
+        own (`peers`), in three blocks of `seconds`; it computes in float32, and packs weights before it is timed.
     seconds : float
         Each layer is measured for at least so long, and at least `timing.LEAST_ROUNDS` times.
     n_threads : int, optional
@@ -181,14 +192,33 @@ def compare(
     check(against, n_threads)
     choice("dtype", dtype, DTYPES)
     formats.accumulator(np.dtype(dtype), precision)  # or an error
+    label = str(Setting(dtype, precision))
+    if against != "torch":
+        check_setting(against, Setting(dtype, precision))
+        done = partial(_report, progress, label, len(layers))
+        times = peers.in_blocks(layers, dtype, precision, seconds, n_threads or threads.count(), done)
+        return tuple(
+            _among(layer, by_library, candidate, dtype, seconds)
+            for layer, by_library in zip(layers, times, strict=True)
+        )
     keep_memory()
     rows = []
     with same_threads(n_threads):
         for layer in layers:
             rows.append(_row(layer, layer.case(dtype), precision, candidate, seconds))
-            if progress is not None:
-                progress(str(Setting(dtype, precision)), len(rows), len(layers))
+            _report(progress, label, len(layers), len(rows))
     return tuple(rows)
+
+
+def _report(progress: Progress | None, label: str, count: int, done: int) -> None:
+    if progress is not None:
+        progress(label, done, count)
+
+
+def check_setting(against: str, setting: Setting) -> None:
+    """Refuse a comparison that a peer does not compute."""
+    if against == "onnxruntime" and setting != SETTINGS[0]:
+        raise ValueError(f"against={against!r}: computes float32 only, with float32 sums; must be torch for {setting}")
 
 
 def means(rows: Sequence[Row], ratio: Callable[[Row], float | None] = Row.ratio) -> dict[str, float]:
@@ -214,7 +244,9 @@ def sound(rows: Sequence[Row]) -> bool:
 def table(rows: Sequence[Row], setting: Setting, against: str = "torch") -> Table:
     """Times in milliseconds and ratios, a line for each layer."""
     judged = any(row.verdict for row in rows)
-    columns = ["refconv\nms", f"{against}\nms", f"{against}/\nrefconv"]
+    several = list(rows[0].peers) if rows else []
+    peer = FASTER if several else against
+    columns = ["refconv\nms", *(f"{name}\nms" for name in several or [against]), f"{peer}/\nrefconv"]
     lines = _table(str(setting), ("layer", "input -> output channels,\nkernel"), columns)
     if judged:
         for title in ("candidate\nms", "candidate/\nrefconv"):
@@ -226,7 +258,8 @@ def table(rows: Sequence[Row], setting: Setting, against: str = "torch") -> Tabl
             network = row.layer.network
             lines.add_section()
             lines.add_row(network)
-        times = [_milliseconds(row.refconv), _milliseconds(row.peer), _ratio(row.ratio())]
+        theirs = [_milliseconds(row.peers[name]) for name in several] or [_milliseconds(row.peer)]
+        times = [_milliseconds(row.refconv), *theirs, _ratio(row.ratio())]
         if judged:
             times += [_milliseconds(row.candidate), _ratio(row.candidate_ratio()), row.verdict]
         lines.add_row(f"  {row.layer.name}", str(row.layer), *times)
@@ -235,7 +268,8 @@ def table(rows: Sequence[Row], setting: Setting, against: str = "torch") -> Tabl
 
 def summary(results: dict[Setting, tuple[Row, ...]], against: str = "torch") -> Table:
     """The geometric means of the ratios, a line for each network."""
-    columns = {f"{against}/refconv\n{setting}": means(rows) for setting, rows in results.items()}
+    peer = against if against == "torch" else FASTER
+    columns = {f"{peer}/refconv\n{setting}": means(rows) for setting, rows in results.items()}
     for setting, rows in results.items():
         if any(row.verdict for row in rows):
             columns[f"candidate/refconv\n{setting}"] = means(rows, Row.candidate_ratio)
@@ -260,20 +294,32 @@ def as_json(results: dict[Setting, tuple[Row, ...]], environment: dict[str, str]
     return json.dumps({"environment": environment, "comparisons": comparisons}, indent=2) + "\n"
 
 
+def _among(layer: Layer, times: dict[str, float], candidate: Candidate | None, dtype: str, seconds: float) -> Row:
+    """A row of what was timed in processes; a candidate is judged and timed here, where nothing else runs."""
+    ours, others = times["refconv"], {name: time for name, time in times.items() if name != "refconv"}
+    verdict, fault, its_time = "", "", None
+    if candidate is not None:
+        case = layer.case(dtype)
+        verdict, fault, returns = _judged(candidate, case)
+        if returns:
+            its_time = peers.block(partial(candidate.function, *candidate.arguments(case)), seconds)
+    return Row(layer, peers.BLOCKS, ours, min(others.values()), its_time, verdict, fault, others)
+
+
 def _row(layer: Layer, case: Case, precision: str, candidate: Candidate | None, seconds: float) -> Row:
-    peers = [_torch(case, "float64" if precision == "exact" else precision)]
+    contenders = [peers.torch_call(case, "float64" if precision == "exact" else precision)]
     verdict = fault = ""
     if candidate is not None:
         verdict, fault, returns = _judged(candidate, case)
         if returns:
-            peers.append(partial(_raising, candidate.function, *candidate.arguments(case)))
+            contenders.append(partial(_raising, candidate.function, *candidate.arguments(case)))
     ours = partial(getattr(ops, layer.op), *case.arguments(), precision=precision)
     try:
-        rest = REST if len(peers) > 1 else 0.0
-        (time_of_ours, time_of_peer, *times), rounds = in_turns(ours, peers, seconds, rest)
+        rest = REST if len(contenders) > 1 else 0.0
+        (time_of_ours, time_of_peer, *times), rounds = in_turns(ours, contenders, seconds, rest)
     except _Raised as error:  # when it was judged, it did not
         verdict, fault = f"wrong: {RETURNS}", str(error)
-        (time_of_ours, time_of_peer, *times), rounds = in_turns(ours, peers[:1], seconds)
+        (time_of_ours, time_of_peer, *times), rounds = in_turns(ours, contenders[:1], seconds)
     return Row(layer, rounds, time_of_ours, time_of_peer, times[0] if times else None, verdict, fault)
 
 
@@ -286,18 +332,6 @@ def _raising(function: Contender, *arguments: Any) -> Any:
         return function(*arguments)
     except Exception as error:
         raise _Raised("".join(traceback.format_exception(error))) from error
-
-
-def _torch(case: Case, dtype: str) -> Contender:
-    """torch's convolution of a layer, computed in a type that is not narrower."""
-    import torch
-
-    function = getattr(torch.nn.functional, case.op)
-    x, w, _, *options = Candidate(function, "torch", "", op=case.op).arguments(case)
-    if dtype == case.input.dtype:
-        return partial(function, x, w, None, *options)
-    wide, narrow = getattr(torch, dtype), x.dtype
-    return lambda: function(x.to(wide), w.to(wide), None, *options).to(narrow)
 
 
 def _judged(candidate: Candidate, case: Case) -> tuple[str, str, bool]:

@@ -19,14 +19,15 @@ from refconv.core.errors import GeometryError
 from refconv.core.layouts import Layouts, result_name
 from refconv.core.operators import CONV, kind_of
 from refconv.core.receptive_field import receptive_field
-from refconv.judge import error_statistics, numbers, padded_taps, sampling, tolerances
+from refconv.judge import numbers, padded_taps, sampling, tolerances
 from refconv.judge.bounds import ErrorModel, Model
 from refconv.judge.bounds.rounding import OUTWARDS
 from refconv.judge.case_code import ARRAYS
 from refconv.judge.comparison import Comparison, compare, mismatch, misshapen
 from refconv.judge.epilogue.of_reference import alternatives
 from refconv.judge.reference import Reference
-from refconv.judge.standard import Standard, either, errors
+from refconv.judge.standard import either, errors
+from refconv.judge.suspicion import with_statistics
 from refconv.ops.epilogue import operand_names, steps_of
 from refconv.ops.family import OPERATORS
 
@@ -343,8 +344,7 @@ class Case(Reference):
     def _compare(self, actual: np.ndarray, model: ErrorModel | None, *, strict: bool) -> Comparison:
         """Judge all elements one by one, then all together."""
         standard = self.standard(model)
-        unlike = misshapen(actual, standard.expected, self.__str__)
-        if unlike:
+        if unlike := misshapen(actual, standard.expected, self.__str__):
             return unlike
         skips = model is not None and not strict and padded_taps.matters(self.call, self._second)
         if model is not None and self._fused is not None:
@@ -358,27 +358,14 @@ class Case(Reference):
         if worst is None:
             return comparison
         if kind_of(self.op) == CONV:
-            later = {**comparison.later, "receptive_field": lambda: receptive_field(self.geometry, worst)}
-            comparison = replace(comparison, later=later)
+            comparison = comparison.with_later(receptive_field=lambda: receptive_field(self.geometry, worst))
         if model is None:
             return comparison
-        return self._with_statistics(comparison, standard, model)
-
-    def _with_statistics(self, comparison: Comparison, standard: Standard, model: ErrorModel) -> Comparison:
-        """The comparison with statistics of all errors together, which random operands have."""
-        actual = comparison.actual
-        difference, out = errors(actual, standard), formats.part(actual.dtype)
+        difference = errors(actual, standard)
         if self._fused is not None:
             unchanged = self._fused.unchanged(model, self.sums) & np.isfinite(difference)
             difference = np.where(unchanged, actual.astype(np.float64) - self.sums.value, np.nan)
-
-        def statistics() -> tuple[error_statistics.Statistic, ...]:
-            if not self.random:
-                return ()
-            return error_statistics.statistics(difference, self.sums, model, out, random_signs=self.random_signs)
-
-        decide = not error_statistics.certainly_unsuspicious(difference, self.sums, model, out)
-        return comparison.with_statistics(statistics, decide=decide)
+        return with_statistics(comparison, self, difference, self.sums, model)
 
 
 def assert_close(actual: Any, case: Case, model: Model | None = None, **options: Any) -> None:

@@ -121,6 +121,10 @@ class Comparison:
         statistics: tuple[Statistic, ...] = self._later("statistics", ())
         return statistics
 
+    def with_later(self, **later: Callable[[], Any]) -> Self:
+        """The comparison with further functions that compute what is read later."""
+        return replace(self, later={**self.later, **later})
+
     def _later(self, name: str, usual: Any) -> Any:
         compute = self.later.get(name)
         if compute is None:
@@ -166,12 +170,11 @@ class Comparison:
 
         With `decide` false it is known already that none is: they are computed when they are read.
         """
-        later = {**self.later, "statistics": statistics}
         if self.verdict != "within bound" or not decide:
-            return replace(self, later=later)
+            return self.with_later(statistics=statistics)
         computed = statistics()
         verdict = self.verdict if all(statistic.ok for statistic in computed) else SUSPICIOUS
-        return replace(self, verdict=verdict, later=later | {"statistics": lambda: computed})
+        return replace(self.with_later(statistics=lambda: computed), verdict=verdict)
 
     def __str__(self) -> str:
         lines = [f"{self.verdict}: {self.description}" if self.description else self.verdict]

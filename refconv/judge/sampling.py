@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from refconv.core import formats
 from refconv.core.errors import GeometryError
 from refconv.core.geometry import Geometry
 from refconv.core.padding import ZERO, element
 from refconv.core.receptive_field import receptive_field
-from refconv.judge import error_statistics, padded_taps
+from refconv.judge import padded_taps
 from refconv.judge.bounds import ErrorModel
 from refconv.judge.checksums import Checksums
 from refconv.judge.comparison import SUSPICIOUS, Comparison, compare, misshapen
 from refconv.judge.reference import Reference
 from refconv.judge.standard import either, errors
+from refconv.judge.suspicion import with_statistics
 
 
 def check(
@@ -70,18 +70,15 @@ def _one_by_one(
     if not strict and padded_taps.matters(case.call, case.weight):
         standard = either(outputs, standard, gathered(case, chosen, skip=True).standard(model))
     comparison = compare(outputs, standard, case.__str__)
-    if model is not None and case.random:
-        out, difference = formats.part(outputs.dtype), errors(outputs, standard)
-        found = error_statistics.statistics(difference, part.sums, model, out, random_signs=case.random_signs)
-        comparison = comparison.with_statistics(lambda: found)
+    if model is not None:
+        comparison = with_statistics(comparison, case, errors(outputs, standard), part.sums, model)
     index = None
     if comparison.worst is not None:
         index = tuple(int(indices[comparison.worst[1]]) for indices in chosen)
     field = None if index is None else receptive_field(case.geometry, index)
     return replace(
-        comparison,
+        comparison.with_later(receptive_field=lambda: field),
         worst=index,
-        later={**comparison.later, "receptive_field": lambda: field},
         **{name: getattr(comparison, name).reshape(-1) for name in ("actual", "expected", "ratio")},
     )
 

@@ -18,7 +18,7 @@ import refconv
 from refconv import GeometryError
 from refconv.cases import networks
 from refconv.cases.networks import Layer
-from refconv.cli import app, bench, timing
+from refconv.cli import app, bench, peers, timing
 from refconv.cli.bench import SETTINGS, Row, Setting, compare, means, settings, sound
 from refconv.engine.targets.cpu import threads
 from refconv.verification.candidate.candidate import Candidate
@@ -172,7 +172,7 @@ def test_a_comparison(setting):
 @pytest.mark.parametrize("layer", SMALL, ids=str)
 def test_torch_computes_the_same_in_the_accumulator(layer, setting):
     case = layer.case(setting.dtype)
-    result = bench._torch(case, setting.precision)()
+    result = peers.torch_call(case, setting.precision)()
     assert case.check(result).ok
     if setting.precision == "float64":
         wide = layer.case("float64")
@@ -273,7 +273,13 @@ def test_a_candidate_may_leave_layers_out():
         ({"dtype": "int8"}, GeometryError, "dtype='int8': must be one of 'float32', 'float64'"),
         ({"precision": "float16"}, GeometryError, "precision='float16': must be one of"),
         ({"dtype": "float64", "precision": "float32"}, TypeError, "precision='float32': must be at least as wide"),
-        ({"against": "tensorflow"}, GeometryError, "against='tensorflow': must be one of 'torch'"),
+        ({"against": "tensorflow"}, GeometryError, "against='tensorflow': must be one of 'torch', 'onnxruntime'"),
+        ({"against": "onnxruntime"}, ValueError, "against='onnxruntime': computes float32 only, with float32 sums"),
+        (
+            {"against": "onnxruntime", "dtype": "float64", "precision": "float64"},
+            ValueError,
+            "must be torch for float64",
+        ),
         ({"n_threads": 0}, ValueError, "n_threads=0: must be from 1 to"),
         ({"n_threads": 10_000}, ValueError, "n_threads=10000: must be from 1 to"),
     ],
@@ -292,6 +298,12 @@ def test_torch_is_needed(monkeypatch):
     monkeypatch.setattr(bench, "find_spec", lambda _: None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'refconv\[bench\]'"):
         compare([DENSE])
+
+
+def test_every_peer_is_needed(monkeypatch):
+    monkeypatch.setattr(bench, "find_spec", lambda name: None if name == "onnx" else name)
+    with pytest.raises(ModuleNotFoundError, match=r"against='onnxruntime': needs onnx, which is not installed"):
+        compare([DENSE], precision="float32", against="onnxruntime")
 
 
 def test_settings():
@@ -377,7 +389,8 @@ def test_the_command_with_a_candidate_that_does_nothing(tmp_path):
         (["--network", "vgg"], "network='vgg': must be one of 'resnet50', 'resnext50_32x4d', 'vgg16'"),
         (["--dtype", "int8"], "dtype='int8': must be one of 'float32', 'float64'"),
         (["--dtype", "float64", "--precision", "float32"], "must be at least as wide"),
-        (["--against", "scipy"], "against='scipy': must be one of 'torch'"),
+        (["--against", "scipy"], "against='scipy': must be one of 'torch', 'onnxruntime'"),
+        (["--against", "onnxruntime", "--dtype", "float64"], "must be"),
         (["--threads", "0"], "n_threads=0: must be from 1 to"),
         (["--seconds", "-1"], "--seconds"),
         (["--json", "no/such/folder/times.json"], "no folder"),

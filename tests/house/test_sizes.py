@@ -19,6 +19,7 @@ LONG_FILES = {
     ),
 }
 MANY_PARAMETERS = {
+    "refconv/engine/targets/cpu/entry.py::_entry": "Numba reads each from Python by itself; a tuple would take longer",
     "refconv/cli/app.py::bench_layers": OPTIONS,
     "refconv/cli/app.py::print_tolerances": OPTIONS,
     "refconv/cli/verify.py::verify": OPTIONS,
