@@ -4,7 +4,6 @@ Of small cases alone, and of all that a campaign mixes: with them layers such as
 how a campaign is run; nothing of how. To run it without asv: `python asv_bench/benchmarks/verification.py`.
 """
 
-import sys
 import time
 from pathlib import Path
 from unittest.mock import patch
@@ -22,11 +21,11 @@ def cases_a_second(dtype: str, cases: str, seed: int) -> float:
     """Generated cases over the time from the first to the last; what workers take to start is not in it."""
     times: list[float] = []
     settings = Settings(cases=CASES, seed=seed, jobs=JOBS, progress=lambda *_: times.append(time.perf_counter()))
-    rarely = sys.maxsize if cases == "small" else 1
+    small = {} if cases == "small" else None  # no layers, no large cases, no corners
     with (
         patch.object(sections, "FIXED", {}),
-        patch.object(plan, "EVERY_LAYER", rarely * plan.EVERY_LAYER),
-        patch.object(plan, "EVERY_LARGE", rarely * plan.EVERY_LARGE),
+        patch.object(plan, "SHARES", plan.SHARES if small is None else small),
+        patch.object(plan, "SHARES_OF_FIRST", plan.SHARES_OF_FIRST if small is None else small),
     ):
         campaign.run(load(f"{CANDIDATE}:conv2d"), settings, [dtype])
     return (len(times) - 1) / (times[-1] - times[0])

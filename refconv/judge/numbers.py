@@ -26,7 +26,11 @@ def largest_integer(array: np.ndarray) -> float:
     (3.0, inf)
     """
     with np.errstate(invalid="ignore"):  # signalling NaNs
-        wide = formats.parts(array).astype(np.float64)
+        numbers = formats.parts(array)
+        first = numbers.reshape(-1)[:1].astype(np.float64)
+        if (first != np.rint(first)).any():  # of real numbers, as a rule, the first one tells
+            return np.inf
+        wide = numbers.astype(np.float64)
     return float(np.abs(wide).max(initial=0)) if (wide == np.rint(wide)).all() else np.inf
 
 

@@ -300,12 +300,6 @@ def test_torch_is_needed(monkeypatch):
         compare([DENSE])
 
 
-def test_every_peer_is_needed(monkeypatch):
-    monkeypatch.setattr(bench, "find_spec", lambda name: None if name == "onnx" else name)
-    with pytest.raises(ModuleNotFoundError, match=r"against='onnxruntime': needs onnx, which is not installed"):
-        compare([DENSE], precision="float32", against="onnxruntime")
-
-
 def test_settings():
     assert settings() == SETTINGS
     assert settings(["float64"], "exact") == (Setting("float64", "exact"),)

@@ -52,3 +52,9 @@ def test_a_library_that_ends_is_said():
         library._process.wait()
         with pytest.raises(RuntimeError, match="the process of refconv ended while it computed"):
             library.block(DENSE, "float32", "float32", 0.0)
+
+
+def test_every_peer_is_needed(monkeypatch):
+    monkeypatch.setattr(bench, "find_spec", lambda name: None if name == "onnx" else name)
+    with pytest.raises(ModuleNotFoundError, match=r"against='onnxruntime': needs onnx, which is not installed"):
+        compare([DENSE], precision="float32", against="onnxruntime")

@@ -99,8 +99,15 @@ class Operands:
         """Operands that are smaller lose more than a relative error."""
         return max(self.x.least, self.w.least)
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether every number stays as it is."""
+        return self.x is self.w is UNCHANGED
+
     def error(self, sums: Sums, flush: Flush = NOTHING) -> np.ndarray:
         """Largest error of an exact sum of products whose operands have been rounded, or flushed to zero."""
+        if self.changes_nothing and not flush:
+            return np.zeros(())
         error = self.product_error * sums.absolute if self.product_error else np.zeros(sums.value.shape)
         both: np.ndarray = OUTWARDS * (OUTWARDS * error + self.lost(sums, flush))
         return both
@@ -121,6 +128,8 @@ class Operands:
 
     def free(self, sums: Sums) -> np.ndarray:
         """Where an operand, or what is left of it after its first part, is infinite or NaN without need."""
+        if self.changes_nothing:
+            return np.zeros((), bool)
         x, w = sums.x > self.x.most, sums.w > self.w.most
         if self.copies > 1:  # infinity less infinity
             x, w = x | sums.x_special, w | sums.w_special

@@ -78,7 +78,7 @@ def sums_of(
         x_special=~np.isfinite(x),
         w_special=~np.isfinite(w),
         dtypes=(dtypes[0], dtypes[1], dtypes[2]),
-        integral=all(map(_is_integral, arrays)),
+        integral=all(map(_is_integral, arrays if is_complex else magnitudes)),
         run=call.run,
         correlate=real.correlate,
         arrange=real.arrange,
@@ -133,8 +133,10 @@ def _real(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, groups: int) ->
     )
 
 
-def _is_integral(array: np.ndarray) -> bool:
+def _is_integral(array: np.ndarray | None) -> bool:
     """Whether all finite numbers, of complex ones both parts, are integers."""
+    if array is None:
+        return True
     magnitudes = _magnitude(formats.parts(array))
     return bool((magnitudes == np.rint(magnitudes)).all())
 
