@@ -22,8 +22,7 @@ def forced(tile, band, n_threads=1, coarse=False):
     kept = execute.cheapest, plan.UNITS_PER_THREAD, plan.CHUNK_CYCLES, execute.small.run
 
     def chosen(p):
-        shapes = [shape for shape in schedule.tiles(p.numbers) if shape[0] <= p.channels]
-        fitting = shapes[min(tile, len(shapes) - 1)]
+        fitting = p.tiles[min(tile, len(p.tiles) - 1)]
         wanted = tuple(min(size, outputs) for size, outputs in zip(band, p.output, strict=True))
         return schedule.costed(p, *fitting, wanted, n_threads)
 

@@ -14,6 +14,7 @@ import numpy as np
 from numba import int64, types
 from numba.np.numpy_support import from_dtype
 
+from refconv.engine.targets.cpu.depthwise import LEAST_PRODUCTS
 from refconv.engine.targets.cpu.small import MOST_PRODUCTS, MOST_STRIDE, TOLD, functions
 from refconv.engine.targets.cpu.small_plan import Functions
 from refconv.engine.targets.jit.cfunctions import entry_point, inner
@@ -31,6 +32,8 @@ def _entry(x, w, bias, out, stride, padding, dilation, groups, to_functions):  #
     products = out.size * in_group * kernel_rows * kernel_columns
     if x.size == 0 or products == 0 or products > MOST_PRODUCTS:
         return 0
+    if in_group == 1 and outputs == groups and products >= LEAST_PRODUCTS:
+        return 0  # depthwise: there is a faster way
     at = allocate(8 * len(TOLD))
     told = view(np.int64, at, len(TOLD))
     told[:] = 0

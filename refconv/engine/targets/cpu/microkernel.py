@@ -25,10 +25,13 @@ def microkernel(accumulator: np.dtype, channels: int, vectors: int, lanes: int, 
     """A compiled `nest(job, x, w, bias, sums, positions)`: the sums of a tile's channels at so many positions.
 
     All arguments but the last are addresses; x and sums those of the first position. `whole`: one job computes whole
-    sums.
+    sums. An accumulator that is a vector of numbers (`depthwise.side_by_side`) has its own lanes: channels.
     """
     type_, parts = number(accumulator), numbers(accumulator)
-    tile, of_sums = Tile(type_, channels, vectors, lanes, parts), type_.type
+    side_by_side = type_.subdtype is not None
+    if side_by_side:
+        (lanes,), type_ = type_.shape, type_.base
+    tile, of_sums = Tile(type_, channels, vectors, lanes, parts, side_by_side=side_by_side), type_.type
 
     def nest(at, x, w, bias, sums, positions):
         job = load_record(Job, at)
@@ -45,5 +48,5 @@ def microkernel(accumulator: np.dtype, channels: int, vectors: int, lanes: int, 
             part,
         )
 
-    name = "exact" if accumulator is EXACT else accumulator
+    name = "exact" if accumulator is EXACT else f"{type_}-side-by-side" if side_by_side else accumulator
     return cfunction(nest, 6, name, f"{channels}x{vectors}x{lanes}", *["part"] * (not whole))

@@ -13,6 +13,7 @@ from refconv.core.padding import ZERO, element
 from refconv.engine.targets.cpu.job import LINE, MODES, NOTHING, Job
 from refconv.engine.targets.cpu.microkernel import microkernel
 from refconv.engine.targets.cpu.schedule import UNITS_PER_THREAD, Problem, Schedule
+from refconv.engine.targets.cpu.transpose import gatherer, scatterer
 from refconv.engine.targets.jit.convert import Steps, converter
 
 CHUNK_CYCLES = 10_000  # what a thread takes at a time is to cost far more than taking it
@@ -131,12 +132,19 @@ def _panel_channel(p: Problem, schedule: Schedule) -> int:
 def _functions(p: Problem, schedule: Schedule) -> dict[str, int]:
     """Addresses of compiled functions."""
     whole = p.terms == p.all_terms
-    return {
+    if p.is_side_by_side:
+        (lanes,) = p.number.shape
+        gather, scatter = gatherer(p.x_dtype, lanes).address, scatterer(p.out_dtype, lanes).address
+        convert = {"convert_x": gather, "convert_w": gather, "convert_out": scatter}
+    else:
+        convert = {
+            "convert_x": converter(p.x_dtype, p.number).address,
+            "convert_w": converter(p.w_dtype, p.number).address if p.converts_weights else 0,
+            "convert_out": converter(p.accumulator, p.out_dtype, result=True).address,
+        }
+    return convert | {
         "nest": microkernel(p.accumulator, schedule.channels, schedule.vectors, p.lanes, whole).address,
         "tail_nest": microkernel(p.accumulator, schedule.channels, 1, p.lanes, whole).address,
-        "convert_x": converter(p.x_dtype, p.number).address,
-        "convert_w": converter(p.w_dtype, p.number).address if p.converts_weights else 0,
-        "convert_out": converter(p.accumulator, p.out_dtype, result=True).address,
     }
 
 

@@ -18,6 +18,7 @@ from refconv.core.padding import Sides
 from refconv.engine.flat_layout import Layout, Size, channel_elements, layout
 
 TILES = {8: 3, 4: 6, 1: 4}  # output channels of a tile: most vectors of a channel; more would not be faster
+SIDE_BY_SIDE = ((1, 7), (1, 4))  # tiles of vectors of channels; rows of many networks are multiples of seven long
 LONGEST_ROW = 2**16  # elements of a merged row: rows of larger images are long enough unmerged, with smaller tables
 SMALL = 2**17  # multiplications of a problem; below this, a better schedule saves less time than the search takes
 UNITS_PER_THREAD = 8  # with fewer, threads wait long for the thread that takes the last unit
@@ -30,6 +31,7 @@ L2_CYCLES, L2_CYCLES_AT_1_MIB = 0.1, 0.5
 L3_BYTES_PER_CYCLE = 8
 # Cycles of packing and delivery for a vector, for a row and for a panel; and cycles to wake threads.
 VECTOR_CYCLES, ROW_CYCLES, PANEL_CYCLES, WAKE_CYCLES = 5, 20, 200, 50_000
+TRANSPOSE_CYCLES = 100  # for a square of numbers
 GATHER_CYCLES = 1.5  # to pack an element more than two elements after the one before
 RUN_CYCLES = 30  # to start the nest
 OPERATIONS = {1: 1, 2: 4}  # instructions for a term, by how many numbers a sum consists of
@@ -85,8 +87,19 @@ class Problem(NamedTuple):
 
     @property
     def lanes(self) -> int:
-        """Sums in a vector."""
+        """Sums in a vector; 1 if the numbers are vectors themselves."""
         return registers()[0] // self.number.itemsize
+
+    @property
+    def is_side_by_side(self) -> bool:
+        """Whether numbers are vectors of channels."""
+        return self.number.subdtype is not None
+
+    @property
+    def tiles(self) -> tuple[tuple[int, int], ...]:
+        """The shapes of tiles, (channels, vectors), that are no wider than the problem."""
+        shapes = SIDE_BY_SIDE if self.is_side_by_side else tiles(self.numbers)
+        return tuple(shape for shape in shapes if shape[0] <= self.channels)
 
 
 class Schedule(NamedTuple):
@@ -184,8 +197,7 @@ def cheapest(p: Problem) -> Schedule:
         (
             costed(p, *tile, band, threads)
             for threads in ({1} if small else {1, p.threads})
-            for tile in tiles(p.numbers)
-            if tile[0] <= p.channels
+            for tile in p.tiles
             for band in ({p.output} if small and _is_one_panel(p) else _bands(p, *tile, threads))
         ),
         key=lambda schedule: schedule.cycles,
@@ -244,6 +256,10 @@ def _packing_cycles(p: Problem, flat: Layout) -> float:
     """Cost of packing a channel of a panel."""
     rows, columns = flat.channel // flat.lengths[-1], flat.lengths[-1]
     near = p.x_strides[-1] * p.stride[-1] in (p.x_dtype.itemsize, 2 * p.x_dtype.itemsize)
+    if p.is_side_by_side:  # transposed, as many columns at a time as there are channels side by side
+        channels = int(p.number.shape[0])
+        of_row = -(-columns // channels) * TRANSPOSE_CYCLES if near else columns * channels * GATHER_CYCLES
+        return rows * of_row
     element = VECTOR_CYCLES / p.lanes if near or columns == 1 else GATHER_CYCLES
     return rows * (ROW_CYCLES + columns * element)
 
@@ -251,15 +267,16 @@ def _packing_cycles(p: Problem, flat: Layout) -> float:
 def _tiling(p: Problem, positions: int, channels: int, vectors: int, panel: int) -> tuple[float, int]:
     """Cycles of a term over all positions, and how many full tiles to use; tiles of one vector compute the rest."""
     lanes, operations = p.lanes, OPERATIONS[p.numbers]
-    full, single = (_term_cycles(channels, count, operations, panel) for count in (vectors, 1))
+    lines = 1 if p.is_side_by_side else 2  # of the cache, across which inputs lie
+    full, single = (_term_cycles(channels, count, operations, panel, lines) for count in (vectors, 1))
     tiles_, rest = divmod(positions, vectors * lanes)
     more = tiles_ + (rest > 0)
     return min((tiles_ * full + -(-rest // lanes) * single, tiles_), (more * full, more))
 
 
-def _term_cycles(channels: int, vectors: int, operations: int, panel: int) -> float:
+def _term_cycles(channels: int, vectors: int, operations: int, panel: int, lines: int) -> float:
     """Cycles of a term in a tile: two multiply-adds and two loads in a cycle; inputs across two lines count twice."""
-    multiply, load = operations * channels * vectors / 2, (channels + 2 * vectors) / 2
+    multiply, load = operations * channels * vectors / 2, (channels + lines * vectors) / 2
     fetch = 0 if panel <= L1_BYTES else L2_CYCLES + L2_CYCLES_AT_1_MIB * panel / 2**20
     return max(multiply, load, 4) + vectors * fetch  # a sum waits four cycles for the one before
 

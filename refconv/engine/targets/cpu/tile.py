@@ -36,10 +36,23 @@ _ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), type
 class TileType(types.Type):
     """Numba's type of a `Tile`."""
 
-    def __init__(self, accumulator: Any, channels: int, vectors: int, lanes: int, numbers: int) -> None:
+    def __init__(
+        self, accumulator: Any, channels: int, vectors: int, lanes: int, numbers: int, side_by_side: bool
+    ) -> None:
         self.accumulator, self.channels, self.vectors, self.lanes = accumulator, channels, vectors, lanes
-        self.numbers = numbers
-        super().__init__(name=f"Tile({numbers} {accumulator}, {channels} x {vectors} x {lanes})")
+        self.numbers, self.side_by_side = numbers, side_by_side
+        kind = " side by side" * side_by_side
+        super().__init__(name=f"Tile({numbers} {accumulator}, {channels} x {vectors} x {lanes}{kind})")
+
+    @property
+    def step(self) -> int:
+        """Numbers of memory from one element of an array, as the nest counts them, to the next."""
+        return self.lanes if self.side_by_side else 1
+
+    @property
+    def positions(self) -> int:
+        """Neighboring outputs of a channel, as the nest counts them."""
+        return self.vectors if self.side_by_side else self.vectors * self.lanes
 
     @property
     def vector(self) -> ir.Type:
@@ -68,10 +81,15 @@ class Tile:
         Output channels; vectors of neighboring outputs of a channel; outputs in a vector.
     numbers
         1, or 2 for sums of two numbers.
+    side_by_side
+        Whether the lanes are channels of a depthwise convolution: then each element of an array, of weights and of
+        biases too, is a vector, of as many channels side by side, and the tile's positions are vectors.
     """
 
-    def __init__(self, number: np.dtype, channels: int, vectors: int, lanes: int, numbers: int = 1) -> None:
-        self.numba_type = TileType(from_dtype(number), channels, vectors, lanes, numbers)
+    def __init__(
+        self, number: np.dtype, channels: int, vectors: int, lanes: int, numbers: int = 1, *, side_by_side: bool = False
+    ) -> None:
+        self.numba_type = TileType(from_dtype(number), channels, vectors, lanes, numbers, side_by_side)
 
 
 class SumsType(types.Type):
@@ -97,8 +115,16 @@ def _constant(context: Any, builder: Any, typ: Any, value: Any) -> Any:
     return context.get_dummy_value()
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+def _pointer(context: Any, builder: Any, tile: TileType, array_type: Any, array: Any, index: Any) -> Any:
+    index = builder.mul(index, _INT64(tile.step))
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
+
+
+def _same_for_all(builder: Any, tile: TileType, pointer: Any) -> Any:
+    """The number at a pointer in all lanes; of channels side by side, the vector of their numbers."""
+    if tile.side_by_side:
+        return builder.load(*_vector_pointer(builder, tile, pointer, 0)[:1], align=tile.accumulator.bitwidth // 8)
+    return _everywhere(builder, tile, builder.load(pointer))
 
 
 def _vector_pointer(builder: Any, tile: TileType, pointer: Any, number: int) -> Any:
@@ -126,11 +152,11 @@ def _tile_start(typing_context: Any, tile: Any, total: Any) -> Any:
 def _tile_bias(typing_context: Any, tile: Any, bias: Any, k: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
         _, bias, k = operands
-        start = _pointer(context, builder, signature.args[1], bias, builder.mul(k, _INT64(tile.numbers)))
+        start = _pointer(context, builder, tile, signature.args[1], bias, builder.mul(k, _INT64(tile.numbers)))
         total = ir.Constant(tile.values, ir.Undefined)
         for number, channel in itertools.product(range(tile.numbers), range(tile.channels)):
-            place = builder.gep(start, [_INT64(channel * tile.numbers + number)])
-            value = _everywhere(builder, tile, builder.load(place))
+            place = builder.gep(start, [_INT64((channel * tile.numbers + number) * tile.step)])
+            value = _same_for_all(builder, tile, place)
             for v in range(tile.vectors):
                 total = builder.insert_value(total, value, number * tile.sums + channel * tile.vectors + v)
         return total
@@ -142,15 +168,16 @@ def _tile_bias(typing_context: Any, tile: Any, bias: Any, k: Any) -> Any:
 def _tile_fma(typing_context: Any, tile: Any, block: Any, x: Any, x_at: Any, w: Any, w_at: Any, terms: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
         _, block, x, x_at, w, w_at, terms = operands
-        x_start = _pointer(context, builder, signature.args[2], x, x_at)
-        w_start = _pointer(context, builder, signature.args[4], w, w_at)
+        x_start = _pointer(context, builder, tile, signature.args[2], x, x_at)
+        w_start = _pointer(context, builder, tile, signature.args[4], w, w_at)
         inputs = []
         for v in range(tile.vectors):
             pointer, alignment = _vector_pointer(builder, tile, x_start, v)
             inputs.append(builder.load(pointer, align=alignment))
         for channel in range(tile.channels):
-            weight = builder.load(builder.gep(w_start, [builder.mul(terms, _INT64(channel))]))
-            weights = _everywhere(builder, tile, weight)
+            weights = _same_for_all(
+                builder, tile, builder.gep(w_start, [builder.mul(terms, _INT64(channel * tile.step))])
+            )
             for v, values in enumerate(inputs):
                 block = arithmetic.with_product(builder, tile, block, channel * tile.vectors + v, values, weights)
         return block
@@ -178,7 +205,7 @@ def _sums_pointers(context: Any, builder: Any, tile: TileType, array_type: Any, 
     rows = [builder.add(builder.mul(start, channels), k) for start in starts]
     for k, channel in itertools.product(rows, range(tile.channels)):
         at = builder.add(builder.mul(builder.add(k, _INT64(channel)), row), i)
-        start = builder.gep(array.data, [at])
+        start = builder.gep(array.data, [builder.mul(at, _INT64(tile.step))])
         for v in range(tile.vectors):
             yield _vector_pointer(builder, tile, start, v)
 
@@ -216,7 +243,7 @@ def _channels(tile):
 
 @overload_attribute(TileType, "positions", inline="always")
 def _positions(tile):
-    positions = tile.vectors * tile.lanes
+    positions = tile.positions
     return lambda tile: positions
 
 
