@@ -6,7 +6,7 @@ largest admissible difference between them and statistics; not how any of them w
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -121,6 +121,10 @@ class Comparison:
         statistics: tuple[Statistic, ...] = self._later("statistics", ())
         return statistics
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles, what would be computed later: workers send comparisons."""
+        return self.__dict__ | {"later": {name: partial(_known, self._later(name, None)) for name in self.later}}
+
     def with_later(self, **later: Callable[[], Any]) -> Self:
         """The comparison with further functions that compute what is read later."""
         return replace(self, later={**self.later, **later})
@@ -234,6 +238,10 @@ class Comparison:
         # The description can be long: its first words say what was called.
         title = f"{self.verdict}: {self.n_wrong} of {self.actual.size} elements wrong"
         return figure(self.actual, self.expected, self.ratio, self.worst, title)
+
+
+def _known(value: Any) -> Any:
+    return value
 
 
 def mismatch(actual: np.ndarray, expected: np.ndarray, problem: str, describe: Callable[[], str] = str) -> Comparison:

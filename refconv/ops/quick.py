@@ -23,36 +23,42 @@ def conv2d(
     input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any, precision: str
 ) -> Any:
     """The result of a call with the usual options, or None."""
-    try:
-        entry = _ENTRIES[precision][input.dtype]
-    except (KeyError, TypeError, AttributeError):
-        _make(precision, getattr(input, "dtype", None))
-        return None
     kind = type(input)
-    if type(weight) is not kind or weight.dtype is not input.dtype or not (
-        type(stride) is type(padding) is type(dilation) is type(groups) is int
-    ):  # fmt: skip
+    if (kind is not np.ndarray and not _is_tensor(kind)) or type(weight) is not kind:
         return None
-    if kind is np.ndarray and bias is None:
-        return entry(input, weight, None, stride, padding, dilation, groups)
+    dtype = input.dtype
+    entry = _ENTRIES[precision].get(dtype) if type(precision) is str and precision in _ENTRIES else None
+    if entry is None:
+        _make(precision, dtype)
+        return None
+    if weight.dtype is not dtype or not (type(stride) is type(padding) is type(dilation) is type(groups) is int):
+        return None
     if kind is not np.ndarray:
-        return _of_tensors(entry, input, weight, bias, (stride, padding, dilation, groups))
-    if type(bias) is kind and bias.dtype is PRECISIONS[precision] and bias.ndim == 1 and bias.flags.c_contiguous:
-        return entry(input, weight, bias, stride, padding, dilation, groups)
-    return None
+        return None if bias is not None else _of_tensors(entry, input, weight, (stride, padding, dilation, groups))
+    if bias is not None and not (
+        # In the format of the sums, as compiled code reads it.
+        type(bias) is kind
+        and bias.dtype is dtype is PRECISIONS[precision]
+        and bias.ndim == 1
+        and bias.flags.c_contiguous
+    ):
+        return None
+    return entry(input, weight, bias, stride, padding, dilation, groups)
+
+
+def _is_tensor(kind: type) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and kind is torch.Tensor
 
 
 def _of_tensors(
-    entry: Callable[..., np.ndarray | None], input: Any, weight: Any, bias: Any, options: tuple[int, ...]
+    entry: Callable[..., np.ndarray | None], input: Any, weight: Any, options: tuple[int, int, int, int]
 ) -> Any:
-    torch = sys.modules["torch"]
-    if type(input) is not torch.Tensor or bias is not None:
-        return None
     try:
         result = entry(input.numpy(), weight.numpy(), None, *options)
     except (RuntimeError, TypeError):  # of a tensor with a gradient, on another device, without numbers, ...
         return None
-    return None if result is None else torch.from_numpy(result)
+    return None if result is None else sys.modules["torch"].from_numpy(result)
 
 
 def _make(precision: Any, dtype: Any) -> None:

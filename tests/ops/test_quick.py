@@ -106,6 +106,27 @@ def test_unusual_tensors_take_the_long_way(change):
     assert str(both[0]) == str(both[1])
 
 
+BIASES = {
+    "as it is": lambda b: b,
+    "other dtype": lambda b: b.astype("float64"),
+    "strided": lambda b: np.repeat(b, 2)[::2],
+    "two axes": lambda b: b[None],
+    "too short": lambda b: b[:1],
+    "other bytes": lambda b: b.astype(">f4"),
+    "list": list,
+}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("change", BIASES.values(), ids=BIASES)
+def test_biases(precision, change):
+    x, w, bias = np.ones((1, 2, 4, 4), "float32"), np.ones((3, 2, 2, 2), "float32"), np.arange(3, dtype="float32")
+    short, long = (
+        outcome(conv2d, x, w, change(bias), precision=precision, backend=backend) for backend in ("auto", "cpu")
+    )
+    assert same(short, long)
+
+
 def test_small_calls_take_the_shortest_way(monkeypatch):
     """So that the comparisons above compare two ways."""
     taken = []
