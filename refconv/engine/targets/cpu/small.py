@@ -24,14 +24,15 @@ from refconv.engine.targets.cpu.schedule import registers, tiles
 from refconv.engine.targets.cpu.small_plan import Functions, Small, chosen, element, flat_of, interiors, rounded_up
 from refconv.engine.targets.jit.cfunctions import cfunction, inner
 from refconv.engine.targets.jit.convert import Steps, converter
-from refconv.engine.targets.jit.memory import allocate, call, clear, load_record, release, view
+from refconv.engine.targets.jit.memory import allocate, call, clear, load_record, release, store_record, view
 
 AXES = 3  # most spatial axes of a small problem
 MOST_PRODUCTS = 2**20  # multiplications: what takes longer is worth several threads
 MOST_STRIDE = 64
 MOST_BYTES = 256 * 1024  # of a panel: `schedule.PANEL_BYTES`
 TOLD = Small(*range(len(Small._fields)))  # where each of its integers lies
-FIELD = Job(*range(len(Job._fields)))  # where each of its integers lies
+DONE = TOLD.done
+JOB = -(-len(Job._fields) // COUNTER_STRIDE) * COUNTER_STRIDE  # integers, in whole lines
 COUNTERS = 3 * COUNTER_STRIDE
 STEPS = len(Steps._fields)
 
@@ -58,25 +59,41 @@ def _lies_in_order(p, f):
     return p.w_contiguous and f.same_weights
 
 
+class Sizes(NamedTuple):
+    """Bytes of the parts of a call's memory."""
+
+    panel: int
+    weights: Any  # converted ones
+    sums: int
+    bias: Any  # zeros, if there is none
+    all: Any
+
+
 @inner
-def _places(p, f, flat, tile, memory):
-    """Addresses of all parts, from `memory` on; the last one is the end."""
+def _sizes(p, f, flat, tile):
     terms = p.in_channels * p.kernel_planes * p.kernel_rows * p.kernel_columns
-    planes = flat.planes.number * flat.planes.length
-    weights_at = rounded_up((p.in_channels * flat.panel_channel + tile.positions) * f.itemsize, LINE)
-    weights = 0 if _lies_in_order(p, f) else rounded_up(tile.channels * terms * f.itemsize, LINE)
-    sums_at = weights_at + weights
+    panel = rounded_up((p.in_channels * flat.panel_channel + tile.positions) * f.itemsize, LINE)
+    weights = np.int64(0) if _lies_in_order(p, f) else rounded_up(tile.channels * terms * f.itemsize, LINE)
+    sums = rounded_up(f.numbers * tile.channels * tile.sums_row * f.itemsize, LINE)
+    bias = np.int64(0) if p.bias else rounded_up(p.groups * p.channels * f.numbers * f.itemsize, LINE)
+    integers = JOB + COUNTERS + 3 * STEPS + terms + 2 * flat.planes.number * flat.planes.length + 3 * p.planes + 1
+    return Sizes(panel, weights, sums, bias, panel + weights + sums + bias + 8 * integers + LINE)
+
+
+@inner
+def _places(p, flat, sizes, memory):
+    """Addresses of all parts, from `memory` on."""
     panel = rounded_up(memory, LINE)
-    bias = panel + sums_at + rounded_up(f.numbers * tile.channels * tile.sums_row * f.itemsize, LINE)
-    job = bias + (0 if p.bias else rounded_up(p.groups * p.channels * f.numbers * f.itemsize, LINE))
-    counters = rounded_up(job + 8 * len(FIELD), LINE)
+    bias = panel + sizes.panel + sizes.weights + sizes.sums
+    job = bias + sizes.bias
+    counters = job + 8 * JOB
     steps = counters + 8 * COUNTERS
     offsets = steps + 24 * STEPS
-    sources = offsets + 8 * terms
-    outputs = sources + 16 * planes
-    return Places(
-        weights_at, sums_at, panel, bias, job, counters, steps, offsets, sources, sources + 8 * planes, outputs
-    ), outputs + 24 * p.planes + 8
+    sources = offsets + 8 * p.in_channels * p.kernel_planes * p.kernel_rows * p.kernel_columns
+    places = sources + 8 * flat.planes.number * flat.planes.length
+    outputs = places + 8 * flat.planes.number * flat.planes.length
+    weights, sums = sizes.panel, sizes.panel + sizes.weights
+    return Places(weights, sums, panel, bias, job, counters, steps, offsets, sources, places, outputs)
 
 
 @inner
@@ -132,6 +149,8 @@ def _tell_steps(p, f, flat, tile, at):
     steps[3], steps[4], steps[5] = item * flat.panel_channel, item * flat.columns.length, item
     steps[6], steps[7], steps[8] = p.zero_point, 0, 0
     steps[9], steps[10], steps[11] = p.w_in_channel, p.w_row, p.w_column
+    if p.w_contiguous:
+        steps[9], steps[10], steps[11] = 0, 0, f.w_itemsize
     steps[12], steps[13], steps[14] = taps * item, p.kernel_columns * item, item
     steps[15], steps[16], steps[17] = 0, 0, 0
     steps[18], steps[19], steps[20] = item * tile.sums_row, item * tile.sums_line, item
@@ -140,90 +159,78 @@ def _tell_steps(p, f, flat, tile, at):
 
 
 @inner
-def _tell_problem(job, p):
-    """What the job says as the problem does."""
-    job[FIELD.groups], job[FIELD.channels], job[FIELD.in_channels] = p.groups, p.channels, p.in_channels
-    job[FIELD.rows], job[FIELD.columns] = p.rows, p.columns
-    job[FIELD.band_rows], job[FIELD.band_columns], job[FIELD.lead_outputs] = p.rows, p.columns, p.planes
-    job[FIELD.lead_bands], job[FIELD.row_bands], job[FIELD.column_bands] = 1, 1, 1
-    job[FIELD.padding_mode], job[FIELD.height], job[FIELD.width] = p.padding_mode, p.height, p.width
-    job[FIELD.top], job[FIELD.bottom], job[FIELD.left], job[FIELD.right] = p.top, p.bottom, p.left, p.right
-    job[FIELD.row_stride], job[FIELD.column_stride] = p.row_stride, p.column_stride
-    job[FIELD.x_image], job[FIELD.x_group], job[FIELD.x_channel] = p.x_image, p.x_group, p.x_channel
-    job[FIELD.x_row], job[FIELD.x_column] = p.x_row, p.x_column
-    job[FIELD.out_image], job[FIELD.out_group], job[FIELD.out_channel] = p.out_image, p.out_group, p.out_channel
-    job[FIELD.out_row], job[FIELD.out_column] = p.out_row, p.out_column
-    job[FIELD.x], job[FIELD.w], job[FIELD.bias], job[FIELD.out] = p.x, p.w, p.bias, p.out
-
-
-@inner
-def _tell_weights(job, p, f):
-    """How the weights lie in memory."""
+def _job(p, f, flat, tile, at, borders):
+    """All that the kernel is told."""
     taps = p.kernel_planes * p.kernel_rows * p.kernel_columns
     terms = p.in_channels * taps
-    job[FIELD.terms], job[FIELD.all_terms] = terms, terms
-    job[FIELD.w_group], job[FIELD.w_channel], job[FIELD.w_channels] = p.w_group, p.w_channel, p.in_channels
-    job[FIELD.w_rows], job[FIELD.w_columns] = p.kernel_rows, p.kernel_columns
-    if p.w_contiguous:
-        channel = terms * f.w_itemsize
-        job[FIELD.w_group], job[FIELD.w_channel], job[FIELD.w_channels] = p.channels * channel, channel, 1
-        job[FIELD.w_rows], job[FIELD.w_columns] = 1, terms
-    elif p.w_row == p.kernel_columns * p.w_column:
-        job[FIELD.w_rows], job[FIELD.w_columns] = 1, taps
-    job[FIELD.convert_w] = 0 if _lies_in_order(p, f) else f.convert_w
-
-
-@inner
-def _tell_panel(job, flat):
-    """How the panel is laid out."""
-    rows, columns = flat.rows, flat.columns
-    job[FIELD.planes] = flat.planes.number * flat.planes.length
-    job[FIELD.row_parts], job[FIELD.column_parts] = rows.number, columns.number
-    job[FIELD.row_part], job[FIELD.column_part] = flat.row_part, flat.column_part
-    job[FIELD.panel_rows], job[FIELD.panel_columns] = rows.length, columns.length
-    job[FIELD.panel_channel], job[FIELD.panel_filled] = flat.panel_channel, flat.channel
-    job[FIELD.plane_borders], job[FIELD.row_borders], job[FIELD.column_borders] = 0, 0, 0
-    job[FIELD.row_starts], job[FIELD.column_starts] = rows.starts, columns.starts
-
-
-@inner
-def _tell_tile(job, p, f, tile):
-    """What a unit is."""
     units = p.images * p.groups * ((p.channels + tile.channels - 1) // tile.channels)
-    job[FIELD.units], job[FIELD.chunk], job[FIELD.threads] = units, units, 1
-    job[FIELD.itemsize], job[FIELD.bias_size] = f.itemsize, f.numbers * f.itemsize
-    job[FIELD.tile_channels], job[FIELD.tile_positions] = tile.channels, tile.positions
-    job[FIELD.full_positions], job[FIELD.nest], job[FIELD.tail_nest] = tile.full_positions, tile.nest, tile.tail_nest
-    job[FIELD.split_planes], job[FIELD.split_rows] = tile.split, tile.split
-    job[FIELD.sums_row], job[FIELD.sums_line] = tile.sums_row, tile.sums_line
-    job[FIELD.convert_x], job[FIELD.convert_out] = f.convert_x, f.convert_out
+    w_group, w_channel, w_channels, w_rows, w_columns = _weights(p, f)
+    convert_w = f.convert_w
+    if _lies_in_order(p, f):
+        convert_w = 0
+    bias = p.bias
+    if bias == 0:
+        bias = at.bias
+    filled = flat.channel
+    if borders.any:
+        filled = 0
+    return Job(
+        groups=p.groups, channels=p.channels, in_channels=p.in_channels, terms=terms, all_terms=terms,
+        itemsize=f.itemsize, bias_size=f.numbers * f.itemsize, tile_channels=tile.channels,
+        tile_positions=tile.positions, full_positions=tile.full_positions, units=units, chunk=units, threads=1,
+        rows=p.rows, columns=p.columns, band_rows=p.rows, band_columns=p.columns, lead_bands=1, row_bands=1,
+        column_bands=1, lead_outputs=p.planes, planes=flat.planes.number * flat.planes.length,
+        row_parts=flat.rows.number, column_parts=flat.columns.number, row_part=flat.row_part,
+        column_part=flat.column_part, panel_rows=flat.rows.length, panel_columns=flat.columns.length,
+        panel_channel=flat.panel_channel, panel_filled=filled, plane_borders=0, row_borders=borders.rows,
+        column_borders=borders.columns, split_planes=tile.split, split_rows=tile.split, sums_row=tile.sums_row,
+        sums_line=tile.sums_line, padding_mode=p.padding_mode, height=p.height, width=p.width, top=p.top,
+        bottom=p.bottom, left=p.left, right=p.right, row_stride=p.row_stride, column_stride=p.column_stride,
+        w_group=w_group, w_channel=w_channel, w_channels=w_channels, w_rows=w_rows, w_columns=w_columns,
+        x_image=p.x_image, x_group=p.x_group, x_channel=p.x_channel, x_row=p.x_row, x_column=p.x_column,
+        out_image=p.out_image, out_group=p.out_group, out_channel=p.out_channel, out_row=p.out_row,
+        out_column=p.out_column, weights_at=at.weights_at, sums_at=at.sums_at, workspace_size=0, sums_size=0,
+        x_steps=at.steps, w_steps=at.steps + 8 * STEPS, out_steps=at.steps + 16 * STEPS, offsets=at.offsets,
+        plane_sources=at.plane_sources, plane_places=at.plane_places, lead_counts=at.outputs + 24 * p.planes,
+        lead_places=at.outputs, lead_sums=at.outputs + 16 * p.planes, lead_outs=at.outputs + 8 * p.planes,
+        row_starts=flat.rows.starts, row_interiors=borders.row_interiors, column_starts=flat.columns.starts,
+        column_interiors=borders.column_interiors, nest=tile.nest, tail_nest=tile.tail_nest, convert_x=f.convert_x,
+        convert_w=convert_w, convert_out=f.convert_out, x=p.x, w=p.w, bias=bias, out=p.out, workspace=at.panel,
+        counters=at.counters, sums=0, first_term=0,
+    )  # fmt: skip
 
 
 @inner
-def _tell_places(job, p, at):
-    """Where everything lies."""
-    job[FIELD.weights_at], job[FIELD.sums_at], job[FIELD.workspace] = at.weights_at, at.sums_at, at.panel
-    job[FIELD.workspace_size], job[FIELD.sums_size], job[FIELD.sums], job[FIELD.first_term] = 0, 0, 0, 0
-    job[FIELD.counters], job[FIELD.offsets] = at.counters, at.offsets
-    job[FIELD.x_steps], job[FIELD.w_steps], job[FIELD.out_steps] = at.steps, at.steps + 8 * STEPS, at.steps + 16 * STEPS
-    job[FIELD.plane_sources], job[FIELD.plane_places] = at.plane_sources, at.plane_places
-    job[FIELD.lead_places], job[FIELD.lead_outs] = at.outputs, at.outputs + 8 * p.planes
-    job[FIELD.lead_sums], job[FIELD.lead_counts] = at.outputs + 16 * p.planes, at.outputs + 24 * p.planes
-    if p.bias == 0:
-        job[FIELD.bias] = at.bias
+def _weights(p, f):
+    """Steps from a group's weights, and a channel's, to the next; and how many weights lie along each axis."""
+    taps = p.kernel_planes * p.kernel_rows * p.kernel_columns
+    if p.w_contiguous:
+        channel = p.in_channels * taps * f.w_itemsize
+        return p.channels * channel, channel, np.int64(1), np.int64(1), p.in_channels * taps
+    if p.w_row == p.kernel_columns * p.w_column:
+        return p.w_group, p.w_channel, p.in_channels, np.int64(1), taps
+    return p.w_group, p.w_channel, p.in_channels, p.kernel_rows, p.kernel_columns
+
+
+class Borders(NamedTuple):
+    """What of the panel is not the input's own."""
+
+    any: bool
+    rows: Any  # 1 if rows are filled one by one
+    columns: Any
+    row_interiors: int  # addresses of tables
+    column_interiors: int
 
 
 @inner
-def _tell_borders(job, p, flat, nothing, at):
-    """What of the panel is not the input's own; `at` is the address of two tables."""
-    row, column = at, at + 24 * p.kernel_rows
-    row_borders = interiors(flat.rows, p.top, p.height, p.row_stride, row)
-    column_borders = interiors(flat.columns, p.left, p.width, p.column_stride, column)
-    job[FIELD.row_interiors], job[FIELD.column_interiors] = row, column
-    if nothing or row_borders or column_borders:
-        job[FIELD.panel_filled] = 0
-    if p.padding_mode:
-        job[FIELD.row_borders], job[FIELD.column_borders] = np.int64(row_borders), np.int64(column_borders)
+def _borders(p, flat, nothing, row, column):
+    """The borders, whose tables are written to two addresses; `nothing`: some planes are zeros."""
+    rows = interiors(flat.rows, p.top, p.height, p.row_stride, row)
+    columns = interiors(flat.columns, p.left, p.width, p.column_stride, column)
+    one_by_one = p.padding_mode != 0  # zeros stay
+    return Borders(
+        nothing or rows or columns, np.int64(rows and one_by_one), np.int64(columns and one_by_one), row, column
+    )
 
 
 def _small(at):
@@ -236,29 +243,22 @@ def _small(at):
         release(tables)
         return
     tile = chosen(p, f, flat)
-    _, size = _places(p, f, flat, tile, 0)
-    memory = allocate(size + LINE)
-    places, _ = _places(p, f, flat, tile, memory)
-    job = view(np.int64, places.job, len(FIELD))
+    sizes = _sizes(p, f, flat, tile)
+    memory = allocate(sizes.all)
+    places = _places(p, flat, sizes, memory)
     if p.bias == 0:
-        clear(places.bias, places.job - places.bias)
+        clear(places.bias, sizes.bias)
     clear(places.counters, 8 * COUNTERS)
-    _tell_problem(job, p)
-    _tell_weights(job, p, f)
-    _tell_panel(job, flat)
-    _tell_tile(job, p, f, tile)
-    _tell_places(job, p, places)
     _tell_offsets(p, flat, places.offsets)
     _tell_steps(p, f, flat, tile, places.steps)
-    if p.w_contiguous:
-        steps = view(np.int64, places.steps + 8 * STEPS, 3)
-        steps[0], steps[1], steps[2] = 0, 0, f.w_itemsize
     nothing = _tell_planes(p, flat, tile, places)
-    _tell_borders(job, p, flat, nothing, tables + 24 * taps)
+    row = tables + 24 * taps
+    borders = _borders(p, flat, nothing, row, row + 24 * p.kernel_rows)
+    store_record(places.job, _job(p, f, flat, tile, places, borders))
     call(f.kernel, (places.job,))
     release(memory)
     release(tables)
-    view(np.int64, at, len(TOLD))[TOLD.done] = 1
+    view(np.int64, at, DONE + 1)[DONE] = 1
 
 
 @cache
