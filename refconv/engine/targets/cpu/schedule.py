@@ -30,7 +30,7 @@ L1_BYTES, L2_BYTES = 32 * 1024, 1024 * 1024
 L2_CYCLES, L2_CYCLES_AT_1_MIB = 0.1, 0.5
 L3_BYTES_PER_CYCLE = 8
 # Cycles of packing and delivery for a vector, for a row and for a panel; and cycles to wake threads.
-VECTOR_CYCLES, ROW_CYCLES, PANEL_CYCLES, WAKE_CYCLES = 5, 20, 200, 50_000
+VECTOR_CYCLES, ROW_CYCLES, PANEL_CYCLES, WAKE_CYCLES = 5, 20, 200, 30_000
 TRANSPOSE_CYCLES = 100  # for a square of numbers
 GATHER_CYCLES = 1.5  # to pack an element more than two elements after the one before
 RUN_CYCLES = 30  # to start the nest
@@ -192,7 +192,8 @@ def tiles(numbers: int) -> Iterator[tuple[int, int]]:
 
 def cheapest(p: Problem) -> Schedule:
     """The cheapest schedule; for small problems only of the simplest ones."""
-    small = p.images * p.groups * p.channels * p.terms * math.prod(p.output) <= SMALL
+    channels = p.groups * p.channels * math.prod(p.number.shape)  # a vector has several
+    small = p.images * channels * p.terms * math.prod(p.output) <= SMALL
     return min(
         (
             costed(p, *tile, band, threads)

@@ -26,7 +26,7 @@ from numba.misc.appdirs import user_cache_dir
 
 from refconv.engine.targets.jit.digest import digest
 
-# Decorates functions that only compiled code calls, and that are compiled with it: wrappers for other callers would take
+# Decorates functions that only compiled code calls, and that are compiled with it: wrappers for others would take
 # half of the time to compile. (The options are missing in Numba's stubs.)
 _COMPILED_WITH: Any = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 inner = njit(error_model="numpy", **_COMPILED_WITH)
