@@ -139,10 +139,14 @@ def bench_layers(  # noqa: PLR0913 - the command's options
     results: dict[Setting, tuple[Row, ...]] = {}
     with progress_bar(Console(stderr=True)) as progress:
         for setting in settings:
-            results[setting] = bench.compare(
-                layers, setting.dtype, setting.precision, candidate=candidate, against=against, seconds=seconds,
-                n_threads=threads, progress=progress,
-            )  # fmt: skip
+            try:
+                results[setting] = bench.compare(
+                    layers, setting.dtype, setting.precision, candidate=candidate, against=against, seconds=seconds,
+                    n_threads=threads, progress=progress,
+                )  # fmt: skip
+            except RuntimeError as error:  # a library's process has ended, and has printed why
+                typer.echo(str(error), err=True)
+                raise typer.Exit(FAILED) from None
             console.print(bench.table(results[setting], setting, against))
     console.print(bench.summary(results, against))
     where["threads"] = environment()["threads"]  # whose they are is known once they have run

@@ -302,7 +302,10 @@ def _among(layer: Layer, times: dict[str, float], candidate: Candidate | None, d
         case = layer.case(dtype)
         verdict, fault, returns = _judged(candidate, case)
         if returns:
-            its_time = peers.block(partial(candidate.function, *candidate.arguments(case)), seconds)
+            try:
+                its_time = peers.block(partial(_raising, candidate.function, *candidate.arguments(case)), seconds)
+            except _Raised as error:  # when it was judged, it did not
+                verdict, fault = f"wrong: {RETURNS}", str(error)
     return Row(layer, peers.BLOCKS, ours, min(others.values()), its_time, verdict, fault, others)
 
 

@@ -6,6 +6,7 @@ a layer is called in each; nothing of tables. `python -m refconv.cli.peers LIBRA
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -158,6 +159,8 @@ def _serve(library: str, threads: int) -> None:
 
         torch.set_num_threads(threads)
     keep_memory()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
     latest, call = "", None
     for line in sys.stdin:
         fields, dtype, precision, seconds = json.loads(line)
@@ -167,8 +170,7 @@ def _serve(library: str, threads: int) -> None:
             }
             layer = Layer(**values)
             latest, call = line, _call(library, layer.case(dtype), precision, threads)
-        sys.stdout.write(f"{block(call, seconds)!r}\n")
-        sys.stdout.flush()
+        print(repr(block(call, seconds)), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ largest admissible difference between them and statistics; not how any of them w
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -79,38 +79,28 @@ class Comparison:
     @cached_property
     def receptive_field(self) -> ReceptiveField | None:
         """What the element `worst` depends on."""
-        found: ReceptiveField | None = self._later("receptive_field", None)
-        return found
+        field_of_worst: ReceptiveField | None = self._later("receptive_field", None)
+        return field_of_worst
 
     @cached_property
-    def _distances(self) -> np.ndarray:
-        distances: np.ndarray = self._later("distances", np.empty(0, np.uint64))
-        return distances
-
-    @property
     def max_ulp(self) -> int:
         """Largest distance from the expected value in units in the last place (float outputs; not inf and NaN)."""
-        return int(self._distances.max(initial=0))
-
-    @property
-    def median_ulp(self) -> int:
-        """Typical distance."""
-        return int(np.median(self._distances)) if self._distances.size else 0
+        return int(self._later("max_ulp", 0))
 
     @cached_property
-    def _relative(self) -> np.ndarray:
-        relative: np.ndarray = self._later("relative_errors", np.empty(0))
-        return relative
+    def median_ulp(self) -> int:
+        """Typical distance."""
+        return int(self._later("median_ulp", 0))
 
-    @property
+    @cached_property
     def bias(self) -> float:
         """Mean of actual - exact, in units of u S: the accumulator's unit roundoff times the sum of the magnitudes."""
-        return float(self._relative.mean()) if self._relative.size else 0.0
+        return float(self._later("bias", 0.0))
 
-    @property
+    @cached_property
     def spread(self) -> float:
         """Root mean square of actual - exact, in the same units."""
-        return float(np.sqrt(np.square(self._relative).mean())) if self._relative.size else 0.0
+        return float(self._later("spread", 0.0))
 
     @cached_property
     def statistics(self) -> tuple[Statistic, ...]:
@@ -296,12 +286,16 @@ def compare(actual: np.ndarray, standard: Standard, describe: Callable[[], str] 
     worst = None
     if actual.size and not identical:
         worst = tuple(map(int, np.unravel_index(np.argmax(ratio), ratio.shape)))
+    distances = cache(lambda: ulps(actual, expected))
+    relative = cache(lambda: relative_errors(errors(actual, standard), standard))
     later: dict[str, Callable[[], Any]] = {
         "description": describe,
         "n_free": lambda: np.count_nonzero(worse_part(np.isposinf(parts(standard.bound)), actual)),
         "vacuous": lambda: standard.vacuous,
-        "distances": lambda: ulps(actual, expected),
-        "relative_errors": lambda: relative_errors(errors(actual, standard), standard),
+        "max_ulp": lambda: distances().max(initial=0),
+        "median_ulp": lambda: np.median(distances()) if distances().size else 0,
+        "bias": lambda: relative().mean() if relative().size else 0,
+        "spread": lambda: np.sqrt(np.square(relative()).mean()) if relative().size else 0,
     }
     return Comparison(
         verdict="wrong" if n_wrong else "identical" if identical else "within bound",

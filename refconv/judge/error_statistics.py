@@ -124,8 +124,9 @@ def statistics(
 def certainly_unsuspicious(errors: np.ndarray, sums: Sums, model: ErrorModel, out: npt.DTypeLike) -> bool:
     """Whether no statistic can be beyond its limit, by what takes little time; arguments as of `statistics`.
 
-    The terms' root mean square is not below S / sqrt(n), and there are no more independent errors than outputs: with
-    these in place of what they bound, statistics are no smaller and limits no larger.
+    The terms' root mean square is not below S / sqrt(n), and there are no more independent errors than outputs. With
+    these in place of what they bound, each error is no smaller in units of its deviation, and limits are no larger.
+    How much larger differs from error to error, so that of the means the parts of either sign are looked at.
     """
     n, u = sums.terms, formats.unit_roundoff(model.accumulator)
     usable = np.isfinite(errors)
@@ -145,9 +146,8 @@ def certainly_unsuspicious(errors: np.ndarray, sums: Sums, model: ErrorModel, ou
     if (magnitude > limit).any():
         return False
     relative = errors / np.hypot(math.sqrt(n / 3) * u * np.maximum(value, least), rounding / math.sqrt(3))
-    mean = SUM / math.sqrt(errors.size)
+    mean, signed = SUM / math.sqrt(errors.size), (relative, relative * np.sign(sums.value))
     return bool(
-        abs(relative.mean()) <= mean
-        and abs((relative * np.sign(sums.value)).mean()) <= mean
+        all(max(values[values > 0].sum(), -values[values < 0].sum()) <= mean * errors.size for values in signed)
         and np.square(relative).mean() <= SQUARES * (1 + FEW_ELEMENTS / math.sqrt(errors.size))
     )

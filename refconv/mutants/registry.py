@@ -38,7 +38,8 @@ KERNELS: dict[str, type[KernelCall]] = PLANE | {
 ANY, SEVERAL = (2, 1, 3), (2, 3)  # the numbers of axes for which a mistake means something
 # Words of summaries, which are those of two axes, for other numbers of axes.
 WORDS = {
-    1: {"rows and columns": "elements", "row and column": "element", "columns": "elements", "column": "element",
+    1: {"rows of zeros": "zeros", "at the top": "in front", "elements of a row": "elements",
+        "rows and columns": "elements", "row and column": "element", "columns": "elements", "column": "element",
         "width": "length", "1x1": "pointwise", "3x3": "3-tap"},
     2: {},
     3: {"1x1": "1x1x1", "3x3": "3x3x3"},

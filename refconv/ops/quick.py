@@ -24,10 +24,10 @@ def conv2d(
 ) -> Any:
     """The result of a call with the usual options, or None."""
     kind = type(input)
-    if (kind is not np.ndarray and not _is_tensor(kind)) or type(weight) is not kind:
+    if (kind is not np.ndarray and not _is_tensor(kind)) or type(weight) is not kind or type(precision) is not str:
         return None
     dtype = input.dtype
-    entry = _ENTRIES[precision].get(dtype) if type(precision) is str and precision in _ENTRIES else None
+    entry = _ENTRIES[precision].get(dtype) if precision in _ENTRIES else None
     if entry is None:
         _make(precision, dtype)
         return None

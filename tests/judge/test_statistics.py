@@ -1,5 +1,9 @@
 """Statistics of all errors together: what is less accurate than it claims is suspicious, sound sums are not."""
 
+import itertools
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +16,7 @@ from kernels.sums import im2col
 
 from refconv import Case, ErrorModel, assert_close, strategies
 from refconv.cases.fills import operands
+from refconv.judge import error_statistics
 
 FILLS = ("normal", "uniform", "positive")
 LENGTHS = {27: 3, 144: 16, 576: 64, 1152: 128, 4608: 512}
@@ -159,3 +164,34 @@ def test_no_statistics_of_what_is_not_finite():
     case = Case(input=x, weight=w)
     comparison = case.check(torch.nn.functional.conv2d(torch.tensor(x), torch.tensor(w)).numpy())
     assert comparison.ok, str(comparison)
+
+
+def test_statistics_that_are_not_computed_would_have_been_kept():
+    """Also where means cancel only because each error is looked at in a smaller unit than its own."""
+    rng = np.random.default_rng(0)
+    model = ErrorModel.direct("float32")
+    looked_at = 0
+    for n, size in itertools.product((1, 9, 300), (0.01, 0.2, 1.0)):
+        x = rng.uniform(0.1, 1, (4, n, 6, 6)).astype("float32")
+        signs = np.where(np.arange(8)[:, None] % 2, 1, rng.choice([-1, 1], (8, n)))  # of every other filter one only
+        w = (rng.uniform(0.1, 1, (8, n)) * signs).astype("float32").reshape(8, n, 1, 1)
+        sums = Case(input=x, weight=w).sums
+        unit = size * 2.0**-24 * sums.absolute
+        for errors in (unit * rng.choice([-1, 1], unit.shape), unit, unit * np.sign(sums.value)):
+            if error_statistics.certainly_unsuspicious(errors, sums, model, "float32"):
+                looked_at += 1
+                for random_signs in (False, True):
+                    computed = error_statistics.statistics(errors, sums, model, "float32", random_signs=random_signs)
+                    assert all(statistic.ok for statistic in computed)
+    assert looked_at >= 6
+
+
+def test_comparisons_are_pickled_with_what_is_read_later():
+    rng = np.random.default_rng(0)
+    case = Case(**{name: rng.standard_normal((2, 3, 4, 4)).astype("float32") for name in ("input", "weight")})
+    comparison = case.check(case.expected() * np.float32(1 + 2**-22))
+    again = pickle.loads(pickle.dumps(replace(comparison, diagnose=None)))  # noqa: S301 - its own
+    names = ("verdict", "max_ulp", "median_ulp", "bias", "spread", "vacuous", "n_free", "statistics", "description")
+    assert [getattr(again, name) for name in names] == [getattr(comparison, name) for name in names]
+    assert str(again) == str(comparison)
+    assert len(pickle.dumps(again)) < 25 * comparison.actual.size + 5000

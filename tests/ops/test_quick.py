@@ -6,6 +6,7 @@ import torch
 from common import same_bits
 from hypothesis import example, given
 from hypothesis import strategies as st
+from processes import run
 
 import refconv
 from refconv import conv2d, strategies
@@ -30,7 +31,7 @@ def outcome(function, *arguments, **options):
     """The result, or the type and text of an error."""
     try:
         return function(*arguments, **options)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, MemoryError, OverflowError) as error:
         return type(error), str(error)
 
 
@@ -50,7 +51,9 @@ def test_same_bits_as_the_long_way(case, precision):
     assert same(of_tensors.numpy() if isinstance(of_tensors, torch.Tensor) else of_tensors, long)
 
 
-NUMBERS = st.integers(-2, 4) | st.sampled_from((2**31, 2**62, True, 1.0, (1, 2), None, "same"))
+NUMBERS = st.integers(-2, 4) | st.sampled_from(
+    (2**27 - 1, 2**30 - 8, 2**31, 2**62, 10**30, True, 1.0, (1, 2), None, "same")
+)
 
 
 @given(
@@ -60,6 +63,11 @@ NUMBERS = st.integers(-2, 4) | st.sampled_from((2**31, 2**62, True, 1.0, (1, 2),
 @example(shape=(1, 2, 3, 3), kernel=(2, 2, 3, 3), options=(0, 0, 1, 1), bias=None)  # a division by zero
 @example(shape=(1, 2, 3, 3), kernel=(2, 2, 3, 3), options=(1, 2**62, 1, 1), bias=None)
 @example(shape=(1, 2, 3, 3), kernel=(2, 2, 3, 3), options=(1, 0, 1, 1), bias=3)
+@example(shape=(1, 2, 3, 3), kernel=(2, 2, 3, 3), options=(1, 0, 1, 1), bias=0)
+@example(shape=(1, 2, 5, 5), kernel=(1, 2, 17, 17), options=(1, 2**30 - 8, 2**27 - 1, 1), bias=None)  # past 64 bits
+@example(shape=(1, 2, 5, 5), kernel=(1, 2, 2, 2), options=(1, 2**30, 2**31, 1), bias=None)
+@example(shape=(1, 2, 5, 5), kernel=(1, 2, 1, 1), options=(10**30, 0, 10**30, 10**30), bias=None)
+@example(shape=(1, 2, 3, 3), kernel=(2, 2, 3, 3), options=(1, 500_000, 1, 7), bias=None)  # a result too large to make
 def test_same_errors_as_the_long_way(shape, kernel, options, bias):
     rng = np.random.default_rng(0)
     x, w = (rng.standard_normal(size).astype("float32") for size in (shape, kernel))
@@ -125,6 +133,25 @@ def test_biases(precision, change):
         outcome(conv2d, x, w, change(bias), precision=precision, backend=backend) for backend in ("auto", "cpu")
     )
     assert same(short, long)
+
+
+@pytest.mark.parametrize("precision", [[], {}, 32, None, "float16"])
+def test_wrong_precisions(precision):
+    x = np.ones((1, 1, 2, 2), "float32")
+    assert outcome(conv2d, x, x, precision=precision) == outcome(conv2d, x, x, precision=precision, backend="cpu")
+
+
+def test_arrays_of_other_kinds_without_torch():
+    program = (
+        "import numpy as np, refconv, sys\n"
+        "class Sub(np.ndarray): pass\n"
+        "x = np.ones((1, 1, 2, 2), 'float32')\n"
+        "for array in (x, x, x.view(Sub), np.ma.masked_array(x)):\n"
+        "    try: print(float(refconv.conv2d(array, x)[0, 0, 0, 0]))\n"
+        "    except TypeError as error: print('masked' in str(error))\n"
+        "print('torch' in sys.modules)\n"
+    )
+    assert run(program).stdout.split() == ["4.0", "4.0", "4.0", "True", "False"]
 
 
 def test_small_calls_take_the_shortest_way(monkeypatch):

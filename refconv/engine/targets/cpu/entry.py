@@ -15,7 +15,7 @@ from numba import int64, types
 from numba.np.numpy_support import from_dtype
 
 from refconv.engine.targets.cpu.depthwise import LEAST_PRODUCTS
-from refconv.engine.targets.cpu.small import MOST_PRODUCTS, MOST_STRIDE, TOLD, functions
+from refconv.engine.targets.cpu.small import MOST_OPTION, MOST_PRODUCTS, MOST_STRIDE, TOLD, functions
 from refconv.engine.targets.cpu.small_plan import Functions
 from refconv.engine.targets.jit.cfunctions import entry_point, inner
 from refconv.engine.targets.jit.memory import allocate, call, load_record, release, view
@@ -25,13 +25,17 @@ def _entry(x, w, bias, out, stride, padding, dilation, groups, to_functions):  #
     """Compute a convolution into `out`; returns 1, or 0 for what is not small or not right: then nothing is done."""
     images, in_channels, height, width = x.shape
     outputs, in_group, kernel_rows, kernel_columns = w.shape
-    if stride < 1 or stride > MOST_STRIDE or padding < 0 or dilation < 1 or groups < 1:
+    if (
+        in_group * groups != in_channels
+        or outputs % groups
+        or kernel_rows > MOST_OPTION
+        or kernel_columns > MOST_OPTION
+    ):
         return 0
-    if in_group * groups != in_channels or outputs % groups or (bias.size and bias.size != outputs):
+    terms = in_group * kernel_rows * kernel_columns
+    if x.size == 0 or terms == 0 or terms > MOST_PRODUCTS or out.size * terms > MOST_PRODUCTS:
         return 0
-    products = out.size * in_group * kernel_rows * kernel_columns
-    if x.size == 0 or products == 0 or products > MOST_PRODUCTS:
-        return 0
+    products = out.size * terms
     if in_group == 1 and outputs == groups and products >= LEAST_PRODUCTS:
         return 0  # depthwise: there is a faster way
     at = allocate(8 * len(TOLD))
@@ -91,18 +95,27 @@ def entry(dtype: np.dtype, accumulator: np.dtype) -> Callable[..., np.ndarray | 
     def convolve(
         x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, stride: int, padding: int, dilation: int, groups: int
     ) -> np.ndarray | None:
+        if not 0 <= padding <= MOST_OPTION or not 0 < groups <= MOST_PRODUCTS:
+            return None
         try:
             images, _, height, width = x.shape
             channels, _, taps, columns = w.shape
-            if stride == dilation == 1:  # the usual numbers, in fewer steps of Python's
-                more = padding + padding + 1
-                rows, columns = height - taps + more, width - columns + more
-            else:
-                rows = (height + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
-                columns = (width + 2 * padding - dilation * (columns - 1) - 1) // stride + 1
-        except (ValueError, ZeroDivisionError):
+        except ValueError:
             return None
-        if not 0 < rows <= MOST_PRODUCTS or not 0 < columns <= MOST_PRODUCTS or images * channels > MOST_PRODUCTS:
+        if stride == dilation == 1:  # the usual numbers, in fewer steps of Python's
+            more = padding + padding + 1
+            rows, columns = height - taps + more, width - columns + more
+        elif 0 < stride <= MOST_STRIDE and 0 < dilation <= MOST_OPTION:
+            rows = (height + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
+            columns = (width + 2 * padding - dilation * (columns - 1) - 1) // stride + 1
+        else:
+            rows = columns = 0
+        if (
+            rows < 1
+            or columns < 1
+            or not 0 < images * channels * rows * columns <= MOST_PRODUCTS
+            or (bias is not None and len(bias) != channels)
+        ):
             return None
         out = empty((images, channels, rows, columns), dtype)
         if compute(x, w, no_bias if bias is None else bias, out, stride, padding, dilation, groups, address):

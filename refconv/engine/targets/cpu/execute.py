@@ -158,9 +158,8 @@ def warm_up() -> Iterator[tuple[int, int]]:
         lanes = registers()[0] // number(accumulator).itemsize
         if accumulator in WIDE:
             vector = depthwise.vector_of(accumulator)
-            pieces += [
-                partial(microkernel, vector, 1, count, 1, True) for count in dict.fromkeys((*map(max, SIDE_BY_SIDE), 1))
-            ]
+            counts = (*(vectors for _, vectors in SIDE_BY_SIDE), 1)
+            pieces += [partial(microkernel, vector, 1, count, 1, True) for count in counts]
             pieces += [partial(function, accumulator, lanes) for function in (gatherer, scatterer)]
         shapes = dict.fromkeys(
             (channels, count) for channels, vectors in tiles(numbers(accumulator)) for count in (vectors, 1)

@@ -29,6 +29,7 @@ from refconv.engine.targets.jit.memory import allocate, call, clear, load_record
 AXES = 3  # most spatial axes of a small problem
 MOST_PRODUCTS = 2**20  # multiplications: what takes longer is worth several threads
 MOST_STRIDE = 64
+MOST_OPTION = 4096  # padding, dilation and taps along an axis, where they are looked at in compiled code only
 MOST_BYTES = 256 * 1024  # of a panel: `schedule.PANEL_BYTES`
 TOLD = Small(*range(len(Small._fields)))  # where each of its integers lies
 DONE = TOLD.done
@@ -239,7 +240,7 @@ def _small(at):
     taps = p.kernel_planes + p.kernel_rows + p.kernel_columns
     tables = allocate(24 * (taps + p.kernel_rows + p.kernel_columns))
     flat = flat_of(p, f, tables)
-    if p.in_channels * flat.panel_channel * f.itemsize > MOST_BYTES:
+    if flat.elements > MOST_BYTES or p.in_channels * flat.panel_channel * f.itemsize > MOST_BYTES:
         release(tables)
         return
     tile = chosen(p, f, flat)
@@ -296,7 +297,12 @@ def run(c: Correlation) -> bool:
 
 def _is_small(c: Correlation) -> bool:
     products = math.prod(c.out.shape) * math.prod(c.w.shape[2:])
-    return 0 < products <= MOST_PRODUCTS and max(c.stride) <= MOST_STRIDE and c.x.size > 0
+    return (
+        0 < products <= MOST_PRODUCTS
+        and max(c.stride) <= MOST_STRIDE
+        and max(c.w.shape[3:]) <= MOST_OPTION
+        and c.x.size > 0
+    )
 
 
 @lru_cache(maxsize=256)

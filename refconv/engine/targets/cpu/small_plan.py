@@ -14,6 +14,7 @@ import numpy as np
 from refconv.engine.targets.jit.cfunctions import inner
 from refconv.engine.targets.jit.memory import view
 
+LONGEST = 2**18  # elements of a part along an axis that a small problem may have
 MOST_PARTS = 16  # with more taps than this along an axis, taps have no parts of their own: as in `flat_layout`
 
 
@@ -182,6 +183,7 @@ class Flat(NamedTuple):
     planes: Parts
     rows: Parts
     columns: Parts
+    elements: int  # of a part; more than 2**18 for any number that is larger than that
     plane: int  # elements of a plane
     channel: int  # elements that are filled
     panel_channel: int  # from a channel to the next
@@ -222,7 +224,11 @@ def flat_of(p, f, at):
     channel = size * planes.number * rows.number * columns.number
     panel_channel = rounded_up(channel, f.lanes) if channel > f.lanes else channel
     plane_part = rows.number * size
-    return Flat(planes, rows, columns, plane, channel, panel_channel, plane_part, size, planes.number * plane_part)
+    most = max(planes.length, rows.length, columns.length)
+    elements = most if most > LONGEST else size  # the product of longer parts may not fit into 64 bits
+    return Flat(
+        planes, rows, columns, elements, plane, channel, panel_channel, plane_part, size, planes.number * plane_part
+    )
 
 
 @inner
