@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -139,14 +139,10 @@ def bench_layers(  # noqa: PLR0913 - the command's options
     results: dict[Setting, tuple[Row, ...]] = {}
     with progress_bar(Console(stderr=True)) as progress:
         for setting in settings:
-            try:
-                results[setting] = bench.compare(
-                    layers, setting.dtype, setting.precision, candidate=candidate, against=against, seconds=seconds,
-                    n_threads=threads, progress=progress,
-                )  # fmt: skip
-            except RuntimeError as error:  # a library's process has ended, and has printed why
-                typer.echo(str(error), err=True)
-                raise typer.Exit(FAILED) from None
+            results[setting] = _timed(
+                bench.compare, layers, setting.dtype, setting.precision, candidate=candidate, against=against,
+                seconds=seconds, n_threads=threads, progress=progress,
+            )  # fmt: skip
             console.print(bench.table(results[setting], setting, against))
     console.print(bench.summary(results, against))
     where["threads"] = environment()["threads"]  # whose they are is known once they have run
@@ -213,6 +209,15 @@ def write_dashboard(
     for trouble in dashboard.troubles(content):
         typer.echo(trouble)
     typer.echo(f"{page}: no network needed. {page.with_name('index.html')} is asv's own, whose scripts come from it.")
+
+
+def _timed(compare: Any, *arguments: Any, **options: Any) -> Any:
+    """What was measured, unless the process of a library has ended: it has printed why."""
+    try:
+        return compare(*arguments, **options)
+    except RuntimeError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(FAILED) from None
 
 
 def _judge(results: dict[Setting, tuple[Row, ...]], target: str | None) -> None:

@@ -23,21 +23,10 @@ from refconv.engine.targets.jit.memory import allocate, call, load_record, relea
 
 def _entry(x, w, bias, out, stride, padding, dilation, groups, to_functions):  # noqa: PLR0913, PLR0917
     """Compute a convolution into `out`; returns 1, or 0 for what is not small or not right: then nothing is done."""
-    images, in_channels, height, width = x.shape
+    images, _, height, width = x.shape
     outputs, in_group, kernel_rows, kernel_columns = w.shape
-    if (
-        in_group * groups != in_channels
-        or outputs % groups
-        or kernel_rows > MOST_OPTION
-        or kernel_columns > MOST_OPTION
-    ):
+    if not _is_small(x, w, out, groups):
         return 0
-    terms = in_group * kernel_rows * kernel_columns
-    if x.size == 0 or terms == 0 or terms > MOST_PRODUCTS or out.size * terms > MOST_PRODUCTS:
-        return 0
-    products = out.size * terms
-    if in_group == 1 and outputs == groups and products >= LEAST_PRODUCTS:
-        return 0  # depthwise: there is a faster way
     at = allocate(8 * len(TOLD))
     told = view(np.int64, at, len(TOLD))
     told[:] = 0
@@ -66,6 +55,20 @@ def _entry(x, w, bias, out, stride, padding, dilation, groups, to_functions):  #
     done = told[TOLD.done]
     release(at)
     return done
+
+
+@inner
+def _is_small(x, w, out, groups):
+    """Whether these make a convolution, a small one, which has no faster way."""
+    outputs, in_group, kernel_rows, kernel_columns = w.shape
+    if in_group * groups != x.shape[1] or outputs % groups:
+        return False
+    terms = in_group * kernel_rows * kernel_columns
+    if kernel_rows > MOST_OPTION or kernel_columns > MOST_OPTION or terms > MOST_PRODUCTS or x.size == 0:
+        return False
+    products = out.size * terms
+    depthwise = in_group == 1 and outputs == groups and products >= LEAST_PRODUCTS
+    return 0 < products <= MOST_PRODUCTS and not depthwise
 
 
 @inner
