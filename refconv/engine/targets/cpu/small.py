@@ -20,7 +20,7 @@ from refconv.engine.correlation import Correlation
 from refconv.engine.targets.cpu.job import COUNTER_STRIDE, LINE, MODES, NOTHING, Job
 from refconv.engine.targets.cpu.kernel import kernel
 from refconv.engine.targets.cpu.microkernel import microkernel
-from refconv.engine.targets.cpu.schedule import registers, tiles
+from refconv.engine.targets.cpu.schedule import PANEL_BYTES, registers, tiles
 from refconv.engine.targets.cpu.small_plan import Functions, Small, chosen, element, flat_of, interiors, rounded_up
 from refconv.engine.targets.jit.cfunctions import cfunction, inner
 from refconv.engine.targets.jit.convert import Steps, converter
@@ -30,7 +30,6 @@ AXES = 3  # most spatial axes of a small problem
 MOST_PRODUCTS = 2**20  # multiplications: what takes longer is worth several threads
 MOST_STRIDE = 64
 MOST_OPTION = 4096  # padding, dilation and taps along an axis, where they are looked at in compiled code only
-MOST_BYTES = 256 * 1024  # of a panel: `schedule.PANEL_BYTES`
 TOLD = Small(*range(len(Small._fields)))  # where each of its integers lies
 DONE = TOLD.done
 JOB = -(-len(Job._fields) // COUNTER_STRIDE) * COUNTER_STRIDE  # integers, in whole lines
@@ -240,7 +239,7 @@ def _small(at):
     taps = p.kernel_planes + p.kernel_rows + p.kernel_columns
     tables = allocate(24 * (taps + p.kernel_rows + p.kernel_columns))
     flat = flat_of(p, f, tables)
-    if flat.elements > MOST_BYTES or p.in_channels * flat.panel_channel * f.itemsize > MOST_BYTES:
+    if flat.elements > PANEL_BYTES or p.in_channels * flat.panel_channel * f.itemsize > PANEL_BYTES:
         release(tables)
         return
     tile = chosen(p, f, flat)

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refconv.engine.flat_layout import MOST_PARTS
 from refconv.engine.targets.jit.cfunctions import inner
 from refconv.engine.targets.jit.memory import view
 
 LONGEST = 2**18  # elements of a part along an axis that a small problem may have
-MOST_PARTS = 16  # with more taps than this along an axis, taps have no parts of their own: as in `flat_layout`
 
 
 class Functions(NamedTuple):

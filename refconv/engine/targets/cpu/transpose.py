@@ -106,7 +106,7 @@ def _scattering(number: Any, lanes: int) -> Any:
             mask, align = _mask(builder, lanes, count), _I32(number.bitwidth // 8)
             size = _I64(lanes * number.bitwidth // 8)
             nan = ir.Constant(vector, [float("nan")] * lanes)
-            # The vectors past the last one are read too, if they lie in the sums: clamped, so that they do.
+            # In place of vectors past the last one, which may lie outside of the sums, the last one is read again.
             last = builder.sub(count, _I64(1))
             rows = []
             for i in range(lanes):
